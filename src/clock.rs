@@ -1,0 +1,178 @@
+//! Wall time for what others set (a token's `exp`, a URL's end), a monotonic tick for what we measure ourselves.
+//!
+//! Both are read through [`Clock`], so that tests and the demo can move time instead of waiting for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A point of wall time: milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted (POSIX).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From whole seconds since the epoch; saturates.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This long after; saturates.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// This long before; saturates.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(span)))
+    }
+
+    /// The time from `earlier` to this; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`. A time that RFC 3339 can't write (a year above 9999) is written as the last it can.
+    pub fn rfc3339(self) -> String {
+        let stamp = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        format!("{stamp:.3}")
+    }
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A point of monotonic time: milliseconds since some start. Never goes back, but stands still while the machine is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick(i64);
+
+impl Tick {
+    /// From milliseconds since the clock's start.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// This long after; saturates.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// The time from `earlier` to this; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// Both readings of one moment. An NTP step moves `wall` and not `tick`; a suspended machine moves `wall` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the wall clock says.
+    pub wall: Timestamp,
+    /// What the monotonic clock says.
+    pub tick: Tick,
+}
+
+/// Where time comes from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { start: Instant },
+    Manual(Arc<Hands>),
+}
+
+/// Moves a manual [`Clock`].
+#[derive(Debug)]
+pub struct Hands {
+    wall: AtomicI64,
+    tick: AtomicI64,
+}
+
+impl Hands {
+    /// Time goes on: both readings move.
+    pub fn advance(&self, span: Duration) {
+        self.wall.fetch_add(millis(span), Ordering::SeqCst);
+        self.tick.fetch_add(millis(span), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock, forward or (negative) back.
+    pub fn step_wall(&self, millis: i64) {
+        self.wall.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self(Source::System { start: Instant::now() })
+    }
+
+    /// A clock that stands still until its hands are moved.
+    pub fn manual(start: Timestamp) -> (Self, Arc<Hands>) {
+        let hands = Arc::new(Hands { wall: AtomicI64::new(start.0), tick: AtomicI64::new(0) });
+        (Self(Source::Manual(hands.clone())), hands)
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { .. } => {
+                Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+            }
+            Source::Manual(hands) => Timestamp(hands.wall.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The monotonic clock.
+    pub fn tick(&self) -> Tick {
+        match &self.0 {
+            Source::System { start } => Tick(millis(start.elapsed())),
+            Source::Manual(hands) => Tick(hands.tick.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Both.
+    pub fn moment(&self) -> Moment {
+        Moment { wall: self.now(), tick: self.tick() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_wall_clock_leaves_the_tick_alone() {
+        let (clock, hands) = Clock::manual(Timestamp::from_secs(1_000));
+        hands.step_wall(-5_000);
+        assert_eq!(clock.now(), Timestamp::from_secs(995));
+        assert_eq!(clock.tick(), Tick::from_millis(0));
+        hands.advance(Duration::from_secs(2));
+        assert_eq!(clock.moment(), Moment { wall: Timestamp::from_secs(997), tick: Tick::from_millis(2_000) });
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339_in_utc() {
+        assert_eq!(Timestamp::from_millis(1_767_225_600_250).rfc3339(), "2026-01-01T00:00:00.250Z");
+        assert!(Timestamp::from_millis(i64::MAX).rfc3339().starts_with("9999-"));
+    }
+}

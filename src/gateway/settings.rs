@@ -1,0 +1,88 @@
+//! `[[plugin]]`, `[server]`, `[[listener]]`: what the data plane is told.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::lease::settings::{MintsPerSubject, Reuse};
+use crate::units::Span;
+
+/// `[server]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Worker threads; 0: one per core.
+    #[serde(default)]
+    pub threads: usize,
+    /// The origin under which browsers know this gateway, such as `https://app.example.com`.
+    pub public_url: String,
+    /// How long a drain may take at most; it ends when nothing is under way.
+    #[serde(default = "default_drain")]
+    pub drain: Span,
+    /// For this long `/readyz` says no before the listeners stop accepting.
+    #[serde(default = "default_drain_delay")]
+    pub drain_delay: Span,
+}
+
+/// `[[listener]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSettings {
+    /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
+    pub address: String,
+}
+
+/// `[[plugin]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginSettings {
+    /// The name by which metrics, logs and the JSON answer know it.
+    pub name: String,
+    /// The provider that mints its URLs.
+    pub provider: String,
+    /// Which of the provider's mints.
+    pub mint: String,
+    /// The whole path.
+    pub path: String,
+    /// Only requests to this host, if set.
+    pub host: Option<String>,
+    /// For whom a URL is used again.
+    pub reuse: Reuse,
+    /// A URL is never held longer, at most 6 hours.
+    #[serde(default = "default_max_age")]
+    pub max_age: Span,
+    /// Life that every held URL still has when it is sent.
+    #[serde(default = "default_min_remaining")]
+    pub min_remaining: Span,
+    /// When less is left, answer at once and mint in the background. Off when left out.
+    pub refresh_ahead: Option<Span>,
+    /// The languages that may be asked for. Off when left out.
+    #[serde(default)]
+    pub languages: Vec<String>,
+    /// Origins whose pages may read the JSON answer.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Who may frame it: `same-origin`, `same-site`, origins, `any`.
+    #[serde(default = "default_embed")]
+    pub embed: Vec<String>,
+    /// The bound on mints of one subject.
+    #[serde(default)]
+    pub mints_per_subject: MintsPerSubject,
+    /// Where a navigation without a session is sent, instead of `session.login_url`.
+    pub login_url: Option<String>,
+}
+
+fn default_drain() -> Span {
+    Span::secs(30)
+}
+fn default_drain_delay() -> Span {
+    Span::secs(0)
+}
+fn default_max_age() -> Span {
+    Span::secs(6 * 3600)
+}
+fn default_min_remaining() -> Span {
+    Span::secs(300)
+}
+fn default_embed() -> Vec<String> {
+    vec!["same-site".into()]
+}

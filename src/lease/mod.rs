@@ -1,0 +1,2 @@
+//! lease
+pub mod settings;

@@ -1,0 +1,2 @@
+//! Valet
+fn main() {}

@@ -1,0 +1,154 @@
+//! Every refusal, its status and its words: one table (RFC 9457).
+//!
+//! The texts are fixed. Nothing of the token, the URL, the key or an inner error is ever in them.
+
+use std::time::Duration;
+
+/// Where the `type` of a problem points: the page that explains it.
+pub const TYPE_BASE: &str = "https://valet.example/problems/";
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// No such route.
+    NotFound,
+    /// The route is there, the method is not. Carries the `Allow` field.
+    MethodNotAllowed(&'static str),
+    /// Two persons' credentials, or a request that can't be framed safely.
+    BadRequest,
+    /// No credential.
+    SessionRequired,
+    /// A credential that was good once.
+    SessionExpired,
+    /// Any other fault of the credential: one face for all.
+    SessionInvalid,
+    /// The issuer's keys can't be had.
+    KeysUnavailable(Duration),
+    /// The policy says no, or the session lacks what the vendor must be told.
+    NotPermitted,
+    /// A page of another site is behind this request.
+    CrossSite,
+    /// A prefetch, for which nothing is minted.
+    PrefetchRefused,
+    /// Too many requests or mints.
+    TooManyRequests(Duration),
+    /// The vendor refused, was unreachable, or answered nonsense or a forbidden host.
+    ProviderUnavailable,
+    /// The vendor is overloaded, pausing, or its breaker is open.
+    ProviderBusy(Duration),
+    /// The vendor did not answer in time.
+    ProviderTimeout,
+    /// The client was too slow.
+    TooSlow,
+    /// The request's body is too large.
+    BodyTooLarge,
+    /// The request's target is too long.
+    UriTooLong,
+    /// The request's head is too large.
+    HeaderTooLarge,
+    /// Our own fault.
+    Internal,
+    /// We are about to stop.
+    Draining,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// HTTP status code.
+    pub status: u16,
+    /// Reason phrase for the status line.
+    pub reason: &'static str,
+    /// The end of `type`.
+    pub slug: &'static str,
+    /// One short sentence, for programs and logs.
+    pub title: &'static str,
+    /// What a person can do next, for the small page.
+    pub advice: &'static str,
+    /// Label of `valet_requests_total`.
+    pub outcome: &'static str,
+}
+
+const fn row(
+    status: u16,
+    reason: &'static str,
+    slug: &'static str,
+    outcome: &'static str,
+    title: &'static str,
+    advice: &'static str,
+) -> Row {
+    Row { status, reason, slug, title, advice, outcome }
+}
+
+impl Refusal {
+    /// The row of this refusal.
+    #[rustfmt::skip]
+    pub const fn row(&self) -> Row {
+        match self {
+            Self::NotFound => row(404, "Not Found", "not-found", "not_found", "There is nothing here.", "Check the address, or go back to the page you came from."),
+            Self::MethodNotAllowed(_) => row(405, "Method Not Allowed", "method-not-allowed", "method_not_allowed", "This method is not allowed here.", "Go back to the page you came from and try again."),
+            Self::BadRequest => row(400, "Bad Request", "bad-request", "bad_request", "The request could not be read safely.", "Sign out, sign in again, and try once more. If it happens again, clear this site's cookies."),
+            Self::SessionRequired => row(401, "Unauthorized", "session-required", "unauthenticated", "A session is required.", "Please sign in, then open this page again."),
+            Self::SessionExpired => row(401, "Unauthorized", "session-expired", "unauthenticated", "The session has expired.", "Please sign in again, then open this page again."),
+            Self::SessionInvalid => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
+            Self::KeysUnavailable(_) => row(503, "Service Unavailable", "keys-unavailable", "unavailable", "The session can't be checked right now.", "Please wait a moment and try again."),
+            Self::NotPermitted => row(403, "Forbidden", "not-permitted", "forbidden", "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
+            Self::CrossSite => row(403, "Forbidden", "cross-site", "forbidden", "Another site may not open this.", "Open this page from the site it belongs to."),
+            Self::PrefetchRefused => row(503, "Service Unavailable", "prefetch-refused", "prefetch", "This is not opened ahead of time.", "Open the page again."),
+            Self::TooManyRequests(_) => row(429, "Too Many Requests", "too-many-requests", "limited", "Too many requests.", "Please wait a while and try again."),
+            Self::ProviderUnavailable => row(502, "Bad Gateway", "provider-unavailable", "provider_error", "The provider can't be used right now.", "Please try again in a few minutes."),
+            Self::ProviderBusy(_) => row(503, "Service Unavailable", "provider-busy", "provider_busy", "The provider is busy.", "Please wait a moment and try again."),
+            Self::ProviderTimeout => row(504, "Gateway Timeout", "provider-timeout", "provider_timeout", "The provider did not answer in time.", "Please try again in a few minutes."),
+            Self::TooSlow => row(408, "Request Timeout", "too-slow", "too_slow", "The request took too long to arrive.", "Check your connection and try again."),
+            Self::BodyTooLarge => row(413, "Content Too Large", "body-too-large", "too_large", "The request's body is too large.", "Go back to the page you came from and try again."),
+            Self::UriTooLong => row(414, "URI Too Long", "header-too-large", "too_large", "The request's address is too long.", "Go back to the page you came from and try again."),
+            Self::HeaderTooLarge => row(431, "Request Header Fields Too Large", "header-too-large", "too_large", "The request's head is too large.", "Clear this site's cookies and try again."),
+            Self::Internal => row(500, "Internal Server Error", "internal", "error", "Something went wrong on our side.", "Please try again in a few minutes."),
+            Self::Draining => row(503, "Service Unavailable", "draining", "unavailable", "This server is about to stop.", "Please try again."),
+        }
+    }
+
+    /// After how long the client may try again, where the answer says so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeysUnavailable(wait) | Self::TooManyRequests(wait) | Self::ProviderBusy(wait) => Some(*wait),
+            Self::PrefetchRefused | Self::Draining => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_types_are_those_of_the_contract() {
+        let wait = Duration::from_secs(1);
+        for (refusal, status, slug) in [
+            (Refusal::NotFound, 404, "not-found"),
+            (Refusal::MethodNotAllowed("GET"), 405, "method-not-allowed"),
+            (Refusal::BadRequest, 400, "bad-request"),
+            (Refusal::SessionRequired, 401, "session-required"),
+            (Refusal::SessionExpired, 401, "session-expired"),
+            (Refusal::SessionInvalid, 401, "session-invalid"),
+            (Refusal::KeysUnavailable(wait), 503, "keys-unavailable"),
+            (Refusal::NotPermitted, 403, "not-permitted"),
+            (Refusal::CrossSite, 403, "cross-site"),
+            (Refusal::PrefetchRefused, 503, "prefetch-refused"),
+            (Refusal::TooManyRequests(wait), 429, "too-many-requests"),
+            (Refusal::ProviderUnavailable, 502, "provider-unavailable"),
+            (Refusal::ProviderBusy(wait), 503, "provider-busy"),
+            (Refusal::ProviderTimeout, 504, "provider-timeout"),
+            (Refusal::TooSlow, 408, "too-slow"),
+            (Refusal::BodyTooLarge, 413, "body-too-large"),
+            (Refusal::UriTooLong, 414, "header-too-large"),
+            (Refusal::HeaderTooLarge, 431, "header-too-large"),
+            (Refusal::Internal, 500, "internal"),
+            (Refusal::Draining, 503, "draining"),
+        ] {
+            let row = refusal.row();
+            assert_eq!((row.status, row.slug), (status, slug));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Credential → session: where credentials are read, how they are verified, and what is remembered of them.
+//!
+//! A *credential* is the token text as it arrived, not yet believed; a *session* is a verified credential.
+
+pub mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A verified credential. Nothing outside this module can make one.
+pub struct Session {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) subject: Box<str>,
+    pub(crate) external_id: Box<str>,
+    pub(crate) log_id: Box<str>,
+    pub(crate) session_id: Option<Box<str>>,
+    pub(crate) token_digest: [u8; 32],
+    pub(crate) claims: Box<[Option<Box<str>>]>,
+}
+
+impl Session {
+    /// `iss` of the token. Subjects are namespaced by it: same `sub`, other issuer, other person.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// For whom the session speaks: the value of the issuer's `subject_claim`.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The name under which vendors know the subject (`external_id` of the issuer).
+    pub fn external_id(&self) -> &str {
+        &self.external_id
+    }
+
+    /// A keyed hash of issuer and subject, for logs: base64url HMAC-SHA-256 under `log.subject_key`.
+    pub fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
+    /// The issuer's name of this session (`session_claim`), if the token has one.
+    pub fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
+    }
+
+    /// SHA-256 of the token's text.
+    pub fn token_digest(&self) -> &[u8; 32] {
+        &self.token_digest
+    }
+
+    /// The claims that recipes ask for, in the order of the names that the configuration gathered; `None` where absent, empty or not a string.
+    pub fn claims(&self) -> &[Option<Box<str>>] {
+        &self.claims
+    }
+}
+
+/// Why a credential opens no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFault {
+    /// It was good once.
+    Expired,
+    /// Any other fault. The reason is for counters and `debug` logs, never for the caller.
+    Invalid(Reason),
+    /// The issuer's keys can't be had; try again after this long.
+    KeysUnavailable(Duration),
+}
+
+/// What is wrong with an invalid credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The names are the documentation.
+pub enum Reason {
+    TooLong,
+    Malformed,
+    Header,
+    CriticalExtension,
+    Type,
+    UnknownIssuer,
+    Algorithm,
+    UnknownKey,
+    Signature,
+    Claims,
+    Audience,
+    NotYetValid,
+    Subject,
+    ExternalId,
+    LogoutToken,
+    BoundToKey,
+}

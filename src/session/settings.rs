@@ -1,0 +1,113 @@
+//! `[session]` and `[[session.issuer]]`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::secret::SecretSource;
+use crate::units::Span;
+
+/// `[session]`: where credentials are read, and how sessions are judged.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSettings {
+    /// Where a credential is looked for, in order: `header:NAME` or `cookie:NAME`.
+    #[serde(default = "default_sources")]
+    pub sources: Vec<String>,
+    /// Tolerance at both ends of a token's life, at most 5 minutes.
+    #[serde(default = "default_clock_skew")]
+    pub clock_skew: Span,
+    /// Longer credentials are refused unread.
+    #[serde(default = "default_max_token_bytes")]
+    pub max_token_bytes: usize,
+    /// How many verified tokens are kept.
+    #[serde(default = "default_cache")]
+    pub cache: usize,
+    /// Where a navigation without a session is sent: a path, or an http(s) URL.
+    pub login_url: Option<String>,
+    /// The issuers whose tokens open a session.
+    #[serde(default, rename = "issuer")]
+    pub issuers: Vec<IssuerSettings>,
+}
+
+/// `[[session.issuer]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerSettings {
+    /// Exactly the tokens' `iss`.
+    pub issuer: String,
+    /// A token must be for one of these.
+    pub audiences: Vec<String>,
+    /// The signature algorithms that are accepted.
+    pub algorithms: Vec<SignatureAlgorithm>,
+    /// Where the keys come from.
+    pub keys: KeysSettings,
+    /// The claim that names the subject: a name, or a JSON pointer that starts with `/`.
+    #[serde(default = "default_subject_claim")]
+    pub subject_claim: String,
+    /// The claim that names the session at the identity provider.
+    #[serde(default = "default_session_claim")]
+    pub session_claim: String,
+    /// The claim that is compared with `audiences`.
+    #[serde(default = "default_audience_claim")]
+    pub audience_claim: String,
+    /// The name under which vendors know the subject: text with `{sub}` (the subject) and `{claim:NAME}`.
+    pub external_id: Option<String>,
+}
+
+/// Signature algorithms (RFC 7518, RFC 8037). `none` can't be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[allow(missing_docs)] // The names are the documentation.
+pub enum SignatureAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+    HS256,
+    HS384,
+    HS512,
+}
+
+/// `keys`: exactly one of `discovery`, `jwks_url`, `jwks_file`, `pem_file`, `secret`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysSettings {
+    /// `true`: the key set's address is read from the issuer's `/.well-known/openid-configuration`.
+    pub discovery: Option<bool>,
+    /// Address of the key set (RFC 7517), `https://` but on loopback.
+    pub jwks_url: Option<String>,
+    /// A file with a key set.
+    pub jwks_file: Option<PathBuf>,
+    /// A file with one public key or certificate, PEM.
+    pub pem_file: Option<PathBuf>,
+    /// The shared secret of HS256, HS384, HS512.
+    pub secret: Option<SecretSource>,
+}
+
+fn default_sources() -> Vec<String> {
+    vec!["header:authorization".into(), "cookie:session".into()]
+}
+fn default_clock_skew() -> Span {
+    Span::secs(30)
+}
+fn default_max_token_bytes() -> usize {
+    8192
+}
+fn default_cache() -> usize {
+    100_000
+}
+fn default_subject_claim() -> String {
+    "sub".into()
+}
+fn default_session_claim() -> String {
+    "sid".into()
+}
+fn default_audience_claim() -> String {
+    "aud".into()
+}

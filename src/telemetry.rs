@@ -1,0 +1,105 @@
+//! What operators see of a running gateway: counters, histograms, JSON log lines.
+
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Every metric of the process (contract, "Administration address"). One for each running gateway: tests run several in a process.
+///
+/// Hot paths resolve their labels once, at start-up, and keep the `IntCounter`.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `valet_requests_total{route,outcome}`
+    pub requests: IntCounterVec,
+    /// `valet_session_checks_total{issuer,outcome}`
+    pub session_checks: IntCounterVec,
+    /// `valet_session_cache_entries`
+    pub session_cache_entries: IntGauge,
+    /// `valet_leases_total{plugin,source}`
+    pub leases: IntCounterVec,
+    /// `valet_leases_held`
+    pub leases_held: IntGauge,
+    /// `valet_leases_evicted_total`
+    pub leases_evicted: IntCounter,
+    /// `valet_mints_total{provider,outcome}`
+    pub mints: IntCounterVec,
+    /// `valet_mint_duration_seconds`
+    pub mint_duration: Histogram,
+    /// `valet_redirect_remaining_seconds`
+    pub redirect_remaining: Histogram,
+    /// `valet_jwks_fetches_total{issuer,outcome}`
+    pub jwks_fetches: IntCounterVec,
+    /// `valet_degraded{what}`
+    pub degraded: IntGaugeVec,
+    /// `valet_connections`
+    pub connections: IntGauge,
+    /// `valet_log_lines_lost_total{stream}`
+    pub log_lines_lost: IntCounterVec,
+    /// `valet_ready`
+    pub ready: Gauge,
+}
+
+impl Metrics {
+    /// All of them, at zero. `revision` is the commit the binary was built from.
+    pub fn new(version: &str, revision: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let vec = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| -> Result<Histogram, prometheus::Error> {
+            let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        gauges("valet_build_info", "Version and revision of this binary.", &["version", "revision"])?
+            .with_label_values(&[version, revision])
+            .set(1);
+        let evicted =
+            IntCounter::new("valet_leases_evicted_total", "Leases dropped at the bound, soonest to end first.")?;
+        registry.register(Box::new(evicted.clone()))?;
+        let ready = Gauge::new("valet_ready", "1 when /readyz answers 200.")?;
+        registry.register(Box::new(ready.clone()))?;
+        let metrics = Self {
+            requests: vec("valet_requests_total", "Requests by route and outcome.", &["route", "outcome"])?,
+            session_checks: vec("valet_session_checks_total", "Credentials checked.", &["issuer", "outcome"])?,
+            session_cache_entries: gauge("valet_session_cache_entries", "Verified tokens kept.")?,
+            leases: vec("valet_leases_total", "Leases handed out, by where they came from.", &["plugin", "source"])?,
+            leases_held: gauge("valet_leases_held", "Leases held in memory.")?,
+            leases_evicted: evicted,
+            mints: vec("valet_mints_total", "Mints asked of a provider, by outcome.", &["provider", "outcome"])?,
+            mint_duration: histogram(
+                "valet_mint_duration_seconds",
+                "Time of one mint, registration and retries included.",
+                &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            )?,
+            redirect_remaining: histogram(
+                "valet_redirect_remaining_seconds",
+                "Life left in each URL sent.",
+                &[0.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0],
+            )?,
+            jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
+            degraded: gauges("valet_degraded", "1 for each part that is in trouble.", &["what"])?,
+            connections: gauge("valet_connections", "Client connections open.")?,
+            log_lines_lost: vec("valet_log_lines_lost_total", "Log lines that no reader took in time.", &["stream"])?,
+            ready,
+            registry: registry.clone(),
+        };
+        Ok(metrics)
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    pub fn text(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
