@@ -1,0 +1,42 @@
+# Every target works from a clean clone: what a machine lacks is fetched into ignored folders, or named in one line by tools/setup.
+
+CARGO ?= cargo
+# Cargo.lock is committed, and only a change that says so may move it.
+LOCKED := --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-lint demo test prove bench lint dist clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup: ## check that this machine can build; install what only a system package gives, if root
+	@tools/setup
+
+setup-lint:
+	@tools/setup lint
+
+demo: setup ## run gateway, vendor and identity provider in one process, on loopback
+	$(CARGO) run $(LOCKED) -- demo
+
+test: setup ## run the tests, then check the files in deploy/
+	$(CARGO) test $(LOCKED)
+	tools/check-deploy
+
+prove: setup ## run the proofs that take longer than a test may
+	$(CARGO) test $(LOCKED) --test prove -- --ignored
+
+bench: setup ## measure, with the program built as it ships
+	$(CARGO) bench $(LOCKED) --profile dist
+
+lint: setup-lint ## formatting, clippy and rustdoc, warnings as errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
+
+dist: setup ## build the program that ships: target/dist/valet
+	$(CARGO) build $(LOCKED) --profile dist
+
+clean: ## remove what was built and fetched
+	$(CARGO) clean
+	rm -rf .tools node_modules
