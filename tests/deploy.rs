@@ -1,0 +1,73 @@
+//! The configurations that people copy: the example in `deploy/` and the one on the README's page must pass `valet check`.
+
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const EXAMPLE: &str = include_str!("../deploy/valet.toml");
+const README: &str = include_str!("../README.md");
+
+/// Runs `valet check` on this text, with a file for each secret that it names.
+fn check(config: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in secret_files(config) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, "a value of at least thirty-two bytes\n").expect("a file");
+    }
+    check_in(folder.path(), config)
+}
+
+fn check_in(folder: &Path, config: &str) -> Output {
+    let path = folder.join("valet.toml");
+    std::fs::write(&path, config).expect("a file");
+    Command::new(env!("CARGO_BIN_EXE_valet")).arg("check").arg("--config").arg(path).output().expect("valet runs")
+}
+
+/// The names in `{ file = "…" }`, comments left out.
+fn secret_files(config: &str) -> Vec<&str> {
+    let settings = config.lines().filter(|line| !line.starts_with('#'));
+    settings.flat_map(|line| line.split("file = \"").skip(1)).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+/// The text with each `#key = value` and `#[table]` made a setting. Prose has a space after the `#`.
+fn everything_on(config: &str) -> String {
+    let is_setting = |rest: &str| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let line = |line: &'_ str| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line).to_owned() + "\n";
+    config.lines().map(line).collect()
+}
+
+fn assert_good(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_example_configuration_has_no_fault() {
+    assert_good(&check(EXAMPLE));
+}
+
+#[test]
+fn the_example_configuration_has_no_fault_with_every_setting_on() {
+    let config = everything_on(EXAMPLE);
+    assert!(config.lines().count() > 50 && !config.contains("\n#["));
+    assert_good(&check(&config));
+}
+
+#[test]
+fn the_configuration_on_the_first_page_has_no_fault() {
+    let block = README.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+    assert_good(&check(block));
+}
+
+#[test]
+fn a_missing_key_file_is_a_fault_that_names_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = check_in(folder.path(), EXAMPLE);
+    assert_eq!(output.status.code(), Some(78));
+    let faults = String::from_utf8_lossy(&output.stderr);
+    for file in secret_files(EXAMPLE) {
+        assert!(faults.lines().any(|line| line.contains(file)), "{file} is not named in:\n{faults}");
+    }
+}
