@@ -1,0 +1,70 @@
+//! Which lease ends soonest, and which records to look at again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::{Tick, Timestamp};
+
+/// How many entries are taken out at once: the lock is given back in between, so that a sweep is no pause.
+const CHUNK: usize = 256;
+
+type Name = Arc<[u8]>;
+
+/// Ordered names of leases and records. Its lock is never held together with a record's.
+#[derive(Default)]
+pub(super) struct Index {
+    ends: Mutex<BTreeMap<(Timestamp, u64), Name>>,
+    visits: Mutex<BTreeMap<(Tick, u64), Name>>,
+}
+
+impl Index {
+    pub fn add(&self, end: Timestamp, seq: u64, owner: Name) {
+        self.ends.lock().insert((end, seq), owner);
+    }
+
+    pub fn remove(&self, end: Timestamp, seq: u64) {
+        self.ends.lock().remove(&(end, seq));
+    }
+
+    /// The lease that ends soonest.
+    pub fn soonest(&self) -> Option<(u64, Name)> {
+        self.ends.lock().pop_first().map(|((_, seq), owner)| (seq, owner))
+    }
+
+    /// Some of the leases that have ended.
+    pub fn ended(&self, now: Timestamp) -> Vec<(u64, Name)> {
+        let mut ends = self.ends.lock();
+        let mut out = Vec::new();
+        while out.len() < CHUNK {
+            match ends.first_entry() {
+                Some(entry) if entry.key().0 <= now => {
+                    let ((_, seq), owner) = entry.remove_entry();
+                    out.push((seq, owner));
+                }
+                _ => break,
+            }
+        }
+        out
+    }
+
+    /// Asks for the record to be looked at again in this time.
+    pub fn visit(&self, now: Tick, after: Duration, seq: u64, owner: Name) {
+        self.visits.lock().insert((now.plus(after), seq), owner);
+    }
+
+    /// Some of the records to look at now.
+    pub fn due(&self, now: Tick) -> Vec<Name> {
+        let mut visits = self.visits.lock();
+        let mut out = Vec::new();
+        while out.len() < CHUNK {
+            match visits.first_entry() {
+                Some(entry) if entry.key().0 <= now => out.push(entry.remove()),
+                _ => break,
+            }
+        }
+        out
+    }
+}

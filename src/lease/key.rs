@@ -1,0 +1,186 @@
+//! To whom a lease belongs. A key that is too narrow hands out somebody else's URL, so everything that decides what a URL is goes in.
+
+use aws_lc_rs::digest;
+use smallvec::SmallVec;
+
+use crate::lease::settings::Reuse;
+use crate::session::Session;
+
+/// What the configuration contributes to a key: SHA-256 over issuer, plug-in, provider, mint and the recipe's fingerprint (which covers its `redirect_hosts`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope([u8; 32]);
+
+impl Scope {
+    /// The scope of one issuer's sessions at one plug-in.
+    pub fn new(issuer: &str, plugin: &str, provider: &str, mint: &str, fingerprint: &[u8; 32]) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for part in [issuer.as_bytes(), plugin.as_bytes(), provider.as_bytes(), mint.as_bytes(), fingerprint] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let mut scope = [0; 32];
+        scope.copy_from_slice(hash.finish().as_ref());
+        Self(scope)
+    }
+}
+
+/// The key of a lease: its *owner* (one person at one plug-in) and its *variant* (language, session, the values that the recipe uses).
+///
+/// Built on the stack for each request; owner and variant are compared in full, never by a hash alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseKey {
+    owner: SmallVec<[u8; 128]>,
+    variant: SmallVec<[u8; 128]>,
+}
+
+impl LeaseKey {
+    /// The key for this session. `claims` are positions in [`Session::claims`] of those that the recipe uses.
+    pub fn new(scope: &Scope, session: &Session, reuse: Reuse, language: Option<&str>, claims: &[usize]) -> Self {
+        let mut owner = SmallVec::new();
+        owner.extend_from_slice(&scope.0);
+        owner.extend_from_slice(session.subject().as_bytes());
+
+        let mut variant = SmallVec::new();
+        put(&mut variant, language);
+        put(&mut variant, Some(session.external_id()));
+        match (reuse, session.session_id()) {
+            (Reuse::User | Reuse::Never, _) => variant.push(0),
+            (Reuse::Session, Some(id)) => {
+                variant.push(1);
+                put(&mut variant, Some(id));
+            }
+            // Without a name for the session the token itself is the session: no other token gets its URL.
+            (Reuse::Session, None) => {
+                variant.push(2);
+                variant.extend_from_slice(session.token_digest());
+            }
+        }
+        for &position in claims {
+            put(&mut variant, session.claims().get(position).and_then(Option::as_deref));
+        }
+        Self { owner, variant }
+    }
+
+    /// One person at one plug-in.
+    pub fn owner(&self) -> &[u8] {
+        &self.owner
+    }
+
+    /// Which of this person's URLs.
+    pub fn variant(&self) -> &[u8] {
+        &self.variant
+    }
+
+    #[cfg(test)]
+    pub(crate) fn raw(owner: &str, variant: &str) -> Self {
+        Self { owner: owner.as_bytes().into(), variant: variant.as_bytes().into() }
+    }
+}
+
+/// Length first, so that no two lists of parts give the same bytes; absent differs from empty.
+fn put(out: &mut SmallVec<[u8; 128]>, part: Option<&str>) {
+    match part {
+        None => out.push(0),
+        Some(text) => {
+            out.push(1);
+            out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Everything that a lease belongs to.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Facts {
+        issuer: String,
+        subject: String,
+        session: Option<String>,
+        plugin: String,
+        provider: String,
+        mint: String,
+        language: Option<String>,
+        external_id: String,
+        claim: Option<String>,
+        fingerprint: u8,
+    }
+
+    impl Facts {
+        fn key(&self, reuse: Reuse) -> LeaseKey {
+            let session = Session {
+                issuer: self.issuer.as_str().into(),
+                subject: self.subject.as_str().into(),
+                external_id: self.external_id.as_str().into(),
+                log_id: "".into(),
+                session_id: self.session.as_deref().map(Into::into),
+                token_digest: [7; 32],
+                claims: Box::new([None, self.claim.as_deref().map(Into::into)]),
+            };
+            let scope = Scope::new(&self.issuer, &self.plugin, &self.provider, &self.mint, &[self.fingerprint; 32]);
+            LeaseKey::new(&scope, &session, reuse, self.language.as_deref(), &[1])
+        }
+    }
+
+    fn word() -> impl Strategy<Value = String> {
+        "[ab\u{0}\u{1}|é]{0,3}"
+    }
+
+    prop_compose! {
+        fn facts()(issuer in word(), subject in word(), session in prop::option::of(word()), plugin in word(),
+            provider in word(), mint in word(), language in prop::option::of(word()), external_id in word(),
+            claim in prop::option::of(word()), fingerprint in 0u8..3) -> Facts {
+            Facts { issuer, subject, session, plugin, provider, mint, language, external_id, claim, fingerprint }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_keys_are_equal_only_if_all_facts_are(one in facts(), mut other in facts()) {
+            prop_assert_eq!(one.key(Reuse::Session) == other.key(Reuse::Session), one == other);
+            other.session = one.session.clone();
+            prop_assert_eq!(one.key(Reuse::User) == other.key(Reuse::User), one == other);
+        }
+
+        #[test]
+        fn changing_any_one_fact_gives_another_key(one in facts(), text in "[ab]{4}", which in 0..10) {
+            let mut other = one.clone();
+            match which {
+                0 => other.issuer = text,
+                1 => other.subject = text,
+                2 => other.session = Some(text),
+                3 => other.plugin = text,
+                4 => other.provider = text,
+                5 => other.mint = text,
+                6 => other.language = Some(text),
+                7 => other.external_id = text,
+                8 => other.claim = Some(text),
+                _ => other.fingerprint += 1,
+            }
+            prop_assert_ne!(one.key(Reuse::Session), other.key(Reuse::Session));
+        }
+    }
+
+    #[test]
+    fn the_session_counts_only_where_reuse_says_so() {
+        let ada = Facts {
+            issuer: "i".into(),
+            subject: "ada".into(),
+            session: Some("s1".into()),
+            plugin: "p".into(),
+            provider: "v".into(),
+            mint: "m".into(),
+            language: None,
+            external_id: "ada".into(),
+            claim: None,
+            fingerprint: 0,
+        };
+        let later = Facts { session: Some("s2".into()), ..ada.clone() };
+        assert_eq!(ada.key(Reuse::User), later.key(Reuse::User));
+        assert_ne!(ada.key(Reuse::Session), later.key(Reuse::Session));
+    }
+}

@@ -1,0 +1,305 @@
+//! What is known of one owner, as a state machine without time, locks or tasks of its own: who gets the held lease, who joins a mint, who starts one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::{Moment, Tick, Timestamp};
+use crate::lease::rules::Rules;
+use crate::provider::{MintFailure, PluginUrl};
+
+/// A failed mint answers for its key this long: no storm on a vendor in trouble, and no long punishment.
+const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+
+/// A failed mint in the background is tried again after this long at the earliest: its lease still serves.
+const AHEAD_PAUSE: Duration = Duration::from_secs(10);
+
+/// A plug-in URL that we hold for one subject, and when it ends.
+pub struct Lease {
+    /// The URL.
+    pub url: PluginUrl,
+    /// The URL's own end, as told to programs; where the URL has none, `end`.
+    pub own_end: Timestamp,
+    /// The earlier of the URL's own end and the mint's start + `max_age`.
+    pub end: Timestamp,
+    pub(super) serve_until: Moment,
+    pub(super) refresh_at: Timestamp,
+    pub(super) seq: u64,
+}
+
+impl Lease {
+    /// Whether a held lease may be sent: on both clocks, so that one that was set back doesn't prolong it.
+    pub fn serves(&self, now: Moment) -> bool {
+        now.wall < self.serve_until.wall && now.tick < self.serve_until.tick
+    }
+
+    /// Life left; zero when ended.
+    pub fn remaining(&self, now: Timestamp) -> Duration {
+        self.end.since(now)
+    }
+}
+
+/// How one mint ended, for all who wait for it.
+pub type Landing = Result<Arc<Lease>, MintFailure>;
+
+/// One mint under way. Belongs to the book: who waits for it may leave, it goes on.
+pub(super) struct Flight {
+    /// Counts the owner's times of forgetting: what began before the last of them is not kept.
+    pub generation: u64,
+    /// Set when the mint itself begins; a queued one waits for its predecessor first.
+    pub began: bool,
+    /// Started by a `POST`: the next `POST` queues behind it. Behind a `GET`'s mint nobody queues.
+    pub renewal: bool,
+    pub landed: watch::Receiver<Option<Landing>>,
+    pub id: u64,
+}
+
+/// One key's state.
+struct Slot {
+    variant: Box<[u8]>,
+    lease: Option<Arc<Lease>>,
+    /// The latest mint under way; those that ask now wait for it.
+    flight: Option<Flight>,
+    failed: Option<(Tick, MintFailure)>,
+    ahead_not_before: Tick,
+}
+
+/// Everything of one owner.
+#[derive(Default)]
+pub struct Record {
+    generation: u64,
+    slots: Vec<Slot>,
+    /// When this owner's mints succeeded, within the window of `mints_per_subject`.
+    minted: Vec<Tick>,
+    window: Duration,
+    visit_claimed: bool,
+}
+
+/// What a caller does next.
+pub(super) enum Step {
+    /// Take this.
+    Held(Arc<Lease>),
+    /// Wait for a mint that somebody else started.
+    Join(watch::Receiver<Option<Landing>>),
+    /// Start a mint with this ticket.
+    Start(Ticket),
+    /// The mint that failed a moment ago answers.
+    Failed(MintFailure),
+    /// `mints_per_subject` is used up for this long.
+    Limited(Duration),
+}
+
+/// The right and duty to run one mint and report its landing.
+pub(super) struct Ticket {
+    pub id: u64,
+    pub generation: u64,
+    pub landing: watch::Sender<Option<Landing>>,
+    pub landed: watch::Receiver<Option<Landing>>,
+    /// A mint of the same key that began earlier and must land first.
+    pub after: Option<watch::Receiver<Option<Landing>>>,
+}
+
+/// What [`Record::land`] did.
+#[derive(Default)]
+pub(super) struct Landed {
+    pub kept: bool,
+    pub replaced: Option<Arc<Lease>>,
+}
+
+impl Record {
+    /// The held lease, if it may be sent, and whether one should be minted ahead.
+    pub(super) fn held(&self, variant: &[u8], now: Moment) -> Option<(Arc<Lease>, bool)> {
+        let slot = self.slots.iter().find(|slot| *slot.variant == *variant)?;
+        let lease = slot.lease.as_ref().filter(|lease| lease.serves(now))?;
+        let ahead = now.wall >= lease.refresh_at && slot.flight.is_none() && now.tick >= slot.ahead_not_before;
+        Some((lease.clone(), ahead))
+    }
+
+    /// A `GET`: the held lease, or one mint for all who ask.
+    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Step {
+        let generation = self.generation;
+        if let Some((lease, _)) = self.held(variant, now) {
+            return Step::Held(lease);
+        }
+        let slot = self.slot(variant);
+        if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.generation == generation) {
+            return Step::Join(flight.landed.clone());
+        }
+        if let Some(failure) = slot.recent_failure(now.tick) {
+            return Step::Failed(failure);
+        }
+        self.start(variant, now, rules, id, false)
+    }
+
+    /// A mint in the background for a lease that still serves; `None` if there is no need or no right.
+    pub(super) fn ahead(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Option<Ticket> {
+        self.held(variant, now).filter(|(_, wanted)| *wanted)?;
+        match self.start(variant, now, rules, id, false) {
+            Step::Start(ticket) => Some(ticket),
+            _ => {
+                self.slot(variant).ahead_not_before = now.tick.plus(AHEAD_PAUSE);
+                None
+            }
+        }
+    }
+
+    /// A `POST`: forgets this owner's leases in every variant; answered by a mint that began after this call. Those that wait for one that
+    /// has not begun yet share it. Returns what was forgotten.
+    pub(super) fn renew(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> (Step, Vec<Arc<Lease>>) {
+        let dropped = self.forget();
+        let generation = self.generation;
+        let slot = self.slot(variant);
+        if let Some(flight) = slot.flight.as_mut().filter(|flight| !flight.began) {
+            // It begins later than this call, so its result may be kept again.
+            flight.generation = generation;
+            return (Step::Join(flight.landed.clone()), dropped);
+        }
+        if let Some(failure) = slot.recent_failure(now.tick) {
+            return (Step::Failed(failure), dropped);
+        }
+        (self.start(variant, now, rules, id, true), dropped)
+    }
+
+    /// Drops every lease; mints under way that began before are not kept.
+    pub(super) fn forget(&mut self) -> Vec<Arc<Lease>> {
+        self.generation += 1;
+        self.slots.iter_mut().filter_map(|slot| slot.lease.take()).collect()
+    }
+
+    /// How long until one more mint is allowed; `None`: now.
+    pub(super) fn limited(&mut self, now: Tick, rules: &Rules) -> Option<Duration> {
+        let within = rules.mints_per_subject.within.0;
+        self.window = within;
+        self.minted.retain(|minted| now.since(*minted) < within);
+        let full = self.minted.len() >= rules.mints_per_subject.count as usize;
+        let oldest = self.minted.first().filter(|_| full)?;
+        Some(within.saturating_sub(now.since(*oldest)))
+    }
+
+    /// Notes a mint that gave a URL.
+    pub(super) fn count_mint(&mut self, now: Tick) {
+        self.minted.push(now);
+    }
+
+    /// The mint with this id begins now: a `POST` that comes later is not answered by it.
+    pub(super) fn begin(&mut self, variant: &[u8], id: u64) {
+        if let Some(flight) = self.flight(variant, id) {
+            flight.began = true;
+        }
+    }
+
+    /// The mint with this id has landed. `keep`: the lease may be held (it is not short).
+    pub(super) fn land(
+        &mut self,
+        variant: &[u8],
+        id: u64,
+        began_in: u64,
+        landing: &Landing,
+        keep: bool,
+        now: Moment,
+    ) -> Landed {
+        let generation = self.flight(variant, id).map_or(began_in, |flight| flight.generation);
+        let current = self.generation == generation;
+        let slot = self.slot(variant);
+        if slot.flight.as_ref().is_some_and(|flight| flight.id == id) {
+            slot.flight = None;
+        }
+        let mut landed = Landed::default();
+        match landing {
+            Ok(lease) => {
+                slot.failed = None;
+                // A mint ahead that brings less life than what is held changes nothing.
+                let better = slot.lease.as_ref().is_none_or(|held| held.end < lease.end || !held.serves(now));
+                if keep && current && better {
+                    landed.replaced = slot.lease.replace(lease.clone());
+                    landed.kept = true;
+                } else {
+                    slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
+                }
+                self.count_mint(now.tick);
+            }
+            Err(failure) => {
+                slot.failed = Some((now.tick.plus(FAILURE_MEMORY), *failure));
+                slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
+            }
+        }
+        landed
+    }
+
+    /// The mint with this id ended without a landing (its task was ended): nobody may wait for it.
+    pub(super) fn abandon(&mut self, variant: &[u8], id: u64) {
+        if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.variant == *variant) {
+            slot.flight.take_if(|flight| flight.id == id);
+        }
+    }
+
+    /// Drops the lease with this number, if it is still held.
+    pub(super) fn drop_lease(&mut self, seq: u64) -> Option<Arc<Lease>> {
+        self.slots.iter_mut().find_map(|slot| slot.lease.take_if(|lease| lease.seq == seq))
+    }
+
+    /// Forgets what no longer matters. Returns whether anything is left.
+    pub(super) fn tidy(&mut self, now: Tick) -> bool {
+        let window = self.window;
+        self.minted.retain(|minted| now.since(*minted) < window);
+        self.slots.retain(|slot| slot.lease.is_some() || slot.flight.is_some() || slot.recent_failure(now).is_some());
+        !self.slots.is_empty() || !self.minted.is_empty()
+    }
+
+    /// The visit that was asked for takes place.
+    pub(super) fn visited(&mut self) {
+        self.visit_claimed = false;
+    }
+
+    /// If nothing but the passing of time would clear this record away (no lease and no mint leads to it): how long until it should be looked
+    /// at. Answered once, until [`Record::visited`].
+    pub(super) fn claim_visit(&mut self, now: Tick) -> Option<Duration> {
+        let orphan = self.slots.iter().all(|slot| slot.lease.is_none() && slot.flight.is_none());
+        if !orphan || self.visit_claimed {
+            return None;
+        }
+        self.visit_claimed = true;
+        let minted = self.minted.last().map(|last| self.window.saturating_sub(now.since(*last)));
+        Some(minted.unwrap_or_default().max(FAILURE_MEMORY))
+    }
+
+    fn start(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64, renewal: bool) -> Step {
+        if let Some(wait) = self.limited(now.tick, rules) {
+            return Step::Limited(wait);
+        }
+        let generation = self.generation;
+        let (landing, landed) = watch::channel(None);
+        let slot = self.slot(variant);
+        let after = slot.flight.as_ref().filter(|flight| renewal && flight.renewal).map(|flight| flight.landed.clone());
+        slot.flight = Some(Flight { generation, began: after.is_none(), renewal, landed: landed.clone(), id });
+        Step::Start(Ticket { id, generation, landing, landed, after })
+    }
+
+    fn flight(&mut self, variant: &[u8], id: u64) -> Option<&mut Flight> {
+        let slot = self.slots.iter_mut().find(|slot| *slot.variant == *variant)?;
+        slot.flight.as_mut().filter(|flight| flight.id == id)
+    }
+
+    fn slot(&mut self, variant: &[u8]) -> &mut Slot {
+        let position = self.slots.iter().position(|slot| *slot.variant == *variant).unwrap_or_else(|| {
+            // Most owners have one URL: no room is kept for more.
+            self.slots.reserve_exact(1);
+            self.slots.push(Slot {
+                variant: variant.into(),
+                lease: None,
+                flight: None,
+                failed: None,
+                ahead_not_before: Tick::from_millis(i64::MIN),
+            });
+            self.slots.len() - 1
+        });
+        &mut self.slots[position]
+    }
+}
+
+impl Slot {
+    fn recent_failure(&self, now: Tick) -> Option<MintFailure> {
+        self.failed.filter(|(until, _)| now < *until).map(|(_, failure)| failure)
+    }
+}

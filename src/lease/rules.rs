@@ -1,0 +1,154 @@
+//! The time rules of a plug-in's leases (contract, "Leases").
+
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::lease::record::Lease;
+use crate::lease::settings::{MintsPerSubject, Reuse};
+use crate::provider::{MintFailure, Minted};
+
+/// A URL with less life than this is nonsense: it would end while the browser loads the page.
+const MIN_SENSIBLE: Duration = Duration::from_secs(5);
+
+/// How much of the room between `refresh_ahead` and `min_remaining` the jitter takes: leases that were minted together are not renewed together.
+const JITTER: f64 = 0.2;
+
+/// One plug-in's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// For whom a URL is used again.
+    pub reuse: Reuse,
+    /// A URL is never held longer.
+    pub max_age: Duration,
+    /// Life that every held URL still has when it is sent.
+    pub min_remaining: Duration,
+    /// When less is left, mint in the background.
+    pub refresh_ahead: Option<Duration>,
+    /// The bound on mints of one subject.
+    pub mints_per_subject: MintsPerSubject,
+}
+
+/// A judged URL: the lease, and whether it has too little life to be kept.
+pub(super) struct Judged {
+    pub lease: Lease,
+    pub short: bool,
+}
+
+impl Rules {
+    /// Makes a lease of what the vendor gave. `began`: when the mint began. `dice`: 0.0..1.0.
+    pub(super) fn judge(
+        &self,
+        minted: Minted,
+        began: Moment,
+        now: Moment,
+        seq: u64,
+        dice: f64,
+    ) -> Result<Judged, MintFailure> {
+        let bound = began.wall.plus(self.max_age);
+        let end = minted.ends.map_or(bound, |own| own.min(bound));
+        let left = end.since(now.wall);
+        if left <= MIN_SENSIBLE {
+            return Err(MintFailure::Nonsense);
+        }
+        let usable = left.saturating_sub(self.min_remaining);
+        let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
+        let lease = Lease {
+            url: minted.url,
+            own_end: minted.ends.unwrap_or(end),
+            end,
+            serve_until,
+            refresh_at: self.refresh_at(end, dice),
+            seq,
+        };
+        Ok(Judged { short: usable.is_zero(), lease })
+    }
+
+    /// When a lease that ends at `end` is renewed ahead, if somebody asks: at `refresh_ahead` before its end or, jittered, somewhat later.
+    fn refresh_at(&self, end: Timestamp, dice: f64) -> Timestamp {
+        match self.refresh_ahead {
+            None => Timestamp::from_millis(i64::MAX),
+            Some(ahead) => {
+                let room = ahead.saturating_sub(self.min_remaining);
+                end.minus(ahead).plus(room.mul_f64(JITTER * dice.clamp(0.0, 1.0)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Tick;
+    use crate::provider::PluginUrl;
+    use crate::units::Span;
+
+    const H: u64 = 3600;
+
+    fn rules() -> Rules {
+        Rules {
+            reuse: Reuse::User,
+            max_age: Duration::from_secs(6 * H),
+            min_remaining: Duration::from_secs(300),
+            refresh_ahead: Some(Duration::from_secs(1800)),
+            mints_per_subject: MintsPerSubject { count: 30, within: Span::secs(H) },
+        }
+    }
+
+    fn at(millis: i64) -> Moment {
+        Moment { wall: Timestamp::from_millis(1_800_000_000_000 + millis), tick: Tick::from_millis(millis) }
+    }
+
+    fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
+        let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
+        rules().judge(Minted { url: PluginUrl::for_test("https://x/"), ends }, at(0), at(0), 1, 0.0)
+    }
+
+    #[test]
+    fn a_url_ends_with_its_own_end_or_six_hours_after_the_mint_began() {
+        assert_eq!(judged(Some(1000)).ok().unwrap().lease.end, at(1_000_000).wall);
+        assert_eq!(judged(Some(999_999)).ok().unwrap().lease.end, at(6 * H as i64 * 1000).wall);
+        assert_eq!(judged(None).ok().unwrap().lease.end, at(6 * H as i64 * 1000).wall);
+        assert_eq!(judged(Some(999_999)).ok().unwrap().lease.own_end, at(999_999_000).wall);
+    }
+
+    #[test]
+    fn six_hours_count_from_the_mints_start_not_from_its_answer() {
+        let minted = Minted { url: PluginUrl::for_test("https://x/"), ends: None };
+        let lease = rules().judge(minted, at(0), at(4_000), 1, 0.0).ok().unwrap().lease;
+        assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
+    }
+
+    #[test]
+    fn a_held_lease_serves_until_min_remaining_before_its_end() {
+        let lease = judged(Some(1000)).ok().unwrap().lease;
+        assert!(lease.serves(at(699_999)));
+        assert!(!lease.serves(at(700_000)));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_does_not_prolong_a_lease() {
+        let lease = judged(Some(1000)).ok().unwrap().lease;
+        let set_back = Moment { wall: at(0).wall, tick: Tick::from_millis(700_000) };
+        assert!(!lease.serves(set_back));
+        let set_forward = Moment { wall: at(700_000).wall, tick: Tick::from_millis(0) };
+        assert!(!lease.serves(set_forward));
+    }
+
+    #[test]
+    fn a_url_of_five_seconds_is_nonsense_and_one_of_min_remaining_is_short() {
+        assert!(matches!(judged(Some(-1)), Err(MintFailure::Nonsense)));
+        assert!(matches!(judged(Some(5)), Err(MintFailure::Nonsense)));
+        assert!(judged(Some(6)).ok().unwrap().short);
+        assert!(judged(Some(300)).ok().unwrap().short);
+        assert!(!judged(Some(301)).ok().unwrap().short);
+    }
+
+    #[test]
+    fn renewal_ahead_is_jittered_within_its_room() {
+        let end = at(6 * H as i64 * 1000).wall;
+        assert_eq!(rules().refresh_at(end, 0.0), end.minus(Duration::from_secs(1800)));
+        assert_eq!(rules().refresh_at(end, 1.0), end.minus(Duration::from_secs(1500)));
+        let off = Rules { refresh_ahead: None, ..rules() };
+        assert!(off.refresh_at(end, 0.0) > end);
+    }
+}
