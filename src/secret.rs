@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretSlice};
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroize;
 
 /// Larger than any key one would keep in a file; a bound so that a wrong path (a log, a device) is refused.
@@ -34,7 +35,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Where a secret stands: a file (one line end at its end is not part of it) or an environment variable.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
     /// Path of a file, relative to the configuration.
@@ -44,7 +45,7 @@ pub enum SecretSource {
 }
 
 /// One secret, or the current one and its successor.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(untagged)]
 pub enum SecretSources {
     /// One.
@@ -60,6 +61,42 @@ impl SecretSources {
             Self::One(source) => std::slice::from_ref(source),
             Self::List(list) => list,
         }
+    }
+}
+
+/// By hand, so that a fault names the key and not the Rust enum, and so that a key written in place of its source is never repeated.
+impl<'de> Deserialize<'de> for SecretSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            file: Option<PathBuf>,
+            env: Option<String>,
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw { file: Some(path), env: None } => Ok(Self::File(path)),
+            Raw { file: None, env: Some(name) } => Ok(Self::Env(name)),
+            _ => Err(de::Error::custom("expected exactly one of `file` and `env`")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretSources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SecretSources;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(r#"{ file = "…" } or { env = "NAME" }, or a list of two"#)
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<SecretSources, A::Error> {
+                SecretSource::deserialize(MapAccessDeserializer::new(map)).map(SecretSources::One)
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<SecretSources, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(SecretSources::List)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
     }
 }
 

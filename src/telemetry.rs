@@ -1,6 +1,41 @@
 //! What operators see of a running gateway: counters, histograms, JSON log lines.
 
+use prometheus::core::Collector;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::secret::SecretSource;
+
+/// `[log]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// The least level that is written.
+    pub level: LogLevel,
+    /// Whether each request gets its access line.
+    pub access: bool,
+    /// The key of the subjects' hash; without it the hash of a subject differs from process to process.
+    pub subject_key: Option<SecretSource>,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, access: true, subject_key: None }
+    }
+}
+
+/// `log.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // The names are the documentation.
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
 
 /// Every metric of the process (contract, "Administration address"). One for each running gateway: tests run several in a process.
 ///
@@ -96,6 +131,20 @@ impl Metrics {
             registry: registry.clone(),
         };
         Ok(metrics)
+    }
+
+    /// What is in trouble now: the labels of `valet_degraded` that stand at 1, sorted.
+    pub fn in_trouble(&self) -> Vec<String> {
+        let mut what: Vec<String> = self
+            .degraded
+            .collect()
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .filter(|metric| metric.get_gauge().get_value() > 0.0)
+            .flat_map(|metric| metric.get_label().iter().map(|label| label.value().to_owned()))
+            .collect();
+        what.sort_unstable();
+        what
     }
 
     /// The Prometheus text format, version 0.0.4.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A span of time, written `"500ms"`, `"30s"`, `"5m"`, `"6h"`, `"1h 30m"`. Not negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,10 +19,33 @@ impl Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &str = "expected a duration such as \"5m\"";
-        let text = Text::deserialize(deserializer).map_err(|_| de::Error::custom(EXPECTED))?;
-        let span: jiff::SignedDuration = text.0.parse().map_err(|_| de::Error::custom(EXPECTED))?;
-        Duration::try_from(span).map(Self).map_err(|_| de::Error::custom("a duration can't be negative"))
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Span;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a duration such as \"5m\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                let wrong = |_| E::custom("expected a duration such as \"5m\"");
+                let span: jiff::SignedDuration = text.parse().map_err(wrong)?;
+                Duration::try_from(span).map(Span).map_err(|_| E::custom("a duration can't be negative"))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl std::fmt::Display for Span {
+    /// As operators write it: `5m`, `1h 30m`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let span = jiff::SignedDuration::try_from(self.0).unwrap_or(jiff::SignedDuration::MAX);
+        write!(f, "{span:#}")
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -83,9 +106,6 @@ impl JsonSchema for Bytes {
     }
 }
 
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +121,13 @@ mod tests {
         assert_eq!(span("1h 30m"), Ok(Span::secs(5400)));
         for wrong in ["", "5", "five minutes", "-5m", "5 parsecs"] {
             assert!(span(wrong).is_err(), "{wrong:?} was taken for a duration");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["0s", "500ms", "30s", "5m", "6h", "1h 30m"] {
+            assert_eq!(span(text).unwrap().to_string(), text);
         }
     }
 
