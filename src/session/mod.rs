@@ -4,8 +4,37 @@
 
 pub mod settings;
 
+mod algorithm;
+mod claims;
+mod external_id;
+mod issuer;
+mod json;
+mod key_set;
+mod keys;
+mod local;
+mod pem;
+mod remote;
+mod ring;
+mod sources;
+mod token;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use remote::{ClientFault, KeyClient};
+pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
+pub use verifier::{IssuerReadiness, Readiness, Sessions};
+
+/// The `tracing` target of this module.
+const TARGET: &str = "valet::session";
+
+/// Longer names from outside are cut in a log line.
+const MAX_SHOWN_CHARS: usize = 128;
 
 /// A verified credential. Nothing outside this module can make one.
 pub struct Session {
@@ -86,4 +115,10 @@ pub enum Reason {
     ExternalId,
     LogoutToken,
     BoundToKey,
+}
+
+/// A name from outside as it may stand in a log line: bounded, printable ASCII, no quotes.
+fn shown(name: &str) -> impl fmt::Display {
+    let fit = |c: char| if (c.is_ascii_graphic() && c != '"' && c != '\\') || c == ' ' { c } else { '?' };
+    name.chars().take(MAX_SHOWN_CHARS).map(fit).collect::<String>()
 }

@@ -1,0 +1,131 @@
+//! What a token says of itself, judged by the rules of its issuer and by our own clock (RFC 7519, section 4.1; RFC 8725).
+
+use std::time::Duration;
+
+use super::Reason;
+use super::json::{Number, Object, Selector, Value};
+use crate::clock::Timestamp;
+
+/// OpenID Connect Core, section 2: a subject has at most 255 characters. The same bound serves for session names.
+const MAX_NAME_BYTES: usize = 255;
+
+/// The largest whole number that JSON carries without loss (RFC 8259, section 6).
+const MAX_NUMERIC_DATE: u64 = 1 << 53;
+
+/// The member that makes a token a back-channel logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4).
+const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// Where one issuer's tokens carry what we need.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) audiences: Vec<String>,
+    pub(super) audience: Selector,
+    pub(super) subject: Selector,
+    pub(super) session: Selector,
+}
+
+/// The life of a verdict: `from <= now < until`, skew included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+/// Claims that are in order, but for the end of the token's life.
+#[derive(Debug)]
+pub(super) struct Claims<'a> {
+    pub(super) subject: &'a str,
+    pub(super) session_id: Option<&'a str>,
+    pub(super) life: Life,
+}
+
+impl Rules {
+    /// Judges everything but the expiry, which is told apart only once the signature is known to be good.
+    /// `iss` is judged by who chose these rules.
+    pub(super) fn judge<'a>(
+        &self,
+        payload: &'a Object<'_>,
+        now: Timestamp,
+        skew: Duration,
+    ) -> Result<Claims<'a>, Reason> {
+        refuse_other_kinds(payload)?;
+        let life = life(payload, skew)?;
+        if now < life.from {
+            return Err(Reason::NotYetValid);
+        }
+        if let Some(aud) = payload.get("aud") {
+            audience_list(aud)?;
+        }
+        let audience = self.audience.find(payload).ok_or(Reason::Audience)?;
+        if !audience_list(audience)?.iter().any(|one| one.text().is_some_and(|one| self.is_ours(one))) {
+            return Err(Reason::Audience);
+        }
+        if payload.get("jti").is_some_and(|jti| jti.text().is_none()) {
+            return Err(Reason::Claims);
+        }
+        if let Some(sub) = payload.get("sub") {
+            name(sub).ok_or(Reason::Subject)?;
+        }
+        let subject = self.subject.find(payload).and_then(name).ok_or(Reason::Subject)?;
+        let session_id = match self.session.find(payload) {
+            Some(session) => Some(name(session).ok_or(Reason::Claims)?),
+            None => None,
+        };
+        Ok(Claims { subject, session_id, life })
+    }
+
+    fn is_ours(&self, audience: &str) -> bool {
+        self.audiences.iter().any(|ours| ours == audience)
+    }
+}
+
+/// Tokens that the same issuer signs for other ends.
+fn refuse_other_kinds(payload: &Object<'_>) -> Result<(), Reason> {
+    match payload.get("events") {
+        Some(Value::Object(events)) if events.get(LOGOUT_EVENT).is_some() => return Err(Reason::LogoutToken),
+        Some(_) | None => {}
+    }
+    // RFC 7800: the token is worth something only with a proof of possession, which we do not check.
+    if payload.get("cnf").is_some() { Err(Reason::BoundToKey) } else { Ok(()) }
+}
+
+fn life(payload: &Object<'_>, skew: Duration) -> Result<Life, Reason> {
+    let expires = date(payload, "exp")?.ok_or(Reason::Claims)?;
+    // A token issued later than now is as little valid as one that is not valid yet.
+    let begins = date(payload, "nbf")?.max(date(payload, "iat")?);
+    let from = begins.map_or(Timestamp::from_millis(i64::MIN), |begins| begins.minus(skew));
+    Ok(Life { from, until: expires.plus(skew) })
+}
+
+/// NumericDate (RFC 7519, section 2), its fraction cut. `null` is not absence.
+fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp>, Reason> {
+    let seconds = match payload.get(claim) {
+        None => return Ok(None),
+        Some(Value::Number(Number::Whole(seconds))) => *seconds,
+        // The range makes the cast exact but for the fraction.
+        Some(Value::Number(Number::Float(seconds))) if (0.0..=MAX_NUMERIC_DATE as f64).contains(seconds) => {
+            *seconds as u64
+        }
+        Some(_) => return Err(Reason::Claims),
+    };
+    if seconds > MAX_NUMERIC_DATE {
+        return Err(Reason::Claims);
+    }
+    i64::try_from(seconds).map(|seconds| Some(Timestamp::from_secs(seconds))).map_err(|_| Reason::Claims)
+}
+
+/// One string or an array of strings, as a list.
+fn audience_list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v [Value<'a>], Reason> {
+    match value {
+        Value::Text(_) => Ok(std::slice::from_ref(value)),
+        Value::List(list) if list.iter().all(|one| one.text().is_some()) => Ok(list),
+        Value::Null | Value::Bool | Value::Number(_) | Value::List(_) | Value::Object(_) => Err(Reason::Audience),
+    }
+}
+
+/// A name that may go into keys, logs and calls: not empty, bounded, no control character.
+fn name<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+    let text = value.text()?;
+    let fits = !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control);
+    fits.then_some(text)
+}

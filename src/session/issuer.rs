@@ -1,0 +1,99 @@
+//! One issuer as configured, ready to judge tokens.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use super::claims::Rules;
+use super::external_id::ExternalId;
+use super::json::Selector;
+use super::remote::KeyClient;
+use super::ring::Ring;
+use super::settings::{IssuerSettings, SignatureAlgorithm};
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// An issuer whose tokens open a session.
+pub(super) struct Issuer {
+    pub(super) name: Arc<str>,
+    pub(super) algorithms: Box<[SignatureAlgorithm]>,
+    pub(super) rules: Rules,
+    pub(super) external_id: ExternalId,
+    pub(super) ring: Arc<Ring>,
+    pub(super) checks: Checks,
+}
+
+/// `valet_session_checks_total` of one issuer, its labels resolved once.
+pub(super) struct Checks {
+    pub(super) valid: IntCounter,
+    pub(super) cached: IntCounter,
+    pub(super) expired: IntCounter,
+    pub(super) invalid: IntCounter,
+    pub(super) unavailable: IntCounter,
+}
+
+impl Checks {
+    /// All outcomes of this issuer, from zero.
+    pub(super) fn of(issuer: &str, metrics: &Metrics) -> Self {
+        let counter = |outcome: &str| metrics.session_checks.with_label_values(&[issuer, outcome]);
+        Self {
+            valid: counter("valid"),
+            cached: counter("cached"),
+            expired: counter("expired"),
+            invalid: counter("invalid"),
+            unavailable: counter("unavailable"),
+        }
+    }
+}
+
+impl Issuer {
+    /// Reads one `[[session.issuer]]`. Every fault, in the operator's words.
+    pub(super) fn open(
+        settings: &IssuerSettings,
+        directory: &Path,
+        client: Arc<dyn KeyClient>,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<String>> {
+        let mut faults = Vec::new();
+        if settings.issuer.is_empty() {
+            faults.push("issuer: is empty".to_owned());
+        }
+        if settings.audiences.is_empty() {
+            faults.push("audiences: names none, so no token could be for us".to_owned());
+        }
+        let mut selector = |key: &str, text: &str| {
+            let selector = Selector::parse(text);
+            if selector.is_none() {
+                faults.push(format!("{key}: {text:?} is neither a claim's name nor a JSON pointer"));
+            }
+            selector
+        };
+        let subject = selector("subject_claim", &settings.subject_claim);
+        let session = selector("session_claim", &settings.session_claim);
+        let audience = selector("audience_claim", &settings.audience_claim);
+        let template = settings.external_id.as_deref().unwrap_or("{sub}");
+        let external_id = ExternalId::parse(template);
+        if external_id.is_none() {
+            faults.push(format!(
+                "external_id: {template:?} needs {{sub}} or {{claim:NAME}}, and knows no other placeholder"
+            ));
+        }
+        let ring = Ring::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
+        let (Some(subject), Some(session), Some(audience), Some(external_id), Some(ring), true) =
+            (subject, session, audience, external_id, ring, faults.is_empty())
+        else {
+            let place = |fault: String| format!("session.issuer {:?}: {fault}", settings.issuer);
+            return Err(faults.into_iter().map(place).collect());
+        };
+        Ok(Self {
+            name: settings.issuer.as_str().into(),
+            algorithms: settings.algorithms.clone().into(),
+            rules: Rules { audiences: settings.audiences.clone(), audience, subject, session },
+            external_id,
+            ring: Arc::new(ring),
+            checks: Checks::of(&settings.issuer, metrics),
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! One verification key: what is checked when it is loaded, and the only place where a signature is verified.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+
+use super::algorithm::Kind;
+use super::settings::SignatureAlgorithm;
+use super::token::Signature;
+
+/// NIST SP 800-131A: shorter moduli have been forbidden for signatures since 2014.
+const MIN_RSA_BITS: usize = 2048;
+
+/// The most that the library verifies; a longer one only costs us time.
+const MAX_RSA_BITS: usize = 8192;
+
+/// A key that may verify tokens of one issuer. Knows whether it still may.
+pub(super) struct Key {
+    label: Label,
+    kind: Kind,
+    only: Option<SignatureAlgorithm>,
+    decoding: DecodingKey,
+    identity: [u8; 32],
+    retired: AtomicBool,
+}
+
+/// By which `kid` a key is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Label {
+    /// The one key of its issuer, whatever the token calls it: a PEM file or a secret has no place for a name.
+    Any,
+    /// A key of a set without a name: found only by tokens without one.
+    Unnamed,
+    /// A key of a set.
+    Named(Box<str>),
+}
+
+/// Why a key is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyFault {
+    NotBase64,
+    Incomplete,
+    UnknownType,
+    WeakRsa,
+    LongRsa,
+    WeakExponent,
+    NotOnCurve,
+    Private,
+    Symmetric,
+    OtherUse,
+    ShortSecret,
+    SecretIsPem,
+    NotAPublicKey,
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotBase64 => "a member is not base64url without padding",
+            Self::Incomplete => "a member is missing or of a wrong length",
+            Self::UnknownType => "its type or curve is none of RSA, P-256, P-384, Ed25519",
+            Self::WeakRsa => "an RSA modulus below 2048 bits is weak",
+            Self::LongRsa => "an RSA modulus above 8192 bits is not supported",
+            Self::WeakExponent => "an RSA exponent must be odd, at least 3 and at most 64 bits long",
+            Self::NotOnCurve => "it is no point of its curve",
+            Self::Private => "it holds a private key; give the public one",
+            Self::Symmetric => "a key set may hold no shared secret",
+            Self::OtherUse => "it is not meant for verifying signatures of the configured algorithms",
+            Self::ShortSecret => {
+                "a shared secret must be at least as long as the hash of its algorithm (RFC 7518, section 3.2)"
+            }
+            Self::SecretIsPem => "it holds a PEM; a public key is no shared secret",
+            Self::NotAPublicKey => "it holds no public key or certificate in PEM",
+        })
+    }
+}
+
+impl Key {
+    /// An RSA key from modulus and exponent, big-endian; leading zeros don't count.
+    pub(super) fn rsa(label: Label, only: Option<SignatureAlgorithm>, n: &[u8], e: &[u8]) -> Result<Self, KeyFault> {
+        let (n, e) = (without_zeros(n), without_zeros(e));
+        let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
+        if bits < MIN_RSA_BITS {
+            return Err(KeyFault::WeakRsa);
+        }
+        if bits > MAX_RSA_BITS {
+            return Err(KeyFault::LongRsa);
+        }
+        let odd = |number: &[u8]| number.last().is_some_and(|b| b % 2 == 1);
+        if e.len() > 8 || !odd(e) || e == [1] {
+            return Err(KeyFault::WeakExponent);
+        }
+        if !odd(n) || (RsaPublicKeyComponents { n, e }).to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_err() {
+            return Err(KeyFault::Incomplete);
+        }
+        Ok(Self::new(label, Kind::Rsa, only, DecodingKey::from_rsa_raw_components(n, e), &[n, e]))
+    }
+
+    /// A key of another public kind from its bytes: an uncompressed point (SEC 1, section 2.3.3), or the 32 bytes of RFC 8032.
+    pub(super) fn point(
+        label: Label,
+        only: Option<SignatureAlgorithm>,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Self, KeyFault> {
+        let (length, algorithm): (usize, &'static dyn VerificationAlgorithm) = match kind {
+            Kind::P256 => (65, &ECDSA_P256_SHA256_FIXED),
+            Kind::P384 => (97, &ECDSA_P384_SHA384_FIXED),
+            Kind::Ed25519 => (32, &ED25519),
+            Kind::Rsa | Kind::Secret => return Err(KeyFault::UnknownType),
+        };
+        if bytes.len() != length {
+            return Err(KeyFault::Incomplete);
+        }
+        if ParsedPublicKey::new(algorithm, bytes).is_err() {
+            return Err(KeyFault::NotOnCurve);
+        }
+        let decoding =
+            if kind == Kind::Ed25519 { DecodingKey::from_ed_der(bytes) } else { DecodingKey::from_ec_der(bytes) };
+        Ok(Self::new(label, kind, only, decoding, &[bytes]))
+    }
+
+    /// A shared secret, long enough for each of `algorithms`.
+    pub(super) fn secret(bytes: &[u8], algorithms: &[SignatureAlgorithm]) -> Result<Self, KeyFault> {
+        // An issuer that was asymmetric once has its public key lying about; as a secret anyone could sign with it.
+        if memchr::memmem::find(bytes, b"-----BEGIN").is_some() {
+            return Err(KeyFault::SecretIsPem);
+        }
+        if algorithms.iter().any(|a| bytes.len() < a.min_secret_bytes()) {
+            return Err(KeyFault::ShortSecret);
+        }
+        Ok(Self::new(Label::Any, Kind::Secret, None, DecodingKey::from_secret(bytes), &[bytes]))
+    }
+
+    fn new(
+        label: Label,
+        kind: Kind,
+        only: Option<SignatureAlgorithm>,
+        decoding: DecodingKey,
+        material: &[&[u8]],
+    ) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(format!("{kind:?}|{only:?}|{label:?}|").as_bytes());
+        for part in material {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut identity = [0; 32];
+        identity.copy_from_slice(context.finish().as_ref());
+        Self { label, kind, only, decoding, identity, retired: AtomicBool::new(false) }
+    }
+
+    /// Equal for the same key under the same name and restrictions, and only then.
+    pub(super) fn identity(&self) -> &[u8; 32] {
+        &self.identity
+    }
+
+    /// Whether a token with this `kid` may mean this key.
+    pub(super) fn answers_to(&self, kid: Option<&str>) -> bool {
+        match (&self.label, kid) {
+            (Label::Any, _) | (_, None) => true,
+            (Label::Unnamed, Some(_)) => false,
+            (Label::Named(name), Some(kid)) => **name == *kid,
+        }
+    }
+
+    /// Whether this key may verify this algorithm.
+    pub(super) fn fits(&self, algorithm: SignatureAlgorithm) -> bool {
+        self.kind == algorithm.kind() && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    /// Whether `signature` over `signed` is this key's, by an algorithm that it fits.
+    pub(super) fn verifies(&self, algorithm: SignatureAlgorithm, signed: &[u8], signature: &Signature) -> bool {
+        // The factory is jsonwebtoken's own; it checks the family of the key once more.
+        self.fits(algorithm)
+            && (DEFAULT_PROVIDER.verifier_factory)(&algorithm.library(), &self.decoding)
+                .is_ok_and(|verifier| verifier.verify(signed, &signature.0).is_ok())
+    }
+
+    /// The key has left its set: what it verified ends now.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether it has left its set.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("label", &self.label).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+fn without_zeros(mut number: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = number {
+        number = rest;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modulus(bits: usize) -> Vec<u8> {
+        let mut n = vec![0xff; bits.div_ceil(8)];
+        if !bits.is_multiple_of(8) {
+            n[0] = (1 << (bits % 8)) - 1;
+        }
+        n
+    }
+
+    fn rsa(bits: usize, e: &[u8]) -> Option<KeyFault> {
+        Key::rsa(Label::Unnamed, None, &modulus(bits), e).err()
+    }
+
+    #[test]
+    fn weak_rsa_keys_are_refused_on_both_sides_of_each_edge() {
+        assert_eq!(rsa(2047, &[1, 0, 1]), Some(KeyFault::WeakRsa));
+        assert_eq!(rsa(2048, &[1, 0, 1]), None);
+        assert_eq!(rsa(8192, &[1, 0, 1]), None);
+        assert_eq!(rsa(8193, &[1, 0, 1]), Some(KeyFault::LongRsa));
+        assert_eq!(rsa(2048, &[3]), None);
+        for e in [&[1][..], &[0, 1], &[], &[0], &[2], &[1, 0, 0], &[1, 0, 0, 0, 0, 0, 0, 0, 1]] {
+            assert_eq!(rsa(2048, e), Some(KeyFault::WeakExponent), "{e:?}");
+        }
+        let mut padded = vec![0; 200];
+        padded.extend(modulus(1024));
+        assert_eq!(Key::rsa(Label::Unnamed, None, &padded, &[3]).err(), Some(KeyFault::WeakRsa));
+        let mut even = modulus(2048);
+        even[255] = 0xfe;
+        assert_eq!(Key::rsa(Label::Unnamed, None, &even, &[3]).err(), Some(KeyFault::Incomplete));
+        assert_eq!(Key::rsa(Label::Unnamed, None, &[], &[3]).err(), Some(KeyFault::WeakRsa));
+    }
+
+    #[test]
+    fn a_point_must_lie_on_its_curve() {
+        let mut point = vec![4];
+        point.extend([1; 64]);
+        assert_eq!(Key::point(Label::Any, None, Kind::P256, &point).err(), Some(KeyFault::NotOnCurve));
+        assert_eq!(Key::point(Label::Any, None, Kind::P256, &point[..64]).err(), Some(KeyFault::Incomplete));
+        assert_eq!(Key::point(Label::Any, None, Kind::P384, &point).err(), Some(KeyFault::Incomplete));
+    }
+
+    #[test]
+    fn a_secret_is_as_long_as_its_hash_and_no_pem() {
+        use SignatureAlgorithm::{HS256, HS512};
+        assert!(Key::secret(&[7; 32], &[HS256]).is_ok());
+        assert_eq!(Key::secret(&[7; 31], &[HS256]).err(), Some(KeyFault::ShortSecret));
+        assert_eq!(Key::secret(&[7; 63], &[HS256, HS512]).err(), Some(KeyFault::ShortSecret));
+        let pem = b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----";
+        assert_eq!(Key::secret(pem, &[HS256]).err(), Some(KeyFault::SecretIsPem));
+    }
+}

@@ -1,0 +1,68 @@
+//! Keys that stand beside the configuration: a key set, a PEM file, a shared secret.
+
+use std::path::PathBuf;
+
+use super::key_set;
+use super::keys::Key;
+use super::pem;
+use super::settings::SignatureAlgorithm;
+use crate::files;
+use crate::secret::SecretSource;
+
+/// Larger than any key file by two orders of magnitude; a bound so that a wrong path (a log, a device) is refused.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Where local keys stand. Paths are whole.
+pub(super) enum Local {
+    /// A JWK set.
+    Set(PathBuf),
+    /// A public key or certificate.
+    Pem(PathBuf),
+    /// A shared secret; relative paths start in the folder beside it.
+    Secret(SecretSource, PathBuf),
+}
+
+impl Local {
+    /// Reads the keys now. The fault names the place, never the content.
+    pub(super) fn read(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<Key>, String> {
+        match self {
+            Self::Set(path) => {
+                let fault = |fault: &str| format!("keys.jwks_file: {}: {fault}", path.display());
+                let body = files::read_bounded(path, MAX_FILE_BYTES).map_err(|e| fault(&e))?;
+                let set = key_set::read_jwk_set(&body, algorithms).ok_or_else(|| fault("is no key set (RFC 7517)"))?;
+                if set.keys.is_empty() {
+                    let reasons = set.unused.join("; ");
+                    return Err(fault(format!("holds no key that can be used. {reasons}").trim_end()));
+                }
+                for line in set.unused {
+                    tracing::warn!(target: super::TARGET, "{}", fault(&line));
+                }
+                Ok(set.keys)
+            }
+            Self::Pem(path) => {
+                let fault = |fault: &str| format!("keys.pem_file: {}: {fault}", path.display());
+                let key = pem::read(&files::read_bounded(path, MAX_FILE_BYTES).map_err(|e| fault(&e))?)
+                    .map_err(|e| fault(&e.to_string()))?;
+                if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
+                    return Err(fault("the key serves none of the configured algorithms"));
+                }
+                Ok(vec![key])
+            }
+            Self::Secret(source, directory) => {
+                let secret = source.read(directory).map_err(|fault| format!("keys.secret: {}", fault.0))?;
+                // Goes into the verifier of this issuer's tokens.
+                let key = Key::secret(secret.expose(), algorithms).map_err(|fault| format!("keys.secret: {fault}"))?;
+                Ok(vec![key])
+            }
+        }
+    }
+
+    /// The file to watch, if it is one.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Set(path) | Self::Pem(path) => Some(path.clone()),
+            Self::Secret(SecretSource::File(path), directory) => Some(directory.join(path)),
+            Self::Secret(SecretSource::Env(_), _) => None,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A key set at the identity provider: discovery (OpenID Connect Discovery 1.0, section 4) and the set itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use super::key_set::{self, Reading};
+use super::settings::SignatureAlgorithm;
+
+/// The whole of one attempt, discovery included. Keys are fetched ahead, so that nobody waits for a slow provider to be patient with it.
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Larger than any published key set by two orders of magnitude.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Fetches a key set. Implemented by the one outgoing HTTP client.
+#[async_trait]
+pub trait KeyClient: Send + Sync {
+    /// One `GET` without redirects, credentials or retries: the status and the whole body, of at most `max_bytes`, within `deadline`.
+    /// Dropped, the exchange is given up.
+    async fn get(&self, url: &Url, max_bytes: usize, deadline: Duration) -> Result<(u16, Vec<u8>), ClientFault>;
+}
+
+/// Why an answer could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFault {
+    /// No connection, or it broke.
+    Unreachable,
+    /// Not whole within the deadline.
+    TimedOut,
+    /// The body is longer than allowed.
+    TooLarge,
+}
+
+/// Why a key set was not had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FetchFault {
+    Client(ClientFault),
+    Status(u16),
+    NoDiscovery,
+    OtherIssuer,
+    Address,
+    NoKeySet,
+    NoUsableKey,
+}
+
+impl FetchFault {
+    /// The label of `valet_jwks_fetches_total`.
+    pub(super) fn outcome(self) -> &'static str {
+        match self {
+            Self::Client(ClientFault::Unreachable | ClientFault::TimedOut) | Self::Status(_) => "error",
+            Self::Client(ClientFault::TooLarge) => "nonsense",
+            Self::NoDiscovery | Self::OtherIssuer | Self::Address | Self::NoKeySet | Self::NoUsableKey => "nonsense",
+        }
+    }
+}
+
+impl fmt::Display for FetchFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client(ClientFault::Unreachable) => "the identity provider can't be reached",
+            Self::Client(ClientFault::TimedOut) => "the identity provider did not answer in time",
+            Self::Client(ClientFault::TooLarge) => "the answer is larger than 1 MiB",
+            Self::Status(status) => return write!(f, "the identity provider answered {status}, expected 200"),
+            Self::NoDiscovery => "the discovery document is no JSON object with `issuer` and `jwks_uri`",
+            Self::OtherIssuer => "the discovery document names another issuer",
+            Self::Address => "the `jwks_uri` of the discovery document is no https:// address",
+            Self::NoKeySet => "the answer is no key set (RFC 7517)",
+            Self::NoUsableKey => "the key set holds no key that can be used",
+        })
+    }
+}
+
+/// Where a remote key set is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// At the `jwks_uri` of this document, which must name this issuer.
+    Discovery { document: Url, issuer: String },
+    /// Here.
+    Set(Url),
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Place {
+    /// The discovery document of an issuer: one `/` at the issuer's end is not doubled (section 4.1). `None` when the issuer is no safe address.
+    pub(super) fn of_issuer(issuer: &str) -> Option<Self> {
+        let text = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
+        Some(Self::Discovery { document: safe_url(&text)?, issuer: issuer.to_owned() })
+    }
+
+    /// A key set's address. `None` when it is no safe one.
+    pub(super) fn of_set(url: &str) -> Option<Self> {
+        safe_url(url).map(Self::Set)
+    }
+
+    /// Fetches the set. Ends within [`FETCH_TIMEOUT`], whatever the client does. Dropped, the fetch is given up.
+    pub(super) async fn fetch(
+        &self,
+        client: &dyn KeyClient,
+        algorithms: &[SignatureAlgorithm],
+    ) -> Result<Reading, FetchFault> {
+        let all = async {
+            let body = match self {
+                Self::Set(url) => get(client, url).await?,
+                Self::Discovery { document, issuer } => {
+                    let body = get(client, document).await?;
+                    get(client, &key_set_address(&body, issuer)?).await?
+                }
+            };
+            let reading = key_set::read_jwk_set(&body, algorithms).ok_or(FetchFault::NoKeySet)?;
+            if reading.keys.is_empty() { Err(FetchFault::NoUsableKey) } else { Ok(reading) }
+        };
+        tokio::time::timeout(FETCH_TIMEOUT, all).await.unwrap_or(Err(FetchFault::Client(ClientFault::TimedOut)))
+    }
+}
+
+async fn get(client: &dyn KeyClient, url: &Url) -> Result<Vec<u8>, FetchFault> {
+    match client.get(url, MAX_BODY_BYTES, FETCH_TIMEOUT).await {
+        Ok((200, body)) if body.len() <= MAX_BODY_BYTES => Ok(body),
+        Ok((200, _)) => Err(FetchFault::Client(ClientFault::TooLarge)),
+        Ok((status, _)) => Err(FetchFault::Status(status)),
+        Err(fault) => Err(FetchFault::Client(fault)),
+    }
+}
+
+/// The document must name its issuer exactly (section 4.3): else one tenant of a provider could speak for another.
+fn key_set_address(document: &[u8], issuer: &str) -> Result<Url, FetchFault> {
+    let document: Document = serde_json::from_slice(document).map_err(|_| FetchFault::NoDiscovery)?;
+    if document.issuer != issuer {
+        return Err(FetchFault::OtherIssuer);
+    }
+    safe_url(&document.jwks_uri).ok_or(FetchFault::Address)
+}
+
+/// `https://`, or `http://` on loopback and `*.localhost`; no userinfo.
+fn safe_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let local = match url.host()? {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    let bare = url.username().is_empty() && url.password().is_none();
+    (bare && (url.scheme() == "https" || (url.scheme() == "http" && local))).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_over_https_but_on_loopback() {
+        for good in ["https://idp.example/jwks", "http://127.0.0.1:9/k", "http://[::1]/k", "http://idp.localhost/k"] {
+            assert!(safe_url(good).is_some(), "{good}");
+        }
+        for wrong in [
+            "http://idp.example/jwks",
+            "http://localhost.example/",
+            "ftp://127.0.0.1/",
+            "file:///jwks",
+            "jwks",
+            "https://user@idp.example/",
+            "http://127.0.0.1@idp.example/",
+            "http://10.0.0.1/",
+        ] {
+            assert!(safe_url(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_discovery_document_must_name_its_issuer_exactly() {
+        let document = |issuer: &str, uri: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}"}}"#).into_bytes();
+        let issuer = "https://idp.example";
+        assert!(key_set_address(&document(issuer, "https://keys.example/"), issuer).is_ok());
+        let slash = document("https://idp.example/", "https://keys.example/");
+        assert_eq!(key_set_address(&slash, issuer), Err(FetchFault::OtherIssuer));
+        assert_eq!(key_set_address(&document(issuer, "http://keys.example/"), issuer), Err(FetchFault::Address));
+        assert_eq!(key_set_address(b"[]", issuer), Err(FetchFault::NoDiscovery));
+    }
+
+    #[test]
+    fn one_slash_at_the_end_of_an_issuer_is_not_doubled() {
+        for issuer in ["https://idp.example/a", "https://idp.example/a/"] {
+            let Some(Place::Discovery { document, .. }) = Place::of_issuer(issuer) else { panic!("no place") };
+            assert_eq!(document.as_str(), "https://idp.example/a/.well-known/openid-configuration");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The key ring of one issuer: the keys in force, and for a remote set when it is fetched and how long it is believed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::key_set::{Candidates, KeySet};
+use super::keys::Key;
+use super::local::Local;
+use super::remote::{FetchFault, KeyClient, Place};
+use super::settings::{IssuerSettings, SignatureAlgorithm};
+use super::shown;
+use crate::clock::{Clock, Tick};
+use crate::telemetry::Metrics;
+
+/// How old keys get before they are fetched again: a removed key is trusted no longer than this.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// From one attempt to the next, so that unknown `kid`s and failures do not flood the identity provider.
+pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// How long keys are believed after the last success: an outage of the identity provider is survived, a takeover of its old keys is not.
+pub(super) const MAX_STALE: Duration = Duration::from_secs(60 * 60);
+
+/// How long a request waits for a fetch that may bring its key. Longer than any healthy provider takes, shorter than a browser's patience.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where the keys come from.
+enum Source {
+    Remote(Place, Arc<dyn KeyClient>),
+    Local(Local),
+}
+
+/// The keys of one issuer.
+pub(super) struct Ring {
+    issuer: Arc<str>,
+    algorithms: Box<[SignatureAlgorithm]>,
+    source: Source,
+    clock: Clock,
+    metrics: Metrics,
+    keys: ArcSwap<KeySet>,
+    /// Held while `keys` is replaced.
+    replacing: Mutex<()>,
+    /// The tick (in ms) from which the keys are not believed any more: none ever had, `i64::MIN`; local ones, `i64::MAX`.
+    believed_until: AtomicI64,
+    failing: AtomicBool,
+    failures: AtomicU32,
+    attempt: Mutex<Attempt>,
+    /// What was last said of unusable keys, so that it is said once.
+    complaints: Mutex<Vec<String>>,
+}
+
+#[derive(Default)]
+struct Attempt {
+    last: Option<Tick>,
+    /// Open while a fetch is under way.
+    under_way: Option<watch::Receiver<()>>,
+}
+
+impl Ring {
+    /// Reads local keys now; remote ones stay unknown until the first fetch. Every fault, in the operator's words.
+    pub(super) fn open(
+        settings: &IssuerSettings,
+        directory: &Path,
+        client: Arc<dyn KeyClient>,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<String>> {
+        let source = source(settings, directory, client)?;
+        let (keys, believed_until) = match &source {
+            Source::Remote(..) => (Vec::new(), i64::MIN),
+            Source::Local(local) => (local.read(&settings.algorithms).map_err(|fault| vec![fault])?, i64::MAX),
+        };
+        metrics.degraded.with_label_values(&[&degraded_label(&settings.issuer)]).set(0);
+        Ok(Self {
+            issuer: settings.issuer.as_str().into(),
+            algorithms: settings.algorithms.clone().into(),
+            source,
+            clock,
+            metrics: metrics.clone(),
+            keys: ArcSwap::from_pointee(KeySet::default().followed_by(keys)),
+            replacing: Mutex::new(()),
+            believed_until: AtomicI64::new(believed_until),
+            failing: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            attempt: Mutex::new(Attempt::default()),
+            complaints: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The keys that a token may mean. Keys that are not believed any more count as unknown.
+    pub(super) fn candidates(&self, kid: Option<&str>, algorithm: SignatureAlgorithm) -> Candidates {
+        if self.is_usable() { self.keys.load().candidates(kid, algorithm) } else { Candidates::Unknown }
+    }
+
+    /// Whether there are keys, and they are still believed.
+    pub(super) fn is_usable(&self) -> bool {
+        match self.believed_until.load(Ordering::Acquire) {
+            i64::MAX => true,
+            i64::MIN => false,
+            until => millis(self.clock.tick()) < until,
+        }
+    }
+
+    /// Whether there were keys once.
+    pub(super) fn had_once(&self) -> bool {
+        self.believed_until.load(Ordering::Acquire) != i64::MIN
+    }
+
+    /// Whether the last fetch or reading failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
+    /// Whether the keys are fetched.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self.source, Source::Remote(..))
+    }
+
+    /// For a request whose key is unknown: waits for the fetch under way, or for one that it starts unless the last attempt was less
+    /// than a cool-down ago. `true` when a fetch has ended meanwhile and it is worth looking again; `false` at once when there is nothing
+    /// to wait for, or after [`MAX_WAIT`]. Dropped, the fetch goes on.
+    pub(super) async fn wait_for_unknown(self: &Arc<Self>) -> bool {
+        let Some(mut under_way) = self.start(false) else { return false };
+        // The sender says nothing; it is dropped when the fetch has ended.
+        tokio::time::timeout(MAX_WAIT, under_way.changed()).await.is_ok()
+    }
+
+    /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
+    pub(super) fn retry_after(&self) -> Duration {
+        let last = self.attempt.lock().last;
+        let gone = last.map_or(COOL_DOWN, |last| self.clock.tick().since(last));
+        COOL_DOWN.saturating_sub(gone).max(Duration::from_secs(1))
+    }
+
+    /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.
+    fn start(self: &Arc<Self>, forced: bool) -> Option<watch::Receiver<()>> {
+        let Source::Remote(..) = self.source else { return None };
+        let mut attempt = self.attempt.lock();
+        if let Some(under_way) = attempt.under_way.as_ref().filter(|channel| channel.has_changed().is_ok()) {
+            return Some(under_way.clone());
+        }
+        let now = self.clock.tick();
+        if !forced && attempt.last.is_some_and(|last| now.since(last) < COOL_DOWN) {
+            return None;
+        }
+        attempt.last = Some(now);
+        let (ended, under_way) = watch::channel(());
+        attempt.under_way = Some(under_way.clone());
+        let ring = Arc::clone(self);
+        tokio::spawn(async move {
+            // A fault is counted and logged where it is found.
+            ring.fetch().await.ok();
+            drop(ended);
+        });
+        Some(under_way)
+    }
+
+    /// Fetches the keys now and puts them in force. Nothing to do for local ones. Dropped, the keys stay as they are.
+    pub(super) async fn fetch(&self) -> Result<(), FetchFault> {
+        let Source::Remote(place, client) = &self.source else { return Ok(()) };
+        // Keys are as old as the question, not as the answer.
+        let asked = self.clock.tick();
+        let fetched = place.fetch(client.as_ref(), &self.algorithms).await;
+        let outcome = fetched.as_ref().map_or_else(|fault| fault.outcome(), |_| "ok");
+        self.metrics.jwks_fetches.with_label_values(&[&self.issuer, outcome]).inc();
+        match fetched {
+            Ok(reading) => {
+                self.complain(reading.unused);
+                self.put_in_force(reading.keys);
+                self.believed_until.store(millis(asked.plus(MAX_STALE)), Ordering::Release);
+                self.failures.store(0, Ordering::Release);
+                self.set_failing(false);
+                Ok(())
+            }
+            Err(fault) => {
+                self.failures.fetch_add(1, Ordering::AcqRel);
+                self.set_failing(true);
+                tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), %fault, "keys not had");
+                Err(fault)
+            }
+        }
+    }
+
+    /// Reads local keys again. A reading that fails keeps those before and says why.
+    pub(super) fn reread(&self) -> Result<(), String> {
+        let Source::Local(local) = &self.source else { return Ok(()) };
+        let read = local.read(&self.algorithms);
+        self.set_failing(read.is_err());
+        self.put_in_force(read?);
+        Ok(())
+    }
+
+    /// The file behind it, if it is one.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::Local(local) => local.path(),
+            Source::Remote(..) => None,
+        }
+    }
+
+    /// Keeps the keys of a remote set fresh until `stop` says so or is gone. Returns at once for local ones. Dropped, nothing is fetched
+    /// any more but what is under way.
+    pub(super) async fn keep_fresh(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        while let Some(mut under_way) = self.start(true) {
+            let ended = async {
+                under_way.changed().await.ok();
+                tokio::time::sleep(self.pause()).await;
+            };
+            tokio::select! {
+                () = ended => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// From one background attempt to the next. Jittered, so that many gateways do not ask in step.
+    fn pause(&self) -> Duration {
+        let failures = self.failures.load(Ordering::Acquire);
+        let pause = match (failures, self.had_once()) {
+            (0, _) => REFRESH,
+            (_, true) => COOL_DOWN,
+            (failures, false) => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(5)).min(COOL_DOWN),
+        };
+        pause.mul_f64(0.9 + 0.1 * fastrand::f64())
+    }
+
+    /// Readers see the old set or the new one. What the keys that left have verified ends here.
+    fn put_in_force(&self, fresh: Vec<Key>) {
+        // Two at a time would each judge by the set that the other replaces.
+        let _one_at_a_time = self.replacing.lock();
+        let before = self.keys.load_full();
+        let next = Arc::new(before.followed_by(fresh));
+        self.keys.store(Arc::clone(&next));
+        before.retire_all_but(&next);
+    }
+
+    fn complain(&self, lines: Vec<String>) {
+        let mut said = self.complaints.lock();
+        if *said != lines {
+            for line in &lines {
+                tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), "{line}");
+            }
+            *said = lines;
+        }
+    }
+
+    fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Release);
+        self.metrics.degraded.with_label_values(&[&degraded_label(&self.issuer)]).set(i64::from(failing));
+    }
+}
+
+/// Exactly one form of `keys`, with algorithms that it can serve.
+fn source(settings: &IssuerSettings, directory: &Path, client: Arc<dyn KeyClient>) -> Result<Source, Vec<String>> {
+    let keys = &settings.keys;
+    let mut faults = Vec::new();
+    let mut forms = Vec::new();
+    if keys.discovery == Some(true) {
+        match Place::of_issuer(&settings.issuer) {
+            Some(place) => forms.push(Source::Remote(place, Arc::clone(&client))),
+            None => faults.push("keys.discovery: the issuer is no https:// address".to_owned()),
+        }
+    }
+    if let Some(url) = &keys.jwks_url {
+        match Place::of_set(url) {
+            Some(place) => forms.push(Source::Remote(place, client)),
+            None => faults.push("keys.jwks_url: expected an https:// address (http:// on loopback only)".to_owned()),
+        }
+    }
+    let secret = keys.secret.as_ref().map(|secret| Local::Secret(secret.clone(), directory.to_owned()));
+    forms.extend(keys.jwks_file.as_ref().map(|path| Source::Local(Local::Set(directory.join(path)))));
+    forms.extend(keys.pem_file.as_ref().map(|path| Source::Local(Local::Pem(directory.join(path)))));
+    forms.extend(secret.map(Source::Local));
+    if faults.is_empty() && forms.len() != 1 {
+        faults.push(
+            "keys: expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`"
+                .to_owned(),
+        );
+    }
+    let symmetric = keys.secret.is_some();
+    if settings.algorithms.is_empty() {
+        faults.push("algorithms: names none".to_owned());
+    }
+    if settings.algorithms.iter().any(|a| (a.min_secret_bytes() > 0) != symmetric) {
+        faults
+            .push("algorithms: HS256, HS384 and HS512 need `keys = { secret = … }`, the others any other form".into());
+    }
+    match forms.pop() {
+        Some(source) if faults.is_empty() => Ok(source),
+        Some(_) | None => Err(faults),
+    }
+}
+
+fn degraded_label(issuer: &str) -> String {
+    format!("keys:{issuer}")
+}
+
+fn millis(tick: Tick) -> i64 {
+    i64::try_from(tick.since(Tick::from_millis(0)).as_millis()).unwrap_or(i64::MAX - 1)
+}

@@ -1,0 +1,303 @@
+//! Where a request's credentials are read: `header:NAME` and `cookie:NAME`, in the order of `[session] sources`.
+
+use smallvec::{SmallVec, smallvec};
+
+/// The places of `[session] sources`, read once at start-up.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    list: Box<[Source]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// The `Bearer` scheme of `Authorization`.
+    Authorization,
+    /// Another header, its raw value. The name is in lower case.
+    Header(Box<[u8]>),
+    /// A cookie; its name is compared with case.
+    Cookie(Box<[u8]>),
+}
+
+/// What kind of place a credential came from. A browser adds cookies by itself, headers not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A header that a script or a client set.
+    Header,
+    /// A cookie, which also a foreign page can make the browser send.
+    Cookie,
+}
+
+/// The text of a token as it arrived, not yet believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credential<'a> {
+    /// The bytes, as sent.
+    pub token: &'a [u8],
+    /// Where the first source that holds it stands.
+    pub from: SourceKind,
+}
+
+/// The credentials of one request.
+#[derive(Default)]
+pub struct Found<'a> {
+    /// Those that differ, in the order of the sources.
+    pub credentials: SmallVec<[Credential<'a>; 2]>,
+    /// `Authorization` names another scheme than `Bearer`.
+    pub other_scheme: bool,
+    /// `Authorization` is empty, or `Bearer` without exactly one token.
+    pub malformed: bool,
+}
+
+/// One source holds two things: two `Authorization` fields, or two different values of a header or a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+/// The value of each source so far; four is more than anyone lists.
+type Values<'a> = SmallVec<[Option<&'a [u8]>; 4]>;
+
+impl Sources {
+    /// Reads `header:NAME` and `cookie:NAME`. Every fault, in the operator's words.
+    pub fn parse(list: &[String]) -> Result<Self, Vec<String>> {
+        let mut sources = Vec::with_capacity(list.len());
+        let mut faults = Vec::new();
+        for text in list {
+            match parse_one(text) {
+                Some(source) if sources.contains(&source) => {
+                    faults.push(format!("session.sources: {text:?} is named twice"));
+                }
+                Some(source) => sources.push(source),
+                None => faults.push(format!(
+                    "session.sources: {text:?} is no source; expected \"header:NAME\" or \"cookie:NAME\""
+                )),
+            }
+        }
+        if list.is_empty() {
+            faults.push("session.sources: names no source, so no request could have a session".into());
+        }
+        if faults.is_empty() { Ok(Self { list: sources.into() }) } else { Err(faults) }
+    }
+
+    /// The credentials among `headers`, which are names and values as sent (RFC 9110, section 5; RFC 6265, section 4.2.1).
+    pub fn read<'a>(&self, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Found<'a>, Ambiguous> {
+        let mut values: Values<'a> = smallvec![None; self.list.len()];
+        for (name, value) in headers {
+            for (source, held) in self.list.iter().zip(values.iter_mut()) {
+                match source {
+                    Source::Authorization if name.eq_ignore_ascii_case(b"authorization") => {
+                        if held.replace(trim(value)).is_some() {
+                            return Err(Ambiguous);
+                        }
+                    }
+                    Source::Header(wanted) if name.eq_ignore_ascii_case(wanted) => hold(held, trim(value))?,
+                    Source::Cookie(wanted) if name.eq_ignore_ascii_case(b"cookie") => {
+                        read_cookies(wanted, value, held)?;
+                    }
+                    Source::Authorization | Source::Header(_) | Source::Cookie(_) => {}
+                }
+            }
+        }
+        let mut found = Found::default();
+        for (source, value) in self.list.iter().zip(values) {
+            let Some(value) = value else { continue };
+            match source {
+                Source::Authorization => found.add_authorization(value),
+                Source::Header(_) => found.add(value, SourceKind::Header),
+                Source::Cookie(_) => found.add(value, SourceKind::Cookie),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<'a> Found<'a> {
+    /// One token in two sources is one credential; the first source counts.
+    fn add(&mut self, token: &'a [u8], from: SourceKind) {
+        if !self.credentials.iter().any(|held| held.token == token) {
+            self.credentials.push(Credential { token, from });
+        }
+    }
+
+    /// RFC 9110, section 11.4 and RFC 6750, section 2.1.
+    fn add_authorization(&mut self, value: &'a [u8]) {
+        let end = memchr::memchr(b' ', value).unwrap_or(value.len());
+        let (scheme, rest) = value.split_at(end);
+        let token = trim(rest);
+        if scheme.is_empty() {
+            self.malformed = true;
+        } else if !scheme.eq_ignore_ascii_case(b"bearer") {
+            self.other_scheme = true;
+        } else if token.is_empty() || memchr::memchr2(b' ', b'\t', token).is_some() {
+            self.malformed = true;
+        } else {
+            self.add(token, SourceKind::Header);
+        }
+    }
+}
+
+fn parse_one(text: &str) -> Option<Source> {
+    let (kind, name) = text.split_once(':')?;
+    if name.is_empty() || !name.bytes().all(is_token_byte) {
+        return None;
+    }
+    match (kind, name.to_ascii_lowercase().as_str()) {
+        // The cookies' own source is `cookie:NAME`; the whole field is never a token.
+        ("header", "cookie") => None,
+        ("header", "authorization") => Some(Source::Authorization),
+        ("header", name) => Some(Source::Header(name.as_bytes().into())),
+        ("cookie", _) => Some(Source::Cookie(name.as_bytes().into())),
+        _ => None,
+    }
+}
+
+/// `tchar` of RFC 9110, section 5.6.2; a cookie's name has the same alphabet.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Equal values are one; an empty one is none.
+fn hold<'a>(held: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Ambiguous> {
+    match held {
+        _ if value.is_empty() => Ok(()),
+        Some(before) if *before != value => Err(Ambiguous),
+        Some(_) | None => {
+            *held = Some(value);
+            Ok(())
+        }
+    }
+}
+
+fn read_cookies<'a>(wanted: &[u8], field: &'a [u8], held: &mut Option<&'a [u8]>) -> Result<(), Ambiguous> {
+    let mut rest = field;
+    loop {
+        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let pair = trim(&rest[..end]);
+        if let Some(value) = pair.strip_prefix(wanted).and_then(|tail| tail.strip_prefix(b"=")) {
+            hold(held, value)?;
+        }
+        match rest.get(end + 1..) {
+            Some(after) => rest = after,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Without optional white space (RFC 9110, section 5.6.3) at both ends.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(list: &[&str]) -> Sources {
+        Sources::parse(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    /// What the default sources find, in words.
+    fn found(headers: &[(&str, &str)]) -> String {
+        found_by(&["header:authorization", "cookie:session"], headers)
+    }
+
+    fn found_by(list: &[&str], headers: &[(&str, &str)]) -> String {
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let Ok(found) = sources(list).read(headers) else { return "ambiguous".into() };
+        let mut words: Vec<String> =
+            found.credentials.iter().map(|c| format!("{:?} {}", c.from, String::from_utf8_lossy(c.token))).collect();
+        if found.other_scheme {
+            words.push("other scheme".into());
+        }
+        if found.malformed {
+            words.push("malformed".into());
+        }
+        words.join(", ")
+    }
+
+    #[test]
+    fn the_authorization_field_holds_one_bearer_token() {
+        for (value, expected) in [
+            ("Bearer abc", "Header abc"),
+            ("bearer abc", "Header abc"),
+            ("BEARER   abc ", "Header abc"),
+            ("\t Bearer abc\t", "Header abc"),
+            ("Bearer", "malformed"),
+            ("Bearer ", "malformed"),
+            ("Bearer a b", "malformed"),
+            ("Bearer a\tb", "malformed"),
+            ("", "malformed"),
+            ("Basic abc", "other scheme"),
+            ("abc", "other scheme"),
+            ("Bearerabc", "other scheme"),
+            ("Bearer,abc", "other scheme"),
+        ] {
+            assert_eq!(found(&[("Authorization", value)]), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn two_authorization_fields_are_ambiguous_even_if_equal() {
+        assert_eq!(found(&[("Authorization", "Bearer a"), ("authorization", "Bearer a")]), "ambiguous");
+        assert_eq!(found(&[("Authorization", "Basic a"), ("AUTHORIZATION", "Bearer a")]), "ambiguous");
+        assert_eq!(found(&[("Authorization", ""), ("Authorization", "Bearer a")]), "ambiguous");
+        assert_eq!(found_by(&["cookie:s"], &[("Authorization", "Bearer a"), ("Authorization", "Bearer b")]), "");
+    }
+
+    #[test]
+    fn cookies_are_read_over_all_fields() {
+        for (fields, expected) in [
+            (&["session=abc"][..], "Cookie abc"),
+            (&["a=b; session=abc; c=d"], "Cookie abc"),
+            (&["a=b;session=abc;"], "Cookie abc"),
+            (&[" ;; session=abc\t; "], "Cookie abc"),
+            (&["a=b", "session=abc"], "Cookie abc"),
+            (&["session=abc; session=abc"], "Cookie abc"),
+            (&["session=abc", "session=abc"], "Cookie abc"),
+            (&["session=abc; session=abd"], "ambiguous"),
+            (&["session=abc", "x=y; session=abd"], "ambiguous"),
+            (&["session=; session=abc"], "Cookie abc"),
+            (&["session="], ""),
+            (&["session"], ""),
+            (&["Session=abc"], ""),
+            (&["xsession=abc; session2=abc; session =abc"], ""),
+            (&["session=\"abc\""], "Cookie \"abc\""),
+            (&["session=a=b=="], "Cookie a=b=="),
+            (&["session=%41"], "Cookie %41"),
+            (&[""], ""),
+        ] {
+            let headers: Vec<_> = fields.iter().map(|value| ("Cookie", *value)).collect();
+            assert_eq!(found(&headers), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_sources_and_equal_tokens_are_one_credential() {
+        let both = [("cookie", "session=c"), ("authorization", "Bearer h")];
+        assert_eq!(found(&both), "Header h, Cookie c");
+        assert_eq!(found_by(&["cookie:session", "header:authorization"], &both), "Cookie c, Header h");
+        let equal = [("cookie", "session=t"), ("authorization", "Bearer t")];
+        assert_eq!(found(&equal), "Header t");
+        assert_eq!(found_by(&["cookie:session", "header:authorization"], &equal), "Cookie t");
+        assert_eq!(found(&[("authorization", "Basic x"), ("cookie", "session=c")]), "Cookie c, other scheme");
+    }
+
+    #[test]
+    fn another_header_is_read_raw() {
+        let list = ["header:X-Token"];
+        assert_eq!(found_by(&list, &[("x-token", " abc ")]), "Header abc");
+        assert_eq!(found_by(&list, &[("X-TOKEN", "Bearer abc")]), "Header Bearer abc");
+        assert_eq!(found_by(&list, &[("x-token", "a"), ("x-token", "a")]), "Header a");
+        assert_eq!(found_by(&list, &[("x-token", "a"), ("x-token", "b")]), "ambiguous");
+        assert_eq!(found_by(&list, &[("x-token", ""), ("x-token", "b")]), "Header b");
+        assert_eq!(found_by(&list, &[("x_token", "a"), ("authorization", "Bearer b")]), "");
+    }
+
+    #[test]
+    fn every_faulty_source_is_named() {
+        let list = ["query:token", "header:", "cookie:a b", "header:cookie", "cookie:s", "cookie:s", "session"];
+        let faults = Sources::parse(&list.map(String::from)).unwrap_err();
+        assert_eq!(faults.len(), 6, "{faults:#?}");
+        assert!(Sources::parse(&[]).is_err());
+    }
+}

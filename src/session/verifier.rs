@@ -1,0 +1,326 @@
+//! Credential → session: the cache of verified tokens, and behind it the verification.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::{digest, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prometheus::{IntCounter, IntGauge};
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::claims::{Claims, Life};
+use super::issuer::{Checks, Issuer};
+use super::json::{self, Object, Selector, Value};
+use super::key_set::Candidates;
+use super::keys::Key;
+use super::remote::KeyClient;
+use super::settings::SessionSettings;
+use super::token::{Header, Parts};
+use super::{Reason, Session, SessionFault, TARGET, shown};
+use crate::clock::{Clock, Timestamp};
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+
+/// The label of tokens whose issuer we don't know, and of requests without any.
+const UNKNOWN: &str = "unknown";
+
+/// Judges credentials by the configured issuers, and remembers those that were good.
+pub struct Sessions {
+    issuers: Box<[Arc<Issuer>]>,
+    claim_names: Box<[Selector]>,
+    skew: Duration,
+    max_token_bytes: usize,
+    subject_key: hmac::Key,
+    /// Keyed by the whole token; only verified ones are in it.
+    cache: Cache<Box<[u8]>, Arc<Verdict>>,
+    entries: IntGauge,
+    unknown: Checks,
+    absent: IntCounter,
+}
+
+/// A verified token: good within its life, as long as its key is.
+struct Verdict {
+    session: Arc<Session>,
+    life: Life,
+    key: Arc<Key>,
+    issuer: Arc<Issuer>,
+}
+
+/// Whether there are keys to judge by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// One for each configured issuer, in the order of the configuration.
+    pub issuers: Vec<IssuerReadiness>,
+}
+
+/// The state of one issuer's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerReadiness {
+    /// As configured.
+    pub issuer: Arc<str>,
+    /// There were keys once since the start.
+    pub had_once: bool,
+    /// There are keys now that are not too old.
+    pub usable: bool,
+    /// The last fetch or reading failed (`valet_degraded{what="keys:ISSUER"}`).
+    pub failing: bool,
+}
+
+impl Readiness {
+    /// Every issuer has had keys.
+    pub fn all_had_once(&self) -> bool {
+        self.issuers.iter().all(|issuer| issuer.had_once)
+    }
+
+    /// Some issuer has had keys, or there is none.
+    pub fn any_had_once(&self) -> bool {
+        self.issuers.is_empty() || self.issuers.iter().any(|issuer| issuer.had_once)
+    }
+
+    /// `keys:ISSUER` for each issuer in trouble.
+    pub fn degraded(&self) -> Vec<String> {
+        let troubled = self.issuers.iter().filter(|issuer| issuer.failing || !issuer.usable);
+        troubled.map(|issuer| format!("keys:{}", issuer.issuer)).collect()
+    }
+}
+
+/// How a look at a token ended without a session.
+enum Miss {
+    Fault(SessionFault, Option<Arc<Issuer>>),
+    /// The token is in order, but none of the keys is the one that it names.
+    UnknownKey(Arc<Issuer>),
+}
+
+impl Sessions {
+    /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `claim_names` are
+    /// the claims that recipes ask for, `subject_key` is the key of [`Session::log_id`]. Every fault, in the operator's words.
+    pub fn new(
+        settings: &SessionSettings,
+        directory: &Path,
+        claim_names: &[String],
+        subject_key: &Secret,
+        client: Arc<dyn KeyClient>,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut issuers: Vec<Arc<Issuer>> = Vec::with_capacity(settings.issuers.len());
+        for one in &settings.issuers {
+            match Issuer::open(one, directory, Arc::clone(&client), clock.clone(), metrics) {
+                Ok(issuer) if issuers.iter().any(|held| held.name == issuer.name) => {
+                    faults.push(format!("session.issuer {:?}: is configured twice", one.issuer));
+                }
+                Ok(issuer) => issuers.push(Arc::new(issuer)),
+                Err(more) => faults.extend(more),
+            }
+        }
+        let mut selectors = Vec::with_capacity(claim_names.len());
+        for name in claim_names {
+            match Selector::parse(name) {
+                Some(selector) => selectors.push(selector),
+                None => faults.push(format!("{{claim:{name}}}: is neither a claim's name nor a JSON pointer")),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Arc::new(Self {
+            issuers: issuers.into(),
+            claim_names: selectors.into(),
+            skew: settings.clock_skew.0,
+            max_token_bytes: settings.max_token_bytes,
+            // Goes into the hash that stands for a subject in logs.
+            subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key.expose()),
+            cache: Cache::new(settings.cache.max(1)),
+            entries: metrics.session_cache_entries.clone(),
+            unknown: Checks::of(UNKNOWN, metrics),
+            absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),
+        }))
+    }
+
+    /// The session of a token that was verified before, if it still is one. The hot path: one look-up by bytes, no allocation.
+    pub fn cached(&self, token: &[u8], now: Timestamp) -> Option<Arc<Session>> {
+        // Nothing longer is in the cache; a hostile megabyte is not even hashed.
+        if token.len() > self.max_token_bytes {
+            return None;
+        }
+        let verdict = self.cache.get(token)?;
+        if verdict.key.is_retired() || now >= verdict.life.until {
+            self.cache.remove_if(token, |held| Arc::ptr_eq(held, &verdict));
+            self.count_entries();
+            return None;
+        }
+        // The wall clock may have been set back; and keys that are too old vouch for nothing.
+        if now < verdict.life.from || !verdict.issuer.ring.is_usable() {
+            return None;
+        }
+        verdict.issuer.checks.cached.inc();
+        Some(Arc::clone(&verdict.session))
+    }
+
+    /// Verifies a token, and remembers it if it is good. Waits only when the token is in order but names an unknown key: at most 2 s,
+    /// for a fetch that many share. Dropped, the fetch goes on, and nothing is counted.
+    pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
+        let mut looked = self.look(token, now);
+        if let Err(Miss::UnknownKey(issuer)) = &looked
+            && issuer.ring.wait_for_unknown().await
+        {
+            looked = self.look(token, now);
+        }
+        let (fault, issuer) = match looked {
+            Ok(session) => return Ok(session),
+            Err(Miss::Fault(fault, issuer)) => (fault, issuer),
+            Err(Miss::UnknownKey(issuer)) if issuer.ring.is_usable() => {
+                (SessionFault::Invalid(Reason::UnknownKey), Some(issuer))
+            }
+            Err(Miss::UnknownKey(issuer)) => (SessionFault::KeysUnavailable(issuer.ring.retry_after()), Some(issuer)),
+        };
+        let checks = issuer.as_ref().map_or(&self.unknown, |issuer| &issuer.checks);
+        match fault {
+            SessionFault::Expired => checks.expired.inc(),
+            SessionFault::Invalid(_) => checks.invalid.inc(),
+            SessionFault::KeysUnavailable(_) => checks.unavailable.inc(),
+        }
+        let name = issuer.as_ref().map_or(UNKNOWN, |issuer| &issuer.name);
+        tracing::debug!(target: TARGET, issuer = %shown(name), ?fault, "no session");
+        Err(fault)
+    }
+
+    /// Counts a request that had no credential.
+    pub fn count_absent(&self) {
+        self.absent.inc();
+    }
+
+    /// Counts a request whose credential is not even a token: another scheme, or none in it.
+    pub fn count_malformed(&self) {
+        self.unknown.invalid.inc();
+    }
+
+    /// Keeps remote keys fresh until `stop` turns true or its sender is gone. Dropped, no more is fetched in the background.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut rings = JoinSet::new();
+        for issuer in self.issuers.iter().filter(|issuer| issuer.ring.is_remote()) {
+            rings.spawn(Arc::clone(&issuer.ring).keep_fresh(stop.clone()));
+        }
+        while rings.join_next().await.is_some() {}
+    }
+
+    /// Whether there are keys to judge by.
+    pub fn ready(&self) -> Readiness {
+        let state = |issuer: &Arc<Issuer>| IssuerReadiness {
+            issuer: Arc::clone(&issuer.name),
+            had_once: issuer.ring.had_once(),
+            usable: issuer.ring.is_usable(),
+            failing: issuer.ring.is_failing(),
+        };
+        Readiness { issuers: self.issuers.iter().map(state).collect() }
+    }
+
+    /// Reads key files and secrets again. A file that can't be read keeps the keys before; the lines say which and why.
+    pub fn reread_files(&self) -> Vec<String> {
+        let reread = |issuer: &Arc<Issuer>| {
+            let fault = issuer.ring.reread().err()?;
+            Some(format!("session.issuer {:?}: {fault}", issuer.name))
+        };
+        self.issuers.iter().filter_map(reread).collect()
+    }
+
+    /// The files whose change calls for [`Self::reread_files`].
+    pub fn watched_files(&self) -> Vec<PathBuf> {
+        self.issuers.iter().filter_map(|issuer| issuer.ring.path()).collect()
+    }
+
+    /// Fetches every remote key set now, one after the other. The faults, in the operator's words. Dropped, the rest is not fetched.
+    pub async fn fetch_all(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for issuer in &self.issuers {
+            if let Err(fault) = issuer.ring.fetch().await {
+                faults.push(format!("session.issuer {:?}: keys: {fault}", issuer.name));
+            }
+        }
+        faults
+    }
+
+    /// Judges a token by what is known now; a good one is counted and remembered.
+    fn look(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Miss> {
+        let invalid = |reason| Miss::Fault(SessionFault::Invalid(reason), None);
+        if token.len() > self.max_token_bytes {
+            return Err(invalid(Reason::TooLong));
+        }
+        let parts = Parts::read(token).map_err(invalid)?;
+        let header = Header::read(&parts.header).map_err(invalid)?;
+        let payload = json::object(&parts.payload).ok_or_else(|| invalid(Reason::Claims))?;
+        let issuer = self.issuer_of(&payload).map_err(invalid)?;
+        let fault = |fault| Miss::Fault(fault, Some(Arc::clone(issuer)));
+        let invalid = |reason| fault(SessionFault::Invalid(reason));
+
+        let algorithm = header.algorithm.filter(|named| issuer.algorithms.contains(named));
+        let algorithm = algorithm.ok_or_else(|| invalid(Reason::Algorithm))?;
+        let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
+        let external_id = issuer.external_id.render(claims.subject, &payload);
+        let external_id = external_id.ok_or_else(|| invalid(Reason::ExternalId))?;
+        let keys = match issuer.ring.candidates(header.kid(), algorithm) {
+            Candidates::Fit(keys) => keys,
+            Candidates::Misfit => return Err(invalid(Reason::Algorithm)),
+            Candidates::Unknown => return Err(Miss::UnknownKey(Arc::clone(issuer))),
+        };
+        let signer = keys.into_iter().find(|key| key.verifies(algorithm, parts.signed, &parts.signature));
+        let key = signer.ok_or_else(|| invalid(Reason::Signature))?;
+        // Only who holds a token that was good once learns that it has expired.
+        if now >= claims.life.until {
+            return Err(fault(SessionFault::Expired));
+        }
+        let session = Arc::new(self.session(token, issuer, &claims, external_id, &payload));
+        issuer.checks.valid.inc();
+        let verdict = Verdict { session: Arc::clone(&session), life: claims.life, key, issuer: Arc::clone(issuer) };
+        self.cache.insert(token.into(), Arc::new(verdict));
+        self.count_entries();
+        Ok(session)
+    }
+
+    fn issuer_of(&self, payload: &Object<'_>) -> Result<&Arc<Issuer>, Reason> {
+        let name = payload.get("iss").and_then(Value::text).ok_or(Reason::Claims)?;
+        self.issuers.iter().find(|issuer| *issuer.name == *name).ok_or(Reason::UnknownIssuer)
+    }
+
+    fn session(
+        &self,
+        token: &[u8],
+        issuer: &Issuer,
+        claims: &Claims<'_>,
+        external_id: Box<str>,
+        payload: &Object<'_>,
+    ) -> Session {
+        let mut token_digest = [0; 32];
+        token_digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
+        let wanted = |selector: &Selector| {
+            let text = selector.find(payload).and_then(Value::text)?;
+            (!text.is_empty()).then(|| text.into())
+        };
+        Session {
+            issuer: Arc::clone(&issuer.name),
+            subject: claims.subject.into(),
+            external_id,
+            log_id: self.log_id(&issuer.name, claims.subject),
+            session_id: claims.session_id.map(Into::into),
+            token_digest,
+            claims: self.claim_names.iter().map(wanted).collect(),
+        }
+    }
+
+    fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
+        let mut context = hmac::Context::with_key(&self.subject_key);
+        context.update(issuer.as_bytes());
+        context.update(&[0]);
+        context.update(subject.as_bytes());
+        URL_SAFE_NO_PAD.encode(context.sign()).into()
+    }
+
+    fn count_entries(&self) {
+        self.entries.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
+    }
+}
