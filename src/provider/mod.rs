@@ -1,12 +1,32 @@
 //! The vendor as a port: what is asked of it, what may come back, and the client that holds the key.
 
+mod answer;
+mod auth;
+mod body;
+mod breaker;
+mod call;
+mod fingerprint;
+mod keys;
+mod needs;
+mod outcome;
+mod preset;
+mod recipe;
+mod redirect_hosts;
+mod retry_after;
 pub mod settings;
+mod template;
+mod vendor;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::needs::{claim_names, claim_names_of, mint_names, uses_subject_hash};
+pub use self::preset::preset_names;
+pub use self::recipe::{Recipe, compile};
+pub use self::redirect_hosts::{RedirectHosts, UrlFault};
+pub use self::vendor::Vendor;
 use crate::clock::Timestamp;
 
 /// A vendor's temporary authenticated URL. It carries an action token, so it is a secret: no `Display`, no useful `Debug`.
@@ -19,9 +39,8 @@ impl PluginUrl {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// A URL out of nothing, for tests of what holds it.
-    #[cfg(test)]
-    pub(crate) fn for_test(text: &str) -> Self {
+    /// A URL out of nothing, for tests and benches of what holds it.
+    pub(crate) fn unchecked(text: &str) -> Self {
         Self::new(text)
     }
 
@@ -64,7 +83,7 @@ pub struct Minted {
 /// Why there is no URL. Labels of `valet_mints_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MintFailure {
-    /// The vendor answered 4xx.
+    /// The vendor answered 4xx; or a value can't stand where the recipe puts it, and no call was made.
     Refused,
     /// No connection, or it broke, or 5xx.
     Unreachable,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::secret::SecretSource;
 use crate::secret::SecretSources;
@@ -58,7 +58,7 @@ pub struct AuthSettings {
 }
 
 /// `breaker`: after `failures` (unreachable, timed out, 5xx) `within` this time, no call for `pause`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerSettings {
     /// How many failures open it.

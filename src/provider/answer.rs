@@ -1,0 +1,239 @@
+//! What is read from a vendor's answer to a mint: the URL, and when it ends.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value as Json;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+
+/// A number from here on is a time since the epoch, a smaller one a span: 10^9 s is the year 2001, and no URL lives for 31 years.
+const EPOCH_SECS: f64 = 1e9;
+/// From here on it is in milliseconds: 10^12 s is the year 33658.
+const EPOCH_MILLIS: f64 = 1e12;
+
+/// `url`: where the URL stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UrlRule {
+    /// The whole body, bare or as a JSON string.
+    Text,
+    /// A JSON pointer (RFC 6901).
+    Json(String),
+}
+
+/// `expires`: where its end stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ExpiryRule {
+    /// `exp` of the JWT in this query parameter of the URL.
+    Jwt(String),
+    /// A JSON pointer to a time or a span.
+    Json(String),
+    /// Nowhere.
+    Fixed,
+}
+
+impl UrlRule {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected \"text\" or \"json:/pointer\": where the URL stands in the answer";
+        match text.strip_prefix("json:") {
+            _ if text == "text" => Ok(Self::Text),
+            Some(pointer) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+impl ExpiryRule {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected \"jwt:PARAMETER\" (a query parameter of the URL), \"json:/pointer\" or \"fixed\": where the URL's end stands";
+        match text.split_once(':') {
+            None if text == "fixed" => Ok(Self::Fixed),
+            Some(("jwt", parameter)) if !parameter.is_empty() => Ok(Self::Jwt(parameter.to_owned())),
+            Some(("json", pointer)) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
+            _ => Err(EXPECTED),
+        }
+    }
+}
+
+/// RFC 6901, section 3; the pointer to the whole document is of no use here.
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
+}
+
+/// An answer's body, read as far as the rules need it.
+pub(super) struct Answer<'a> {
+    body: &'a [u8],
+    json: Option<Json>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(body: &'a [u8], url: &UrlRule, expires: &ExpiryRule) -> Self {
+        let needed = matches!(url, UrlRule::Json(_)) || matches!(expires, ExpiryRule::Json(_));
+        let json = if needed { serde_json::from_slice(body).ok() } else { None };
+        Self { body, json }
+    }
+
+    /// The URL's text, not yet judged. `None`: there is none.
+    pub(super) fn url(&self, rule: &UrlRule) -> Option<Zeroizing<String>> {
+        let text = match rule {
+            UrlRule::Text => {
+                let text = std::str::from_utf8(self.body).ok()?.trim();
+                if text.starts_with('"') { serde_json::from_str(text).ok()? } else { text.to_owned() }
+            }
+            UrlRule::Json(pointer) => self.json.as_ref()?.pointer(pointer)?.as_str()?.to_owned(),
+        };
+        Some(Zeroizing::new(text))
+    }
+
+    /// When `url` ends. `None`: it does not say, or not readably. `start`: when the mint began, from which spans count.
+    pub(super) fn ends(&self, rule: &ExpiryRule, url: &str, start: Timestamp) -> Option<Timestamp> {
+        match rule {
+            ExpiryRule::Fixed => None,
+            ExpiryRule::Jwt(parameter) => jwt_ends(url, parameter),
+            ExpiryRule::Json(pointer) => json_ends(self.json.as_ref()?.pointer(pointer)?, start),
+        }
+    }
+}
+
+/// `exp` (RFC 7519, section 4.1.4). The signature is the vendor's to check, who wrote it for itself: the claim is a hint here, bounded by `max_age`.
+fn jwt_ends(url: &str, parameter: &str) -> Option<Timestamp> {
+    let url = Url::parse(url).ok()?;
+    let token = Zeroizing::new(url.query_pairs().find(|(name, _)| name == parameter)?.1.into_owned());
+    let mut parts = token.split('.');
+    let (_, payload) = (parts.next()?, parts.next()?);
+    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+    let claims: Json = serde_json::from_slice(&payload).ok()?;
+    Some(secs(claims.get("exp")?.as_f64()?))
+}
+
+fn json_ends(value: &Json, start: Timestamp) -> Option<Timestamp> {
+    let number = match value {
+        Json::Number(number) => number.as_f64()?,
+        Json::String(text) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => number,
+            _ => {
+                return text
+                    .trim()
+                    .parse::<jiff::Timestamp>()
+                    .ok()
+                    .map(|at| Timestamp::from_millis(at.as_millisecond()));
+            }
+        },
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
+    };
+    Some(if number >= EPOCH_MILLIS {
+        Timestamp::from_millis(number as i64)
+    } else if number >= EPOCH_SECS {
+        secs(number)
+    } else {
+        Timestamp::from_millis(start.as_millis().saturating_add(secs(number).as_millis()))
+    })
+}
+
+/// Milliseconds are exact up to 2^53, and the cast saturates.
+fn secs(number: f64) -> Timestamp {
+    Timestamp::from_millis((number * 1000.0).floor() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_767_000_000);
+
+    fn ends(rule: &str, body: &str, url: &str) -> Option<i64> {
+        let rule = ExpiryRule::parse(rule).unwrap();
+        Answer::new(body.as_bytes(), &UrlRule::Text, &rule).ends(&rule, url, START).map(Timestamp::as_millis)
+    }
+
+    fn url(rule: &str, body: &str) -> Option<String> {
+        let rule = UrlRule::parse(rule).unwrap();
+        Answer::new(body.as_bytes(), &rule, &ExpiryRule::Fixed).url(&rule).map(|text| text.to_string())
+    }
+
+    fn with_token(payload: &str) -> String {
+        format!("https://p.example/?a=1&t=eyJ9.{}.c2ln&b=2", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn a_url_is_the_whole_body_or_a_member_of_it() {
+        for body in
+            ["https://x/?a=%22", " https://x/?a=%22\r\n", "\"https://x/?a=%22\"", "\n\"https:\\/\\/x\\/?a=%22\" "]
+        {
+            assert_eq!(url("text", body).as_deref(), Some("https://x/?a=%22"), "{body}");
+        }
+        assert_eq!(url("json:/a/0/b~1c", r#"{"a":[{"b/c":"https://x"}]}"#).as_deref(), Some("https://x"));
+        for (rule, body) in
+            [("text", "\"unclosed"), ("json:/url", r#"{"url":5}"#), ("json:/url", "{}"), ("json:/url", "https://x")]
+        {
+            assert_eq!(url(rule, body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_read_from_the_action_token() {
+        for (payload, millis) in [
+            (r#"{"exp":1767225600}"#, Some(1_767_225_600_000)),
+            (r#"{"exp":1767225600.25}"#, Some(1_767_225_600_250)),
+            (r#"{"exp":99999999999999999999}"#, Some(i64::MAX)),
+            (r#"{"exp":0}"#, Some(0)),
+            (r#"{"exp":"1767225600"}"#, None),
+            (r#"{"exp":null}"#, None),
+            (r#"{}"#, None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(ends("jwt:t", "", &with_token(payload)), millis, "{payload}");
+        }
+        for url in [
+            "https://p.example/",
+            "https://p.example/?t=abc",
+            "https://p.example/?t=..",
+            "https://p.example/?t=a.%ff.c",
+        ] {
+            assert_eq!(ends("jwt:t", "", url), None, "{url}");
+        }
+        assert_eq!(ends("fixed", "", &with_token(r#"{"exp":1767225600}"#)), None);
+    }
+
+    #[test]
+    fn the_end_is_read_from_the_answer() {
+        let from_start = |secs: i64| Some(START.as_millis() + secs * 1000);
+        for (value, millis) in [
+            (r#""2026-01-01T00:00:00Z""#, Some(1_767_225_600_000)),
+            (r#""2026-01-01T01:00:00.5+01:00""#, Some(1_767_225_600_500)),
+            ("1767225600", Some(1_767_225_600_000)),
+            ("1767225600250", Some(1_767_225_600_250)),
+            (r#""1767225600""#, Some(1_767_225_600_000)),
+            ("1000000000", Some(1_000_000_000_000)),
+            ("999999999", from_start(999_999_999)),
+            ("1000000000000", Some(1_000_000_000_000)),
+            ("999999999999", Some(999_999_999_999_000)),
+            ("3600", from_start(3600)),
+            (r#""3600""#, from_start(3600)),
+            ("0.5", Some(START.as_millis() + 500)),
+            ("-1", from_start(-1)),
+            ("null", None),
+            ("true", None),
+            (r#""tomorrow""#, None),
+            (r#""NaN""#, None),
+            (r#""inf""#, None),
+            (r#""2026-01-01""#, None),
+            (r#""2026-01-01T00:00:00""#, None),
+        ] {
+            assert_eq!(ends("json:/e", &format!(r#"{{"e":{value}}}"#), "https://x"), millis, "{value}");
+        }
+        assert_eq!(ends("json:/e", "{}", "https://x"), None);
+        assert_eq!(ends("json:/e", "nonsense", "https://x"), None);
+    }
+
+    #[test]
+    fn a_rule_that_says_nothing_is_a_fault() {
+        for wrong in ["", "Text", "json", "json:", "json:url", "json:/~2", "json:/~", "text:/a"] {
+            assert!(UrlRule::parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "jwt", "jwt:", "json:", "json:expires_in", "fixed:", "never"] {
+            assert!(ExpiryRule::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

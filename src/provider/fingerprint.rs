@@ -1,0 +1,133 @@
+//! A digest of everything that decides what a minted URL is, so that a changed recipe never finds a lease of the old one.
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::answer::{ExpiryRule, UrlRule};
+use super::auth::Auth;
+use super::body::Node;
+use super::call::CallTemplate;
+use super::recipe::Parts;
+use super::template::{Part, Template, Value};
+
+/// SHA-256 over a canonical form: each text is preceded by its length, each list by its count, each choice by a tag.
+pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
+    let mut canon = Canon(Context::new(&SHA256));
+    canon.text("valet recipe 1");
+    canon.text(&recipe.base.origin());
+    canon.text(&recipe.base.path);
+    canon.auth(&recipe.auth);
+    let hosts = recipe.redirect_hosts.canonical();
+    canon.list(&hosts, |canon, host| canon.text(host));
+    canon.list(recipe.register.as_slice(), |canon, register| {
+        canon.call(&register.call);
+        canon.list(&register.accept, |canon, status| canon.number((*status).into()));
+        canon.list(&register.accept_if, |canon, rule| {
+            canon.number(rule.status.into());
+            canon.text(&rule.body_contains);
+        });
+    });
+    canon.list(&recipe.mints, |canon, mint| {
+        canon.text(&mint.name);
+        canon.call(&mint.call);
+        match &mint.url {
+            UrlRule::Text => canon.text("text"),
+            UrlRule::Json(pointer) => canon.tagged("json", pointer),
+        }
+        match &mint.expires {
+            ExpiryRule::Fixed => canon.text("fixed"),
+            ExpiryRule::Jwt(parameter) => canon.tagged("jwt", parameter),
+            ExpiryRule::Json(pointer) => canon.tagged("json", pointer),
+        }
+    });
+    let digest = canon.0.finish();
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+struct Canon(Context);
+
+impl Canon {
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_be_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.update(text.as_bytes());
+    }
+
+    fn tagged(&mut self, tag: &str, text: &str) {
+        self.text(tag);
+        self.text(text);
+    }
+
+    fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.number(items.len() as u64);
+        for item in items {
+            each(self, item);
+        }
+    }
+
+    fn auth(&mut self, auth: &Auth) {
+        match auth {
+            Auth::Header(name) => self.tagged("header", name.as_str()),
+            Auth::Bearer => self.text("bearer"),
+            Auth::Query(name) => self.tagged("query", name),
+        }
+    }
+
+    fn call(&mut self, call: &CallTemplate) {
+        self.text(call.method.as_str());
+        self.template(&call.path);
+        self.list(&call.query, |canon, (name, template)| {
+            canon.text(name);
+            canon.template(template);
+        });
+        self.list(&call.headers, |canon, (name, template)| {
+            canon.text(name.as_str());
+            canon.template(template);
+        });
+        match &call.json {
+            None => self.text("none"),
+            Some(body) => self.members(&body.0),
+        }
+    }
+
+    fn members(&mut self, members: &std::collections::BTreeMap<String, Node>) {
+        self.text("object");
+        self.number(members.len() as u64);
+        for (name, node) in members {
+            self.text(name);
+            self.node(node);
+        }
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Text(template) => {
+                self.text("text");
+                self.template(template);
+            }
+            Node::Object(members) => self.members(members),
+            Node::List(nodes) => {
+                self.text("list");
+                self.list(nodes, Self::node);
+            }
+            Node::Plain(json) => self.tagged("plain", &json.to_string()),
+        }
+    }
+
+    fn template(&mut self, template: &Template) {
+        self.list(template.parts(), |canon, part| match part {
+            Part::Literal(text) => canon.tagged("literal", text),
+            Part::Value(Value::Subject) => canon.text("subject"),
+            Part::Value(Value::SubjectHash) => canon.text("subject_hash"),
+            Part::Value(Value::Language) => canon.text("language"),
+            Part::Value(Value::Claim { name, optional }) => {
+                canon.tagged("claim", name);
+                canon.number((*optional).into());
+            }
+        });
+    }
+}

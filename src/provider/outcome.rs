@@ -1,0 +1,83 @@
+//! How a mint fails inside, what of it the gateway learns, and what is counted.
+
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+use super::MintFailure;
+use crate::telemetry::Metrics;
+
+/// Why a mint that called the vendor gave no URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Refused,
+    Unreachable,
+    TimedOut,
+    Nonsense,
+    ForbiddenHost,
+    /// 429, or 503 (`unavailable`).
+    Waiting {
+        unavailable: bool,
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Fault {
+    /// Whether the breaker counts it: the vendor is down, not of another opinion.
+    pub(super) fn counts(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::Waiting { unavailable: true, .. } => true,
+            Self::Refused | Self::Nonsense | Self::ForbiddenHost | Self::Waiting { unavailable: false, .. } => false,
+        }
+    }
+
+    /// What the gateway learns. `at_least`: the shortest wait that a caller is told.
+    pub(super) fn failure(self, at_least: Duration) -> MintFailure {
+        match self {
+            Self::Refused => MintFailure::Refused,
+            Self::Unreachable => MintFailure::Unreachable,
+            Self::TimedOut => MintFailure::TimedOut,
+            Self::Nonsense => MintFailure::Nonsense,
+            Self::ForbiddenHost => MintFailure::ForbiddenHost,
+            Self::Waiting { retry_after, .. } => {
+                MintFailure::Busy(retry_after.unwrap_or(at_least).clamp(at_least, super::breaker::MAX_PAUSE))
+            }
+        }
+    }
+}
+
+/// `valet_mints_total{provider,outcome}` of one provider; `ok` and `short` are counted where leases are made.
+pub(super) struct Counters {
+    refused: IntCounter,
+    unreachable: IntCounter,
+    timeout: IntCounter,
+    nonsense: IntCounter,
+    forbidden_host: IntCounter,
+    busy: IntCounter,
+}
+
+impl Counters {
+    pub(super) fn new(metrics: &Metrics, provider: &str) -> Self {
+        let counter = |outcome| metrics.mints.with_label_values(&[provider, outcome]);
+        Self {
+            refused: counter("refused"),
+            unreachable: counter("unreachable"),
+            timeout: counter("timeout"),
+            nonsense: counter("nonsense"),
+            forbidden_host: counter("forbidden_host"),
+            busy: counter("busy"),
+        }
+    }
+
+    pub(super) fn count(&self, failure: MintFailure) {
+        let counter = match failure {
+            MintFailure::Refused => &self.refused,
+            MintFailure::Unreachable => &self.unreachable,
+            MintFailure::TimedOut => &self.timeout,
+            MintFailure::Nonsense => &self.nonsense,
+            MintFailure::ForbiddenHost => &self.forbidden_host,
+            MintFailure::Busy(_) => &self.busy,
+        };
+        counter.inc();
+    }
+}

@@ -1,0 +1,260 @@
+//! A vendor's calls as data: presets and the operator's own keys, read once and checked whole.
+
+use http::Method;
+use url::Url;
+
+use super::answer::{ExpiryRule, UrlRule};
+use super::auth::Auth;
+use super::call::{CallSource, CallTemplate};
+use super::fingerprint::fingerprint;
+use super::needs::claim_names;
+use super::preset::{effective, preset_names};
+use super::redirect_hosts::{RedirectHosts, is_local};
+use super::settings::{AcceptIf, MintSettings, ProviderSettings, RegisterSettings, RevokeSettings};
+use crate::secret::Secret;
+
+/// The statuses that mean that a user exists, where the recipe names none.
+const ACCEPTED: [u16; 2] = [200, 201];
+
+type Faults = Vec<(String, String)>;
+
+/// Everything that Valet knows of how a vendor is called. Holds no secret.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub(super) parts: Parts,
+    /// The names of `MintInput::claims`, in their order.
+    pub(super) claims: Vec<String>,
+    fingerprint: [u8; 32],
+}
+
+/// The recipe itself.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) base: Base,
+    pub(super) auth: Auth,
+    pub(super) redirect_hosts: RedirectHosts,
+    pub(super) register: Option<Register>,
+    /// Sorted by name.
+    pub(super) mints: Vec<MintCall>,
+}
+
+/// `base_url`.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    scheme: String,
+    /// `host` or `host:port`.
+    authority: String,
+    /// Without a `/` at its end; empty for the root.
+    pub(super) path: String,
+}
+
+/// `[provider.register]`.
+#[derive(Clone, Debug)]
+pub(super) struct Register {
+    pub(super) call: CallTemplate,
+    pub(super) accept: Vec<u16>,
+    pub(super) accept_if: Vec<AcceptIf>,
+}
+
+/// `[provider.mint.NAME]`.
+#[derive(Clone, Debug)]
+pub(super) struct MintCall {
+    pub(super) name: String,
+    pub(super) call: CallTemplate,
+    pub(super) url: UrlRule,
+    pub(super) expires: ExpiryRule,
+}
+
+impl Base {
+    /// `scheme://host[:port]`.
+    pub(super) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
+
+    fn compile(text: &str, faults: &mut Faults) -> Option<Self> {
+        let verdict = (|| {
+            let url = Url::parse(text).map_err(|_| "expected a URL such as \"https://api.example.com\"")?;
+            let host = url.host().ok_or("expected a URL such as \"https://api.example.com\"")?;
+            match url.scheme() {
+                "https" => {}
+                "http" if is_local(&host) => {}
+                "http" => {
+                    return Err(
+                        "the API key would travel in the clear: https:// is required, but on loopback and *.localhost",
+                    );
+                }
+                _ => return Err("expected an https:// URL"),
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                return Err("a user name or password can't stand here; the key has its own place");
+            }
+            if url.query().is_some() || url.fragment().is_some() {
+                return Err("expected no `?` and no `#`; parameters stand in the calls");
+            }
+            let authority = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
+            Ok(Self { scheme: url.scheme().into(), authority, path: url.path().trim_end_matches('/').into() })
+        })();
+        verdict.map_err(|message: &str| faults.push(("base_url".into(), message.into()))).ok()
+    }
+}
+
+/// Reads a provider's recipe. Faults are (key path below the provider, message), all of them; no message repeats a value.
+pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, String)>> {
+    let mut faults = Faults::new();
+    limits(settings, &mut faults);
+    let base = Base::compile(&settings.base_url, &mut faults);
+    let redirect_hosts = hosts(settings, &mut faults);
+    let Ok(source) = effective(settings) else {
+        faults.push(("preset".into(), format!("unknown; known are {}", preset_names().join(", "))));
+        return Err(faults);
+    };
+    let auth = Auth::compile(source.auth.as_ref(), &mut faults);
+    let register =
+        source.register.as_ref().and_then(|register| Register::compile(register, auth.as_ref(), &mut faults));
+    let mints: Vec<MintCall> = source
+        .mint
+        .iter()
+        .filter_map(|(name, mint)| MintCall::compile(name, mint, auth.as_ref(), &mut faults))
+        .collect();
+    if source.mint.is_empty() {
+        faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
+    }
+    if let Some(revoke) = &source.revoke {
+        // Checked with the rest, though it decides nothing about a URL.
+        revoke_source(revoke).compile("revoke", auth.as_ref(), &mut faults);
+    }
+    match (base, redirect_hosts, auth) {
+        (Some(base), Some(redirect_hosts), Some(auth)) if faults.is_empty() => {
+            let parts = Parts { base, auth, redirect_hosts, register, mints };
+            let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
+            Ok(Recipe { fingerprint: fingerprint(&parts), parts, claims })
+        }
+        _ => Err(faults),
+    }
+}
+
+fn limits(settings: &ProviderSettings, faults: &mut Faults) {
+    let mut positive = |good: bool, key: &str| {
+        if !good {
+            faults.push((key.into(), "must be more than zero".into()));
+        }
+    };
+    positive(!settings.timeout.0.is_zero(), "timeout");
+    positive(settings.max_in_flight > 0, "max_in_flight");
+    positive(settings.breaker.failures > 0, "breaker.failures");
+    positive(!settings.breaker.within.0.is_zero(), "breaker.within");
+}
+
+fn hosts(settings: &ProviderSettings, faults: &mut Faults) -> Option<RedirectHosts> {
+    if settings.redirect_hosts.is_empty() {
+        faults.push(("redirect_hosts".into(), "no minted URL could be sent on: name at least one host".into()));
+    }
+    let verdict = RedirectHosts::parse(&settings.redirect_hosts);
+    verdict
+        .map_err(|wrong| {
+            let numbered = |(index, message): (usize, String)| {
+                ("redirect_hosts".into(), format!("entry {}: {message}", index + 1))
+            };
+            faults.extend(wrong.into_iter().map(numbered));
+        })
+        .ok()
+}
+
+pub(super) fn register_source(register: &RegisterSettings) -> CallSource<'_> {
+    let RegisterSettings { method, path, query, headers, json, accept: _, accept_if: _ } = register;
+    CallSource { method, default_method: Method::POST, path, query, headers, json }
+}
+
+pub(super) fn mint_source(mint: &MintSettings) -> CallSource<'_> {
+    let MintSettings { method, path, query, headers, json, url: _, expires: _ } = mint;
+    CallSource { method, default_method: Method::GET, path, query, headers, json }
+}
+
+pub(super) fn revoke_source(revoke: &RevokeSettings) -> CallSource<'_> {
+    let RevokeSettings { method, path, query, headers, json } = revoke;
+    CallSource { method, default_method: Method::DELETE, path, query, headers, json }
+}
+
+impl Register {
+    fn compile(settings: &RegisterSettings, auth: Option<&Auth>, faults: &mut Faults) -> Option<Self> {
+        let call = register_source(settings).compile("register", auth, faults);
+        let accept = settings.accept.clone().unwrap_or_else(|| ACCEPTED.to_vec());
+        let accept_if = settings.accept_if.clone().unwrap_or_default();
+        let is_status = |status: &u16| (200..=599).contains(status);
+        if !accept.iter().all(is_status) {
+            faults.push(("register.accept".into(), "expected statuses from 200 to 599".into()));
+        }
+        if accept.is_empty() && accept_if.is_empty() {
+            faults.push(("register.accept".into(), "no answer would mean that the user exists".into()));
+        }
+        if !accept_if.iter().all(|rule| is_status(&rule.status) && !rule.body_contains.is_empty()) {
+            let message = "expected a status from 200 to 599 and a text that is not empty";
+            faults.push(("register.accept_if".into(), message.into()));
+        }
+        Some(Self { call: call?, accept, accept_if })
+    }
+
+    /// Whether the answer means that the user exists.
+    pub(super) fn accepts(&self, status: u16, body: &[u8]) -> bool {
+        self.accept.contains(&status)
+            || self.accept_if.iter().any(|rule| {
+                rule.status == status && memchr::memmem::find(body, rule.body_contains.as_bytes()).is_some()
+            })
+    }
+}
+
+impl MintCall {
+    fn compile(name: &str, settings: &MintSettings, auth: Option<&Auth>, faults: &mut Faults) -> Option<Self> {
+        let prefix = format!("mint.{name}");
+        let call = mint_source(settings).compile(&prefix, auth, faults);
+        let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
+        let url = match &settings.url {
+            Some(text) => UrlRule::parse(text).map_err(|message| fault("url", message)).ok(),
+            None => {
+                fault("url", "missing: \"text\" or \"json:/pointer\"");
+                None
+            }
+        };
+        let expires = match &settings.expires {
+            Some(text) => ExpiryRule::parse(text).map_err(|message| fault("expires", message)).ok(),
+            None => {
+                fault("expires", "missing: \"jwt:PARAMETER\", \"json:/pointer\" or \"fixed\"");
+                None
+            }
+        };
+        if let (Some(UrlRule::Text), Some(ExpiryRule::Json(_))) = (&url, &expires) {
+            fault("expires", "an answer that is the URL alone has no place for its end");
+        }
+        Some(Self { name: name.into(), call: call?, url: url?, expires: expires? })
+    }
+}
+
+impl Recipe {
+    /// SHA-256 of a canonical form of everything that decides what a URL is: `base_url`, the calls of registration and mints, the kind of
+    /// `auth`, the rules for URL and end, `redirect_hosts`. Not the key, the places of files, the limits, or the call at logout.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// The same recipe, for a `MintInput::claims` in the order of these names: those of all providers of a configuration, say. Without it
+    /// the order is that of [`claim_names`](super::claim_names).
+    #[must_use]
+    pub fn with_claims(self, names: &[String]) -> Self {
+        Self { claims: names.to_vec(), ..self }
+    }
+
+    /// The hosts to which a minted URL may point.
+    pub fn redirect_hosts(&self) -> &RedirectHosts {
+        &self.parts.redirect_hosts
+    }
+
+    /// Whether the key can stand where `auth` puts it; if not, why, in the operator's words and without the key.
+    pub fn check_key(&self, key: &Secret) -> Result<(), &'static str> {
+        let mut headers = http::HeaderMap::new();
+        let applied = self.parts.auth.apply(key, &mut String::new(), &mut headers);
+        applied.map_err(|_| "a header field can't hold this key: it is not visible ASCII, in one line")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+use super::super::needs::{claim_names_of, mint_names, uses_subject_hash};
+use super::*;
+
+const ACME: &str = r#"
+name = "acme"
+base_url = "https://api.acme.example/root/"
+api_key = { env = "ACME_KEY" }
+auth = { header = "x-api-key" }
+redirect_hosts = ["embed.acme.example"]
+
+[register]
+method = "POST"
+path = "/users"
+json = { external_user_id = "{subject}" }
+accept = [200, 201]
+accept_if = [{ status = 400, body_contains = "already exists" }]
+
+[mint.embed]
+method = "GET"
+path = "/embed"
+query = { external_user_id = "{subject}", language = "{language}" }
+url = "json:/url"
+expires = "jwt:action_token"
+
+[revoke]
+method = "DELETE"
+path = "/tokens/{subject}"
+"#;
+
+const PRESET: &str = r#"
+name = "intelliprove"
+preset = "intelliprove-v2"
+base_url = "https://engine.intelliprove.com"
+api_key = { env = "KEY" }
+redirect_hosts = ["*.intelliprove.com"]
+"#;
+
+fn settings(toml: &str) -> ProviderSettings {
+    toml::from_str(toml).unwrap()
+}
+
+fn recipe(toml: &str) -> Recipe {
+    compile(&settings(toml)).unwrap()
+}
+
+fn fault_keys(toml: &str) -> Vec<String> {
+    let mut keys: Vec<_> = compile(&settings(toml)).unwrap_err().into_iter().map(|(key, _)| key).collect();
+    keys.sort();
+    keys
+}
+
+/// `ACME` with one text in the place of another.
+fn acme(from: &str, to: &str) -> String {
+    assert!(ACME.contains(from), "{from}");
+    ACME.replacen(from, to, 1)
+}
+
+#[test]
+fn the_contracts_own_example_is_read() {
+    let recipe = recipe(ACME);
+    assert_eq!(recipe.parts.base.origin(), "https://api.acme.example");
+    assert_eq!(recipe.parts.base.path, "/root");
+    assert_eq!(mint_names(&settings(ACME)), ["embed"]);
+    assert!(!uses_subject_hash(&settings(ACME)));
+    let register = recipe.parts.register.unwrap();
+    assert!(register.accepts(201, b""));
+    assert!(register.accepts(400, b"{\"reason\":\"user already exists\"}"));
+    assert!(!register.accepts(400, b"Already Exists") && !register.accepts(409, b"already exists"));
+}
+
+#[test]
+fn presets_are_whole_recipes() {
+    assert_eq!(mint_names(&settings(PRESET)), ["face-scan", "health-dashboard"]);
+    assert!(recipe(PRESET).parts.register.is_some());
+    let v1 = PRESET.replace("-v2", "-v1");
+    assert_eq!(mint_names(&settings(&v1)), ["face-scan"]);
+    assert!(recipe(&v1).parts.register.is_none());
+    assert_eq!(fault_keys(&PRESET.replace("-v2", "-v9")), ["preset"]);
+    assert!(mint_names(&settings(&PRESET.replace("-v2", "-v9"))).is_empty());
+}
+
+#[test]
+fn single_keys_beside_a_preset_replace_its_own() {
+    let own = settings(&format!(
+        "{PRESET}auth = {{ bearer = true }}\n[mint.face-scan]\npath = '/v2/other'\n[register]\naccept = [204]\n[mint.extra]\npath = '/x'\nurl = 'text'\nexpires = 'fixed'"
+    ));
+    let (own, preset) = (compile(&own).unwrap().parts, recipe(PRESET).parts);
+    assert_eq!(own.auth, Auth::Bearer);
+    assert_eq!(
+        own.mints.iter().map(|mint| mint.name.as_str()).collect::<Vec<_>>(),
+        ["extra", "face-scan", "health-dashboard"]
+    );
+    let (scan, before) = (&own.mints[1], &preset.mints[0]);
+    assert_ne!(scan.call.path, before.call.path);
+    assert_eq!((&scan.call.query, &scan.url, &scan.expires), (&before.call.query, &before.url, &before.expires));
+    let (register, before) = (own.register.unwrap(), preset.register.unwrap());
+    assert_eq!(register.accept, [204]);
+    assert_eq!((register.call, register.accept_if), (before.call, before.accept_if));
+}
+
+#[test]
+fn every_fault_is_named_and_none_repeats_a_value() {
+    let toml = r#"
+name = "x"
+base_url = "http://canary.example/?a"
+api_key = { env = "KEY" }
+auth = { header = "x-api-key", bearer = true }
+redirect_hosts = ["*.com", "ok.example", "https://canary"]
+timeout = "0s"
+max_in_flight = 0
+breaker = { failures = 0, within = "0s" }
+[register]
+path = "canary"
+accept = [99]
+accept_if = [{ status = 400, body_contains = "" }]
+[mint.a]
+method = "canary"
+json = { x = "{canary}" }
+url = "text"
+expires = "json:/canary"
+[mint.b]
+path = "/"
+[revoke]
+path = "/{language}"
+"#;
+    let faults = compile(&settings(toml)).unwrap_err();
+    assert!(!format!("{faults:?}").contains("canary"), "{faults:?}");
+    let expected = [
+        "auth",
+        "base_url",
+        "breaker.failures",
+        "breaker.within",
+        "max_in_flight",
+        "mint.a.expires",
+        "mint.a.json.x",
+        "mint.a.method",
+        "mint.a.path",
+        "mint.b.expires",
+        "mint.b.url",
+        "redirect_hosts",
+        "redirect_hosts",
+        "register.accept",
+        "register.accept_if",
+        "register.path",
+        "revoke.path",
+        "timeout",
+    ];
+    assert_eq!(fault_keys(toml), expected);
+}
+
+#[test]
+fn the_key_goes_nowhere_in_the_clear_or_twice() {
+    for url in [
+        "",
+        "api.acme.example",
+        "ftp://a",
+        "http://api.acme.example",
+        "https://u@a",
+        "https://u:p@a",
+        "https://a?b",
+        "https://a#b",
+        "https://a?",
+    ] {
+        assert_eq!(fault_keys(&acme("https://api.acme.example/root/", url)), ["base_url"], "{url}");
+    }
+    for url in [
+        "http://127.0.0.1:1",
+        "http://localhost:1/a",
+        "http://vendor.localhost",
+        "http://[::1]:1",
+        "https://a:8443/b/c/",
+    ] {
+        assert!(compile(&settings(&acme("https://api.acme.example/root/", url))).is_ok(), "{url}");
+    }
+    for (auth, key) in [
+        ("{}", "auth"),
+        ("{ bearer = false }", "auth.bearer"),
+        ("{ header = 'a b' }", "auth.header"),
+        ("{ header = 'host' }", "auth.header"),
+        ("{ query = '' }", "auth.query"),
+        ("{ query = 'a', bearer = true }", "auth"),
+        ("{ query = 'language' }", "mint.embed.query.language"),
+    ] {
+        assert_eq!(fault_keys(&acme("{ header = \"x-api-key\" }", auth)), [key]);
+    }
+    assert_eq!(fault_keys(&acme("auth = ", "#")), ["auth"]);
+    assert_eq!(
+        fault_keys(&acme("redirect_hosts = [\"embed.acme.example\"]", "redirect_hosts = []")),
+        ["redirect_hosts"]
+    );
+}
+
+#[test]
+fn a_provider_without_a_mint_is_a_fault() {
+    let without = ACME.split("[mint.embed]").next().unwrap();
+    assert_eq!(fault_keys(without), ["mint"]);
+    assert_eq!(
+        fault_keys(&acme(
+            "accept = [200, 201]\naccept_if = [{ status = 400, body_contains = \"already exists\" }]",
+            "accept = []"
+        )),
+        ["register.accept"]
+    );
+}
+
+#[test]
+fn the_claims_that_calls_name_are_found_wherever_they_stand() {
+    let toml = acme("query = {", "headers = { x-a = '{claim:b?}' }\nquery = { c = '{claim:a}{claim:b}', ")
+        .replace("\"{subject}\" }\naccept", "\"{subject}\", n = { deep = ['{claim:c?}'] } }\naccept")
+        .replace("/tokens/{subject}", "/tokens/{subject_hash}/{claim:d}");
+    let pairs = |names: Vec<(String, bool)>| {
+        names.iter().map(|(name, optional)| format!("{name}:{optional}")).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(claim_names(&settings(&toml))), ["a:false", "b:false", "c:true", "d:false"]);
+    assert_eq!(pairs(claim_names_of(&settings(&toml), "embed")), ["a:false", "b:false", "c:true"]);
+    assert_eq!(pairs(claim_names_of(&settings(&toml), "other")), ["c:true"]);
+    assert!(uses_subject_hash(&settings(&toml)));
+    assert_eq!(recipe(&toml).claims, ["a", "b", "c", "d"]);
+    assert_eq!(recipe(&toml).with_claims(&["z".into()]).claims, ["z"]);
+}
+
+#[test]
+fn whatever_decides_a_url_changes_the_fingerprint() {
+    let changes = [
+        ("https://api.acme.example/root/", "https://api.acme.example:8443/root/"),
+        ("https://api.acme.example/root/", "https://api.acme.example/"),
+        ("https://api.acme.example/root/", "http://localhost/root/"),
+        ("auth = { header = \"x-api-key\" }", "auth = { header = \"x-key\" }"),
+        ("auth = { header = \"x-api-key\" }", "auth = { query = \"x-api-key\" }"),
+        ("auth = { header = \"x-api-key\" }", "auth = { bearer = true }"),
+        ("embed.acme.example", "*.acme.example"),
+        ("embed.acme.example", "embed.acme.example:444"),
+        ("\"embed.acme.example\"", "\"embed.acme.example\", \"b.example\""),
+        ("method = \"POST\"", "method = \"PUT\""),
+        ("path = \"/users\"", "path = \"/user\""),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ id = \"{subject}\" }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = \"{subject_hash}\" }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = [\"{subject}\"] }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = 1 }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = \"{claim:a}\" }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = \"{claim:a?}\" }\naccept"),
+        ("{ external_user_id = \"{subject}\" }\naccept", "{ external_user_id = \"{{subject}}\" }\naccept"),
+        ("accept = [200, 201]", "accept = [200]"),
+        ("status = 400", "status = 409"),
+        ("already exists", "exists"),
+        ("[mint.embed]", "[mint.other]"),
+        ("method = \"GET\"", "method = \"POST\""),
+        ("path = \"/embed\"", "path = \"/embed/\""),
+        ("language = \"{language}\"", "lang = \"{language}\""),
+        ("language = \"{language}\"", "language = \"en\""),
+        ("url = \"json:/url\"", "url = \"json:/uri\""),
+        ("url = \"json:/url\"", "url = \"text\""),
+        ("url = \"json:/url\"", "headers = { x-a = \"1\" }\nurl = \"json:/url\""),
+        ("jwt:action_token", "jwt:token"),
+        ("jwt:action_token", "json:/action_token"),
+        ("jwt:action_token", "fixed"),
+    ];
+    let mut seen = vec![recipe(ACME).fingerprint()];
+    for (from, to) in changes {
+        let changed = recipe(&acme(from, to)).fingerprint();
+        assert!(!seen.contains(&changed), "{from} -> {to}");
+        seen.push(changed);
+    }
+}
+
+#[test]
+fn what_decides_no_url_leaves_the_fingerprint_alone() {
+    for (from, to) in [
+        ("name = \"acme\"", "name = \"other\""),
+        ("ACME_KEY", "OTHER_KEY"),
+        ("redirect_hosts", "timeout = \"9s\"\nmax_in_flight = 3\nredirect_hosts"),
+        ("\"embed.acme.example\"", "\"EMBED.acme.example\", \"embed.acme.example\""),
+        ("/root/", "/root"),
+        ("/tokens/", "/other/"),
+    ] {
+        assert_eq!(recipe(&acme(from, to)).fingerprint(), recipe(ACME).fingerprint(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_key_that_no_header_can_hold_is_told_before_it_is_used() {
+    let recipe = recipe(ACME);
+    assert_eq!(recipe.check_key(&Secret::new(b"good-key".to_vec())), Ok(()));
+    for key in ["", "two\nlines", "sp ace", "é"] {
+        assert!(recipe.check_key(&Secret::new(key.into())).is_err(), "{key:?}");
+    }
+}

@@ -1,0 +1,179 @@
+//! `redirect_hosts`: the only hosts to which a minted URL may send a browser.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+/// A longer URL would not pass the header limits of common servers and proxies on the way.
+const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// The hosts that are allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectHosts(Box<[Pattern]>);
+
+/// Why a minted URL is not sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlFault {
+    /// Not a URL of the plain form that every reader takes in the same way.
+    Nonsense,
+    /// A host, port or scheme outside `redirect_hosts`.
+    ForbiddenHost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    /// In the form in which the URL parser writes it: lower case, Punycode, IPv6 in brackets.
+    host: Box<str>,
+    wildcard: bool,
+    port: Option<u16>,
+}
+
+impl RedirectHosts {
+    /// Reads `host`, `host:port`, `*.suffix`, `*.suffix:port`. Faults: (index in the list, message). The list may be empty: it allows nothing.
+    pub fn parse(entries: &[String]) -> Result<Self, Vec<(usize, String)>> {
+        let mut patterns = Vec::new();
+        let mut faults = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            match Pattern::parse(entry) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(message) => faults.push((index, message.to_owned())),
+            }
+        }
+        if faults.is_empty() { Ok(Self(patterns.into())) } else { Err(faults) }
+    }
+
+    /// Judges a URL as it came from the vendor. What is allowed opens, in any browser, the host that was judged.
+    pub fn check(&self, text: &str) -> Result<(), UrlFault> {
+        let url = plain(text).ok_or(UrlFault::Nonsense)?;
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err(UrlFault::Nonsense);
+        };
+        let local = is_local(&host);
+        let own_port = match url.scheme() {
+            "https" => 443,
+            "http" if local => 80,
+            _ => return Err(UrlFault::Nonsense),
+        };
+        let name = host.to_string();
+        let allowed = self.0.iter().any(|pattern| {
+            let port_fits = match pattern.port {
+                Some(wanted) => port == wanted,
+                None => local || port == own_port,
+            };
+            port_fits && pattern.covers(&name)
+        });
+        if allowed { Ok(()) } else { Err(UrlFault::ForbiddenHost) }
+    }
+
+    /// The entries in one agreed form, sorted, without repetition.
+    pub(super) fn canonical(&self) -> Vec<String> {
+        let mut entries: Vec<String> = self.0.iter().map(Pattern::canonical).collect();
+        entries.sort();
+        entries.dedup();
+        entries
+    }
+}
+
+/// Loopback addresses, `localhost` and the names below it (RFC 6761, section 6.3).
+pub(super) fn is_local<S: AsRef<str>>(host: &Host<S>) -> bool {
+    match host {
+        Host::Ipv4(address) => IpAddr::from(*address).is_loopback(),
+        Host::Ipv6(address) => IpAddr::from(*address).is_loopback(),
+        Host::Domain(name) => {
+            let name = name.as_ref();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+/// The parsed URL, if it is `scheme://host[:port]` and what follows, and the parser found in it exactly the host and port that are written.
+/// So nothing is decoded, repaired or skipped here that another reader might take otherwise.
+fn plain(text: &str) -> Option<Url> {
+    if text.len() > MAX_URL_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return None;
+    }
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
+    let url = Url::parse(text).ok()?;
+    let (host, port) = split_port(&authority)?;
+    let same = scheme.eq_ignore_ascii_case(url.scheme())
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.host_str() == Some(host)
+        && port.is_none_or(|port| url.port_or_known_default() == Some(port));
+    (same && !host.split('.').any(str::is_empty)).then_some(url)
+}
+
+/// `host` or `host:port`; an IPv6 address in brackets. The port in its shortest form, not 0.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority.get(after_brackets..)?.find(':') {
+        None => Some((authority, None)),
+        Some(colon) => {
+            let (host, port) = authority.split_at(after_brackets + colon);
+            let digits = &port[1..];
+            let number: u16 = digits.parse().ok()?;
+            (number > 0 && number.to_string() == digits).then_some((host, Some(number)))
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(entry: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected `host`, `host:port` or `*.suffix`";
+        let entry = entry.to_lowercase();
+        if entry.contains("://") || entry.contains(['/', '?', '#', '@', '\\']) {
+            return Err("expected a host, not a URL");
+        }
+        let (name, port) = split_port(&entry).ok_or(EXPECTED)?;
+        let (name, wildcard) = match name.strip_prefix("*.") {
+            Some(suffix) => (suffix, true),
+            None => (name, false),
+        };
+        if name.contains('*') {
+            return Err("`*.` can only stand at the start, before a name");
+        }
+        if name.split('.').any(str::is_empty) {
+            return Err(EXPECTED);
+        }
+        let host = Host::parse(name).map_err(|_| EXPECTED)?;
+        let text = host.to_string();
+        // An address in another form (`2130706433`) or a name with escapes: what is meant should be written.
+        if name.is_ascii() && text != name {
+            return Err("not in the form in which a browser writes this host");
+        }
+        if wildcard {
+            match &host {
+                Host::Domain(name) if is_public_suffix(name) => {
+                    return Err("a public suffix: anybody can have a name below it");
+                }
+                Host::Domain(_) => {}
+                Host::Ipv4(_) | Host::Ipv6(_) => return Err("`*.` can't stand before an address"),
+            }
+        }
+        Ok(Self { host: text.into(), wildcard, port })
+    }
+
+    /// `*.` is one or more labels, never the bare domain.
+    fn covers(&self, host: &str) -> bool {
+        match (self.wildcard, host.strip_suffix(&*self.host)) {
+            (false, _) => *self.host == *host,
+            (true, Some(labels)) => labels.len() > 1 && labels.ends_with('.'),
+            (true, None) => false,
+        }
+    }
+
+    fn canonical(&self) -> String {
+        let star = if self.wildcard { "*." } else { "" };
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{star}{}{port}", self.host)
+    }
+}
+
+/// A name of the Public Suffix List, or a top-level name that it does not know; `localhost` is nobody's to register.
+fn is_public_suffix(name: &str) -> bool {
+    name != "localhost" && psl::suffix_str(name).is_none_or(|suffix| suffix == name)
+}
+
+#[cfg(test)]
+mod tests;

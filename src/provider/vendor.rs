@@ -1,0 +1,315 @@
+//! The vendor behind the port: registration, the call that mints, the second key, and when not to call at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_lc_rs::{digest, hmac};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::ACCEPT;
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+use prometheus::Histogram;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::answer::Answer;
+use super::breaker::{Breaker, Change};
+use super::call::Call;
+use super::keys::KeyRing;
+use super::needs::uses_subject_hash;
+use super::outcome::{Counters, Fault};
+use super::recipe::{MintCall, Recipe, Register};
+use super::redirect_hosts::UrlFault;
+use super::retry_after::retry_after;
+use super::settings::ProviderSettings;
+use super::template::{Unfit, Values};
+use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::clock::{Clock, Timestamp};
+use crate::http_client::{Client, ClientFault, Response};
+use crate::secret::SecretCell;
+use crate::telemetry::Metrics;
+
+/// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
+const MAX_ANSWER_BYTES: usize = 128 * 1024;
+
+/// How many users are remembered as registered; 32 bytes each, and a forgotten one costs one more call.
+const REGISTERED: usize = 100_000;
+
+/// A URL that ends sooner can't be followed in time.
+const TOO_SHORT: Duration = Duration::from_secs(5);
+
+/// What callers are told where nobody knows better.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// One provider of the configuration. Cheap to clone; clones share keys, breaker, memory and limits. Its `Debug` is its name.
+#[derive(Clone)]
+pub struct Vendor(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    recipe: Recipe,
+    needs_subject_hash: bool,
+    keys: KeyRing,
+    subject_key: Option<Arc<SecretCell>>,
+    client: Client,
+    clock: Clock,
+    timeout: Duration,
+    /// Of `max_in_flight`. Tried, never waited for.
+    slots: Semaphore,
+    breaker: Breaker,
+    registered: Cache<[u8; 32], ()>,
+    counters: Counters,
+    duration: Histogram,
+}
+
+impl Vendor {
+    /// `keys` in the order in which they are tried; `subject_key` is that of `{subject_hash}`, needed if the recipe uses it.
+    pub fn new(
+        settings: &ProviderSettings,
+        recipe: Recipe,
+        keys: Vec<Arc<SecretCell>>,
+        subject_key: Option<Arc<SecretCell>>,
+        client: Client,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Self {
+        let gauge = metrics.degraded.with_label_values(&[&format!("provider:{}", settings.name)]);
+        Self(Arc::new(Inner {
+            name: settings.name.clone(),
+            recipe,
+            needs_subject_hash: uses_subject_hash(settings),
+            keys: KeyRing::new(keys),
+            subject_key,
+            client,
+            clock,
+            timeout: settings.timeout.0,
+            slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            breaker: Breaker::new(settings.breaker, gauge),
+            registered: Cache::new(REGISTERED),
+            counters: Counters::new(metrics, &settings.name),
+            duration: metrics.mint_duration.clone(),
+        }))
+    }
+
+    /// The mint of this name, if the recipe has it.
+    pub fn minter(&self, mint: &str) -> Option<Arc<dyn Mint>> {
+        let at = self.0.recipe.parts.mints.iter().position(|known| known.name == mint)?;
+        Some(Arc::new(Minter { vendor: self.0.clone(), at }))
+    }
+
+    /// The provider's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.0.recipe
+    }
+
+    /// Whether calls are held back now (breaker, `Retry-After`). Brings `valet_degraded{what="provider:NAME"}` up to date: ask before each
+    /// reading of the metrics, for a pause ends without an event.
+    pub fn is_degraded(&self) -> bool {
+        self.0.breaker.is_degraded(self.0.clock.tick())
+    }
+}
+
+impl std::fmt::Debug for Vendor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Vendor").field(&self.0.name).finish()
+    }
+}
+
+struct Minter {
+    vendor: Arc<Inner>,
+    /// Which of the recipe's mints.
+    at: usize,
+}
+
+/// The calls of one mint, filled with a user's values.
+struct Calls<'a> {
+    mint: &'a MintCall,
+    mint_call: Call,
+    register: Option<(&'a Register, Call)>,
+    /// Who is registered.
+    user: [u8; 32],
+}
+
+#[async_trait]
+impl Mint for Minter {
+    async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
+        let verdict = match self.vendor.recipe.parts.mints.get(self.at) {
+            Some(mint) => self.vendor.mint(mint, input).await,
+            None => Err(MintFailure::Refused),
+        };
+        if let Err(failure) = &verdict {
+            self.vendor.counters.count(*failure);
+        }
+        verdict
+    }
+}
+
+impl Inner {
+    async fn mint(&self, mint: &MintCall, input: &MintInput) -> Result<Minted, MintFailure> {
+        // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
+        let calls = self.fill(mint, input).map_err(|Unfit| MintFailure::Refused)?;
+        let _slot = self.slots.try_acquire().map_err(|_| MintFailure::Busy(TRY_AGAIN))?;
+        let pass = self.breaker.admit(self.clock.tick()).map_err(MintFailure::Busy)?;
+        let start = self.clock.moment();
+        let outcome = tokio::time::timeout(self.timeout, self.attempt(&calls, start.wall)).await;
+        let outcome = outcome.unwrap_or(Err(Fault::TimedOut));
+        let now = self.clock.tick();
+        self.duration.observe(now.since(start.tick).as_secs_f64());
+        if let Err(Fault::Waiting { retry_after: Some(span), .. }) = &outcome {
+            self.breaker.pause(*span, now);
+        }
+        match pass.settle(outcome.as_ref().is_err_and(Fault::counts), now) {
+            Change::None => {}
+            Change::Opened => warn!(target: "valet::provider", provider = self.name, "provider is down, calls pause"),
+            Change::Closed => warn!(target: "valet::provider", provider = self.name, "provider is back"),
+        }
+        outcome.map_err(|fault| fault.failure(TRY_AGAIN))
+    }
+
+    fn fill<'a>(&'a self, mint: &'a MintCall, input: &MintInput) -> Result<Calls<'a>, Unfit> {
+        let parts = &self.recipe.parts;
+        let subject_hash = if self.needs_subject_hash { self.subject_hash(input) } else { None };
+        let values = Values { input, claims: &self.recipe.claims, subject_hash: subject_hash.as_deref() };
+        let mint_call = mint.call.fill(&parts.base.path, &values)?;
+        let register = match &parts.register {
+            Some(register) => Some((register, register.call.fill(&parts.base.path, &values)?)),
+            None => None,
+        };
+        Ok(Calls { mint, mint_call, register, user: user(input) })
+    }
+
+    /// `{subject_hash}`: base64url HMAC-SHA-256 of issuer, 0x00, subject.
+    fn subject_hash(&self, input: &MintInput) -> Option<String> {
+        let key = self.subject_key.as_ref()?.current();
+        // The key goes into the hash.
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+        context.update(input.issuer.as_bytes());
+        context.update(&[0]);
+        context.update(input.subject.as_bytes());
+        Some(URL_SAFE_NO_PAD.encode(context.sign()))
+    }
+
+    /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
+    async fn attempt(&self, calls: &Calls<'_>, start: Timestamp) -> Result<Minted, Fault> {
+        let Some((register, register_call)) = &calls.register else {
+            return self.read(calls.mint, &self.send(&calls.mint_call).await?, start);
+        };
+        let remembered = self.registered.get(&calls.user).is_some();
+        if !remembered {
+            self.register(register, register_call, calls.user).await?;
+        }
+        let mut answer = self.send(&calls.mint_call).await?;
+        if remembered && may_have_forgotten(answer.status) {
+            self.registered.remove(&calls.user);
+            self.register(register, register_call, calls.user).await?;
+            answer = self.send(&calls.mint_call).await?;
+        }
+        self.read(calls.mint, &answer, start)
+    }
+
+    async fn register(&self, register: &Register, call: &Call, user: [u8; 32]) -> Result<(), Fault> {
+        let answer = self.send(call).await?;
+        if !register.accepts(answer.status, &answer.body) {
+            return Err(self.fault(&answer));
+        }
+        self.registered.insert(user, ());
+        Ok(())
+    }
+
+    fn read(&self, mint: &MintCall, answer: &Response, start: Timestamp) -> Result<Minted, Fault> {
+        if !(200..300).contains(&answer.status) {
+            return Err(self.fault(answer));
+        }
+        let read = Answer::new(&answer.body, &mint.url, &mint.expires);
+        let url = read.url(&mint.url).ok_or(Fault::Nonsense)?;
+        self.recipe.parts.redirect_hosts.check(&url).map_err(|fault| match fault {
+            UrlFault::Nonsense => Fault::Nonsense,
+            UrlFault::ForbiddenHost => Fault::ForbiddenHost,
+        })?;
+        let ends = read.ends(&mint.expires, &url, start);
+        if ends.is_some_and(|ends| ends <= self.clock.now().plus(TOO_SHORT)) {
+            return Err(Fault::Nonsense);
+        }
+        Ok(Minted { url: PluginUrl::new(&url), ends })
+    }
+
+    /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
+    fn fault(&self, answer: &Response) -> Fault {
+        match answer.status {
+            429 | 503 => {
+                let retry_after = retry_after(&answer.headers, self.clock.now());
+                Fault::Waiting { unavailable: answer.status == 503, retry_after }
+            }
+            400..=499 => Fault::Refused,
+            500..=599 => Fault::Unreachable,
+            _ => Fault::Nonsense,
+        }
+    }
+
+    /// One call, with the key that works; on 401 and 403 with the other one.
+    async fn send(&self, call: &Call) -> Result<Response, Fault> {
+        let mut refusal = None;
+        for (at, key) in self.keys.in_order() {
+            let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
+            let applied = self.recipe.parts.auth.apply(&key, &mut target, &mut headers);
+            if applied.is_ok() {
+                headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+                // The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.
+                let mut request = Request::builder()
+                    .method(call.method.clone())
+                    .uri(self.recipe.parts.base.origin() + &target)
+                    .body(Full::new(call.body.clone()))
+                    .map_err(|_| Fault::Refused)?;
+                *request.headers_mut() = headers;
+                let answer = self.client.send(request, MAX_ANSWER_BYTES, self.timeout).await.map_err(client_fault)?;
+                if !matches!(answer.status, 401 | 403) {
+                    if answer.status < 500 {
+                        self.keys.works(at);
+                    }
+                    return Ok(answer);
+                }
+                refusal = Some(answer);
+            }
+            if self.keys.is_refused(at) {
+                warn!(target: "valet::provider", provider = self.name, key = at + 1, "provider refused the API key");
+            }
+        }
+        refusal.ok_or(Fault::Refused)
+    }
+}
+
+/// 4xx, but for a refused key and too many requests, which say nothing of the user.
+fn may_have_forgotten(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 401 | 403 | 429)
+}
+
+/// Whom a registration is about: the person, and the name that the vendor was told.
+fn user(input: &MintInput) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for text in [&input.issuer, &input.subject, &input.external_id] {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    let mut user = [0; 32];
+    user.copy_from_slice(context.finish().as_ref());
+    user
+}
+
+fn client_fault(fault: ClientFault) -> Fault {
+    match fault {
+        ClientFault::Unreachable => Fault::Unreachable,
+        ClientFault::TimedOut => Fault::TimedOut,
+        ClientFault::TooLarge => Fault::Nonsense,
+    }
+}
+
+#[cfg(test)]
+mod tests;
