@@ -1,0 +1,281 @@
+//! Addresses, hosts, URLs and origins.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use url::{Host, Url};
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Address {
+    Ip(SocketAddr),
+    Unix(String),
+}
+
+/// `sun_path` of Linux holds 108 bytes, the zero at its end among them.
+const MAX_SOCKET_PATH: usize = 107;
+
+impl Address {
+    /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !Path::new(path).is_absolute() || path.ends_with('/') || path.contains('\0') {
+                return Err("expected an absolute path after `unix:`, such as \"unix:/run/valet.sock\"");
+            }
+            if path.len() > MAX_SOCKET_PATH {
+                return Err("a socket's path has at most 107 bytes");
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        text.parse()
+            .map(Self::Ip)
+            .map_err(|_| "expected an address such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/valet.sock\"")
+    }
+
+    /// Whether both can't be had at once. Port 0 is a fresh one each time; the unspecified address takes the port of all others of its family.
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(a), Self::Unix(b)) => a == b,
+            (Self::Ip(a), Self::Ip(b)) => {
+                let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+                a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || any && a.is_ipv4() == b.is_ipv4())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Loopback or `localhost` or below it: where `http://` is allowed.
+pub(super) fn is_local(host: &Host<impl AsRef<str>>) -> bool {
+    match host {
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        Host::Domain(name) => {
+            let name = name.as_ref().trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+/// An http(s) URL without user name and password, of visible ASCII and without `\`; `http` only on loopback and `*.localhost`.
+pub(super) fn secure_url(text: &str) -> Result<Url, String> {
+    let url = web_url(text)?;
+    match url.host() {
+        Some(host) if url.scheme() == "http" && !is_local(&host) => {
+            Err("`http://` is allowed on loopback and `*.localhost` only; use `https://`".into())
+        }
+        _ => Ok(url),
+    }
+}
+
+/// An http(s) URL that parses to what is written: the parser repairs spaces and `\`, we refuse them.
+pub(super) fn web_url(text: &str) -> Result<Url, String> {
+    let lower = text.to_ascii_lowercase();
+    if !(lower.starts_with("https://") || lower.starts_with("http://")) {
+        return Err("expected a URL that starts with `https://`".into());
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        return Err("a URL has no spaces, control characters or `\\`".into());
+    }
+    let url = Url::parse(text).map_err(|e| format!("expected a URL: {e}"))?;
+    if !url.username().is_empty() || url.password().is_some() || has_userinfo(text) {
+        return Err("a URL must not hold a user name or password".into());
+    }
+    Ok(url)
+}
+
+/// Also an empty one (`https://@host`), which the parser drops.
+fn has_userinfo(text: &str) -> bool {
+    let after = text.split_once("://").map_or("", |(_, rest)| rest);
+    after.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// Exactly an origin as browsers send it (RFC 6454): lower case, no default port, no slash at its end.
+pub(super) fn origin(text: &str) -> Result<(), String> {
+    let url = secure_url(text)?;
+    let canonical = url.origin().ascii_serialization();
+    if text.contains('*') {
+        return Err("an origin has no `*`; name each one".into());
+    }
+    if text == canonical {
+        return Ok(());
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("expected an origin such as \"https://app.example.com\", without path or query".into());
+    }
+    Err(format!("write the origin as \"{canonical}\""))
+}
+
+/// A URL below which calls are made: no query, no fragment.
+pub(super) fn base_url(text: &str) -> Result<(), String> {
+    let url = secure_url(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("expected a URL without query and fragment".into());
+    }
+    Ok(())
+}
+
+/// A host name or IP address, of any case and script.
+pub(super) fn host(text: &str) -> Result<Host, &'static str> {
+    const EXPECTED: &str = "expected a host name such as \"app.example.com\"";
+    let host = Host::parse(text).map_err(|_| EXPECTED)?;
+    if let Host::Domain(name) = &host {
+        let bad = |label: &str| label.is_empty() || label.contains('*');
+        if name.split('.').any(bad) || name.len() > 253 {
+            return Err(EXPECTED);
+        }
+    }
+    Ok(host)
+}
+
+/// An entry of `redirect_hosts`: `host`, `host:port`, `*.suffix`, `*.suffix:port`.
+pub(super) fn redirect_host(text: &str) -> Result<(), &'static str> {
+    const EXPECTED: &str = "expected `host`, `host:port` or `*.suffix`";
+    let (name, wild) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
+    let (name, port) = match name.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (name, None),
+    };
+    if port.is_some_and(|p| {
+        !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_ok_and(|p| p == 0) || p.parse::<u16>().is_err()
+    }) {
+        return Err(EXPECTED);
+    }
+    match host(name).map_err(|_| EXPECTED)? {
+        Host::Domain(name) if wild && is_public_suffix(&name) => {
+            Err("`*.` before a public suffix would allow everybody's hosts; name the vendor's own domain")
+        }
+        Host::Ipv4(_) | Host::Ipv6(_) if wild => Err("`*.` goes before a domain, not before an IP address"),
+        _ => Ok(()),
+    }
+}
+
+/// A name below which anybody can register, by the public suffix list; a single label counts as one, `localhost` does not.
+fn is_public_suffix(name: &str) -> bool {
+    name != "localhost" && psl::suffix_str(name) == Some(name)
+}
+
+/// Where a browser is sent to sign in: a path of our own host, or an http(s) URL.
+pub(super) fn login_url(text: &str) -> Result<(), String> {
+    if !super::is_visible(text.as_bytes()) || text.contains('\\') {
+        return Err("expected a path or URL of visible ASCII without `\\`; percent-encode the rest".into());
+    }
+    if text.starts_with('/') {
+        let foreign = text.starts_with("//");
+        return if foreign { Err("a path that starts with `//` is another host".into()) } else { Ok(()) };
+    }
+    web_url(text).map(drop).map_err(|_| "expected a path that starts with `/`, or an http(s) URL".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirect_hosts_are_hosts_with_an_optional_port_or_star() {
+        for good in [
+            "a.example",
+            "A.Example",
+            "a.example:8443",
+            "*.intelliprove.com",
+            "*.a.co.uk",
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "[::1]",
+            "localhost",
+            "*.localhost",
+            "bücher.example",
+        ] {
+            assert_eq!(redirect_host(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "*.",
+            "*.com",
+            "*.co.uk",
+            "*.github.io",
+            "*.internal",
+            "a.*.example",
+            "*.*.a.example",
+            "https://a.example",
+            "a.example/",
+            "a.example:",
+            "a.example:0",
+            "a.example:65536",
+            "a.example:+1",
+            "a..example",
+            "a.example.",
+            "*.127.0.0.1",
+            "*.[::1]",
+            "u@a.example",
+            "a b",
+        ] {
+            assert!(redirect_host(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_send_it() {
+        for good in [
+            "https://spa.example.com",
+            "https://spa.example.com:8443",
+            "http://localhost:3000",
+            "http://a.localhost",
+            "http://127.0.0.1:1",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(origin(good), Ok(()), "{good}");
+        }
+        assert_eq!(origin("https://SPA.example.com"), Err("write the origin as \"https://spa.example.com\"".into()));
+        assert_eq!(origin("https://a.example:443"), Err("write the origin as \"https://a.example\"".into()));
+        assert_eq!(origin("https://a.example/"), Err("write the origin as \"https://a.example\"".into()));
+        for bad in [
+            "http://a.example",
+            "https://*.example.com",
+            "https://a.example/x",
+            "https://a.example?",
+            "https://u@a.example",
+            "https://@a.example",
+            "null",
+            "ftp://a.example",
+            "https://a.example\t",
+            "https:a.example",
+            "https://",
+        ] {
+            assert!(origin(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn addresses_that_can_not_be_had_together_collide() {
+        let collide = |a: &str, b: &str| Address::parse(a).unwrap().collides(&Address::parse(b).unwrap());
+        assert!(collide("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(collide("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(collide("unix:/a", "unix:/a"));
+        assert!(!collide("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!collide("127.0.0.1:80", "[::1]:80"));
+        assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(Address::parse(&format!("unix:/{}", "a".repeat(106))).is_ok());
+        assert!(Address::parse(&format!("unix:/{}", "a".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn a_login_url_stays_on_our_host_or_names_another_in_full() {
+        for good in ["/login", "/", "/login?x=1", "https://login.example.com/start", "http://login.example.com"] {
+            assert_eq!(login_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "login",
+            "//evil.example",
+            "/\\evil.example",
+            "/lo gin",
+            "/a\r\nb",
+            "javascript:alert(1)",
+            "https:evil",
+        ] {
+            assert!(login_url(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `[[provider]]`.
+
+use super::origin::{base_url, redirect_host};
+use super::{Report, is_token, is_visible, name, template};
+use crate::config::Config;
+use crate::config::tree::Place;
+use crate::provider;
+use crate::provider::settings::{AuthSettings, ProviderSettings};
+use crate::units::Span;
+
+/// Shorter than this no vendor answers over the internet.
+const MIN_TIMEOUT: Span = Span(std::time::Duration::from_millis(100));
+/// Longer than this no browser waits.
+const MAX_TIMEOUT: Span = Span::secs(60);
+/// Fields that frame or route the request; the key must not replace them.
+const RESERVED_FIELDS: [&str; 5] = ["connection", "content-length", "host", "te", "transfer-encoding"];
+
+/// What the recipe's compiler finds, but for what this file says itself, at better places: the key's path below the provider, such as
+/// `mint.embed.url`, and the message.
+fn recipe_faults(settings: &ProviderSettings) -> Vec<(String, String)> {
+    let ours = |key: &str| {
+        let top = key.split('.').next().unwrap_or(key);
+        key == "mint"
+            || ["auth", "base_url", "breaker", "max_in_flight", "preset", "redirect_hosts", "timeout"].contains(&top)
+    };
+    let faults = provider::compile(settings).err().unwrap_or_default();
+    faults.into_iter().filter(|(key, _)| !ours(key)).collect()
+}
+
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let providers = Place::root().key("provider");
+    let places = || config.providers.iter().enumerate().map(|(i, settings)| (providers.index(i), settings));
+    report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another provider has this name");
+    for (place, settings) in places() {
+        report.note(&place.key("name"), name(&settings.name));
+        report.note(&place.key("base_url"), base_url(&settings.base_url));
+        recipe(settings, &place, report);
+        api_key(settings, &place, report);
+        redirect_hosts(settings, &place, report);
+        limits(settings, &place, report);
+        subject_hash(settings, &place, config.log.subject_key.is_some(), report);
+        // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
+        if ["preset", "auth", "register", "mint", "revoke"].iter().all(|key| report.sound(&place.key(key))) {
+            for (dotted, message) in recipe_faults(settings) {
+                let place = report.resolve(&place, &dotted);
+                report.fault(&place, message);
+            }
+        }
+    }
+}
+
+fn recipe(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
+    match &settings.preset {
+        Some(preset) if !provider::preset_names().contains(&preset.as_str()) => {
+            report.fault(&place.key("preset"), format!("expected one of {}", quoted(&provider::preset_names())));
+        }
+        Some(_) => {}
+        None if !report.sound(&place.key("preset")) => {}
+        None => {
+            if settings.auth.is_none() {
+                report.fault(&place.key("auth"), "is required without a preset");
+            }
+            if settings.mint.is_empty() {
+                report.fault(&place.key("mint"), "without a preset at least one [provider.mint.NAME] is required");
+            }
+        }
+    }
+    for mint in settings.mint.keys() {
+        report.note(&place.key("mint").key(mint), name(mint));
+    }
+    if let Some(auth) = &settings.auth {
+        authentication(auth, &place.key("auth"), report);
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+fn authentication(auth: &AuthSettings, place: &Place, report: &mut Report<'_>) {
+    let bearer = auth.bearer == Some(true);
+    let given = [auth.header.is_some(), bearer, auth.query.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        report.fault(place, "expected exactly one of `header`, `bearer = true`, `query`");
+    }
+    if let Some(field) = &auth.header {
+        if !is_token(field) {
+            report.fault(&place.key("header"), "expected the name of a header field");
+        } else if RESERVED_FIELDS.iter().any(|reserved| reserved.eq_ignore_ascii_case(field)) {
+            report.fault(&place.key("header"), "this field can't carry the key");
+        }
+    }
+    if auth.query.as_ref().is_some_and(String::is_empty) {
+        report.fault(&place.key("query"), "must not be empty");
+    }
+}
+
+fn api_key(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
+    let place = provider.key("api_key");
+    let sources = settings.api_key.as_slice();
+    if !(1..=2).contains(&sources.len()) {
+        report.fault(&place, "expected one source of the key, or a list of two");
+    }
+    let in_a_list = matches!(settings.api_key, crate::secret::SecretSources::List(_));
+    let in_query = settings.auth.as_ref().is_some_and(|auth| auth.query.is_some());
+    for (i, source) in sources.iter().enumerate() {
+        let place = if in_a_list { place.index(i) } else { place.clone() };
+        let Some(secret) = report.secret(&place, source) else { continue };
+        // Looked at here, goes nowhere.
+        let bytes = secret.expose();
+        if in_query && std::str::from_utf8(bytes).is_err() {
+            report.fault(&place, "this key is not UTF-8");
+        } else if !in_query && !is_visible(bytes) && report.sound(&provider.key("auth")) {
+            report.fault(&place, "a key in a header has visible ASCII only, no spaces or line ends");
+        }
+    }
+}
+
+fn redirect_hosts(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
+    let place = provider.key("redirect_hosts");
+    if settings.redirect_hosts.is_empty() {
+        report.fault(&place, "at least one host is required");
+    }
+    for (i, host) in settings.redirect_hosts.iter().enumerate() {
+        report.note(&place.index(i), redirect_host(host));
+    }
+}
+
+fn limits(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
+    if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&settings.timeout) {
+        report.fault(&place.key("timeout"), "expected \"100ms\" to \"60s\"");
+    }
+    if settings.max_in_flight == 0 {
+        report.fault(&place.key("max_in_flight"), "at least 1");
+    }
+    let breaker = place.key("breaker");
+    if settings.breaker.failures == 0 {
+        report.fault(&breaker.key("failures"), "at least 1");
+    }
+    for (key, span) in [("within", settings.breaker.within), ("pause", settings.breaker.pause)] {
+        if span == Span::secs(0) {
+            report.fault(&breaker.key(key), "must be longer than nothing");
+        }
+    }
+}
+
+/// `{subject_hash}` without a key would differ from process to process, and the vendor would know each person many times.
+fn subject_hash(settings: &ProviderSettings, place: &Place, has_log_key: bool, report: &mut Report<'_>) {
+    if let Some(source) = &settings.subject_key {
+        report.secret(&place.key("subject_key"), source);
+    }
+    let keys = [place.key("subject_key"), Place::root().key("log").key("subject_key")];
+    if settings.subject_key.is_some() || has_log_key || !keys.iter().all(|key| report.sound(key)) {
+        return;
+    }
+    for (dotted, text) in templates(settings) {
+        if template::uses(&text, "subject_hash") {
+            let place = dotted.iter().fold(place.clone(), |place, key| place.key(key));
+            report.fault(&place, "`{subject_hash}` needs a key: set `subject_key` of the provider or of [log]");
+        }
+    }
+}
+
+/// Each text of a recipe that may hold `{…}`, with the keys that lead to it.
+fn templates(settings: &ProviderSettings) -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
+    let mut call = |at: &[&str], path: &Option<String>, maps: [(&str, &Option<_>); 2], json: &Option<_>| {
+        let below = |key: &str| at.iter().copied().chain([key]).map(str::to_owned).collect::<Vec<_>>();
+        found.extend(path.iter().map(|path| (below("path"), path.clone())));
+        for (key, map) in maps {
+            let map: &Option<std::collections::BTreeMap<String, String>> = map;
+            for (name, text) in map.iter().flatten() {
+                let mut keys = below(key);
+                keys.push(name.clone());
+                found.push((keys, text.clone()));
+            }
+        }
+        for text in json.iter().flat_map(strings) {
+            found.push((below("json"), text));
+        }
+    };
+    if let Some(c) = &settings.register {
+        call(&["register"], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+    }
+    for (name, c) in &settings.mint {
+        call(&["mint", name], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+    }
+    if let Some(c) = &settings.revoke {
+        call(&["revoke"], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+    }
+    found
+}
+
+fn strings(json: &serde_json::Value) -> Vec<String> {
+    match json {
+        serde_json::Value::String(text) => vec![text.clone()],
+        serde_json::Value::Array(list) => list.iter().flat_map(strings).collect(),
+        serde_json::Value::Object(map) => map.values().flat_map(strings).collect(),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => Vec::new(),
+    }
+}

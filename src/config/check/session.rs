@@ -1,0 +1,190 @@
+//! `[session]` and `[[session.issuer]]`.
+
+use super::origin::{is_local, login_url, secure_url};
+use super::{Report, files, is_token, template};
+use crate::config::tree::Place;
+use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
+use crate::units::Span;
+
+/// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
+const MAX_CLOCK_SKEW: Span = Span::secs(300);
+/// Below this no JWT fits; above it a credential costs more to read than the rest of the request.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 256..=65_536;
+/// Verified tokens are kept in memory, about 1 KiB each.
+const MAX_CACHE: usize = 100_000_000;
+
+pub(super) fn check(session: &SessionSettings, report: &mut Report<'_>) {
+    let place = Place::root().key("session");
+    sources(session, &place.key("sources"), report);
+    if session.clock_skew > MAX_CLOCK_SKEW {
+        report.fault(&place.key("clock_skew"), "at most \"5m\"");
+    }
+    if !TOKEN_BYTES.contains(&session.max_token_bytes) {
+        report.fault(&place.key("max_token_bytes"), "expected 256 to 65536");
+    }
+    if !(1..=MAX_CACHE).contains(&session.cache) {
+        report.fault(&place.key("cache"), "expected 1 to 100000000");
+    }
+    if let Some(url) = &session.login_url {
+        report.note(&place.key("login_url"), login_url(url));
+    }
+    let issuers = place.key("issuer");
+    if session.issuers.is_empty() {
+        report.fault(&issuers, "at least one [[session.issuer]] is required");
+    }
+    for (i, settings) in session.issuers.iter().enumerate() {
+        issuer(settings, &issuers.index(i), report);
+    }
+    let names = session.issuers.iter().enumerate().map(|(i, s)| (issuers.index(i).key("issuer"), &s.issuer));
+    report.unique(names, "this issuer stands in the file already");
+    external_ids(&session.issuers, &issuers, report);
+}
+
+fn sources(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
+    if session.sources.is_empty() {
+        report.fault(place, "at least one source is required");
+    }
+    let mut keys = Vec::new();
+    for (i, source) in session.sources.iter().enumerate() {
+        let key = match source.split_once(':') {
+            // Field names have no case (RFC 9110, section 5.1), cookie names do.
+            Some(("header", name)) if is_token(name) => ("header", name.to_ascii_lowercase()),
+            Some(("cookie", name)) if is_token(name) => ("cookie", name.to_owned()),
+            _ => {
+                report.fault(&place.index(i), "expected `header:NAME` or `cookie:NAME`");
+                continue;
+            }
+        };
+        keys.push((place.index(i), key));
+    }
+    report.unique(keys, "this source stands in the list already");
+}
+
+fn issuer(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
+    if settings.issuer.is_empty() {
+        report.fault(&place.key("issuer"), "must not be empty");
+    }
+    let audiences = place.key("audiences");
+    if settings.audiences.is_empty() {
+        report.fault(&audiences, "at least one audience is required");
+    }
+    for (i, _) in settings.audiences.iter().enumerate().filter(|(_, audience)| audience.is_empty()) {
+        report.fault(&audiences.index(i), "must not be empty");
+    }
+    for (key, claim) in [
+        ("subject_claim", &settings.subject_claim),
+        ("session_claim", &settings.session_claim),
+        ("audience_claim", &settings.audience_claim),
+    ] {
+        report.note(&place.key(key), claim_path(claim));
+    }
+    if let Some(text) = &settings.external_id {
+        report.note(&place.key("external_id"), template::external_id(text));
+    }
+    algorithms(settings, place, report);
+    keys(settings, place, report);
+}
+
+/// A claim's name, or a JSON pointer (RFC 6901) if it starts with `/`.
+fn claim_path(claim: &str) -> Result<(), &'static str> {
+    if claim.is_empty() {
+        return Err("must not be empty");
+    }
+    let escaped = claim.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    if claim.starts_with('/') && !escaped {
+        return Err("not a JSON pointer: `~` is written `~0`, and `/` in a name `~1`");
+    }
+    Ok(())
+}
+
+/// The shortest secret of an HMAC algorithm in bytes (RFC 7518, section 3.2); `None` for the asymmetric ones.
+fn least_secret(algorithm: SignatureAlgorithm) -> Option<usize> {
+    match algorithm {
+        SignatureAlgorithm::HS256 => Some(32),
+        SignatureAlgorithm::HS384 => Some(48),
+        SignatureAlgorithm::HS512 => Some(64),
+        SignatureAlgorithm::RS256
+        | SignatureAlgorithm::RS384
+        | SignatureAlgorithm::RS512
+        | SignatureAlgorithm::PS256
+        | SignatureAlgorithm::PS384
+        | SignatureAlgorithm::PS512
+        | SignatureAlgorithm::ES256
+        | SignatureAlgorithm::ES384
+        | SignatureAlgorithm::EdDSA => None,
+    }
+}
+
+/// A public key must never be taken for an HMAC secret, so the two families never meet in one issuer.
+fn algorithms(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
+    let place = issuer.key("algorithms");
+    if settings.algorithms.is_empty() {
+        report.fault(&place, "at least one algorithm is required");
+    }
+    if !report.sound(&issuer.key("keys")) {
+        return;
+    }
+    let with_secret = settings.keys.secret.is_some();
+    for (i, algorithm) in settings.algorithms.iter().enumerate() {
+        match (least_secret(*algorithm).is_some(), with_secret) {
+            (true, false) => report.fault(&place.index(i), "this algorithm needs `keys = { secret = … }`"),
+            (false, true) => {
+                report.fault(&place.index(i), "with `keys.secret` only HS256, HS384 and HS512 can be used")
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
+    let place = issuer.key("keys");
+    let KeysSettings { discovery, jwks_url, jwks_file, pem_file, secret } = &settings.keys;
+    let discovery = *discovery == Some(true);
+    let given = [discovery, jwks_url.is_some(), jwks_file.is_some(), pem_file.is_some(), secret.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        let message = "expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`";
+        report.fault(&place, message);
+    }
+    if discovery {
+        let verdict = secure_url(&settings.issuer).and_then(|url| match url.host() {
+            Some(host) if url.scheme() == "https" || is_local(&host) => Ok(()),
+            _ => Err(String::new()),
+        });
+        if verdict.is_err() && report.sound(&place) {
+            let message = "with `keys.discovery` the issuer must be an `https://` URL (`http://` on loopback only)";
+            report.fault(&issuer.key("issuer"), message);
+        }
+    }
+    if let Some(url) = jwks_url {
+        report.note(&place.key("jwks_url"), secure_url(url).map(drop));
+    }
+    if let Some(path) = jwks_file {
+        report.note(&place.key("jwks_file"), files::key_set(&report.directory.join(path)));
+    }
+    if let Some(path) = pem_file {
+        report.note(&place.key("pem_file"), files::pem(&report.directory.join(path)));
+    }
+    if let Some(source) = secret {
+        let place = place.key("secret");
+        let least = settings.algorithms.iter().filter_map(|algorithm| least_secret(*algorithm)).max().unwrap_or(0);
+        let read = report.secret(&place, source);
+        // Measured here, goes nowhere.
+        if read.is_some_and(|secret| secret.expose().len() < least) {
+            report.fault(&place, format!("for these algorithms a secret has at least {least} bytes (RFC 7518)"));
+        }
+    }
+}
+
+/// With two issuers the vendor must not take two persons for one.
+fn external_ids(issuers: &[IssuerSettings], place: &Place, report: &mut Report<'_>) {
+    if issuers.len() < 2 {
+        return;
+    }
+    let places = || issuers.iter().enumerate().map(|(i, settings)| (place.index(i).key("external_id"), settings));
+    for (place, _) in places().filter(|(_, settings)| settings.external_id.is_none()) {
+        report.fault(&place, "is required with two or more issuers: the vendor would take two persons for one");
+    }
+    let written = places().filter_map(|(place, settings)| Some((place, settings.external_id.as_deref()?)));
+    let message = "another issuer has the same `external_id`: the vendor would take two persons for one";
+    report.unique(written, message);
+}

@@ -1,0 +1,479 @@
+//! The rules, each with both sides of its edge.
+
+use super::*;
+
+/// A second issuer, provider or plug-in behind the good file.
+fn and(more: &str) -> String {
+    format!("{GOOD}{more}")
+}
+
+fn issuer(external_id: &str) -> String {
+    let (before, after) = GOOD.split_once("[[provider]]").unwrap();
+    format!(
+        "{before}[[session.issuer]]\nissuer = \"https://two.example\"\naudiences = [\"a\"]\nalgorithms = [\"RS256\"]\nkeys = {{ discovery = true }}\n{external_id}\n[[provider]]{after}"
+    )
+}
+
+const ACME: &str = r#"[[provider]]
+name = "acme"
+base_url = "https://api.acme.example"
+api_key = { file = "secrets/acme.key" }
+auth = { header = "x-api-key" }
+redirect_hosts = ["embed.acme.example"]
+[provider.mint.embed]
+path = "/embed"
+url = "text"
+expires = "fixed"
+"#;
+
+#[test]
+fn the_server_and_its_addresses() {
+    let duplicate = "listener.address: this address is taken by listener.address already";
+    for (text, expected) in [
+        (
+            edited("https://app.example.com", "http://app.example.com"),
+            Some("server.public_url: `http://` is allowed on loopback and `*.localhost` only; use `https://`"),
+        ),
+        (edited("https://app.example.com", "http://app.localhost:8080"), None),
+        (
+            edited("https://app.example.com", "https://app.example.com/x"),
+            Some("server.public_url: expected an origin such as \"https://app.example.com\", without path or query"),
+        ),
+        (
+            edited("https://app.example.com", "https://app.example.com?x=1"),
+            Some("server.public_url: expected an origin such as \"https://app.example.com\", without path or query"),
+        ),
+        (with("[server]", "threads = 1024"), None),
+        (with("[server]", "threads = 1025"), Some("server.threads: at most 1024")),
+        (edited("127.0.0.1:8080", "[::1]:8080"), None),
+        (edited("127.0.0.1:8080", "unix:/run/valet.sock"), None),
+        (
+            edited("127.0.0.1:8080", "localhost:8080"),
+            Some(
+                "listener.address: expected an address such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/valet.sock\"",
+            ),
+        ),
+        (
+            edited("127.0.0.1:8080", "unix:run/valet.sock"),
+            Some("listener.address: expected an absolute path after `unix:`, such as \"unix:/run/valet.sock\""),
+        ),
+        (
+            edited("[[listener]]\naddress = \"127.0.0.1:8080\"\n", ""),
+            Some("listener: at least one [[listener]] is required"),
+        ),
+        (and("[[listener]]\naddress = \"127.0.0.1:8081\""), None),
+        (and("[[listener]]\naddress = \"127.0.0.1:8080\""), Some(duplicate)),
+        (and("[[listener]]\naddress = \"0.0.0.0:8080\""), Some(duplicate)),
+        (and("[admin]\naddress = \"127.0.0.1:9090\""), None),
+        (
+            and("[admin]\naddress = \"127.0.0.1:8080\""),
+            Some("admin.address: this address is taken by listener.address already"),
+        ),
+        (and("[leases]\ncapacity = 1"), None),
+        (and("[leases]\ncapacity = 0"), Some("leases.capacity: expected 1 to 1000000000")),
+        (and("[log]\nsubject_key = { file = \"secrets/log.key\" }"), None),
+        (
+            and("[log]\nsubject_key = { file = \"secrets/empty.key\" }"),
+            Some("log.subject_key: DIR/secrets/empty.key is empty"),
+        ),
+        (
+            and("[log]\nsubject_key = { env = \"VALET_TEST_IS_NOT_SET\" }"),
+            Some("log.subject_key: the environment variable VALET_TEST_IS_NOT_SET is not set"),
+        ),
+    ] {
+        assert_faults(&text, expected.as_slice());
+    }
+}
+
+#[test]
+fn where_credentials_are_read() {
+    let source = "session.sources: expected `header:NAME` or `cookie:NAME`";
+    let again = "session.sources: this source stands in the list already";
+    for (keys, expected) in [
+        ("sources = []", Some("session.sources: at least one source is required")),
+        ("sources = [\"cookie:a\"]", None),
+        ("sources = [\"cookie:a\", \"cookie:A\"]", None),
+        ("sources = [\"cookie:a\", \"cookie:a\"]", Some(again)),
+        ("sources = [\"header:Authorization\", \"header:authorization\"]", Some(again)),
+        ("sources = [\"header:x y\"]", Some(source)),
+        ("sources = [\"header:\"]", Some(source)),
+        ("sources = [\"query:token\"]", Some(source)),
+        ("clock_skew = \"5m\"", None),
+        ("clock_skew = \"5m 1s\"", Some("session.clock_skew: at most \"5m\"")),
+        ("max_token_bytes = 256", None),
+        ("max_token_bytes = 255", Some("session.max_token_bytes: expected 256 to 65536")),
+        ("max_token_bytes = 65536", None),
+        ("max_token_bytes = 65537", Some("session.max_token_bytes: expected 256 to 65536")),
+        ("cache = 1", None),
+        ("cache = 0", Some("session.cache: expected 1 to 100000000")),
+        ("cache = 100000000", None),
+        ("cache = 100000001", Some("session.cache: expected 1 to 100000000")),
+        ("login_url = \"/login\"", None),
+        ("login_url = \"//evil.example\"", Some("session.login_url: a path that starts with `//` is another host")),
+        ("login_url = \"login\"", Some("session.login_url: expected a path that starts with `/`, or an http(s) URL")),
+    ] {
+        assert_faults(&with("[session]", keys), expected.as_slice());
+    }
+}
+
+#[test]
+fn issuers_and_their_keys() {
+    let one_of = "session.issuer.keys: expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`";
+    let needs = "session.issuer.algorithms: this algorithm needs `keys = { secret = … }`";
+    let only = "session.issuer.algorithms: with `keys.secret` only HS256, HS384 and HS512 can be used";
+    let http = "session.issuer.keys.jwks_url: `http://` is allowed on loopback and `*.localhost` only; use `https://`";
+    for (algorithm, keys, expected) in [
+        ("ES256", "discovery = false", Some(one_of)),
+        ("ES256", "", Some(one_of)),
+        ("ES256", "discovery = true, jwks_file = \"keys.json\"", Some(one_of)),
+        ("ES256", "jwks_url = \"https://idp.example.com/keys\"", None),
+        ("ES256", "jwks_url = \"http://idp.example.com/keys\"", Some(http)),
+        ("ES256", "jwks_url = \"http://127.0.0.1:9000/keys\"", None),
+        ("ES256", "jwks_file = \"keys.json\"", None),
+        (
+            "ES256",
+            "jwks_file = \"nokeys.json\"",
+            Some("session.issuer.keys.jwks_file: DIR/nokeys.json is no key set: it has no list `keys`"),
+        ),
+        ("ES256", "jwks_file = \"text.txt\"", Some("session.issuer.keys.jwks_file: DIR/text.txt is not JSON")),
+        ("ES256", "jwks_file = \"secrets\"", Some("session.issuer.keys.jwks_file: DIR/secrets is not a file")),
+        ("ES256", "pem_file = \"key.pem\"", None),
+        (
+            "ES256",
+            "pem_file = \"text.txt\"",
+            Some("session.issuer.keys.pem_file: DIR/text.txt is not PEM: it has no line `-----BEGIN …`"),
+        ),
+        (
+            "ES256",
+            "pem_file = \"private.pem\"",
+            Some("session.issuer.keys.pem_file: DIR/private.pem holds a private key; only the public one belongs here"),
+        ),
+        ("HS256", "discovery = true", Some(needs)),
+        ("ES256", "secret = { file = \"secrets/64.key\" }", Some(only)),
+        ("HS256", "secret = { file = \"secrets/32.key\" }", None),
+        (
+            "HS256",
+            "secret = { file = \"secrets/31.key\" }",
+            Some("session.issuer.keys.secret: for these algorithms a secret has at least 32 bytes (RFC 7518)"),
+        ),
+        ("HS384", "secret = { file = \"secrets/48.key\" }", None),
+        (
+            "HS384",
+            "secret = { file = \"secrets/47.key\" }",
+            Some("session.issuer.keys.secret: for these algorithms a secret has at least 48 bytes (RFC 7518)"),
+        ),
+        ("HS512", "secret = { file = \"secrets/64.key\" }", None),
+        (
+            "HS512",
+            "secret = { file = \"secrets/63.key\" }",
+            Some("session.issuer.keys.secret: for these algorithms a secret has at least 64 bytes (RFC 7518)"),
+        ),
+        (
+            "HS256\", \"HS512",
+            "secret = { file = \"secrets/63.key\" }",
+            Some("session.issuer.keys.secret: for these algorithms a secret has at least 64 bytes (RFC 7518)"),
+        ),
+    ] {
+        let text = edited("keys = { discovery = true }", &format!("keys = {{ {keys} }}")).replace("ES256", algorithm);
+        assert_faults(&text, expected.as_slice());
+    }
+    assert_faults(&edited("[\"ES256\"]", "[]"), &["session.issuer.algorithms: at least one algorithm is required"]);
+}
+
+#[test]
+fn what_an_issuer_says() {
+    let discovery = "session.issuer.issuer: with `keys.discovery` the issuer must be an `https://` URL (`http://` on loopback only)";
+    for (text, expected) in [
+        (edited("https://idp.example.com", "http://idp.example.com"), vec![discovery]),
+        (edited("https://idp.example.com", "http://localhost:9000"), vec![]),
+        (edited("https://idp.example.com", "our own"), vec![discovery]),
+        (edited("https://idp.example.com", "our own").replace("discovery = true", "jwks_file = \"keys.json\""), vec![]),
+        (
+            edited("https://idp.example.com", "").replace("discovery = true", "jwks_file = \"keys.json\""),
+            vec!["session.issuer.issuer: must not be empty"],
+        ),
+        (edited("[\"my-app\"]", "[\"\"]"), vec!["session.issuer.audiences: must not be empty"]),
+        (with("[[session.issuer]]", "subject_claim = \"\""), vec!["session.issuer.subject_claim: must not be empty"]),
+        (with("[[session.issuer]]", "subject_claim = \"/realm/user~1id\""), vec![]),
+        (
+            with("[[session.issuer]]", "subject_claim = \"/realm/user~2id\""),
+            vec!["session.issuer.subject_claim: not a JSON pointer: `~` is written `~0`, and `/` in a name `~1`"],
+        ),
+        (
+            with("[[session.issuer]]", "external_id = \"fixed\""),
+            vec![
+                "session.issuer.external_id: without `{sub}` or `{claim:NAME}` every person would have one name at the vendor",
+            ],
+        ),
+        (
+            edited(
+                "[[session.issuer]]\nissuer = \"https://idp.example.com\"\naudiences = [\"my-app\"]\nalgorithms = [\"ES256\"]\nkeys = { discovery = true }\n",
+                "",
+            ),
+            vec!["session.issuer: at least one [[session.issuer]] is required"],
+        ),
+    ] {
+        assert_faults(&text, &expected);
+    }
+}
+
+#[test]
+fn two_issuers_never_give_two_persons_one_name() {
+    let required =
+        "session.issuer.external_id: is required with two or more issuers: the vendor would take two persons for one";
+    let same = "session.issuer.external_id: another issuer has the same `external_id`: the vendor would take two persons for one";
+    let first = |id: &'static str| {
+        move |text: String| {
+            text.replacen("[[session.issuer]]\n", &format!("[[session.issuer]]\nexternal_id = \"{id}\"\n"), 1)
+        }
+    };
+    assert_faults(&issuer(""), &[required, required]);
+    assert_faults(&issuer("external_id = \"two-{sub}\""), &[required]);
+    assert_faults(&first("{sub}")(issuer("external_id = \"two-{sub}\"")), &[]);
+    assert_faults(&first("{sub}")(issuer("external_id = \"{sub}\"")), &[same]);
+    assert_faults(&first("x-{sub}")(issuer("external_id = \"x-{sub}\"")), &[same]);
+    let again =
+        first("a-{sub}")(issuer("external_id = \"{sub}\"")).replace("https://two.example", "https://idp.example.com");
+    assert_faults(&again, &["session.issuer.issuer: this issuer stands in the file already"]);
+}
+
+#[test]
+fn providers() {
+    let one_of = "provider.auth: expected exactly one of `header`, `bearer = true`, `query`";
+    let hosts = "provider.redirect_hosts: expected `host`, `host:port` or `*.suffix`";
+    let suffix = "provider.redirect_hosts: `*.` before a public suffix would allow everybody's hosts; name the vendor's own domain";
+    let key = "{ file = \"secrets/acme.key\" }";
+    let acme = |line: &str, instead: &str| {
+        assert!(ACME.contains(line));
+        and(&ACME.replacen(line, instead, 1))
+    };
+    for (text, expected) in [
+        (and(ACME), None),
+        (acme("\"acme\"", "\"intelliprove\""), Some("provider.name: another provider has this name")),
+        (acme("\"acme\"", "\"a b\""), Some("provider.name: expected a name of 1 to 64 letters, digits, `-` and `_`")),
+        (
+            edited("intelliprove-v2", "intelliprove-v3"),
+            Some("provider.preset: expected one of \"intelliprove-v2\", \"intelliprove-v1\""),
+        ),
+        (
+            acme("https://api", "http://api"),
+            Some("provider.base_url: `http://` is allowed on loopback and `*.localhost` only; use `https://`"),
+        ),
+        (acme("https://api.acme.example", "http://vendor.localhost:9000/v2"), None),
+        (
+            acme("https://api", "https://u:p@api"),
+            Some("provider.base_url: a URL must not hold a user name or password"),
+        ),
+        (
+            acme("acme.example\"\napi", "acme.example?x\"\napi"),
+            Some("provider.base_url: expected a URL without query and fragment"),
+        ),
+        (acme(key, "[{ file = \"secrets/acme.key\" }, { file = \"secrets/next.key\" }]"), None),
+        (
+            acme(key, &format!("[{key}, {key}, {key}]")),
+            Some("provider.api_key: expected one source of the key, or a list of two"),
+        ),
+        (acme(key, "[]"), Some("provider.api_key: expected one source of the key, or a list of two")),
+        (
+            acme(key, "{ file = \"secrets/spaced.key\" }"),
+            Some("provider.api_key: a key in a header has visible ASCII only, no spaces or line ends"),
+        ),
+        (acme(key, "{ file = \"secrets/spaced.key\" }").replace("header = \"x-api-key\"", "query = \"k\""), None),
+        (acme("auth = { header = \"x-api-key\" }\n", ""), Some("provider.auth: is required without a preset")),
+        (acme("header = \"x-api-key\"", ""), Some(one_of)),
+        (acme("header = \"x-api-key\"", "header = \"x\", bearer = true"), Some(one_of)),
+        (acme("header = \"x-api-key\"", "bearer = true"), None),
+        (
+            acme("header = \"x-api-key\"", "header = \"x y\""),
+            Some("provider.auth.header: expected the name of a header field"),
+        ),
+        (
+            acme("header = \"x-api-key\"", "header = \"Host\""),
+            Some("provider.auth.header: this field can't carry the key"),
+        ),
+        (
+            acme("[provider.mint.embed]\npath = \"/embed\"\nurl = \"text\"\nexpires = \"fixed\"\n", ""),
+            Some("provider.mint: without a preset at least one [provider.mint.NAME] is required"),
+        ),
+        (acme("[\"embed.acme.example\"]", "[]"), Some("provider.redirect_hosts: at least one host is required")),
+        (acme("embed.acme.example", "https://embed.acme.example"), Some(hosts)),
+        (acme("embed.acme.example", "*.co.uk"), Some(suffix)),
+        (acme("auth =", "timeout = \"100ms\"\nauth ="), None),
+        (acme("auth =", "timeout = \"99ms\"\nauth ="), Some("provider.timeout: expected \"100ms\" to \"60s\"")),
+        (acme("auth =", "timeout = \"60s\"\nauth ="), None),
+        (acme("auth =", "timeout = \"61s\"\nauth ="), Some("provider.timeout: expected \"100ms\" to \"60s\"")),
+        (acme("auth =", "max_in_flight = 0\nauth ="), Some("provider.max_in_flight: at least 1")),
+        (acme("auth =", "breaker = { failures = 0 }\nauth ="), Some("provider.breaker.failures: at least 1")),
+        (
+            acme("auth =", "breaker = { within = \"0s\" }\nauth ="),
+            Some("provider.breaker.within: must be longer than nothing"),
+        ),
+        (
+            acme("auth =", "breaker = { pause = \"0s\" }\nauth ="),
+            Some("provider.breaker.pause: must be longer than nothing"),
+        ),
+    ] {
+        assert_faults(&text, expected.as_slice());
+    }
+}
+
+#[test]
+fn a_subject_hash_needs_a_key() {
+    let fault = |key: &str| {
+        format!(
+            "provider.mint.embed.{key}: `{{subject_hash}}` needs a key: set `subject_key` of the provider or of [log]"
+        )
+    };
+    for (key, line) in [
+        ("path", "path = \"/embed/{subject_hash}\""),
+        ("query.user", "path = \"/embed\"\nquery = { user = \"{subject_hash}\" }"),
+        ("headers.x-user", "path = \"/embed\"\nheaders = { x-user = \"u-{subject_hash}\" }"),
+        ("json", "method = \"POST\"\npath = \"/embed\"\njson = { user = [{ id = \"{subject_hash}\" }] }"),
+    ] {
+        let text = and(&ACME.replace("path = \"/embed\"", line));
+        assert_faults(&text, &[fault(key).as_str()]);
+        assert_faults(&format!("{text}[log]\nsubject_key = {{ file = \"secrets/log.key\" }}"), &[]);
+        assert_faults(&text.replace("auth =", "subject_key = { file = \"secrets/log.key\" }\nauth ="), &[]);
+    }
+}
+
+#[test]
+fn plug_ins() {
+    let plugin = |name: &str, path: &str, more: &str| {
+        and(&format!(
+            "[[plugin]]\nname = \"{name}\"\nprovider = \"intelliprove\"\nmint = \"health-dashboard\"\npath = \"{path}\"\nreuse = \"user\"\n{more}"
+        ))
+    };
+    let taken = "plugin.path: another plug-in has this path, for the same host";
+    for (text, expected) in [
+        (plugin("b", "/b", ""), None),
+        (plugin("face-scan", "/b", ""), Some("plugin.name: another plug-in has this name")),
+        (plugin("b", "/plugins/face-scan", ""), Some(taken)),
+        (plugin("b", "/plugins/face-scan", "host = \"b.example\""), None),
+        (
+            edited("provider = \"intelliprove\"", "provider = \"other\""),
+            Some("plugin.provider: there is no [[provider]] with this name"),
+        ),
+        (
+            edited("mint = \"face-scan\"", "mint = \"scan\""),
+            Some("plugin.mint: the provider has no such mint; it has: face-scan, health-dashboard"),
+        ),
+        (
+            edited("mint = \"face-scan\"", "mint = \"health-dashboard\"").replace("-v2", "-v1"),
+            Some("plugin.mint: the provider has no such mint; it has: face-scan"),
+        ),
+        (
+            plugin("b", "/b", "host = \"https://b.example\""),
+            Some("plugin.host: expected a host name such as \"app.example.com\""),
+        ),
+        (
+            plugin("b", "/b", "login_url = \"login\""),
+            Some("plugin.login_url: expected a path that starts with `/`, or an http(s) URL"),
+        ),
+        (
+            plugin("b", "/b", "languages = [\"en\", \"EN\"]"),
+            Some("plugin.languages: this language stands in the list already"),
+        ),
+        (plugin("b", "/b", "languages = [\"\"]"), Some("plugin.languages: expected a language such as \"en\"")),
+        (plugin("b", "/b", "allowed_origins = [\"https://a.example\", \"http://localhost:3000\"]"), None),
+        (
+            plugin("b", "/b", "allowed_origins = [\"https://a.example/\"]"),
+            Some("plugin.allowed_origins: write the origin as \"https://a.example\""),
+        ),
+        (plugin("b", "/b", "embed = [\"same-origin\", \"any\", \"https://a.example\"]"), None),
+        (
+            plugin("b", "/b", "embed = [\"none\"]"),
+            Some(
+                "plugin.embed: expected \"same-origin\", \"same-site\", \"any\" or an origin such as \"https://app.example.com\"",
+            ),
+        ),
+        (plugin("b", "/b", "mints_per_subject = { count = 1, within = \"24h\" }"), None),
+        (
+            plugin("b", "/b", "mints_per_subject = { count = 0, within = \"1s\" }"),
+            Some("plugin.mints_per_subject.count: at least 1"),
+        ),
+        (
+            plugin("b", "/b", "mints_per_subject = { count = 1, within = \"24h 1s\" }"),
+            Some("plugin.mints_per_subject.within: expected \"1s\" to \"24h\""),
+        ),
+        (
+            plugin("b", "/b", "mints_per_subject = { count = 1, within = \"999ms\" }"),
+            Some("plugin.mints_per_subject.within: expected \"1s\" to \"24h\""),
+        ),
+    ] {
+        assert_faults(&text, expected.as_slice());
+    }
+}
+
+#[test]
+fn the_paths_of_plug_ins_are_normal() {
+    for good in ["/", "/a", "/a/", "/a/b.c", "/a%20b", "/.valetx", "/...", "/caf%C3%A9"] {
+        assert_faults(&edited("/plugins/face-scan", good), &[]);
+    }
+    for bad in [
+        "",
+        "a",
+        "//a",
+        "/a//b",
+        "/./a",
+        "/a/..",
+        "/%2e%2e/a",
+        "/..;x/a",
+        "/a?b",
+        "/a#b",
+        "/a%2fb",
+        "/a%5Cb",
+        "/a%00",
+        "/a%7f",
+        "/a%252e",
+        "/a%",
+        "/a%2",
+        "/a%zz",
+        "/a b",
+        "/é",
+        "/%ff",
+        "/.valet",
+        "/.valet/x",
+    ] {
+        let found = faults(&edited("/plugins/face-scan", bad));
+        assert_eq!(found.len(), 1, "{bad:?}: {found:?}");
+        assert!(found[0].starts_with("plugin.path: "), "{bad:?}: {found:?}");
+    }
+}
+
+#[test]
+fn the_times_of_plug_ins_leave_room_for_each_other() {
+    let age = "plugin.max_age: expected more than nothing and at most \"6h\"";
+    for (keys, expected) in [
+        ("max_age = \"6h\"", None),
+        ("max_age = \"6h 1s\"", Some(age)),
+        ("max_age = \"0s\"", Some(age)),
+        ("max_age = \"5m 1s\"", None),
+        (
+            "max_age = \"5m\"",
+            Some("plugin.min_remaining: must be shorter than max_age, \"5m\" (left out, it is \"5m\")"),
+        ),
+        ("max_age = \"1h\"\nmin_remaining = \"59m\"", None),
+        (
+            "max_age = \"1h\"\nmin_remaining = \"1h\"",
+            Some("plugin.min_remaining: must be shorter than max_age, \"1h\""),
+        ),
+        ("refresh_ahead = \"5m 1s\"", None),
+        ("refresh_ahead = \"5m\"", Some("plugin.refresh_ahead: must be longer than min_remaining, \"5m\"")),
+        ("refresh_ahead = \"5h 59m\"", None),
+        ("refresh_ahead = \"6h\"", Some("plugin.refresh_ahead: must be shorter than max_age, \"6h\"")),
+    ] {
+        assert_faults(&with("[[plugin]]", keys), expected.as_slice());
+    }
+    let never = with("[[plugin]]", "refresh_ahead = \"30m\"").replace("reuse = \"user\"", "reuse = \"never\"");
+    assert_faults(
+        &never,
+        &["plugin.refresh_ahead: has no meaning with reuse = \"never\": nothing is kept that could be refreshed"],
+    );
+}
+
+#[test]
+fn a_rule_between_two_keys_is_silent_when_one_of_them_is_faulty() {
+    let age = "plugin.max_age: expected a duration such as \"5m\"";
+    assert_faults(&with("[[plugin]]", "max_age = \"soon\"\nmin_remaining = \"7h\""), &[age]);
+}
