@@ -1,2 +1,134 @@
-//! admin
+//! The administration address: health and metrics, on hyper over Pingora's connections, so that its listener is one like the others.
+
 pub mod settings;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::server::ShutdownWatch;
+
+use crate::clock::{Clock, Tick};
+use crate::provider::Vendor;
+use crate::session::Sessions;
+use crate::telemetry::Metrics;
+
+/// After this long one issuer with keys is enough to be ready: another's identity provider may be down for long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A slow scraper's head is given up after this.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the administration address tells about.
+pub struct Health {
+    metrics: Metrics,
+    sessions: Arc<Sessions>,
+    vendors: Arc<[Vendor]>,
+    clock: Clock,
+    started: Tick,
+    draining: AtomicBool,
+}
+
+impl Health {
+    /// Started now.
+    pub fn new(metrics: Metrics, sessions: Arc<Sessions>, vendors: Arc<[Vendor]>, clock: Clock) -> Arc<Self> {
+        let started = clock.tick();
+        Arc::new(Self { metrics, sessions, vendors, clock, started, draining: AtomicBool::new(false) })
+    }
+
+    /// From now on `/readyz` says no.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings the gauges up to date that no event moves.
+    fn look(&self) -> Option<&'static str> {
+        for vendor in self.vendors.iter() {
+            // Also moves `valet_degraded`: a pause ends by time alone.
+            vendor.is_degraded();
+        }
+        let reason = self.not_ready();
+        self.metrics.ready.set(if reason.is_none() { 1.0 } else { 0.0 });
+        reason
+    }
+
+    /// Why requests should not be sent here yet or any more; `None`: ready.
+    fn not_ready(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("draining");
+        }
+        let readiness = self.sessions.ready();
+        let waited = self.clock.tick().since(self.started) >= PATIENCE;
+        let enough = readiness.all_had_once() || (waited && readiness.any_had_once());
+        (!enough).then_some("waiting for the issuers' keys")
+    }
+}
+
+/// The administration application.
+pub struct Admin {
+    router: Router,
+}
+
+impl Admin {
+    /// Tells about `health`.
+    pub fn new(health: Arc<Health>) -> Self {
+        let router = Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(health);
+        Self { router }
+    }
+
+    /// The routes, for a test without a socket.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+}
+
+#[async_trait]
+impl ServerApp for Admin {
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(session), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut shutdown = shutdown.clone();
+        tokio::select! {
+            // A scraper that broke off is no event.
+            _ = connection.as_mut() => return None,
+            _ = shutdown.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+        None
+    }
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    let reason = health.look();
+    let degraded = health.metrics.in_trouble();
+    match reason {
+        None => axum::Json(serde_json::json!({ "ready": true, "degraded": degraded })).into_response(),
+        Some(reason) => {
+            let body = axum::Json(serde_json::json!({ "ready": false, "reason": reason, "degraded": degraded }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    health.look();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.metrics.text())
+}

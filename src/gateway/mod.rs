@@ -1,2 +1,92 @@
-//! gateway
+//! The data plane: one reading of a request, the questions in their order, what is written back.
+//!
+//! [`Front`] reads heads from Pingora's connections with our own deadlines and sizes; `decide` answers the questions and knows nothing of
+//! sockets; `answer` writes.
+
+mod accept;
+mod access;
+mod answer;
+mod cross_site;
+mod decide;
+mod drain;
+mod front;
+mod handle;
+mod head;
+mod login;
+mod path;
+mod reader;
+mod route;
 pub mod settings;
+
+use std::sync::Arc;
+
+pub use drain::Drain;
+pub use front::{Front, Limits};
+pub use route::{Claims, PluginParts};
+
+use crate::clock::Clock;
+use crate::gateway::login::Login;
+use crate::gateway::route::PluginRoute;
+use crate::gateway::settings::PluginSettings;
+use crate::lease::Book;
+use crate::logging::LineSink;
+use crate::session::{Sessions, Sources};
+use crate::telemetry::Metrics;
+
+/// Everything that answers requests, shared by all connections.
+pub struct Gateway {
+    routes: Vec<PluginRoute>,
+    sources: Sources,
+    sessions: Arc<Sessions>,
+    book: Arc<Book>,
+    clock: Clock,
+    /// Our own origin, from `public_url`.
+    public_origin: Box<str>,
+    metrics: Metrics,
+    access_log: Option<LineSink>,
+}
+
+/// What a [`Gateway`] is made of.
+pub struct GatewayParts {
+    /// The plug-ins in the order of the configuration.
+    pub plugins: Vec<(PluginSettings, PluginParts)>,
+    /// All configured issuers.
+    pub issuers: Vec<String>,
+    /// `session.login_url`.
+    pub login_url: Option<String>,
+    /// The origin of `server.public_url`.
+    pub public_origin: String,
+    /// Where credentials stand.
+    pub sources: Sources,
+    /// Who verifies them.
+    pub sessions: Arc<Sessions>,
+    /// Who holds the leases.
+    pub book: Arc<Book>,
+    /// Time.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where access lines go; `None`: nowhere.
+    pub access_log: Option<LineSink>,
+}
+
+impl Gateway {
+    /// Puts the data plane together.
+    pub fn new(parts: GatewayParts) -> Arc<Self> {
+        let routes = parts.plugins.into_iter().map(|(settings, plugin)| {
+            let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
+            let login = login.map(|url| Login::new(url, &parts.public_origin));
+            PluginRoute::new(&settings, plugin, &parts.issuers, login, &parts.metrics)
+        });
+        Arc::new(Self {
+            routes: routes.collect(),
+            sources: parts.sources,
+            sessions: parts.sessions,
+            book: parts.book,
+            clock: parts.clock,
+            public_origin: parts.public_origin.into(),
+            metrics: parts.metrics,
+            access_log: parts.access_log,
+        })
+    }
+}

@@ -1,5 +1,7 @@
 //! Leases: plug-in URLs that we hold, each for one subject, and when they end.
 
+#[doc(hidden)]
+pub mod bench;
 mod book;
 mod ground;
 mod index;

@@ -100,7 +100,7 @@ mod tests {
 
     fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
         let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
-        rules().judge(Minted { url: PluginUrl::for_test("https://x/"), ends }, at(0), at(0), 1, 0.0)
+        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends }, at(0), at(0), 1, 0.0)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn six_hours_count_from_the_mints_start_not_from_its_answer() {
-        let minted = Minted { url: PluginUrl::for_test("https://x/"), ends: None };
+        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None };
         let lease = rules().judge(minted, at(0), at(4_000), 1, 0.0).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
     }

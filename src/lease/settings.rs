@@ -1,12 +1,12 @@
 //! `[leases]`, and the lease rules of a `[[plugin]]`.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::units::Span;
 
 /// `[leases]`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeasesSettings {
     /// Where leases are kept.
@@ -22,7 +22,7 @@ impl Default for LeasesSettings {
 }
 
 /// `leases.store`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
     /// In this process; a restart mints anew.
@@ -30,7 +30,7 @@ pub enum StoreKind {
 }
 
 /// For whom a plug-in URL is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reuse {
     /// One URL for each user.
@@ -42,7 +42,7 @@ pub enum Reuse {
 }
 
 /// `mints_per_subject`: at most `count` mints of one subject for one plug-in `within` this time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MintsPerSubject {
     /// How many.

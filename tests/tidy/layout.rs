@@ -3,9 +3,10 @@
 use super::rust::{Named, code_only, paths, production_lines, without_tests};
 
 /// The modules from the top down. Each looks only at what stands below it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "main",
     "lib",
+    "cli",
     "server",
     "config",
     "admin",

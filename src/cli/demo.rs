@@ -1,0 +1,62 @@
+//! `valet demo`.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{End, exit, runtime, say};
+use crate::demo::idp::TokenRequest;
+use crate::demo::whole::{self, DemoFault};
+use crate::logging::LineSink;
+use crate::telemetry::Metrics;
+
+pub(super) fn demo(port: u16) -> Result<(), End> {
+    let runtime = runtime(0)?;
+    let done = runtime.block_on(show(port));
+    runtime.shutdown_background();
+    done
+}
+
+async fn show(port: u16) -> Result<(), End> {
+    let cannot = |fault: String| End::new(exit::SOFTWARE, format!("valet: {fault}"));
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(|f| cannot(f.to_string()))?;
+    let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
+    let access_log = LineSink::new(std::io::stdout(), lost).map_err(|f| cannot(f.to_string()))?;
+    let whole = whole::start(port, metrics, Some(access_log)).await.map_err(|fault| match fault {
+        DemoFault::Gateway(fault) => cannot(format!("{fault}; try another --port")),
+        fault => cannot(fault.to_string()),
+    })?;
+    let address = whole.gateway.addresses.first().cloned().unwrap_or_default();
+    let token = whole.idp.sim.token(&TokenRequest::user("ada").session("demo"));
+    let admin = whole.gateway.admin.clone().unwrap_or_default();
+    for line in [
+        String::new(),
+        format!("  Valet is serving          http://{address}"),
+        format!("  health and metrics        http://{admin}/metrics"),
+        format!("  the simulated vendor      {}", whole.provider.url()),
+        format!("  the simulated IdP         {}", whole.idp.url()),
+        String::new(),
+        "  Ada's session (a JWT, good for an hour):".into(),
+        String::new(),
+        format!("TOKEN={token}"),
+        String::new(),
+        "  Follow the redirect to her face scan (once: minted; again: the same URL, held):".into(),
+        String::new(),
+        format!("curl -sSL -D - -H \"Authorization: Bearer $TOKEN\" http://{address}/plugins/face-scan"),
+        String::new(),
+        "  Below: one access line for each request. Ctrl-C ends it.".into(),
+        String::new(),
+    ] {
+        say(&line);
+    }
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(fault), _) | (_, Err(fault)) => return Err(cannot(format!("no signals: {fault}"))),
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    whole.gateway.stop().await;
+    whole.provider.stop().await;
+    whole.idp.stop().await;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The command line: start-up as a story.
+
+mod check;
+mod demo;
+mod open;
+mod run;
+mod simulate;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Fault};
+use crate::demo::cli::Simulate;
+
+/// The exit codes of sysexits.h that we use.
+mod exit {
+    /// A service that is needed can't be had.
+    pub const UNAVAILABLE: u8 = 69;
+    /// It can't serve: an address in use, no runtime.
+    pub const SOFTWARE: u8 = 70;
+    /// The configuration is wrong.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Version and revision.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VALET_REVISION"), ")");
+
+/// A session gateway: checks each session's JWT, holds one vendor plug-in URL per user, and redirects the browser to a fresh one.
+#[derive(Parser)]
+#[command(name = "valet", version = VERSION, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM, which drains; SIGHUP reads keys and secrets again.
+    Run(ConfigFile),
+    /// Read configuration, keys and secrets, and print every fault. Touches no network without --live.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Also fetch the issuers' keys and mint once per plug-in for a canary subject; prints the remaining life, never the URL.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Mint once and print the URL, for a first try. Needs a terminal: the URL is a secret.
+    Open(OpenArguments),
+    /// Vendor, identity provider and gateway in one process on loopback.
+    Demo {
+        /// The port of the gateway on 127.0.0.1; the simulators take the two behind it. 0: any free ones.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+    /// The vendor or the identity provider alone, for your own tests. Not for production.
+    #[command(subcommand)]
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct OpenArguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The plug-in's name.
+    #[arg(long, value_name = "NAME")]
+    plugin: String,
+    /// The name under which the vendor knows the user: what `external_id` gives.
+    #[arg(long, value_name = "ID")]
+    subject: String,
+    /// One of the plug-in's languages.
+    #[arg(long, value_name = "TAG")]
+    language: Option<String>,
+    /// A claim that the recipe asks for, as NAME=VALUE.
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    claims: Vec<String>,
+}
+
+/// Does what the command line says.
+pub fn run(arguments: Arguments) -> ExitCode {
+    // Before any library picks another one: there is one crypto library in this process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let done = match arguments.command {
+        Command::Run(file) => run::run(&file),
+        Command::Check { config, live } => check::check(&config, live),
+        Command::Open(arguments) => open::open(&arguments),
+        Command::Demo { port } => demo::demo(port),
+        Command::Simulate(which) => simulate::simulate(which),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End { code, lines }) => {
+            let mut stderr = std::io::stderr().lock();
+            for line in lines {
+                // If stderr is gone there is nobody to tell.
+                let _ = writeln!(stderr, "{line}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// An end that is no success: an exit code, and lines for the operator.
+struct End {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl End {
+    fn new(code: u8, line: impl Into<String>) -> Self {
+        Self { code, lines: vec![line.into()] }
+    }
+
+    fn config(faults: &[Fault]) -> Self {
+        Self { code: exit::CONFIG, lines: faults.iter().map(ToString::to_string).collect() }
+    }
+}
+
+fn load(file: &ConfigFile) -> Result<Config, End> {
+    let config = config::load(&file.config).map_err(|faults| End::config(&faults))?;
+    for warning in &config.warnings {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    Ok(config)
+}
+
+fn runtime(threads: usize) -> Result<tokio::runtime::Runtime, End> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().map_err(|fault| End::new(exit::SOFTWARE, format!("valet: no runtime: {fault}")))
+}
+
+/// A line on stdout, for a person or a script.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,33 @@
+//! `valet open`.
+
+use std::io::IsTerminal;
+
+use super::{End, OpenArguments, check, exit, load, runtime, say};
+use crate::clock::Clock;
+
+pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
+    if !std::io::stdout().is_terminal() {
+        let line = "valet: stdout is no terminal; a plug-in URL is a secret and is not written into files or pipes";
+        return Err(End::new(exit::UNAVAILABLE, line));
+    }
+    let config = load(&arguments.config)?;
+    let parts = check::parts(&config, &Clock::system())?;
+    let unknown = |what: String| End::new(exit::UNAVAILABLE, format!("valet: {what}"));
+    let plugin = parts.plugins.iter().find(|plugin| plugin.settings.name == arguments.plugin);
+    let plugin = plugin.ok_or_else(|| unknown(format!("no plugin is named {:?}", arguments.plugin)))?;
+
+    let mut input = check::canary(&arguments.subject, arguments.language.as_deref(), plugin.claim_count);
+    input.claims.iter_mut().for_each(|claim| *claim = None);
+    for claim in &arguments.claims {
+        let (name, value) = claim.split_once('=').ok_or_else(|| unknown(format!("{claim:?} is not NAME=VALUE")))?;
+        let place = parts.claim_names.iter().position(|known| known == name);
+        let place = place.and_then(|place| input.claims.get_mut(place));
+        *place.ok_or_else(|| unknown(format!("no recipe asks for the claim {name:?}")))? = Some(value.into());
+    }
+    match runtime(1)?.block_on(plugin.mint.mint(&input)) {
+        // The operator asked for it, at a terminal.
+        Ok(minted) => say(minted.url.expose()),
+        Err(failure) => return Err(unknown(check::explain(failure))),
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `valet run`.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{Level, error, info};
+
+use super::{ConfigFile, End, exit, load, runtime};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::Limits;
+use crate::logging::{self, LineSink};
+use crate::server::{self, Options, StartFault};
+use crate::telemetry::{LogLevel, Metrics};
+
+pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
+    let config = load(file)?;
+    let runtime = runtime(config.server.threads)?;
+    let logs = Logs::new(&config)?;
+    let served = runtime.block_on(serve(config, &logs));
+    // What still runs is beyond the drain's deadline.
+    runtime.shutdown_background();
+    logs.close();
+    served
+}
+
+/// Both streams of lines, and what counts their losses.
+pub(super) struct Logs {
+    access: LineSink,
+    events: LineSink,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+impl Logs {
+    pub fn new(config: &Config) -> Result<Self, End> {
+        let fault = |fault: String| End::new(exit::SOFTWARE, format!("valet: no log: {fault}"));
+        let metrics =
+            Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(|f| fault(f.to_string()))?;
+        let lost = |stream: &str| metrics.log_lines_lost.with_label_values(&[stream]);
+        let access = LineSink::new(std::io::stdout(), lost("stdout")).map_err(|f| fault(f.to_string()))?;
+        let events = LineSink::new(std::io::stderr(), lost("stderr")).map_err(|f| fault(f.to_string()))?;
+        let clock = Clock::system();
+        logging::install(events.clone(), level(config.log.level), clock.clone());
+        Ok(Self { access, events, metrics, clock })
+    }
+
+    pub fn close(&self) {
+        self.access.close();
+        self.events.close();
+    }
+}
+
+async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
+    let (mut terminate, mut interrupt, mut hangup) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let options = Options {
+        clock: logs.clock.clone(),
+        access_log: config.log.access.then(|| logs.access.clone()),
+        limits: Limits::default(),
+        metrics: logs.metrics.clone(),
+    };
+    let running = server::start(config, options).map_err(|fault| {
+        let code = match fault {
+            StartFault::Build(_) => exit::CONFIG,
+            StartFault::Bind(_) => exit::SOFTWARE,
+        };
+        End::new(code, format!("valet: {fault}"))
+    })?;
+    // From here on both streams are JSON lines.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        error!(target: "valet", place, "a task panicked; the others go on");
+    }));
+    for address in &running.addresses {
+        info!(target: "valet", address, version = super::VERSION, "serving");
+    }
+    if let Some(address) = &running.admin {
+        info!(target: "valet", address, "administration address serving");
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                info!(target: "valet", "reading keys and secrets again");
+                running.reread();
+            }
+        }
+    }
+    info!(target: "valet", "draining");
+    tokio::select! {
+        () = running.stop() => info!(target: "valet", "stopped"),
+        // A second Ctrl-C is in a hurry.
+        _ = interrupt.recv() => info!(target: "valet", "stopped at once"),
+    }
+    Ok(())
+}
+
+fn on(kind: SignalKind) -> Result<Signal, End> {
+    signal(kind).map_err(|fault| End::new(exit::SOFTWARE, format!("valet: no signals: {fault}")))
+}
+
+fn level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    }
+}

@@ -1,0 +1,78 @@
+//! How a gateway stops: who is connected, when answers say `Connection: close`, when what is under way is cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+/// For this long after the stop idle connections are kept, and each request on them is answered with `Connection: close`: a client that
+/// sends in the same moment loses nothing.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+
+/// The state of stopping, shared by all connections.
+pub struct Drain {
+    lame: AtomicBool,
+    cut: watch::Sender<bool>,
+    open: watch::Sender<usize>,
+    gauge: IntGauge,
+}
+
+impl Drain {
+    /// Nothing stops yet. `gauge`: the connections open.
+    pub fn new(gauge: IntGauge) -> Arc<Self> {
+        Arc::new(Self {
+            lame: AtomicBool::new(false),
+            cut: watch::Sender::new(false),
+            open: watch::Sender::new(0),
+            gauge,
+        })
+    }
+
+    /// Whether answers say `Connection: close`.
+    pub fn is_lame(&self) -> bool {
+        self.lame.load(Ordering::Relaxed)
+    }
+
+    /// From now on every answer closes its connection. Returns after a second, or when nobody is connected any more.
+    pub async fn lame_duck(&self) {
+        self.lame.store(true, Ordering::Relaxed);
+        let _ = tokio::time::timeout(LAME_DUCK, self.empty()).await;
+    }
+
+    /// Waits until nobody is connected, at most this long; then what is still under way is answered with `503 draining`.
+    pub async fn finish(&self, at_most: Duration) {
+        if tokio::time::timeout(at_most, self.empty()).await.is_err() {
+            self.cut.send_replace(true);
+            let _ = tokio::time::timeout(LAME_DUCK, self.empty()).await;
+        }
+    }
+
+    /// Becomes true at the end of the drain.
+    pub(super) fn cut(&self) -> watch::Receiver<bool> {
+        self.cut.subscribe()
+    }
+
+    /// Counts a connection for as long as the guard lives.
+    pub(super) fn enter(self: &Arc<Self>) -> Present {
+        self.open.send_modify(|open| *open += 1);
+        self.gauge.inc();
+        Present(self.clone())
+    }
+
+    async fn empty(&self) {
+        // The sender is ours: it can't be gone.
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+}
+
+/// One connection.
+pub(super) struct Present(Arc<Drain>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+        self.0.gauge.dec();
+    }
+}

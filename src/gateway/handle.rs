@@ -1,0 +1,212 @@
+//! One request: from the bytes of its head to the bytes of its answer, its counters and its access line.
+
+use std::mem::MaybeUninit;
+use std::time::Instant;
+
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use crate::gateway::Gateway;
+use crate::gateway::accept::{is_framed, is_navigation};
+use crate::gateway::access::{self, Facts};
+use crate::gateway::answer::Reply;
+use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
+use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
+use crate::lease::Lease;
+use crate::problem::Refusal;
+
+/// The label of requests that no route answers.
+const NO_ROUTE: &str = "none";
+
+/// What the connection does behind the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Reads this many bytes of the request's body, then the next head.
+    KeepAlive { body: u64 },
+    /// Closes.
+    Close,
+}
+
+/// A request as the connection sees it.
+pub(super) struct Arrival<'a> {
+    pub raw: &'a [u8],
+    pub peer: &'a str,
+    /// The gateway is about to stop.
+    pub lame: bool,
+}
+
+impl Gateway {
+    /// Answers the request whose head is `arrival.raw` into `out`. `cut` ends the wait for a mint.
+    ///
+    /// Dropped: nothing is answered; a mint that it waits for goes on.
+    pub(super) async fn handle(&self, arrival: Arrival<'_>, out: &mut Vec<u8>, cut: impl Future<Output = ()>) -> After {
+        let began = Instant::now();
+        let id = RequestId::new();
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let head = match Head::parse(arrival.raw, &mut slots) {
+            Ok(head) => head,
+            Err(BadHead::Malformed) => return self.turn_away(&Refusal::BadRequest, arrival.peer, out),
+            Err(BadHead::TooManyHeaders) => return self.turn_away(&Refusal::HeaderTooLarge, arrival.peer, out),
+        };
+        let mut trace = Trace::default();
+        let verdict = tokio::select! {
+            biased;
+            verdict = self.decide(&head, &mut trace) => verdict,
+            () = cut => Err(Refusal::Draining),
+        };
+        let after = after(&head, arrival.lame, &verdict);
+        let mut reply = Reply {
+            out,
+            request_id: id.text(),
+            head_only: head.method == "HEAD",
+            close: after == After::Close,
+            origin: trace.origin,
+        };
+        let (status, outcome) = self.write(&head, &trace, &mut reply, verdict);
+        self.note(
+            &trace,
+            &Facts {
+                time: self.clock.now(),
+                request_id: id.text(),
+                method: Some(known(head.method)),
+                status,
+                outcome,
+                duration_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                peer: arrival.peer,
+            },
+        );
+        after
+    }
+
+    /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
+    pub(super) fn turn_away(&self, refusal: &Refusal, peer: &str, out: &mut Vec<u8>) -> After {
+        let id = RequestId::new();
+        Reply { out, request_id: id.text(), head_only: false, close: true, origin: None }.problem(refusal);
+        let outcome = match refusal {
+            Refusal::BadRequest => "malformed",
+            other => other.row().outcome,
+        };
+        self.metrics.requests.with_label_values(&[NO_ROUTE, outcome]).inc();
+        let status = refusal.row().status;
+        let facts = Facts {
+            time: self.clock.now(),
+            request_id: id.text(),
+            method: None,
+            status,
+            outcome,
+            duration_us: 0,
+            peer,
+        };
+        self.note(&Trace::default(), &facts);
+        After::Close
+    }
+
+    fn write(
+        &self,
+        head: &Head<'_>,
+        trace: &Trace<'_, '_>,
+        reply: &mut Reply<'_>,
+        verdict: Result<Verdict, Refusal>,
+    ) -> (u16, &'static str) {
+        let route = trace.route.map_or(NO_ROUTE, |route| &*route.name);
+        let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
+        match verdict {
+            Ok(Verdict::Url { lease, status, json }) => self.hand_over(trace, reply, &lease, status, json),
+            Ok(Verdict::Login(location)) => {
+                reply.login(&location);
+                count("login");
+                (302, "login")
+            }
+            Ok(Verdict::Preflight) => {
+                reply.preflight();
+                count("preflight");
+                (204, "preflight")
+            }
+            Err(refusal) => {
+                if is_navigation(head) {
+                    let login = trace.route.and_then(|route| route.login.as_ref()).filter(|_| is_framed(head));
+                    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+                    reply.page(&refusal, login.filter(|_| absent).map(|login| login.url()));
+                } else {
+                    reply.problem(&refusal);
+                }
+                let row = refusal.row();
+                count(row.outcome);
+                (row.status, row.outcome)
+            }
+        }
+    }
+
+    fn hand_over(
+        &self,
+        trace: &Trace<'_, '_>,
+        reply: &mut Reply<'_>,
+        lease: &Lease,
+        status: u16,
+        json: bool,
+    ) -> (u16, &'static str) {
+        let now = self.clock.now();
+        self.metrics.redirect_remaining.observe(lease.remaining(now).as_secs_f64());
+        let (status, outcome) = match trace.route {
+            Some(route) if json => {
+                reply.json(lease, &route.name, now);
+                route.jsons.inc();
+                (200, "json")
+            }
+            Some(route) => {
+                reply.redirect(status, lease);
+                route.redirects.inc();
+                (status, "redirect")
+            }
+            None => unreachable_without_route(reply),
+        };
+        (status, outcome)
+    }
+
+    fn note(&self, trace: &Trace<'_, '_>, facts: &Facts<'_>) {
+        if let Some(log) = &self.access_log {
+            log.push_with(|line| access::line(line, facts, trace));
+        }
+    }
+}
+
+/// A URL comes only from a route's book; if it ever did not, nothing is sent.
+fn unreachable_without_route(reply: &mut Reply<'_>) -> (u16, &'static str) {
+    reply.problem(&Refusal::Internal);
+    (500, "error")
+}
+
+fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict, Refusal>) -> After {
+    let body = match head.body {
+        Body::Empty => 0,
+        Body::Length(length) if length <= MAX_BODY && !head.expects_continue => length,
+        // We don't read it, so what follows can't be told from it.
+        Body::Length(_) | Body::Chunked => return After::Close,
+    };
+    let odd = matches!(verdict, Err(Refusal::BadRequest | Refusal::Draining));
+    if head.close || lame || odd { After::Close } else { After::KeepAlive { body } }
+}
+
+/// A method as it may stand in a log.
+fn known(method: &str) -> &str {
+    match method {
+        "GET" | "HEAD" | "POST" | "OPTIONS" | "PUT" | "DELETE" | "PATCH" | "CONNECT" | "TRACE" => method,
+        _ => "other",
+    }
+}
+
+/// A fresh `x-request-id`.
+struct RequestId([u8; Hyphenated::LENGTH]);
+
+impl RequestId {
+    fn new() -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+
+    fn text(&self) -> &str {
+        // A UUID is written in ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}

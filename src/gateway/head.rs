@@ -1,0 +1,273 @@
+//! One reading of a request head (RFC 9112), strict: what two parsers could read in two ways is refused.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, Request};
+
+/// More header lines than this are refused: browsers send about 20.
+pub(super) const MAX_HEADERS: usize = 100;
+
+/// The header storage of one parse; on the connection's stack frame.
+pub(super) type Slots<'h> = [MaybeUninit<Header<'h>>; MAX_HEADERS];
+
+/// Why a head is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadHead {
+    /// It can't be read safely: 400.
+    Malformed,
+    /// Too many header lines: 431.
+    TooManyHeaders,
+}
+
+/// How the request's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// None.
+    Empty,
+    /// This many bytes.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// A head that was read.
+pub(super) struct Head<'h> {
+    pub method: &'h str,
+    /// The request target as sent.
+    pub target: &'h str,
+    pub headers: &'h [Header<'h>],
+    pub body: Body,
+    /// The client wants the connection closed, or speaks HTTP/1.0.
+    pub close: bool,
+    pub expects_continue: bool,
+    /// `Host`, lower case not yet applied; empty in an HTTP/1.0 request without one.
+    pub host: &'h str,
+}
+
+impl<'h> Head<'h> {
+    /// Reads a whole head, which ends in an empty line. Every line end is known to be CRLF.
+    pub fn parse(raw: &'h [u8], slots: &'h mut Slots<'h>) -> Result<Self, BadHead> {
+        let mut request = Request::new(&mut []);
+        match request.parse_with_uninit_headers(raw, slots) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooManyHeaders),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(BadHead::Malformed),
+        }
+        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+            return Err(BadHead::Malformed);
+        };
+        if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
+            return Err(BadHead::Malformed);
+        }
+        let headers: &'h [Header<'h>] = request.headers;
+        let fields = Fields::read(headers)?;
+        let host = match fields.host {
+            Some(host) if is_host(host) => host,
+            None if minor == 0 => "",
+            _ => return Err(BadHead::Malformed),
+        };
+        if minor == 0 && fields.body == Body::Chunked {
+            return Err(BadHead::Malformed);
+        }
+        Ok(Self {
+            method,
+            target,
+            headers,
+            body: fields.body,
+            close: fields.close || minor == 0,
+            expects_continue: fields.expects_continue,
+            host,
+        })
+    }
+
+    /// The value of the first field of this name (lower case), if it is visible ASCII or spaces.
+    pub fn text(&self, name: &str) -> Option<&'h str> {
+        let field = self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(field.value).ok()
+    }
+
+    /// The values of all fields of this name (lower case).
+    pub fn all(&self, name: &'static str) -> impl Iterator<Item = &'h [u8]> {
+        self.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
+
+/// The fields that frame a message, read once.
+struct Fields<'h> {
+    host: Option<&'h str>,
+    body: Body,
+    close: bool,
+    expects_continue: bool,
+}
+
+impl<'h> Fields<'h> {
+    fn read(headers: &'h [Header<'h>]) -> Result<Self, BadHead> {
+        let mut fields = Self { host: None, body: Body::Empty, close: false, expects_continue: false };
+        let (mut length, mut chunked) = (None, false);
+        for Header { name, value } in headers {
+            // The length tells most names apart before letters are compared.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => {
+                    let text = std::str::from_utf8(value).map_err(|_| BadHead::Malformed)?;
+                    if fields.host.replace(text).is_some() {
+                        return Err(BadHead::Malformed);
+                    }
+                }
+                6 if name.eq_ignore_ascii_case("expect") => fields.expects_continue = true,
+                10 if name.eq_ignore_ascii_case("connection") => {
+                    fields.close |= value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"close"));
+                }
+                14 if name.eq_ignore_ascii_case("content-length") => {
+                    if length.replace(content_length(value)?).is_some() {
+                        return Err(BadHead::Malformed);
+                    }
+                }
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    if chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                        return Err(BadHead::Malformed);
+                    }
+                    chunked = true;
+                }
+                _ => {}
+            }
+        }
+        fields.body = match (length, chunked) {
+            (None, false) | (Some(0), false) => Body::Empty,
+            (Some(length), false) => Body::Length(length),
+            (None, true) => Body::Chunked,
+            (Some(_), true) => return Err(BadHead::Malformed),
+        };
+        Ok(fields)
+    }
+}
+
+/// RFC 9110, 8.6: digits only, no list, no sign.
+fn content_length(value: &[u8]) -> Result<u64, BadHead> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(BadHead::Malformed);
+    }
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(BadHead::Malformed)
+}
+
+/// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((v6, port)) if v6.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => (v6, port),
+            _ => return false,
+        },
+        None => match text.find(':') {
+            Some(colon) => text.split_at(colon),
+            None => (text, ""),
+        },
+    };
+    let named =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
+    let ported = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
+    named && ported
+}
+
+/// Whether a line end in `raw` is no CRLF, or a line starts with white space (obsolete folding). `from`: what before it was scanned already.
+pub(super) fn has_odd_line(raw: &[u8], from: usize) -> bool {
+    memchr::memchr_iter(b'\n', &raw[from..]).any(|at| {
+        let at = from + at;
+        at == 0 || raw[at - 1] != b'\r' || matches!(raw.get(at + 1), Some(b' ' | b'\t'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(raw: &str) -> Result<(String, Body, bool), BadHead> {
+        assert!(!has_odd_line(raw.as_bytes(), 0));
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        Head::parse(raw.as_bytes(), &mut slots).map(|head| (head.target.to_owned(), head.body, head.close))
+    }
+
+    fn with(fields: &str) -> Result<(String, Body, bool), BadHead> {
+        read(&format!("POST /x HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n"))
+    }
+
+    #[test]
+    fn a_plain_head_is_read() {
+        assert_eq!(with(""), Ok(("/x".into(), Body::Empty, false)));
+        assert_eq!(with("Content-Length: 5\r\n"), Ok(("/x".into(), Body::Length(5), false)));
+        assert_eq!(with("Transfer-Encoding: Chunked\r\n"), Ok(("/x".into(), Body::Chunked, false)));
+        assert_eq!(with("Connection: foo, Close\r\n"), Ok(("/x".into(), Body::Empty, true)));
+    }
+
+    #[test]
+    fn framing_that_two_parsers_could_read_in_two_ways_is_refused() {
+        for fields in [
+            "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 2\r\nContent-Length: 2\r\n",
+            "Content-Length: 2, 2\r\n",
+            "Content-Length: +2\r\n",
+            "Content-Length: 0x2\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding:\r\n",
+            "Host: a.example\r\n",
+            "Host: b.example\r\n",
+            "Name : x\r\n",
+            "Na me: x\r\n",
+            "X: a\rb\r\n",
+            "X: a\0b\r\n",
+        ] {
+            assert_eq!(with(fields), Err(BadHead::Malformed), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_needed_and_must_be_one() {
+        assert_eq!(read("GET / HTTP/1.1\r\n\r\n"), Err(BadHead::Malformed));
+        for host in ["", "a,b", "a b", "a/b", "u@a", "[::1", "[::1]x", "a:b", "a:123456", "é"] {
+            assert_eq!(read(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Err(BadHead::Malformed), "{host:?}");
+        }
+        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080"] {
+            assert!(read(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).is_ok(), "{host:?}");
+        }
+        assert_eq!(read("GET / HTTP/1.0\r\n\r\n"), Ok(("/".into(), Body::Empty, true)));
+        assert_eq!(read("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(BadHead::Malformed));
+    }
+
+    #[test]
+    fn odd_request_lines_are_refused() {
+        for line in [
+            "GET /x y HTTP/1.1",
+            "GET  /x HTTP/1.1",
+            "GET /\u{e9} HTTP/1.1",
+            "GET /x HTTP/1.2",
+            "GET /x",
+            "GET /x http/1.1",
+            "GET /a\tb HTTP/1.1",
+        ] {
+            assert_eq!(read(&format!("{line}\r\nHost: a\r\n\r\n")), Err(BadHead::Malformed), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn bare_line_feeds_and_folded_lines_are_seen_wherever_the_packet_ends() {
+        for raw in ["GET / HTTP/1.1\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "\n"] {
+            assert!(has_odd_line(raw.as_bytes(), 0), "{raw:?}");
+        }
+        let split = b"GET / HTTP/1.1\r\nHost: a\r\n b: c";
+        let end = split.len();
+        assert!((0..end).any(|from| has_odd_line(split, from)));
+    }
+
+    #[test]
+    fn too_many_header_lines_are_told_apart() {
+        let many = |count: usize| with(&"X: y\r\n".repeat(count - 1));
+        assert!(many(MAX_HEADERS).is_ok());
+        assert_eq!(many(MAX_HEADERS + 1), Err(BadHead::TooManyHeaders));
+    }
+}

@@ -1,0 +1,86 @@
+//! The way to the login page, and safely back.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// RFC 3986 unreserved characters stay; everything else of `return_to` is escaped.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A `login_url`.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    url: Box<str>,
+    /// What comes before the path in `return_to`: our public origin if the login is on another one.
+    prefix: Box<str>,
+}
+
+impl Login {
+    /// `url`: a path, or an absolute URL. `public_origin`: from `public_url`, never from `Host`.
+    pub fn new(url: &str, public_origin: &str) -> Self {
+        let elsewhere = url::Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() != public_origin);
+        Self { url: url.into(), prefix: if elsewhere { public_origin } else { "" }.into() }
+    }
+
+    /// The configured address, for a link.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The address with `return_to`, the path and query that were asked for.
+    pub fn location(&self, path: &str, query: Option<&str>) -> String {
+        let mut back = String::from(&*self.prefix);
+        if leads_away(path) {
+            back.push('/');
+        } else {
+            back.push_str(path);
+            if let Some(query) = query {
+                back.push('?');
+                back.push_str(query);
+            }
+        }
+        let (base, fragment) =
+            self.url.split_once('#').map_or((&*self.url, None), |(base, fragment)| (base, Some(fragment)));
+        let mut out = format!(
+            "{base}{}return_to={}",
+            if base.contains('?') { '&' } else { '?' },
+            utf8_percent_encode(&back, ESCAPED)
+        );
+        if let Some(fragment) = fragment {
+            out.push('#');
+            out.push_str(fragment);
+        }
+        out
+    }
+}
+
+/// A path that a browser would read as another host, or not as a path.
+fn leads_away(path: &str) -> bool {
+    !path.starts_with('/') || path.starts_with("//") || path.starts_with("/\\") || path.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_escaped_and_stays_at_home() {
+        let login = Login::new("/login", "https://app.example");
+        assert_eq!(
+            login.location("/plugins/face-scan", Some("a=b&c")),
+            "/login?return_to=%2Fplugins%2Fface-scan%3Fa%3Db%26c"
+        );
+        for away in ["//evil", "/\\evil", "/\t/evil", "evil", "https:evil"] {
+            assert_eq!(login.location(away, Some("x")), "/login?return_to=%2F", "{away}");
+        }
+    }
+
+    #[test]
+    fn a_login_elsewhere_is_told_our_public_address() {
+        let login = Login::new("https://id.example/start?app=1#top", "https://app.example");
+        assert_eq!(
+            login.location("/p", None),
+            "https://id.example/start?app=1&return_to=https%3A%2F%2Fapp.example%2Fp#top"
+        );
+        let same = Login::new("https://app.example/login", "https://app.example");
+        assert_eq!(same.location("/p", None), "https://app.example/login?return_to=%2Fp");
+    }
+}

@@ -1,0 +1,231 @@
+//! One reading of a path: what is judged is what counts (contract, "Paths").
+
+use std::borrow::Cow;
+
+/// A path that can be read in two ways, or in none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadPath;
+
+/// The request target, taken apart.
+pub(super) struct Target<'t> {
+    /// The path: it starts with `/` and has no `.`/`..` segments and no `//`.
+    pub path: Cow<'t, str>,
+    /// What stands after the first `?`.
+    pub query: Option<&'t str>,
+}
+
+/// Judges a target in origin-form, or in absolute-form if its authority is `host`.
+pub(super) fn judge<'t>(target: &'t str, host: &str) -> Result<Target<'t>, BadPath> {
+    let origin_form = if target.starts_with('/') { target } else { from_absolute(target, host)? };
+    let (path, query) = match origin_form.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (origin_form, None),
+    };
+    if path.contains('#') || query.is_some_and(|query| query.contains('#')) {
+        return Err(BadPath);
+    }
+    Ok(Target { path: normal(path)?, query })
+}
+
+/// RFC 9112, 3.2.2: the authority of absolute-form must be that of `Host`.
+fn from_absolute<'t>(target: &'t str, host: &str) -> Result<&'t str, BadPath> {
+    let (scheme, rest) = target.split_once("://").ok_or(BadPath)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(BadPath);
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if host.is_empty() || !authority.eq_ignore_ascii_case(host) {
+        return Err(BadPath);
+    }
+    match path {
+        "" => Ok("/"),
+        path if path.starts_with('/') => Ok(path),
+        _ => Err(BadPath),
+    }
+}
+
+/// Resolves dot segments and doubled slashes once; refuses what only a second reading would show.
+fn normal(path: &str) -> Result<Cow<'_, str>, BadPath> {
+    if path.contains('%') || path.contains('\\') {
+        refuse_escapes(path)?;
+    }
+    let mut odd = false;
+    for segment in path.split('/').skip(1) {
+        if matches!(segment, "." | "..") {
+            odd = true;
+        } else if is_hidden_dot(segment) {
+            return Err(BadPath);
+        }
+    }
+    if !odd && !path.contains("//") {
+        return Ok(Cow::Borrowed(path));
+    }
+    Ok(Cow::Owned(resolve(path)))
+}
+
+/// RFC 3986, 5.2.4, with empty segments dropped. A final `/`, `.` or `..` leaves a final `/`.
+fn resolve(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let mut out = String::with_capacity(path.len());
+    for segment in &kept {
+        out.push('/');
+        out.push_str(segment);
+    }
+    let last = path.rsplit('/').next().unwrap_or_default();
+    if kept.is_empty() || matches!(last, "" | "." | "..") {
+        out.push('/');
+    }
+    out
+}
+
+/// Escapes that hide a separator, a control character or another escape; bad hex; bytes that are no UTF-8; a raw `\`.
+fn refuse_escapes(path: &str) -> Result<(), BadPath> {
+    if path.contains('\\') {
+        return Err(BadPath);
+    }
+    let bytes = path.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if byte != b'%' {
+            decoded.push(byte);
+            at += 1;
+            continue;
+        }
+        let value = bytes.get(at + 1..at + 3).and_then(hex).ok_or(BadPath)?;
+        if matches!(value, 0x00..=0x1f | 0x7f | b'/' | b'\\') {
+            return Err(BadPath);
+        }
+        // `%25` is an escaped `%`: followed by such an escape it would hide it from one reading and show it to the next.
+        if value == b'%' && hidden_by_percent(&bytes[at + 3..]) {
+            return Err(BadPath);
+        }
+        decoded.push(value);
+        at += 3;
+    }
+    std::str::from_utf8(&decoded).map(|_| ()).map_err(|_| BadPath)
+}
+
+/// Whether `rest`, read behind a `%`, is (through any number of `25`) an escape that is refused, or a dot.
+fn hidden_by_percent(mut rest: &[u8]) -> bool {
+    while rest.starts_with(b"25") {
+        rest = &rest[2..];
+    }
+    rest.get(..2).and_then(hex).is_some_and(|v| matches!(v, 0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.'))
+}
+
+/// A segment that is `.` or `..` only after decoding, or after cutting at `;` (raw or decoded).
+fn is_hidden_dot(segment: &str) -> bool {
+    if !segment.contains(['%', ';']) {
+        return false;
+    }
+    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+    let cut = decoded.split(';').next().unwrap_or_default();
+    matches!(cut, "." | "..")
+}
+
+fn hex(pair: &[u8]) -> Option<u8> {
+    let digit = |b: u8| (b as char).to_digit(16);
+    match pair {
+        [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(target: &str) -> Result<String, BadPath> {
+        judge(target, "app.example").map(|target| target.path.into_owned())
+    }
+
+    #[test]
+    fn dot_segments_and_doubled_slashes_are_resolved_once() {
+        for (sent, judged) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a//b", "/a/b"),
+            ("//a", "/a"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/..", "/"),
+            ("/../../a", "/a"),
+            ("/a/b/.", "/a/b/"),
+            ("/a/b/", "/a/b/"),
+            ("/a;v=1/b", "/a;v=1/b"),
+            ("/%C3%A9", "/%C3%A9"),
+            ("/a%20b", "/a%20b"),
+            ("/100%25", "/100%25"),
+            ("/a?x=../..", "/a"),
+            ("http://app.example/a", "/a"),
+            ("HTTP://APP.EXAMPLE", "/"),
+        ] {
+            assert_eq!(path(sent).as_deref(), Ok(judged), "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_second_reading_would_show_is_refused() {
+        for sent in [
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%1f",
+            "/a%7f",
+            "/a%0d%0a",
+            "/%zz",
+            "/%2",
+            "/%",
+            "/%ff",
+            "/%c3",
+            "/%2e",
+            "/%2E%2e/a",
+            "/.%2e/a",
+            "/..;/a",
+            "/.;x/a",
+            "/%2e%2e;/a",
+            "/..%3b/a",
+            "/%252e%252e/a",
+            "/%252f",
+            "/%25252f",
+            "/%255c",
+            "/%2500",
+            "/a#b",
+            "http://other.example/a",
+            "ftp://app.example/a",
+            "file:/etc/passwd",
+            "x",
+            "?q",
+            "*",
+            "http://app.example?x",
+        ] {
+            assert_eq!(path(sent), Err(BadPath), "{sent}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_judged_path_is_judged_the_same_again(sent in "/[a/.;%25eE\\\\?]{0,12}") {
+            if let Ok(judged) = path(&sent) {
+                prop_assert!(judged.starts_with('/') && !judged.contains("//"));
+                prop_assert!(!judged.split('/').any(|segment| segment == "." || segment == ".."));
+                prop_assert_eq!(path(&judged), Ok(judged.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The plug-in routes: whole paths, each with its rules.
+
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use crate::gateway::cross_site::Embed;
+use crate::gateway::login::Login;
+use crate::gateway::settings::PluginSettings;
+use crate::lease::settings::Reuse;
+use crate::lease::{LeaseKey, Plan, Scope};
+use crate::provider::MintInput;
+use crate::session::Session;
+use crate::telemetry::Metrics;
+
+/// One plug-in's route.
+pub(super) struct PluginRoute {
+    pub name: Arc<str>,
+    path: Box<str>,
+    host: Option<Box<str>>,
+    pub plan: Arc<Plan>,
+    scopes: Vec<(Box<str>, Scope)>,
+    claims: Claims,
+    pub languages: Vec<Box<str>>,
+    pub allowed_origins: Vec<Box<str>>,
+    pub embed: Embed,
+    pub login: Option<Login>,
+    pub redirects: IntCounter,
+    pub jsons: IntCounter,
+}
+
+/// Positions in [`Session::claims`] of what the recipe uses.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// All of them: part of the lease's key.
+    pub used: Vec<usize>,
+    /// Those without which nothing is minted.
+    pub required: Vec<usize>,
+}
+
+/// What a route needs beyond its settings.
+pub struct PluginParts {
+    /// Its rules and its mint.
+    pub plan: Arc<Plan>,
+    /// The recipe's fingerprint.
+    pub fingerprint: [u8; 32],
+    /// The claims that the recipe uses.
+    pub claims: Claims,
+}
+
+impl PluginRoute {
+    pub fn new(
+        settings: &PluginSettings,
+        parts: PluginParts,
+        issuers: &[String],
+        login: Option<Login>,
+        metrics: &Metrics,
+    ) -> Self {
+        let PluginSettings { name, provider, mint, .. } = settings;
+        let scope =
+            |issuer: &String| (issuer.as_str().into(), Scope::new(issuer, name, provider, mint, &parts.fingerprint));
+        let boxed = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+        Self {
+            name: name.as_str().into(),
+            path: settings.path.as_str().into(),
+            host: settings.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
+            plan: parts.plan,
+            scopes: issuers.iter().map(scope).collect(),
+            claims: parts.claims,
+            languages: boxed(&settings.languages),
+            allowed_origins: boxed(&settings.allowed_origins),
+            embed: Embed::new(&settings.embed),
+            login,
+            redirects: metrics.requests.with_label_values(&[name, "redirect"]),
+            jsons: metrics.requests.with_label_values(&[name, "json"]),
+        }
+    }
+
+    /// Whether this route answers the judged path at this `Host`.
+    pub fn matches(&self, path: &str, host: &str) -> bool {
+        *self.path == *path && self.host.as_deref().is_none_or(|own| is_host(own, host))
+    }
+
+    /// The methods of this route, for `Allow`.
+    pub fn allow(&self) -> &'static str {
+        match self.plan.rules.reuse {
+            Reuse::Never => "GET, POST, OPTIONS",
+            Reuse::User | Reuse::Session => "GET, HEAD, POST, OPTIONS",
+        }
+    }
+
+    /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, or the issuer is none of this plug-in's.
+    pub fn key(&self, session: &Session, language: Option<&str>) -> Option<LeaseKey> {
+        let has = |position: &usize| session.claims().get(*position).is_some_and(Option::is_some);
+        if !self.claims.required.iter().all(has) {
+            return None;
+        }
+        let (_, scope) = self.scopes.iter().find(|(issuer, _)| **issuer == *session.issuer())?;
+        Some(LeaseKey::new(scope, session, self.plan.rules.reuse, language, &self.claims.used))
+    }
+}
+
+/// What the vendor is told of this session.
+pub(super) fn input(session: &Session, language: Option<&str>) -> MintInput {
+    MintInput {
+        external_id: session.external_id().into(),
+        issuer: session.issuer().into(),
+        subject: session.subject().into(),
+        language: language.map(Into::into),
+        claims: session.claims().into(),
+    }
+}
+
+/// `own` is lower case. Without a port it matches any port.
+fn is_host(own: &str, sent: &str) -> bool {
+    let bare = match sent.rfind(':') {
+        Some(colon) if !sent.ends_with(']') => &sent[..colon],
+        _ => sent,
+    };
+    own.eq_ignore_ascii_case(sent) || own.eq_ignore_ascii_case(bare)
+}

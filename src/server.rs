@@ -1,0 +1,216 @@
+//! Puts it together: what the configuration says becomes listeners, tasks and one gateway; and it stops without losing a request.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::services::Service as _;
+use pingora_core::services::listening::Service;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+mod bind;
+mod build;
+
+pub use bind::BindFault;
+pub use build::{BuildFault, Parts};
+
+use crate::admin::{Admin, Health};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::files::Watch;
+pub use crate::gateway::Limits;
+use crate::gateway::{Drain, Front, Gateway};
+use crate::logging::LineSink;
+use crate::telemetry::Metrics;
+
+/// How often files that may change are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the configuration does not say.
+pub struct Options {
+    /// Time; the demo and the tests move it.
+    pub clock: Clock,
+    /// Where access lines go.
+    pub access_log: Option<LineSink>,
+    /// Deadlines and sizes of connections.
+    pub limits: Limits,
+    /// All counters.
+    pub metrics: Metrics,
+}
+
+/// Why it can't serve, in one line.
+#[derive(Debug)]
+pub enum StartFault {
+    /// A part can't be made of the configuration.
+    Build(BuildFault),
+    /// An address can't be had.
+    Bind(BindFault),
+}
+
+impl std::fmt::Display for StartFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Build(fault) => fault.fmt(f),
+            Self::Bind(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartFault {}
+
+/// A gateway that serves.
+pub struct Running {
+    /// The addresses of the listeners, as bound: a port 0 of the configuration is the real one here.
+    pub addresses: Vec<String>,
+    /// The administration address, as bound.
+    pub admin: Option<String>,
+    /// All counters.
+    pub metrics: Metrics,
+    parts: Parts,
+    front: Arc<Front>,
+    health: Arc<Health>,
+    drain: Arc<Drain>,
+    drain_at_most: Duration,
+    drain_delay: Duration,
+    backlog: Vec<TcpListener>,
+    service: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    stop_tasks: watch::Sender<bool>,
+}
+
+/// Starts everything. When it returns, every address accepts. Must be called on a tokio runtime, on which everything then runs.
+///
+/// Dropped before it returns: nothing serves.
+pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
+    let Options { clock, access_log, limits, metrics } = options;
+    let bound = bind::all(&config).map_err(StartFault::Bind)?;
+    let parts = Parts::new(&config, &clock, &metrics).map_err(StartFault::Build)?;
+    let gateway = parts.gateway(&config, &clock, &metrics, access_log);
+    let drain = Drain::new(metrics.connections.clone());
+    let health = Health::new(metrics.clone(), parts.sessions.clone(), parts.vendors.clone(), clock);
+
+    let (stop, stopped) = watch::channel(false);
+    let (stop_tasks, tasks_stopped) = watch::channel(false);
+    let threads = worker_threads(&config);
+    let (front, service) = serve(&bound, gateway, drain.clone(), limits, threads, &stopped);
+    if let Some(address) = &bound.admin {
+        let mut service = Service::new("admin".into(), Admin::new(health.clone()));
+        bind::add(&mut service, address);
+        let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
+        tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    }
+    tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
+    tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));
+    tokio::spawn(look_at_files(parts.clone(), tasks_stopped));
+
+    Ok(Running {
+        addresses: bound.listeners,
+        admin: bound.admin,
+        metrics,
+        parts,
+        front,
+        health,
+        drain,
+        drain_at_most: config.server.drain.0,
+        drain_delay: config.server.drain_delay.0,
+        backlog: bound.backlog,
+        service,
+        stop,
+        stop_tasks,
+    })
+}
+
+fn serve(
+    bound: &bind::Bound,
+    gateway: Arc<Gateway>,
+    drain: Arc<Drain>,
+    limits: Limits,
+    threads: usize,
+    stopped: &watch::Receiver<bool>,
+) -> (Arc<Front>, JoinHandle<()>) {
+    let front = Arc::new(Front::new(gateway, drain, limits));
+    let mut service = Service::new("gateway".into(), FrontApp(front.clone()));
+    for address in &bound.listeners {
+        bind::add(&mut service, address);
+    }
+    let (fds, stopped) = (bound.fds.clone(), stopped.clone());
+    (front, tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await }))
+}
+
+/// [`Front`] for Pingora, and for the connections that are left when Pingora has stopped accepting.
+struct FrontApp(Arc<Front>);
+
+#[async_trait::async_trait]
+impl pingora_core::apps::ServerApp for FrontApp {
+    async fn process_new(
+        self: &Arc<Self>,
+        session: pingora_core::protocols::Stream,
+        shutdown: &pingora_core::server::ShutdownWatch,
+    ) -> Option<pingora_core::protocols::Stream> {
+        self.0.serve(session, shutdown).await;
+        None
+    }
+}
+
+impl Running {
+    /// Reads keys and secrets again (SIGHUP). What can't be read keeps its last value, with a line in the log.
+    pub fn reread(&self) {
+        self.parts.reread();
+    }
+
+    /// Stops: readiness says no, answers close their connections, listeners close, what is under way ends. Returns when nothing is under
+    /// way, or at `drain`.
+    ///
+    /// Dropped: connections are cut.
+    pub async fn stop(mut self) {
+        self.health.drain();
+        tokio::time::sleep(self.drain_delay).await;
+        self.drain.lame_duck().await;
+        self.stop.send_replace(true);
+        // Pingora's accept loops end; a panic of theirs is no reason to cut connections.
+        let _ = (&mut self.service).await;
+        let (late, rest) = watch::channel(false);
+        self.serve_backlog(&rest);
+        self.drain.finish(self.drain_at_most).await;
+        late.send_replace(true);
+        self.stop_tasks.send_replace(true);
+    }
+
+    /// Connections that the kernel took and Pingora did not: closing the listener would reset them.
+    fn serve_backlog(&self, stop: &watch::Receiver<bool>) {
+        for listener in &self.backlog {
+            while let Ok((stream, _)) = listener.accept() {
+                let Ok(stream) = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream))
+                else {
+                    continue;
+                };
+                let (front, stop) = (self.front.clone(), stop.clone());
+                tokio::spawn(async move { front.serve(Box::new(L4Stream::from(stream)), &stop).await });
+            }
+        }
+    }
+}
+
+async fn look_at_files(parts: Parts, mut stop: watch::Receiver<bool>) {
+    let mut watch = Watch::new(parts.watched_files());
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                if watch.changed() {
+                    parts.reread();
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn worker_threads(config: &Config) -> usize {
+    match config.server.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}

@@ -1,0 +1,103 @@
+//! Addresses: all of them are bound before anything serves, so that one that is taken is one clear line.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use pingora_core::server::{Fds, ListenFds};
+use pingora_core::services::listening::Service;
+
+use crate::config::Config;
+
+/// An address that can't be had.
+#[derive(Debug)]
+pub struct BindFault {
+    address: String,
+    cause: io::Error,
+}
+
+impl std::fmt::Display for BindFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, cause } = self;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => write!(f, "{address}: the address is in use by another process"),
+            io::ErrorKind::AddrNotAvailable => write!(f, "{address}: this machine has no such address"),
+            io::ErrorKind::PermissionDenied => {
+                write!(f, "{address}: not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)")
+            }
+            _ => write!(f, "{address}: {cause}"),
+        }
+    }
+}
+
+/// Every address, bound.
+pub(super) struct Bound {
+    pub listeners: Vec<String>,
+    pub admin: Option<String>,
+    pub fds: ListenFds,
+    /// Second handles of the TCP listeners: a listening socket closes with its last handle.
+    pub backlog: Vec<TcpListener>,
+}
+
+/// Binds the listeners and the administration address.
+pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
+    let mut fds = Fds::new();
+    let mut backlog = Vec::new();
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        let (text, handle) = bind(&listener.address, &mut fds)?;
+        listeners.push(text);
+        backlog.extend(handle);
+    }
+    let admin = match &config.admin {
+        Some(admin) => Some(bind(&admin.address, &mut fds)?.0),
+        None => None,
+    };
+    Ok(Bound { listeners, admin, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
+}
+
+fn bind(address: &str, fds: &mut Fds) -> Result<(String, Option<TcpListener>), BindFault> {
+    let fault = |cause| BindFault { address: address.to_owned(), cause };
+    if let Some(path) = address.strip_prefix("unix:") {
+        let listener = bind_unix(Path::new(path)).map_err(fault)?;
+        fds.add(path.to_owned(), listener.into_raw_fd());
+        return Ok((address.to_owned(), None));
+    }
+    let listener = TcpListener::bind(address).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    let text = listener.local_addr().map_err(fault)?.to_string();
+    let handle = listener.try_clone().map_err(fault)?;
+    fds.add(text.clone(), listener.into_raw_fd());
+    Ok((text, Some(handle)))
+}
+
+/// A socket file that nobody listens on is a leftover, and is replaced; anything else stays.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
+    let listener = match UnixListener::bind(path) {
+        Err(fault) if fault.kind() == io::ErrorKind::AddrInUse => {
+            let leftover = path.symlink_metadata()?.file_type().is_socket() && UnixStream::connect(path).is_err();
+            if !leftover {
+                return Err(fault);
+            }
+            crate::files::remove(path)?;
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Tells Pingora's service of an address that is bound.
+pub(super) fn add<A>(service: &mut Service<A>, address: &str) {
+    match address.strip_prefix("unix:") {
+        Some(path) => service.add_uds(path, None),
+        // We read into our own buffer: a second one would only take 64 KiB for each connection.
+        None => service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().read(0))),
+    }
+}

@@ -1,0 +1,281 @@
+//! From configuration to parts: sessions, book, vendors, secrets. Opens files, touches no network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::settings::PluginSettings;
+use crate::gateway::{Claims, Gateway, GatewayParts, PluginParts};
+use crate::http_client::{Client, ClientFault};
+use crate::lease::{Book, Plan, Rules, Shelves};
+use crate::logging::LineSink;
+use crate::provider::settings::ProviderSettings;
+use crate::provider::{self, Mint, Recipe, Vendor};
+use crate::secret::{Secret, SecretCell, SecretFault, SecretSource};
+use crate::session::{ClientFault as KeyClientFault, KeyClient, Sessions, Sources};
+use crate::telemetry::Metrics;
+
+/// Faults that only the making of the parts shows, in the operator's words.
+#[derive(Debug)]
+pub struct BuildFault(Vec<String>);
+
+impl BuildFault {
+    /// One line each.
+    pub fn lines(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl std::fmt::Display for BuildFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// What a gateway is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Who verifies sessions.
+    pub sessions: Arc<Sessions>,
+    /// Where credentials stand.
+    sources: Sources,
+    /// Who holds leases.
+    pub book: Arc<Book>,
+    /// The plug-ins in the order of the configuration.
+    pub plugins: Arc<[Plugin]>,
+    /// The vendors.
+    pub vendors: Arc<[Vendor]>,
+    /// The claims that recipes ask for.
+    pub claim_names: Arc<[String]>,
+    secrets: Arc<[(String, Arc<SecretCell>)]>,
+}
+
+/// One plug-in, made.
+pub struct Plugin {
+    /// As configured.
+    pub settings: PluginSettings,
+    /// Its mint.
+    pub mint: Arc<dyn Mint>,
+    /// How many claims a `MintInput` has.
+    pub claim_count: usize,
+    fingerprint: [u8; 32],
+    claims: Claims,
+}
+
+impl Parts {
+    /// Makes them. Every fault at once.
+    pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
+        let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
+        let claim_names = claim_names(&config.providers);
+        let mut workshop = Workshop { config, clock, metrics, client, secrets: Vec::new(), faults: Vec::new() };
+        let sessions = workshop.sessions(&claim_names);
+        let sources = Sources::parse(&config.session.sources).map_err(|faults| workshop.faults.extend(faults)).ok();
+        let vendors: Vec<Vendor> =
+            config.providers.iter().filter_map(|settings| workshop.vendor(settings, &claim_names)).collect();
+        let plugins: Vec<Plugin> =
+            config.plugins.iter().filter_map(|settings| workshop.plugin(settings, &vendors, &claim_names)).collect();
+        match (sessions, sources, workshop.faults.is_empty()) {
+            (Some(sessions), Some(sources), true) => Ok(Self {
+                sessions,
+                sources,
+                book: Book::new(Shelves::default(), config.leases.capacity, clock.clone(), metrics),
+                plugins: plugins.into(),
+                vendors: vendors.into(),
+                claim_names: claim_names.into(),
+                secrets: workshop.secrets.into(),
+            }),
+            _ => Err(BuildFault(workshop.faults)),
+        }
+    }
+
+    /// The data plane on these parts.
+    pub(super) fn gateway(
+        &self,
+        config: &Config,
+        clock: &Clock,
+        metrics: &Metrics,
+        access_log: Option<LineSink>,
+    ) -> Arc<Gateway> {
+        let plugins = self.plugins.iter().map(|plugin| {
+            let settings = plugin.settings.clone();
+            let rules = rules(&settings);
+            let plan = Arc::new(Plan::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
+            (settings, PluginParts { plan, fingerprint: plugin.fingerprint, claims: plugin.claims.clone() })
+        });
+        Gateway::new(GatewayParts {
+            plugins: plugins.collect(),
+            issuers: config.session.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+            login_url: config.session.login_url.clone(),
+            public_origin: origin(&config.server.public_url),
+            sources: self.sources.clone(),
+            sessions: self.sessions.clone(),
+            book: self.book.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            access_log,
+        })
+    }
+
+    /// Reads keys and secrets again; what can't be read keeps its last value.
+    pub(super) fn reread(&self) {
+        for (name, cell) in &*self.secrets {
+            match cell.reread() {
+                Ok(true) => info!(target: "valet", secret = name, "read again: it has changed"),
+                Ok(false) => {}
+                Err(SecretFault(fault)) => {
+                    warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays")
+                }
+            }
+        }
+        for fault in self.sessions.reread_files() {
+            warn!(target: "valet", fault, "can't be read again; the last one stays");
+        }
+    }
+
+    pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
+        let secrets = self.secrets.iter().filter_map(|(_, cell)| cell.path());
+        secrets.chain(self.sessions.watched_files()).collect()
+    }
+}
+
+/// Where parts are made, faults are gathered, and secrets are noted for rereading.
+struct Workshop<'a> {
+    config: &'a Config,
+    clock: &'a Clock,
+    metrics: &'a Metrics,
+    client: Client,
+    secrets: Vec<(String, Arc<SecretCell>)>,
+    faults: Vec<String>,
+}
+
+impl Workshop<'_> {
+    fn sessions(&mut self, claim_names: &[String]) -> Option<Arc<Sessions>> {
+        let subject_key = match &self.config.log.subject_key {
+            Some(source) => match source.read(&self.config.directory) {
+                Ok(key) => key,
+                Err(SecretFault(fault)) => {
+                    self.faults.push(format!("log.subject_key: {fault}"));
+                    return None;
+                }
+            },
+            None => random_key(),
+        };
+        let client = Arc::new(KeySets(self.client.clone()));
+        let (config, clock) = (self.config, self.clock.clone());
+        let made =
+            Sessions::new(&config.session, &config.directory, claim_names, &subject_key, client, clock, self.metrics);
+        made.map_err(|faults| self.faults.extend(faults)).ok()
+    }
+
+    fn vendor(&mut self, settings: &ProviderSettings, claim_names: &[String]) -> Option<Vendor> {
+        let name = &settings.name;
+        let recipe: Recipe = match provider::compile(settings) {
+            Ok(recipe) => recipe.with_claims(claim_names),
+            Err(faults) => {
+                self.faults
+                    .extend(faults.iter().map(|(key, fault)| format!("provider.{key}: {fault} (provider {name})")));
+                return None;
+            }
+        };
+        let keys: Vec<_> = settings
+            .api_key
+            .as_slice()
+            .iter()
+            .filter_map(|source| self.secret(&format!("{name}.api_key"), source))
+            .collect();
+        let subject_key = match settings.subject_key.as_ref().or(self.config.log.subject_key.as_ref()) {
+            Some(source) => Some(self.secret(&format!("{name}.subject_key"), source)?),
+            None => None,
+        };
+        if keys.len() != settings.api_key.as_slice().len() {
+            return None;
+        }
+        Some(Vendor::new(settings, recipe, keys, subject_key, self.client.clone(), self.clock.clone(), self.metrics))
+    }
+
+    fn plugin(&mut self, settings: &PluginSettings, vendors: &[Vendor], claim_names: &[String]) -> Option<Plugin> {
+        let vendor = vendors.iter().find(|vendor| vendor.name() == settings.provider)?;
+        let provider = self.config.providers.iter().find(|provider| provider.name == settings.provider)?;
+        let Some(mint) = vendor.minter(&settings.mint) else {
+            self.faults.push(format!("plugin.mint: provider {} has no mint {:?}", settings.provider, settings.mint));
+            return None;
+        };
+        let wanted = provider::claim_names_of(provider, &settings.mint);
+        let place = |name: &String| claim_names.iter().position(|known| known == name);
+        let claims = Claims {
+            used: wanted.iter().filter_map(|(name, _)| place(name)).collect(),
+            required: wanted.iter().filter(|(_, optional)| !optional).filter_map(|(name, _)| place(name)).collect(),
+        };
+        let fingerprint = vendor.recipe().fingerprint();
+        Some(Plugin { settings: settings.clone(), mint, claim_count: claim_names.len(), fingerprint, claims })
+    }
+
+    fn secret(&mut self, name: &str, source: &SecretSource) -> Option<Arc<SecretCell>> {
+        match SecretCell::open(source.clone(), &self.config.directory) {
+            Ok(cell) => {
+                let cell = Arc::new(cell);
+                self.secrets.push((name.to_owned(), cell.clone()));
+                Some(cell)
+            }
+            Err(SecretFault(fault)) => {
+                self.faults.push(format!("{name}: {fault}"));
+                None
+            }
+        }
+    }
+}
+
+/// The claims of all recipes, each once, sorted.
+fn claim_names(providers: &[ProviderSettings]) -> Vec<String> {
+    let mut names: Vec<String> = providers.iter().flat_map(provider::claim_names).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn rules(settings: &PluginSettings) -> Rules {
+    Rules {
+        reuse: settings.reuse,
+        max_age: settings.max_age.0,
+        min_remaining: settings.min_remaining.0,
+        refresh_ahead: settings.refresh_ahead.map(|span| span.0),
+        mints_per_subject: settings.mints_per_subject,
+    }
+}
+
+/// `public_url` was checked to be an origin; written as browsers write it in `Origin`.
+fn origin(public_url: &str) -> String {
+    url::Url::parse(public_url).map_or_else(|_| public_url.to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// Dies with the process: without `log.subject_key` hashes of one process say nothing to another.
+fn random_key() -> Secret {
+    let mut key = vec![0; 32];
+    // A machine without randomness can't do TLS either; then the hash is merely guessable, and only in logs.
+    let _ = aws_lc_rs::rand::fill(&mut key);
+    Secret::new(key)
+}
+
+/// The one outgoing client, as `session` wants it.
+struct KeySets(Client);
+
+#[async_trait]
+impl KeyClient for KeySets {
+    async fn get(
+        &self,
+        url: &url::Url,
+        max_bytes: usize,
+        deadline: Duration,
+    ) -> Result<(u16, Vec<u8>), KeyClientFault> {
+        let answer = self.0.get(url, "application/json", max_bytes, deadline).await;
+        answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
+            ClientFault::Unreachable => KeyClientFault::Unreachable,
+            ClientFault::TimedOut => KeyClientFault::TimedOut,
+            ClientFault::TooLarge => KeyClientFault::TooLarge,
+        })
+    }
+}
