@@ -6,88 +6,20 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Moment};
+use crate::lease::answer::{NoLease, Source};
 use crate::lease::ground::{Ground, Shelves};
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
+use crate::lease::plan::Plan;
 use crate::lease::record::{Landing, Lease, Record, Step, Ticket};
-use crate::lease::rules::Rules;
-use crate::provider::{Mint, MintFailure, MintInput};
+use crate::provider::MintInput;
 use crate::telemetry::Metrics;
 
 /// How often ended leases are cleared away.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// What the book knows of one plug-in.
-pub struct Plan {
-    /// Its time rules.
-    pub rules: Rules,
-    /// Its mint.
-    pub mint: Arc<dyn Mint>,
-    counts: Counts,
-}
-
-struct Counts {
-    hit: IntCounter,
-    minted: IntCounter,
-    joined: IntCounter,
-    ahead: IntCounter,
-    ok: IntCounter,
-    short: IntCounter,
-    nonsense: IntCounter,
-}
-
-impl Plan {
-    /// The plan of the plug-in `plugin`, minted by `provider`; the names are labels of metrics.
-    pub fn new(plugin: &str, provider: &str, rules: Rules, mint: Arc<dyn Mint>, metrics: &Metrics) -> Self {
-        let lease = |source: &str| metrics.leases.with_label_values(&[plugin, source]);
-        let minted = |outcome: &str| metrics.mints.with_label_values(&[provider, outcome]);
-        let counts = Counts {
-            hit: lease("hit"),
-            minted: lease("minted"),
-            joined: lease("joined"),
-            ahead: lease("ahead"),
-            ok: minted("ok"),
-            short: minted("short"),
-            nonsense: minted("nonsense"),
-        };
-        Self { rules, mint, counts }
-    }
-}
-
-/// Where a lease came from: the label `source` of `valet_leases_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// It was held.
-    Hit,
-    /// This request's mint.
-    Minted,
-    /// Another's mint.
-    Joined,
-}
-
-impl Source {
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Minted => "minted",
-            Self::Joined => "joined",
-        }
-    }
-}
-
-/// Why there is no lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoLease {
-    /// The mint failed, now or a moment ago.
-    Mint(MintFailure),
-    /// `mints_per_subject` is used up for this long.
-    Limited(Duration),
-    /// Our own fault: the mint's task ended without an answer.
-    Lost,
-}
 
 /// All leases of this process.
 pub struct Book<G: Ground = Shelves> {
@@ -169,17 +101,17 @@ impl<G: Ground> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let seq = self.next_id();
-        if let Some(wait) = self.with(key, now, |record| record.limited(now.tick, &plan.rules)) {
+        if let Some(wait) = self.with(key, now, |record| record.reserve(now.tick, &plan.rules)) {
             return Err(NoLease::Limited(wait));
         }
+        let mut duty = Duty { book: self.clone(), key: key.clone(), id: seq, open: true };
         let (landing, landed) = watch::channel(None);
-        let (book, plan_there, key_there, input) = (self.clone(), plan.clone(), key.clone(), input());
+        let (plan_there, input) = (plan.clone(), input());
         self.ground.spawn(async move {
-            let (outcome, _) = book.mint(&plan_there, &input, seq).await;
-            if outcome.is_ok() {
-                let now = book.clock.moment();
-                book.with(&key_there, now, |record| record.count_mint(now.tick));
-            }
+            let (outcome, _) = duty.book.mint(&plan_there, &input, seq).await;
+            duty.done();
+            let now = duty.book.clock.moment();
+            duty.book.change(duty.key.owner(), now, |record| record.landed(now.tick, outcome.is_ok()));
             landing.send_replace(Some(outcome));
         });
         let lease = wait(landed).await?;
@@ -192,37 +124,47 @@ impl<G: Ground> Book<G> {
         let now = self.clock.moment();
         let id = self.next_id();
         if let Some(ticket) = self.with(key, now, |record| record.ahead(key.variant(), now, &plan.rules, id)) {
-            self.fly(plan, key, ticket, input(), true);
+            self.fly(plan, key, ticket, input, true);
         }
     }
 
-    /// Clears away what has ended, in small pieces.
+    /// Clears away what has ended.
     pub fn sweep(&self) {
         let now = self.clock.moment();
+        while self.sweep_piece(now) {}
+    }
+
+    /// Sweeps once a second until `stop` says so or is gone. Other tasks run between the pieces of a sweep.
+    ///
+    /// Dropped: what has ended stays in memory, and is still never answered.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let ended = self.index.ended(now.wall);
-            ended.iter().for_each(|(seq, owner)| {
-                self.drop_lease(*seq, owner, now);
-            });
-            let due = self.index.due(now.tick);
-            due.iter().for_each(|owner| {
-                self.change(owner, now, Record::visited);
-            });
-            if ended.is_empty() && due.is_empty() {
-                return;
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let now = self.clock.moment();
+            while self.sweep_piece(now) {
+                tokio::task::yield_now().await;
             }
         }
     }
 
-    /// Sweeps once a second until `stop` says so.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut tick = tokio::time::interval(SWEEP);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.sweep(),
-                _ = stop.wait_for(|stop| *stop) => return,
+    /// A part of a sweep; whether there may be more.
+    fn sweep_piece(&self, now: Moment) -> bool {
+        let ended = self.index.ended(now.wall);
+        for (seq, owner) in &ended {
+            if self.drop_lease(*seq, owner, now) {
+                self.count_held(-1);
             }
         }
+        let due = self.index.due(now.tick);
+        due.iter().for_each(|owner| {
+            self.change(owner, now, Record::visited);
+        });
+        !ended.is_empty() || !due.is_empty()
     }
 
     /// How many leases are held.
@@ -254,7 +196,7 @@ impl<G: Ground> Book<G> {
             }
             Step::Start(ticket) => {
                 let landed = ticket.landed.clone();
-                self.fly(plan, key, ticket, input(), false);
+                self.fly(plan, key, ticket, input, false);
                 let lease = wait(landed).await?;
                 plan.counts.minted.inc();
                 Ok((lease, Source::Minted))
@@ -265,9 +207,17 @@ impl<G: Ground> Book<G> {
     }
 
     /// Starts the mint's own task.
-    fn fly(self: &Arc<Self>, plan: &Arc<Plan>, key: &LeaseKey, ticket: Ticket, input: MintInput, ahead: bool) {
-        let duty = Duty { book: self.clone(), key: key.clone(), id: ticket.id };
-        let plan = plan.clone();
+    fn fly(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        key: &LeaseKey,
+        ticket: Ticket,
+        input: impl FnOnce() -> MintInput,
+        ahead: bool,
+    ) {
+        // Before anything of others runs: from here on the flight is cleared away whatever happens.
+        let mut duty = Duty { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
+        let (plan, input) = (plan.clone(), input());
         self.ground.spawn(async move {
             if let Some(after) = ticket.after.clone() {
                 // How the one before ended doesn't matter, only that it has.
@@ -280,6 +230,7 @@ impl<G: Ground> Book<G> {
             if ahead && kept {
                 plan.counts.ahead.inc();
             }
+            duty.done();
             ticket.landing.send_replace(Some(landing));
         });
     }
@@ -307,14 +258,14 @@ impl<G: Ground> Book<G> {
     fn land(&self, key: &LeaseKey, ticket: &Ticket, landing: &Landing, keep: bool) -> bool {
         let now = self.clock.moment();
         let (landed, owner) = self.ground.with(key.owner(), |owner, record| {
-            (record.land(key.variant(), ticket.id, ticket.generation, landing, keep, now), owner.clone())
+            (record.land(key.variant(), ticket.id, landing, keep, now), owner.clone())
         });
         if let Some(replaced) = landed.replaced {
             self.forgotten(&replaced);
         }
         if let (true, Ok(lease)) = (landed.kept, landing) {
             self.index.add(lease.end, lease.seq, owner);
-            self.gauges.held.set(self.held.fetch_add(1, Ordering::Relaxed) + 1);
+            self.count_held(1);
             self.evict(now);
         } else {
             self.change(&owner, now, |_| ());
@@ -322,28 +273,45 @@ impl<G: Ground> Book<G> {
         landed.kept
     }
 
-    /// At the bound those that end soonest go.
+    /// At the bound those that end soonest go. The place is counted as free before it is: of two mints that land at once none drops one too many.
     fn evict(&self, now: Moment) {
-        while self.len() > self.capacity {
-            let Some((seq, owner)) = self.index.soonest() else { return };
+        let capacity = i64::try_from(self.capacity).unwrap_or(i64::MAX);
+        let one_less = |held: i64| (held > capacity).then(|| held - 1);
+        while self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            if !self.drop_soonest(now) {
+                // What is too much is just being dropped by others, who count it.
+                self.held.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            self.gauges.held.dec();
+            self.gauges.evicted.inc();
+        }
+    }
+
+    /// Whether there was one.
+    fn drop_soonest(&self, now: Moment) -> bool {
+        while let Some((seq, owner)) = self.index.soonest() {
             if self.drop_lease(seq, &owner, now) {
-                self.gauges.evicted.inc();
+                return true;
             }
         }
+        false
     }
 
     fn drop_lease(&self, seq: u64, owner: &Arc<[u8]>, now: Moment) -> bool {
-        let dropped = self.change(owner, now, |record| record.drop_lease(seq).is_some()).unwrap_or(false);
-        if dropped {
-            self.gauges.held.set(self.held.fetch_sub(1, Ordering::Relaxed) - 1);
-        }
-        dropped
+        self.change(owner, now, |record| record.drop_lease(seq).is_some()).unwrap_or(false)
     }
 
-    /// A lease that has left its record by another way than [`Book::drop_lease`].
+    /// A lease that has left its record, while its name is still in the index.
     fn forgotten(&self, lease: &Lease) {
         self.index.remove(lease.end, lease.seq);
-        self.gauges.held.set(self.held.fetch_sub(1, Ordering::Relaxed) - 1);
+        self.count_held(-1);
+    }
+
+    /// Added, not set: two threads that set a gauge may do it in the wrong order.
+    fn count_held(&self, more: i64) {
+        self.held.fetch_add(more, Ordering::Relaxed);
+        self.gauges.held.add(more);
     }
 
     /// Runs `act` on the record if it exists, and removes the record if nothing is left of it.
@@ -390,12 +358,42 @@ struct Duty<G: Ground> {
     book: Arc<Book<G>>,
     key: LeaseKey,
     id: u64,
+    /// Until the landing is written down.
+    open: bool,
+}
+
+impl<G: Ground> Duty<G> {
+    fn done(&mut self) {
+        self.open = false;
+    }
 }
 
 impl<G: Ground> Drop for Duty<G> {
     fn drop(&mut self) {
-        // After a landing the flight is no longer there, and this forgets nothing.
-        let now = self.book.clock.moment();
-        self.book.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
+        if self.open {
+            let now = self.book.clock.moment();
+            self.book.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
+        }
+    }
+}
+
+#[cfg(test)]
+impl<G: Ground> Book<G> {
+    pub(super) fn ground(&self) -> &G {
+        &self.ground
+    }
+}
+
+#[cfg(test)]
+impl Book<Shelves> {
+    /// What is in memory: records, names of leases, visits to come.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        let (ends, visits) = self.index.sizes();
+        (self.ground.len(), ends, visits)
+    }
+
+    /// How many variants of this owner are known.
+    pub(super) fn slots(&self, key: &LeaseKey) -> usize {
+        self.ground.look(key.owner(), Record::len).unwrap_or(0)
     }
 }

@@ -13,6 +13,10 @@ const CHUNK: usize = 256;
 
 type Name = Arc<[u8]>;
 
+/// A lease that ends later than this from now was minted before the wall clock was set back: no lease lives longer than 6 h. Twice that, so
+/// that a small step costs no mint.
+const BEYOND: Duration = Duration::from_secs(12 * 3600);
+
 /// Ordered names of leases and records. Its lock is never held together with a record's.
 #[derive(Default)]
 pub(super) struct Index {
@@ -34,18 +38,21 @@ impl Index {
         self.ends.lock().pop_first().map(|((_, seq), owner)| (seq, owner))
     }
 
-    /// Some of the leases that have ended.
+    /// Some of the leases that have ended, or that a step of the wall clock has left in a far future.
     pub fn ended(&self, now: Timestamp) -> Vec<(u64, Name)> {
+        let beyond = now.plus(BEYOND);
         let mut ends = self.ends.lock();
         let mut out = Vec::new();
         while out.len() < CHUNK {
-            match ends.first_entry() {
-                Some(entry) if entry.key().0 <= now => {
-                    let ((_, seq), owner) = entry.remove_entry();
-                    out.push((seq, owner));
-                }
-                _ => break,
-            }
+            let ended = ends.first_key_value().is_some_and(|(key, _)| key.0 <= now);
+            let stranded = ends.last_key_value().is_some_and(|(key, _)| key.0 > beyond);
+            let entry = match (ended, stranded) {
+                (true, _) => ends.pop_first(),
+                (false, true) => ends.pop_last(),
+                (false, false) => None,
+            };
+            let Some(((_, seq), owner)) = entry else { break };
+            out.push((seq, owner));
         }
         out
     }
@@ -66,5 +73,10 @@ impl Index {
             }
         }
         out
+    }
+
+    #[cfg(test)]
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.ends.lock().len(), self.visits.lock().len())
     }
 }

@@ -1,11 +1,13 @@
 //! Leases: plug-in URLs that we hold, each for one subject, and when they end.
 
+mod answer;
 #[doc(hidden)]
 pub mod bench;
 mod book;
 mod ground;
 mod index;
 mod key;
+mod plan;
 mod record;
 mod rules;
 pub mod settings;
@@ -13,8 +15,10 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, NoLease, Plan, Source};
+pub use answer::{NoLease, Source};
+pub use book::Book;
 pub use ground::{Ground, Shelves};
 pub use key::{LeaseKey, Scope};
+pub use plan::Plan;
 pub use record::{Lease, Record};
 pub use rules::Rules;

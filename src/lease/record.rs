@@ -15,6 +15,9 @@ const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 /// A failed mint in the background is tried again after this long at the earliest: its lease still serves.
 const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 
+/// When mints under way use up `mints_per_subject`: how soon it is known whether they count.
+const UNDECIDED: Duration = Duration::from_secs(1);
+
 /// A plug-in URL that we hold for one subject, and when it ends.
 pub struct Lease {
     /// The URL.
@@ -73,6 +76,8 @@ pub struct Record {
     /// When this owner's mints succeeded, within the window of `mints_per_subject`.
     minted: Vec<Tick>,
     window: Duration,
+    /// Mints under way, of all variants: each may yet succeed, so each takes its place within `mints_per_subject`.
+    running: u32,
     visit_claimed: bool,
 }
 
@@ -93,7 +98,6 @@ pub(super) enum Step {
 /// The right and duty to run one mint and report its landing.
 pub(super) struct Ticket {
     pub id: u64,
-    pub generation: u64,
     pub landing: watch::Sender<Option<Landing>>,
     pub landed: watch::Receiver<Option<Landing>>,
     /// A mint of the same key that began earlier and must land first.
@@ -110,7 +114,7 @@ pub(super) struct Landed {
 impl Record {
     /// The held lease, if it may be sent, and whether one should be minted ahead.
     pub(super) fn held(&self, variant: &[u8], now: Moment) -> Option<(Arc<Lease>, bool)> {
-        let slot = self.slots.iter().find(|slot| *slot.variant == *variant)?;
+        let slot = self.find(variant)?;
         let lease = slot.lease.as_ref().filter(|lease| lease.serves(now))?;
         let ahead = now.wall >= lease.refresh_at && slot.flight.is_none() && now.tick >= slot.ahead_not_before;
         Some((lease.clone(), ahead))
@@ -122,12 +126,14 @@ impl Record {
         if let Some((lease, _)) = self.held(variant, now) {
             return Step::Held(lease);
         }
-        let slot = self.slot(variant);
-        if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.generation == generation) {
-            return Step::Join(flight.landed.clone());
-        }
-        if let Some(failure) = slot.recent_failure(now.tick) {
-            return Step::Failed(failure);
+        // Found, not made: who is only turned away leaves nothing behind.
+        if let Some(slot) = self.find(variant) {
+            if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.generation == generation) {
+                return Step::Join(flight.landed.clone());
+            }
+            if let Some(failure) = slot.recent_failure(now.tick) {
+                return Step::Failed(failure);
+            }
         }
         self.start(variant, now, rules, id, false)
     }
@@ -145,41 +151,63 @@ impl Record {
     }
 
     /// A `POST`: forgets this owner's leases in every variant; answered by a mint that began after this call. Those that wait for one that
-    /// has not begun yet share it. Returns what was forgotten.
+    /// has not begun yet share it. One that `mints_per_subject` refuses forgets nothing. Returns what was forgotten.
     pub(super) fn renew(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> (Step, Vec<Arc<Lease>>) {
+        let slot = self.find(variant);
+        if let Some(queued) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| !flight.began) {
+            let landed = queued.landed.clone();
+            return (Step::Join(landed), self.forget());
+        }
+        if let Some(failure) = slot.and_then(|slot| slot.recent_failure(now.tick)) {
+            return (Step::Failed(failure), self.forget());
+        }
+        if let Some(wait) = self.limited(now.tick, rules) {
+            return (Step::Limited(wait), Vec::new());
+        }
         let dropped = self.forget();
-        let generation = self.generation;
-        let slot = self.slot(variant);
-        if let Some(flight) = slot.flight.as_mut().filter(|flight| !flight.began) {
-            // It begins later than this call, so its result may be kept again.
-            flight.generation = generation;
-            return (Step::Join(flight.landed.clone()), dropped);
-        }
-        if let Some(failure) = slot.recent_failure(now.tick) {
-            return (Step::Failed(failure), dropped);
-        }
         (self.start(variant, now, rules, id, true), dropped)
     }
 
-    /// Drops every lease; mints under way that began before are not kept.
+    /// Drops every lease; mints that have begun are not kept when they land.
     pub(super) fn forget(&mut self) -> Vec<Arc<Lease>> {
         self.generation += 1;
+        for flight in self.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
+            // What begins later than this may be kept again, and joined.
+            if !flight.began {
+                flight.generation = self.generation;
+            }
+        }
         self.slots.iter_mut().filter_map(|slot| slot.lease.take()).collect()
     }
 
-    /// How long until one more mint is allowed; `None`: now.
+    /// How long until one more mint may be allowed; `None`: now.
     pub(super) fn limited(&mut self, now: Tick, rules: &Rules) -> Option<Duration> {
         let within = rules.mints_per_subject.within.0;
         self.window = within;
         self.minted.retain(|minted| now.since(*minted) < within);
-        let full = self.minted.len() >= rules.mints_per_subject.count as usize;
-        let oldest = self.minted.first().filter(|_| full)?;
-        Some(within.saturating_sub(now.since(*oldest)))
+        let taken = self.minted.len() + self.running as usize;
+        if taken < rules.mints_per_subject.count as usize {
+            return None;
+        }
+        Some(self.minted.first().map_or(UNDECIDED, |oldest| within.saturating_sub(now.since(*oldest))))
     }
 
-    /// Notes a mint that gave a URL.
-    pub(super) fn count_mint(&mut self, now: Tick) {
-        self.minted.push(now);
+    /// Begins a mint that is neither joined nor kept, or says how long until one may be allowed. Ends with [`Record::landed`] or
+    /// [`Record::abandon`].
+    pub(super) fn reserve(&mut self, now: Tick, rules: &Rules) -> Option<Duration> {
+        let wait = self.limited(now, rules);
+        if wait.is_none() {
+            self.running += 1;
+        }
+        wait
+    }
+
+    /// Notes that a mint has landed, and whether it gave a URL.
+    pub(super) fn landed(&mut self, now: Tick, ok: bool) {
+        self.running = self.running.saturating_sub(1);
+        if ok {
+            self.minted.push(now);
+        }
     }
 
     /// The mint with this id begins now: a `POST` that comes later is not answered by it.
@@ -190,17 +218,11 @@ impl Record {
     }
 
     /// The mint with this id has landed. `keep`: the lease may be held (it is not short).
-    pub(super) fn land(
-        &mut self,
-        variant: &[u8],
-        id: u64,
-        began_in: u64,
-        landing: &Landing,
-        keep: bool,
-        now: Moment,
-    ) -> Landed {
-        let generation = self.flight(variant, id).map_or(began_in, |flight| flight.generation);
-        let current = self.generation == generation;
+    pub(super) fn land(&mut self, variant: &[u8], id: u64, landing: &Landing, keep: bool, now: Moment) -> Landed {
+        self.landed(now.tick, landing.is_ok());
+        let generation = self.generation;
+        // One that was displaced began before a `POST`.
+        let current = self.flight(variant, id).is_some_and(|flight| flight.generation == generation);
         let slot = self.slot(variant);
         if slot.flight.as_ref().is_some_and(|flight| flight.id == id) {
             slot.flight = None;
@@ -217,7 +239,6 @@ impl Record {
                 } else {
                     slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
                 }
-                self.count_mint(now.tick);
             }
             Err(failure) => {
                 slot.failed = Some((now.tick.plus(FAILURE_MEMORY), *failure));
@@ -229,6 +250,7 @@ impl Record {
 
     /// The mint with this id ended without a landing (its task was ended): nobody may wait for it.
     pub(super) fn abandon(&mut self, variant: &[u8], id: u64) {
+        self.running = self.running.saturating_sub(1);
         if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.variant == *variant) {
             slot.flight.take_if(|flight| flight.id == id);
         }
@@ -244,7 +266,7 @@ impl Record {
         let window = self.window;
         self.minted.retain(|minted| now.since(*minted) < window);
         self.slots.retain(|slot| slot.lease.is_some() || slot.flight.is_some() || slot.recent_failure(now).is_some());
-        !self.slots.is_empty() || !self.minted.is_empty()
+        !self.slots.is_empty() || !self.minted.is_empty() || self.running > 0
     }
 
     /// The visit that was asked for takes place.
@@ -255,7 +277,7 @@ impl Record {
     /// If nothing but the passing of time would clear this record away (no lease and no mint leads to it): how long until it should be looked
     /// at. Answered once, until [`Record::visited`].
     pub(super) fn claim_visit(&mut self, now: Tick) -> Option<Duration> {
-        let orphan = self.slots.iter().all(|slot| slot.lease.is_none() && slot.flight.is_none());
+        let orphan = self.running == 0 && self.slots.iter().all(|slot| slot.lease.is_none());
         if !orphan || self.visit_claimed {
             return None;
         }
@@ -273,12 +295,22 @@ impl Record {
         let slot = self.slot(variant);
         let after = slot.flight.as_ref().filter(|flight| renewal && flight.renewal).map(|flight| flight.landed.clone());
         slot.flight = Some(Flight { generation, began: after.is_none(), renewal, landed: landed.clone(), id });
-        Step::Start(Ticket { id, generation, landing, landed, after })
+        self.running += 1;
+        Step::Start(Ticket { id, landing, landed, after })
     }
 
     fn flight(&mut self, variant: &[u8], id: u64) -> Option<&mut Flight> {
         let slot = self.slots.iter_mut().find(|slot| *slot.variant == *variant)?;
         slot.flight.as_mut().filter(|flight| flight.id == id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn find(&self, variant: &[u8]) -> Option<&Slot> {
+        self.slots.iter().find(|slot| *slot.variant == *variant)
     }
 
     fn slot(&mut self, variant: &[u8]) -> &mut Slot {

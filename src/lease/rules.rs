@@ -44,7 +44,9 @@ impl Rules {
         seq: u64,
         dice: f64,
     ) -> Result<Judged, MintFailure> {
-        let bound = began.wall.plus(self.max_age);
+        // By both clocks: a wall clock that is set back during the mint doesn't prolong the lease.
+        let left_by_tick = self.max_age.saturating_sub(now.tick.since(began.tick));
+        let bound = began.wall.plus(self.max_age).min(now.wall.plus(left_by_tick));
         let end = minted.ends.map_or(bound, |own| own.min(bound));
         let left = end.since(now.wall);
         if left <= MIN_SENSIBLE {
@@ -116,6 +118,17 @@ mod tests {
         let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None };
         let lease = rules().judge(minted, at(0), at(4_000), 1, 0.0).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_during_the_mint_does_not_prolong_the_lease() {
+        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None };
+        let set_back = Moment { wall: at(-3_600_000).wall, tick: Tick::from_millis(4_000) };
+        let lease = rules().judge(minted, at(0), set_back, 1, 0.0).ok().unwrap().lease;
+        assert_eq!(lease.remaining(set_back.wall), Duration::from_secs(6 * H - 4));
+        let usable = Duration::from_secs(6 * H - 4 - 300);
+        let last = |wall| Moment { wall, tick: set_back.tick.plus(usable) };
+        assert!(!lease.serves(last(set_back.wall)));
     }
 
     #[test]

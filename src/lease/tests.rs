@@ -1,1 +1,11 @@
+//! The lease book as its callers see it. Time is moved, vendors answer when the test says so, nothing waits for a clock.
 
+mod ahead;
+mod bed;
+mod bounds;
+mod ends;
+mod leaving;
+mod model;
+mod renewal;
+mod schedules;
+mod sharing;

@@ -1,0 +1,47 @@
+//! One plug-in as the book sees it: its rules, its mint, its counters.
+
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use crate::lease::rules::Rules;
+use crate::provider::Mint;
+use crate::telemetry::Metrics;
+
+/// What the book knows of one plug-in.
+pub struct Plan {
+    /// Its time rules.
+    pub rules: Rules,
+    /// Its mint.
+    pub mint: Arc<dyn Mint>,
+    pub(super) counts: Counts,
+}
+
+/// Counters with their labels resolved.
+pub(super) struct Counts {
+    pub hit: IntCounter,
+    pub minted: IntCounter,
+    pub joined: IntCounter,
+    pub ahead: IntCounter,
+    pub ok: IntCounter,
+    pub short: IntCounter,
+    pub nonsense: IntCounter,
+}
+
+impl Plan {
+    /// The plan of the plug-in `plugin`, minted by `provider`; the names are labels of metrics.
+    pub fn new(plugin: &str, provider: &str, rules: Rules, mint: Arc<dyn Mint>, metrics: &Metrics) -> Self {
+        let lease = |source: &str| metrics.leases.with_label_values(&[plugin, source]);
+        let minted = |outcome: &str| metrics.mints.with_label_values(&[provider, outcome]);
+        let counts = Counts {
+            hit: lease("hit"),
+            minted: lease("minted"),
+            joined: lease("joined"),
+            ahead: lease("ahead"),
+            ok: minted("ok"),
+            short: minted("short"),
+            nonsense: minted("nonsense"),
+        };
+        Self { rules, mint, counts }
+    }
+}
