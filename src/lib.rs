@@ -1,4 +1,25 @@
-//! Valet: a session gateway.
+//! Valet: a session gateway in front of a team's apps. It checks each session's JWT, holds one vendor plug-in URL per user for up to six
+//! hours, and redirects the browser to a fresh one, so that the vendor's API key never reaches a browser.
+//!
+//! The library is the program: `main.rs` only starts [`cli`]. In reading order, each module looking only downwards:
+//!
+//! | module | says |
+//! |---|---|
+//! | [`cli`] | the command line: start-up as a story, exit codes |
+//! | [`server`] | configuration → listeners, tasks, one gateway; stopping without losing a request |
+//! | [`config`] | the whole file as types, every fault at once |
+//! | [`admin`] | health and metrics, on an address of their own |
+//! | [`demo`] | simulators of vendor and identity provider, and the whole in one process |
+//! | [`gateway`] | the data plane: a head is read, the questions are asked in their order, the answer is written |
+//! | [`problem`] | every refusal and its status, one table |
+//! | [`lease`] | which URL is held for whom; one mint at a time for each key |
+//! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
+//! | [`session`] | credential → session: sources, verifier, keys, cache |
+//! | [`http_client`] | the one outgoing client |
+//! | [`logging`] [`telemetry`] [`secret`] [`clock`] [`files`] [`units`] | leaves, for everyone |
+//!
+//! A request: [`gateway::Front`] reads one head under deadlines and sizes → path, route, method → credential → session → foreign pages →
+//! lease: held, or one mint for all who wait → `302`, byte for byte as the vendor gave it. Every refusal is a row of [`problem::Refusal`].
 
 #![cfg_attr(
     test,

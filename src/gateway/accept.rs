@@ -4,7 +4,9 @@ use crate::gateway::head::Head;
 
 /// Whether `Accept` prefers JSON to a page: `application/json` is named and no page is wanted more. Equal wishes: the first named.
 pub(super) fn prefers_json(accept: &str) -> bool {
-    let (mut json, mut page): (Option<(u16, usize)>, Option<(u16, usize)>) = (None, None);
+    /// Weight and place.
+    type Wish = Option<(u16, usize)>;
+    let (mut json, mut page): (Wish, Wish) = (None, None);
     for (place, range) in accept.split(',').enumerate() {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();

@@ -118,7 +118,8 @@ impl<'h> Fields<'h> {
                     fields.close |= value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"close"));
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
-                    if length.replace(content_length(value)?).is_some() {
+                    let again = length.replace(content_length(value)?).is_some();
+                    if again {
                         return Err(BadHead::Malformed);
                     }
                 }

@@ -158,11 +158,11 @@ impl Inner {
         let calls = self.fill(mint, input).map_err(|Unfit| MintFailure::Refused)?;
         let _slot = self.slots.try_acquire().map_err(|_| MintFailure::Busy(TRY_AGAIN))?;
         let pass = self.breaker.admit(self.clock.tick()).map_err(MintFailure::Busy)?;
-        let start = self.clock.moment();
-        let outcome = tokio::time::timeout(self.timeout, self.attempt(&calls, start.wall)).await;
+        let start = std::time::Instant::now();
+        let outcome = tokio::time::timeout(self.timeout, self.attempt(&calls, self.clock.now())).await;
         let outcome = outcome.unwrap_or(Err(Fault::TimedOut));
         let now = self.clock.tick();
-        self.duration.observe(now.since(start.tick).as_secs_f64());
+        self.duration.observe(start.elapsed().as_secs_f64());
         if let Err(Fault::Waiting { retry_after: Some(span), .. }) = &outcome {
             self.breaker.pause(*span, now);
         }
