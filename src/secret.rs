@@ -166,9 +166,10 @@ impl SecretCell {
         self.current.load_full()
     }
 
-    /// Reads it again: `Ok(true)` if it has changed.
-    pub fn reread(&self) -> Result<bool, SecretFault> {
+    /// Reads it again: `Ok(true)` if it has changed. `accept` looks at the new one before it takes the old one's place.
+    pub fn reread(&self, accept: impl Fn(&Secret) -> Result<(), &'static str>) -> Result<bool, SecretFault> {
         let fresh = self.source.read(&self.directory)?;
+        accept(&fresh).map_err(|fault| SecretFault(fault.to_owned()))?;
         // Compared here, goes nowhere.
         if fresh.expose() == self.current.load().expose() {
             return Ok(false);
@@ -221,11 +222,14 @@ mod tests {
     fn a_secret_is_reread_and_a_failing_read_keeps_the_old_one() {
         let (directory, source) = written("one");
         let cell = SecretCell::open(source, directory.path()).unwrap();
-        assert!(!cell.reread().unwrap());
+        let any = |_: &Secret| Ok(());
+        assert!(!cell.reread(any).unwrap());
         std::fs::write(directory.path().join("key"), "two").unwrap();
-        assert!(cell.reread().unwrap());
+        assert!(cell.reread(any).unwrap());
+        std::fs::write(directory.path().join("key"), "three").unwrap();
+        assert!(cell.reread(|_| Err("no such key")).is_err());
         std::fs::remove_file(directory.path().join("key")).unwrap();
-        assert!(cell.reread().is_err());
+        assert!(cell.reread(any).is_err());
         assert_eq!(cell.current().expose(), b"two");
     }
 }

@@ -1,10 +1,8 @@
 //! Puts it together: what the configuration says becomes listeners, tasks and one gateway; and it stops without losing a request.
 
-use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
@@ -27,6 +25,9 @@ use crate::telemetry::Metrics;
 
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// A connection that was taken at the very end has this long to send something.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What the configuration does not say.
 pub struct Options {
@@ -74,7 +75,7 @@ pub struct Running {
     drain: Arc<Drain>,
     drain_at_most: Duration,
     drain_delay: Duration,
-    backlog: Vec<TcpListener>,
+    backlog: Vec<bind::Handle>,
     service: JoinHandle<()>,
     stop: watch::Sender<bool>,
     stop_tasks: watch::Sender<bool>,
@@ -149,7 +150,7 @@ impl pingora_core::apps::ServerApp for FrontApp {
         session: pingora_core::protocols::Stream,
         shutdown: &pingora_core::server::ShutdownWatch,
     ) -> Option<pingora_core::protocols::Stream> {
-        self.0.serve(session, shutdown).await;
+        self.0.serve(session, self.0.enter(), shutdown).await;
         None
     }
 }
@@ -167,29 +168,29 @@ impl Running {
     pub async fn stop(mut self) {
         self.health.drain();
         tokio::time::sleep(self.drain_delay).await;
+        let began = Instant::now();
         self.drain.lame_duck().await;
         self.stop.send_replace(true);
         // Pingora's accept loops end; a panic of theirs is no reason to cut connections.
         let _ = (&mut self.service).await;
-        let (late, rest) = watch::channel(false);
-        self.serve_backlog(&rest);
-        self.drain.finish(self.drain_at_most).await;
-        late.send_replace(true);
+        self.serve_backlog();
+        self.drain.finish(self.drain_at_most.saturating_sub(began.elapsed())).await;
         self.stop_tasks.send_replace(true);
     }
 
-    /// Connections that the kernel took and Pingora did not: closing the listener would reset them.
-    fn serve_backlog(&self, stop: &watch::Receiver<bool>) {
-        for listener in &self.backlog {
-            while let Ok((stream, _)) = listener.accept() {
-                let Ok(stream) = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream))
-                else {
-                    continue;
-                };
-                let (front, stop) = (self.front.clone(), stop.clone());
-                tokio::spawn(async move { front.serve(Box::new(L4Stream::from(stream)), &stop).await });
+    /// Connections that the kernel took and Pingora did not: closing the listeners would reset them. Then the listeners close.
+    fn serve_backlog(&mut self) {
+        let (late, stop) = watch::channel(false);
+        for listener in std::mem::take(&mut self.backlog) {
+            while let Some(stream) = listener.accept() {
+                let (front, present, stop) = (self.front.clone(), self.front.enter(), stop.clone());
+                tokio::spawn(async move { front.serve(Box::new(stream), present, &stop).await });
             }
         }
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            late.send_replace(true);
+        });
     }
 }
 

@@ -22,6 +22,9 @@ async fn show(port: u16) -> Result<(), End> {
     let access_log = LineSink::new(std::io::stdout(), lost).map_err(|f| cannot(f.to_string()))?;
     let whole = whole::start(port, metrics, Some(access_log)).await.map_err(|fault| match fault {
         DemoFault::Gateway(fault) => cannot(format!("{fault}; try another --port")),
+        DemoFault::Simulator(fault) => {
+            cannot(format!("{fault} (the simulators take the two ports behind --port; 0 takes any free ones)"))
+        }
         fault => cannot(fault.to_string()),
     })?;
     let address = whole.gateway.addresses.first().cloned().unwrap_or_default();

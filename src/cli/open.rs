@@ -16,6 +16,11 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     let plugin = parts.plugins.iter().find(|plugin| plugin.settings.name == arguments.plugin);
     let plugin = plugin.ok_or_else(|| unknown(format!("no plugin is named {:?}", arguments.plugin)))?;
 
+    if let Some(language) = &arguments.language
+        && !plugin.settings.languages.iter().any(|known| known.eq_ignore_ascii_case(language))
+    {
+        return Err(unknown(format!("{language:?} is none of the plugin's languages")));
+    }
     let mut input = check::canary(&arguments.subject, arguments.language.as_deref(), plugin.claim_count);
     input.claims.iter_mut().for_each(|claim| *claim = None);
     for claim in &arguments.claims {

@@ -55,7 +55,7 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
     let options = Options {
         clock: logs.clock.clone(),
         access_log: config.log.access.then(|| logs.access.clone()),
-        limits: Limits::default(),
+        limits: limits(&config),
         metrics: logs.metrics.clone(),
     };
     let running = server::start(config, options).map_err(|fault| {
@@ -93,6 +93,18 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
         _ = interrupt.recv() => info!(target: "valet", "stopped at once"),
     }
     Ok(())
+}
+
+/// As many connections as the file descriptors allow, less those that the vendor's calls and the administration address need: a crowd of
+/// silent clients must not take away what health checks need.
+fn limits(config: &Config) -> Limits {
+    /// Listeners, logs, key files, the administration address, key sets.
+    const OWN: u64 = 128;
+    let limits = Limits::default();
+    let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
+    let calls: u64 = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
+    let rest = descriptors.saturating_sub(OWN.saturating_add(calls)).max(descriptors / 2);
+    Limits { max_connections: usize::try_from(rest).unwrap_or(usize::MAX).min(limits.max_connections), ..limits }
 }
 
 fn on(kind: SignalKind) -> Result<Signal, End> {

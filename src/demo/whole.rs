@@ -44,7 +44,7 @@ impl std::fmt::Display for DemoFault {
         match self {
             Self::Simulator(fault) => fault.fmt(f),
             Self::Gateway(fault) => fault.fmt(f),
-            Self::Files(fault) => write!(f, "no temporary file: {fault}"),
+            Self::Files(fault) => write!(f, "no temporary file, or no free port: {fault}"),
             Self::Configuration(faults) => f.write_str(&faults.join("\n")),
         }
     }
@@ -75,12 +75,18 @@ pub async fn start(port: u16, metrics: Metrics, access_log: Option<LineSink>) ->
     std::io::Write::write_all(&mut key_file, key.as_bytes()).map_err(DemoFault::Files)?;
     key_file.keep().map_err(|fault| DemoFault::Files(fault.error))?;
 
+    // The port stands in `public_url` too, so a free one is found before the configuration is written.
+    let port = if port == 0 { free_port().map_err(DemoFault::Files)? } else { port };
     let text = configuration(port, &provider.url(), &idp.url());
     let config = Config::parse(&text, "demo.toml", directory.path())
         .map_err(|faults| DemoFault::Configuration(faults.iter().map(ToString::to_string).collect()))?;
     let options = Options { clock, access_log, limits: server::Limits::default(), metrics };
     let gateway = server::start(config, options).map_err(DemoFault::Gateway)?;
     Ok(Whole { provider, idp, gateway, _directory: directory })
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// What an operator would write for these two.

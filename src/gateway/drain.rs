@@ -1,7 +1,7 @@
 //! How a gateway stops: who is connected, when answers say `Connection: close`, when what is under way is cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::IntGauge;
@@ -11,9 +11,14 @@ use tokio::sync::watch;
 /// sends in the same moment loses nothing.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
+/// Nobody is connected only if nobody was for this long: between a connection's acceptance and its first step lies a moment.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// The state of stopping, shared by all connections.
 pub struct Drain {
     lame: AtomicBool,
+    /// Connections so far.
+    entered: AtomicU64,
     cut: watch::Sender<bool>,
     open: watch::Sender<usize>,
     gauge: IntGauge,
@@ -24,6 +29,7 @@ impl Drain {
     pub fn new(gauge: IntGauge) -> Arc<Self> {
         Arc::new(Self {
             lame: AtomicBool::new(false),
+            entered: AtomicU64::new(0),
             cut: watch::Sender::new(false),
             open: watch::Sender::new(0),
             gauge,
@@ -55,20 +61,33 @@ impl Drain {
     }
 
     /// Counts a connection for as long as the guard lives.
-    pub(super) fn enter(self: &Arc<Self>) -> Present {
+    pub fn enter(self: &Arc<Self>) -> Present {
+        self.entered.fetch_add(1, Ordering::Relaxed);
         self.open.send_modify(|open| *open += 1);
         self.gauge.inc();
         Present(self.clone())
     }
 
     async fn empty(&self) {
-        // The sender is ours: it can't be gone.
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        loop {
+            // The sender is ours: it can't be gone.
+            let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+            let entered = self.entered.load(Ordering::Relaxed);
+            tokio::time::sleep(SETTLE).await;
+            if *self.open.borrow() == 0 && self.entered.load(Ordering::Relaxed) == entered {
+                return;
+            }
+        }
+    }
+
+    /// How many are connected.
+    pub(super) fn connected(&self) -> usize {
+        *self.open.borrow()
     }
 }
 
 /// One connection.
-pub(super) struct Present(Arc<Drain>);
+pub struct Present(Arc<Drain>);
 
 impl Drop for Present {
     fn drop(&mut self) {

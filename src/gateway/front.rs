@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::Gateway;
-use crate::gateway::drain::Drain;
+use crate::gateway::drain::{Drain, Present};
 use crate::gateway::handle::{After, Arrival};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
 use crate::problem::Refusal;
@@ -25,14 +23,16 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Deadlines and sizes of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A connection without a request is closed after this long.
+    /// A connection that has had a request and has no other is closed after this long.
     pub idle: Duration,
-    /// A head must be whole this long after its first byte; a body this long after its head; an answer must be taken in this time.
+    /// A connection's first byte is due in this time; a head must be whole this long after its first byte; a body this long after its head; an answer must be taken in this time.
     pub head: Duration,
     /// The largest head, in bytes.
     pub max_head: usize,
     /// The longest request line, in bytes.
     pub max_line: usize,
+    /// Connections at once; one more is closed unread.
+    pub max_connections: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +44,8 @@ impl Default for Limits {
             // The longest token (8 KiB by default) in two sources, and room for an app's cookies.
             max_head: 32 * 1024,
             max_line: 8 * 1024,
+            // The command line lowers it to what the file descriptors allow.
+            max_connections: 1 << 20,
         }
     }
 }
@@ -61,9 +63,17 @@ impl Front {
         Self { gateway, drain, limits }
     }
 
+    /// Counts a connection that is about to be served.
+    pub fn enter(&self) -> Present {
+        self.drain.enter()
+    }
+
     /// Serves one connection until it ends. `stop`: true when idle connections are to be closed.
-    pub async fn serve(&self, mut stream: Stream, stop: &ShutdownWatch) {
-        let _present = self.drain.enter();
+    pub async fn serve(&self, mut stream: Stream, present: Present, stop: &ShutdownWatch) {
+        if self.drain.connected() > self.limits.max_connections {
+            self.gateway.count_turned_away();
+            return;
+        }
         let peer = peer(&stream);
         let mut cut = self.drain.cut();
         let mut stop = stop.clone();
@@ -74,14 +84,16 @@ impl Front {
         let mut alarm = Alarm::new(sleep, stop);
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
-        let Limits { idle, head, max_head, max_line } = self.limits;
-        let limits = HeadLimits { idle, head, max_head, max_line };
+        let Limits { idle, head, max_head, max_line, .. } = self.limits;
+        // A client that connects has something to say: its first head is due at once.
+        let mut limits = HeadLimits { idle: head, head, max_head, max_line };
         loop {
             let read = reader::head(&mut stream, &mut buffer, &mut alarm, &limits).await;
             out.clear();
             let after = match read {
                 Read::Gone => return,
                 Read::Head(end) => {
+                    limits.idle = idle;
                     // Boxed: an idle connection does not hold the room for a request.
                     let after = Box::pin(self.request(&buffer[..end], &peer, &mut cut, &mut out)).await;
                     buffer.advance(end);
@@ -103,24 +115,20 @@ impl Front {
                         return;
                     }
                 }
-                After::Close => return linger(stream).await,
+                After::Close => {
+                    linger(stream).await;
+                    break;
+                }
             }
         }
+        drop(present);
     }
 
     async fn request(&self, raw: &[u8], peer: &str, cut: &mut ShutdownWatch, out: &mut Vec<u8>) -> After {
         let cut = async {
             let _ = cut.wait_for(|cut| *cut).await;
         };
-        self.gateway.handle(Arrival { raw, peer, lame: self.drain.is_lame() }, out, cut).await
-    }
-}
-
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.serve(session, shutdown).await;
-        None
+        self.gateway.handle(Arrival { raw, peer, drain: &self.drain }, out, cut).await
     }
 }
 
@@ -176,9 +184,9 @@ async fn linger(mut stream: Stream) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-/// The client's address without its port; empty on a Unix socket.
+/// The client's address without its port; `-` on a Unix socket.
 fn peer(stream: &Stream) -> String {
     let digest = stream.get_socket_digest();
     let address = digest.as_ref().and_then(|digest| digest.peer_addr());
-    address.and_then(|address| address.as_inet()).map_or(String::new(), |address| address.ip().to_string())
+    address.and_then(|address| address.as_inet()).map_or("-".into(), |address| address.ip().to_canonical().to_string())
 }

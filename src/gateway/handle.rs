@@ -11,6 +11,7 @@ use crate::gateway::accept::{is_framed, is_navigation};
 use crate::gateway::access::{self, Facts};
 use crate::gateway::answer::Reply;
 use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
+use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
 use crate::lease::Lease;
 use crate::problem::Refusal;
@@ -31,8 +32,8 @@ pub(super) enum After {
 pub(super) struct Arrival<'a> {
     pub raw: &'a [u8],
     pub peer: &'a str,
-    /// The gateway is about to stop.
-    pub lame: bool,
+    /// Whether the gateway is about to stop: asked when the answer is ready, not before.
+    pub drain: &'a Drain,
 }
 
 impl Gateway {
@@ -40,7 +41,7 @@ impl Gateway {
     ///
     /// Dropped: nothing is answered; a mint that it waits for goes on.
     pub(super) async fn handle(&self, arrival: Arrival<'_>, out: &mut Vec<u8>, cut: impl Future<Output = ()>) -> After {
-        let began = Instant::now();
+        let (began, time) = (Instant::now(), self.clock.now());
         let id = RequestId::new();
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let head = match Head::parse(arrival.raw, &mut slots) {
@@ -54,7 +55,7 @@ impl Gateway {
             verdict = self.decide(&head, &mut trace) => verdict,
             () = cut => Err(Refusal::Draining),
         };
-        let after = after(&head, arrival.lame, &verdict);
+        let after = after(&head, arrival.drain.is_lame(), &verdict);
         let mut reply = Reply {
             out,
             request_id: id.text(),
@@ -66,7 +67,7 @@ impl Gateway {
         self.note(
             &trace,
             &Facts {
-                time: self.clock.now(),
+                time,
                 request_id: id.text(),
                 method: Some(known(head.method)),
                 status,
@@ -99,6 +100,11 @@ impl Gateway {
         };
         self.note(&Trace::default(), &facts);
         After::Close
+    }
+
+    /// A connection beyond the bound.
+    pub(super) fn count_turned_away(&self) {
+        self.metrics.requests.with_label_values(&[NO_ROUTE, "turned_away"]).inc();
     }
 
     fn write(

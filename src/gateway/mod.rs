@@ -20,7 +20,7 @@ pub mod settings;
 
 use std::sync::Arc;
 
-pub use drain::Drain;
+pub use drain::{Drain, Present};
 pub use front::{Front, Limits};
 pub use route::{Claims, PluginParts};
 
@@ -78,8 +78,11 @@ impl Gateway {
             let login = login.map(|url| Login::new(url, &parts.public_origin));
             PluginRoute::new(&settings, plugin, &parts.issuers, login, &parts.metrics)
         });
+        let mut routes: Vec<PluginRoute> = routes.collect();
+        // The more specific first: a route for one host is not shadowed by one for all.
+        routes.sort_by_key(|route| !route.has_host());
         Arc::new(Self {
-            routes: routes.collect(),
+            routes,
             sources: parts.sources,
             sessions: parts.sessions,
             book: parts.book,

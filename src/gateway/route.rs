@@ -81,11 +81,18 @@ impl PluginRoute {
         *self.path == *path && self.host.as_deref().is_none_or(|own| is_host(own, host))
     }
 
+    /// Whether it answers one host only.
+    pub fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// The methods of this route, for `Allow`.
     pub fn allow(&self) -> &'static str {
-        match self.plan.rules.reuse {
-            Reuse::Never => "GET, POST, OPTIONS",
-            Reuse::User | Reuse::Session => "GET, HEAD, POST, OPTIONS",
+        match (self.plan.rules.reuse, self.allowed_origins.is_empty()) {
+            (Reuse::Never, true) => "GET, POST",
+            (Reuse::Never, false) => "GET, POST, OPTIONS",
+            (Reuse::User | Reuse::Session, true) => "GET, HEAD, POST",
+            (Reuse::User | Reuse::Session, false) => "GET, HEAD, POST, OPTIONS",
         }
     }
 

@@ -219,13 +219,17 @@ impl<G: Ground> Book<G> {
         let mut duty = Duty { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
         let (plan, input) = (plan.clone(), input());
         self.ground.spawn(async move {
-            if let Some(after) = ticket.after.clone() {
-                // How the one before ended doesn't matter, only that it has.
-                let _ = wait(after).await;
-            }
+            let before = match ticket.after.clone() {
+                Some(after) => wait(after).await.err(),
+                None => None,
+            };
             let (book, key) = (&duty.book, &duty.key);
             book.change(key.owner(), book.clock.moment(), |record| record.begin(key.variant(), ticket.id));
-            let (landing, keep) = book.mint(&plan, &input, ticket.id).await;
+            let (landing, keep) = match before {
+                // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
+                Some(NoLease::Mint(failure)) => (Err(failure), false),
+                _ => book.mint(&plan, &input, ticket.id).await,
+            };
             let kept = book.land(key, &ticket, &landing, keep);
             if ahead && kept {
                 plan.counts.ahead.inc();

@@ -10,10 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
 use http_body_util::Full;
+use parking_lot::Mutex;
 use prometheus::Histogram;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::answer::Answer;
 use super::breaker::{Breaker, Change};
@@ -63,6 +64,8 @@ struct Inner {
     registered: Cache<[u8; 32], ()>,
     counters: Counters,
     duration: Histogram,
+    /// How the last mint failed, if it did: a change is told once.
+    last_failure: Mutex<Option<MintFailure>>,
 }
 
 impl Vendor {
@@ -91,6 +94,7 @@ impl Vendor {
             registered: Cache::new(REGISTERED),
             counters: Counters::new(metrics, &settings.name),
             duration: metrics.mint_duration.clone(),
+            last_failure: Mutex::new(None),
         }))
     }
 
@@ -148,6 +152,7 @@ impl Mint for Minter {
         if let Err(failure) = &verdict {
             self.vendor.counters.count(*failure);
         }
+        self.vendor.tell(verdict.as_ref().err().copied());
         verdict
     }
 }
@@ -172,6 +177,30 @@ impl Inner {
             Change::Closed => warn!(target: "valet::provider", provider = self.name, "provider is back"),
         }
         outcome.map_err(|fault| fault.failure(TRY_AGAIN))
+    }
+
+    /// One line when mints begin to fail, or fail in another way, or are good again. Never what the vendor said.
+    fn tell(&self, failure: Option<MintFailure>) {
+        if matches!(failure, Some(MintFailure::Busy(_))) {
+            return;
+        }
+        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
+        match failure {
+            Some(failure) if before != Some(failure) => {
+                warn!(target: "valet::provider", provider = self.name, ?failure, "mints fail");
+            }
+            None if before.is_some() => info!(target: "valet::provider", provider = self.name, "mints are good again"),
+            _ => {}
+        }
+    }
+
+    /// The host alone: what an operator compares with `redirect_hosts`.
+    fn tell_host(&self, url: &str) {
+        if *self.last_failure.lock() != Some(MintFailure::ForbiddenHost) {
+            let url = url::Url::parse(url).ok();
+            let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+            warn!(target: "valet::provider", provider = self.name, host, "a minted URL leads outside redirect_hosts");
+        }
     }
 
     fn fill<'a>(&'a self, mint: &'a MintCall, input: &MintInput) -> Result<Calls<'a>, Unfit> {
@@ -207,8 +236,11 @@ impl Inner {
             self.register(register, register_call, calls.user).await?;
         }
         let mut answer = self.send(&calls.mint_call).await?;
-        if remembered && may_have_forgotten(answer.status) {
+        if matches!(answer.status, 401 | 403) {
+            // No key is good, or the user is gone and the vendor says it so: the next mint registers again.
             self.registered.remove(&calls.user);
+        }
+        if remembered && may_have_forgotten(answer.status) {
             self.register(register, register_call, calls.user).await?;
             answer = self.send(&calls.mint_call).await?;
         }
@@ -232,7 +264,10 @@ impl Inner {
         let url = read.url(&mint.url).ok_or(Fault::Nonsense)?;
         self.recipe.parts.redirect_hosts.check(&url).map_err(|fault| match fault {
             UrlFault::Nonsense => Fault::Nonsense,
-            UrlFault::ForbiddenHost => Fault::ForbiddenHost,
+            UrlFault::ForbiddenHost => {
+                self.tell_host(&url);
+                Fault::ForbiddenHost
+            }
         })?;
         let ends = read.ends(&mint.expires, &url, start);
         if ends.is_some_and(|ends| ends <= self.clock.now().plus(TOO_SHORT)) {
@@ -278,7 +313,7 @@ impl Inner {
                 }
                 refusal = Some(answer);
             }
-            if self.keys.is_refused(at) {
+            if applied.is_ok() && self.keys.is_refused(at) {
                 warn!(target: "valet::provider", provider = self.name, key = at + 1, "provider refused the API key");
             }
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::listening::Service;
 
@@ -39,8 +40,32 @@ pub(super) struct Bound {
     pub listeners: Vec<String>,
     pub admin: Option<String>,
     pub fds: ListenFds,
-    /// Second handles of the TCP listeners: a listening socket closes with its last handle.
-    pub backlog: Vec<TcpListener>,
+    /// Second handles of the listeners: a listening socket closes with its last handle.
+    pub backlog: Vec<Handle>,
+}
+
+/// A listener of ours beside Pingora's.
+pub(super) enum Handle {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Handle {
+    /// The next connection that waits; `None` if none does.
+    pub fn accept(&self) -> Option<L4Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                Some(tokio::net::TcpStream::from_std(stream).ok()?.into())
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                Some(tokio::net::UnixStream::from_std(stream).ok()?.into())
+            }
+        }
+    }
 }
 
 /// Binds the listeners and the administration address.
@@ -51,7 +76,7 @@ pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
     for listener in &config.listeners {
         let (text, handle) = bind(&listener.address, &mut fds)?;
         listeners.push(text);
-        backlog.extend(handle);
+        backlog.push(handle);
     }
     let admin = match &config.admin {
         Some(admin) => Some(bind(&admin.address, &mut fds)?.0),
@@ -60,19 +85,20 @@ pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
     Ok(Bound { listeners, admin, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
 }
 
-fn bind(address: &str, fds: &mut Fds) -> Result<(String, Option<TcpListener>), BindFault> {
+fn bind(address: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {
     let fault = |cause| BindFault { address: address.to_owned(), cause };
     if let Some(path) = address.strip_prefix("unix:") {
         let listener = bind_unix(Path::new(path)).map_err(fault)?;
+        let handle = listener.try_clone().map_err(fault)?;
         fds.add(path.to_owned(), listener.into_raw_fd());
-        return Ok((address.to_owned(), None));
+        return Ok((address.to_owned(), Handle::Unix(handle)));
     }
     let listener = TcpListener::bind(address).map_err(fault)?;
     listener.set_nonblocking(true).map_err(fault)?;
     let text = listener.local_addr().map_err(fault)?.to_string();
     let handle = listener.try_clone().map_err(fault)?;
     fds.add(text.clone(), listener.into_raw_fd());
-    Ok((text, Some(handle)))
+    Ok((text, Handle::Tcp(handle)))
 }
 
 /// A socket file that nobody listens on is a leftover, and is replaced; anything else stays.

@@ -51,8 +51,18 @@ pub struct Parts {
     pub vendors: Arc<[Vendor]>,
     /// The claims that recipes ask for.
     pub claim_names: Arc<[String]>,
-    secrets: Arc<[(String, Arc<SecretCell>)]>,
+    secrets: Arc<[Watched]>,
 }
+
+/// A secret that is read again.
+struct Watched {
+    name: String,
+    cell: Arc<SecretCell>,
+    accept: Accept,
+}
+
+/// What a new value must pass before it takes the old one's place.
+type Accept = Box<dyn Fn(&Secret) -> Result<(), &'static str> + Send + Sync>;
 
 /// One plug-in, made.
 pub struct Plugin {
@@ -122,8 +132,8 @@ impl Parts {
 
     /// Reads keys and secrets again; what can't be read keeps its last value.
     pub(super) fn reread(&self) {
-        for (name, cell) in &*self.secrets {
-            match cell.reread() {
+        for Watched { name, cell, accept } in &*self.secrets {
+            match cell.reread(accept) {
                 Ok(true) => info!(target: "valet", secret = name, "read again: it has changed"),
                 Ok(false) => {}
                 Err(SecretFault(fault)) => {
@@ -137,7 +147,7 @@ impl Parts {
     }
 
     pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
-        let secrets = self.secrets.iter().filter_map(|(_, cell)| cell.path());
+        let secrets = self.secrets.iter().filter_map(|watched| watched.cell.path());
         secrets.chain(self.sessions.watched_files()).collect()
     }
 }
@@ -148,7 +158,7 @@ struct Workshop<'a> {
     clock: &'a Clock,
     metrics: &'a Metrics,
     client: Client,
-    secrets: Vec<(String, Arc<SecretCell>)>,
+    secrets: Vec<Watched>,
     faults: Vec<String>,
 }
 
@@ -185,10 +195,10 @@ impl Workshop<'_> {
             .api_key
             .as_slice()
             .iter()
-            .filter_map(|source| self.secret(&format!("{name}.api_key"), source))
+            .filter_map(|source| self.secret(&format!("{name}.api_key"), source, accepts(&recipe)))
             .collect();
         let subject_key = match settings.subject_key.as_ref().or(self.config.log.subject_key.as_ref()) {
-            Some(source) => Some(self.secret(&format!("{name}.subject_key"), source)?),
+            Some(source) => Some(self.secret(&format!("{name}.subject_key"), source, Box::new(|_| Ok(())))?),
             None => None,
         };
         if keys.len() != settings.api_key.as_slice().len() {
@@ -214,11 +224,11 @@ impl Workshop<'_> {
         Some(Plugin { settings: settings.clone(), mint, claim_count: claim_names.len(), fingerprint, claims })
     }
 
-    fn secret(&mut self, name: &str, source: &SecretSource) -> Option<Arc<SecretCell>> {
+    fn secret(&mut self, name: &str, source: &SecretSource, accept: Accept) -> Option<Arc<SecretCell>> {
         match SecretCell::open(source.clone(), &self.config.directory) {
             Ok(cell) => {
                 let cell = Arc::new(cell);
-                self.secrets.push((name.to_owned(), cell.clone()));
+                self.secrets.push(Watched { name: name.to_owned(), cell: cell.clone(), accept });
                 Some(cell)
             }
             Err(SecretFault(fault)) => {
@@ -227,6 +237,12 @@ impl Workshop<'_> {
             }
         }
     }
+}
+
+/// A key that the recipe can't send is none, however new.
+fn accepts(recipe: &Recipe) -> Accept {
+    let recipe = recipe.clone();
+    Box::new(move |key| recipe.check_key(key))
 }
 
 /// The claims of all recipes, each once, sorted.

@@ -57,6 +57,12 @@ impl Local {
         }
     }
 
+    /// Why there would be no key, without the name of the setting.
+    pub(super) fn fault(&self, algorithms: &[SignatureAlgorithm]) -> Option<String> {
+        let fault = self.read(algorithms).err()?;
+        Some(fault.split_once(": ").map_or(fault.clone(), |(_, rest)| rest.to_owned()))
+    }
+
     /// The file to watch, if it is one.
     pub(super) fn path(&self) -> Option<PathBuf> {
         match self {

@@ -30,6 +30,16 @@ pub use remote::{ClientFault, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use verifier::{IssuerReadiness, Readiness, Sessions};
 
+/// Why a key set file can't serve these algorithms, in the operator's words; `None`: it can.
+pub fn jwks_file_fault(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Option<String> {
+    local::Local::Set(path.to_owned()).fault(algorithms)
+}
+
+/// Why a PEM file can't serve these algorithms, in the operator's words; `None`: it can.
+pub fn pem_file_fault(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Option<String> {
+    local::Local::Pem(path.to_owned()).fault(algorithms)
+}
+
 /// The `tracing` target of this module.
 const TARGET: &str = "valet::session";
 

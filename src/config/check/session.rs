@@ -4,6 +4,7 @@ use super::origin::{is_local, login_url, secure_url};
 use super::{Report, files, is_token, template};
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
+use crate::session::{jwks_file_fault, pem_file_fault};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
@@ -159,10 +160,14 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
         report.note(&place.key("jwks_url"), secure_url(url).map(drop));
     }
     if let Some(path) = jwks_file {
-        report.note(&place.key("jwks_file"), files::key_set(&report.directory.join(path)));
+        let path = report.directory.join(path);
+        let deep = || jwks_file_fault(&path, &settings.algorithms).map_or(Ok(()), Err);
+        report.note(&place.key("jwks_file"), files::key_set(&path).and_then(|()| deep()));
     }
     if let Some(path) = pem_file {
-        report.note(&place.key("pem_file"), files::pem(&report.directory.join(path)));
+        let path = report.directory.join(path);
+        let deep = || pem_file_fault(&path, &settings.algorithms).map_or(Ok(()), Err);
+        report.note(&place.key("pem_file"), files::pem(&path).and_then(|()| deep()));
     }
     if let Some(source) = secret {
         let place = place.key("secret");
@@ -184,7 +189,11 @@ fn external_ids(issuers: &[IssuerSettings], place: &Place, report: &mut Report<'
     for (place, _) in places().filter(|(_, settings)| settings.external_id.is_none()) {
         report.fault(&place, "is required with two or more issuers: the vendor would take two persons for one");
     }
-    let written = places().filter_map(|(place, settings)| Some((place, settings.external_id.as_deref()?)));
+    // `{claim:sub}` is the subject by another name, where the subject is that claim.
+    let written = places().filter_map(|(place, settings)| {
+        let template = settings.external_id.as_deref()?;
+        Some((place, template.replace(&format!("{{claim:{}}}", settings.subject_claim), "{sub}")))
+    });
     let message = "another issuer has the same `external_id`: the vendor would take two persons for one";
     report.unique(written, message);
 }

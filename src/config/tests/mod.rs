@@ -21,10 +21,11 @@ pub(super) fn folder() -> tempfile::TempDir {
     }
     write("secrets/spaced.key", "two words\n");
     write("secrets/empty.key", "\n");
-    write("keys.json", r#"{"keys":[]}"#);
+    let key = r#"{"kty":"EC","crv":"P-256","x":"udtChIzNXbzsXniZqltHa3VPyjwzm8mNfjrP_m6R1u4","y":"0tMMxLolJ4Cev73PkdbfciINS1ni6UsdVTLIhrv-Oag"}"#;
+    write("keys.json", &format!(r#"{{"keys":[{key}]}}"#));
     write("nokeys.json", r#"{"key":[]}"#);
     write("text.txt", "plain text");
-    write("key.pem", "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n");
+    write("key.pem", include_str!("../../session/tests/fixtures/ec-public.pem"));
     write("private.pem", "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n");
     folder
 }

@@ -137,6 +137,18 @@ fn issuers_and_their_keys() {
         ),
         ("ES256", "jwks_file = \"text.txt\"", Some("session.issuer.keys.jwks_file: DIR/text.txt is not JSON")),
         ("ES256", "jwks_file = \"secrets\"", Some("session.issuer.keys.jwks_file: DIR/secrets is not a file")),
+        (
+            "RS256",
+            "pem_file = \"key.pem\"",
+            Some("session.issuer.keys.pem_file: DIR/key.pem: the key serves none of the configured algorithms"),
+        ),
+        (
+            "RS256",
+            "jwks_file = \"keys.json\"",
+            Some(
+                "session.issuer.keys.jwks_file: DIR/keys.json: holds no key that can be used. key 1 is not used: it is not meant for verifying signatures of the configured algorithms",
+            ),
+        ),
         ("ES256", "pem_file = \"key.pem\"", None),
         (
             "ES256",

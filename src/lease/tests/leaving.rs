@@ -158,19 +158,29 @@ async fn the_first_to_learn_of_a_lost_mint_can_mint_again() {
 }
 
 #[tokio::test]
-async fn a_post_behind_a_mint_that_falls_over_or_fails_is_minted_all_the_same() {
-    for ending in [Answer::Panic, Answer::Fail(MintFailure::TimedOut)] {
-        let bed = Bed::new();
-        let first = bed.posting("ada").await;
-        let second = bed.posting("ada").await;
-        bed.vendor.answer(0, ending);
-        assert!(first.await.unwrap().is_err());
-        bed.vendor.begun(2).await;
-        bed.vendor.answer(1, Answer::Life(HOUR));
-        assert_eq!(second.await.unwrap(), Ok((1, Source::Minted)));
-        assert_eq!(bed.get("ada").await, Ok((1, Source::Hit)));
-        bed.assert_forgets_everything().await;
-    }
+async fn a_post_behind_a_mint_that_falls_over_is_minted_all_the_same() {
+    let bed = Bed::new();
+    let first = bed.posting("ada").await;
+    let second = bed.posting("ada").await;
+    bed.vendor.answer(0, Answer::Panic);
+    assert!(first.await.unwrap().is_err());
+    bed.vendor.begun(2).await;
+    bed.vendor.answer(1, Answer::Life(HOUR));
+    assert_eq!(second.await.unwrap(), Ok((1, Source::Minted)));
+    assert_eq!(bed.get("ada").await, Ok((1, Source::Hit)));
+    bed.assert_forgets_everything().await;
+}
+
+#[tokio::test]
+async fn a_post_behind_a_mint_that_fails_fails_with_it_so_that_nobody_waits_past_one_time_out() {
+    let bed = Bed::new();
+    let first = bed.posting("ada").await;
+    let second = bed.posting("ada").await;
+    bed.vendor.answer(0, Answer::Fail(MintFailure::TimedOut));
+    assert_eq!(first.await.unwrap(), Err(NoLease::Mint(MintFailure::TimedOut)));
+    assert_eq!(second.await.unwrap(), Err(NoLease::Mint(MintFailure::TimedOut)));
+    assert_eq!(bed.vendor.calls(), 1);
+    bed.assert_forgets_everything().await;
 }
 
 #[tokio::test]

@@ -132,10 +132,10 @@ async fn two_refused_keys_are_a_refusal() {
 async fn a_key_that_changed_on_disk_is_used_and_one_that_no_header_holds_is_passed_over() {
     let stage = Stage::without_registration("", |_| good()).await;
     std::fs::write(stage.directory.path().join("0"), "canary-key-new").unwrap();
-    stage.keys[0].reread().unwrap();
+    stage.keys[0].reread(|_| Ok(())).unwrap();
     stage.mint().await.unwrap();
     std::fs::write(stage.directory.path().join("0"), "two\nlines").unwrap();
-    stage.keys[0].reread().unwrap();
+    stage.keys[0].reread(|_| Ok(())).unwrap();
     stage.mint().await.unwrap();
     let calls = stage.calls();
     assert!(calls.len() == 2 && calls[0].has_key("canary-key-new") && calls[1].has_key(KEYS[1]));
