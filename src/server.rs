@@ -26,9 +26,6 @@ use crate::telemetry::Metrics;
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A connection that was taken at the very end has this long to send something.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// What the configuration does not say.
 pub struct Options {
     /// Time; the demo and the tests move it.
@@ -180,17 +177,12 @@ impl Running {
 
     /// Connections that the kernel took and Pingora did not: closing the listeners would reset them. Then the listeners close.
     fn serve_backlog(&mut self) {
-        let (late, stop) = watch::channel(false);
         for listener in std::mem::take(&mut self.backlog) {
             while let Some(stream) = listener.accept() {
-                let (front, present, stop) = (self.front.clone(), self.front.enter(), stop.clone());
+                let (front, present, stop) = (self.front.clone(), self.front.enter(), self.stop.subscribe());
                 tokio::spawn(async move { front.serve(Box::new(stream), present, &stop).await });
             }
         }
-        tokio::spawn(async move {
-            tokio::time::sleep(GRACE).await;
-            late.send_replace(true);
-        });
     }
 }
 

@@ -20,6 +20,9 @@ const LINGER_BYTES: u64 = 256 * 1024;
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A connection that was taken while we stop has this long to send something.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Deadlines and sizes of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -68,7 +71,7 @@ impl Front {
         self.drain.enter()
     }
 
-    /// Serves one connection until it ends. `stop`: true when idle connections are to be closed.
+    /// Serves one connection until it ends. `stop`: true when idle connections are to be closed; a new one gets a moment all the same.
     pub async fn serve(&self, mut stream: Stream, present: Present, stop: &ShutdownWatch) {
         if self.drain.connected() > self.limits.max_connections {
             self.gateway.count_turned_away();
@@ -77,8 +80,10 @@ impl Front {
         let peer = peer(&stream);
         let mut cut = self.drain.cut();
         let mut stop = stop.clone();
+        let grace = tokio::time::Instant::now() + GRACE;
         let stop = std::pin::pin!(async move {
             let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep_until(grace).await;
         });
         let sleep = std::pin::pin!(tokio::time::sleep(self.limits.idle));
         let mut alarm = Alarm::new(sleep, stop);
