@@ -24,7 +24,7 @@ test: setup ## run the tests, then check the files in deploy/
 	tools/check-deploy
 
 prove: setup ## run the proofs that take longer than a test may
-	$(CARGO) test $(LOCKED) --test prove -- --ignored
+	tools/prove
 
 bench: setup ## measure, with the program built as it ships
 	$(CARGO) bench $(LOCKED) --profile dist

@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, exit, runtime, say};
 use crate::demo::idp::TokenRequest;
+use crate::demo::serve::SimFault;
 use crate::demo::whole::{self, DemoFault};
 use crate::logging::LineSink;
 use crate::telemetry::Metrics;
@@ -22,8 +23,8 @@ async fn show(port: u16) -> Result<(), End> {
     let access_log = LineSink::new(std::io::stdout(), lost).map_err(|f| cannot(f.to_string()))?;
     let whole = whole::start(port, metrics, Some(access_log)).await.map_err(|fault| match fault {
         DemoFault::Gateway(fault) => cannot(format!("{fault}; try another --port")),
-        DemoFault::Simulator(fault) => {
-            cannot(format!("{fault} (the simulators take the two ports behind --port; 0 takes any free ones)"))
+        DemoFault::Simulator(SimFault::AddressInUse(address)) => {
+            cannot(format!("{address} is in use by another program; choose other ports with --port (0: any free ones)"))
         }
         fault => cannot(fault.to_string()),
     })?;

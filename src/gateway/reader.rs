@@ -115,6 +115,10 @@ pub(super) async fn head(
             }
             scanned = buffer.len();
             if !begun {
+                // TLS on this port, say: no need to wait for a line end that never comes.
+                if !buffer[0].is_ascii_alphabetic() {
+                    return Read::Malformed;
+                }
                 begun = true;
                 alarm.set(limits.head);
             }

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Moment};
 use crate::lease::answer::{NoLease, Source};
+use crate::lease::duty::Duty;
 use crate::lease::ground::{Ground, Shelves};
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
@@ -319,7 +320,7 @@ impl<G: Ground> Book<G> {
     }
 
     /// Runs `act` on the record if it exists, and removes the record if nothing is left of it.
-    fn change<R>(&self, owner: &[u8], now: Moment, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
+    pub(super) fn change<R>(&self, owner: &[u8], now: Moment, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let mut out = None;
         let mut visit = None;
         self.ground.remove_if(owner, |record| {
@@ -346,6 +347,10 @@ impl<G: Ground> Book<G> {
         out
     }
 
+    pub(super) fn now(&self) -> Moment {
+        self.clock.moment()
+    }
+
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -355,30 +360,6 @@ impl<G: Ground> Book<G> {
 async fn wait(mut landed: watch::Receiver<Option<Landing>>) -> Result<Arc<Lease>, NoLease> {
     let landing = landed.wait_for(Option::is_some).await.map_err(|_| NoLease::Lost)?.clone();
     landing.ok_or(NoLease::Lost)?.map_err(NoLease::Mint)
-}
-
-/// Whatever becomes of a mint's task, nobody waits for a mint that is gone.
-struct Duty<G: Ground> {
-    book: Arc<Book<G>>,
-    key: LeaseKey,
-    id: u64,
-    /// Until the landing is written down.
-    open: bool,
-}
-
-impl<G: Ground> Duty<G> {
-    fn done(&mut self) {
-        self.open = false;
-    }
-}
-
-impl<G: Ground> Drop for Duty<G> {
-    fn drop(&mut self) {
-        if self.open {
-            let now = self.book.clock.moment();
-            self.book.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
-        }
-    }
 }
 
 #[cfg(test)]

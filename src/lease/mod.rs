@@ -4,6 +4,7 @@ mod answer;
 #[doc(hidden)]
 pub mod bench;
 mod book;
+mod duty;
 mod ground;
 mod index;
 mod key;

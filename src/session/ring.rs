@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 /// How old keys get before they are fetched again: a removed key is trusted no longer than this.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 
+/// The longest that a client without keys to be judged by is asked to wait.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
 /// From one attempt to the next, so that unknown `kid`s and failures do not flood the identity provider.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
 
@@ -126,19 +129,20 @@ impl Ring {
     }
 
     /// For a request whose key is unknown: waits for the fetch under way, or for one that it starts unless the last attempt was less
-    /// than a cool-down ago. `true` when a fetch has ended meanwhile and it is worth looking again; `false` at once when there is nothing
-    /// to wait for, or after [`MAX_WAIT`]. Dropped, the fetch goes on.
-    pub(super) async fn wait_for_unknown(self: &Arc<Self>) -> bool {
-        let Some(mut under_way) = self.start(false) else { return false };
-        // The sender says nothing; it is dropped when the fetch has ended.
-        tokio::time::timeout(MAX_WAIT, under_way.changed()).await.is_ok()
+    /// than a cool-down ago; at most [`MAX_WAIT`]. Dropped, the fetch goes on.
+    pub(super) async fn wait_for_unknown(self: &Arc<Self>) {
+        if let Some(mut under_way) = self.start(false) {
+            // The sender says nothing; it is dropped when the fetch has ended. What came of it the next look shows.
+            let _ = tokio::time::timeout(MAX_WAIT, under_way.changed()).await;
+        }
     }
 
-    /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
+    /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second, and not much more than the
+    /// background's first attempts are apart.
     pub(super) fn retry_after(&self) -> Duration {
         let last = self.attempt.lock().last;
         let gone = last.map_or(COOL_DOWN, |last| self.clock.tick().since(last));
-        COOL_DOWN.saturating_sub(gone).max(Duration::from_secs(1))
+        COOL_DOWN.saturating_sub(gone).clamp(Duration::from_secs(1), ASK_AGAIN)
     }
 
     /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.

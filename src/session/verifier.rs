@@ -166,9 +166,9 @@ impl Sessions {
     /// for a fetch that many share. Dropped, the fetch goes on, and nothing is counted.
     pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
         let mut looked = self.look(token, now);
-        if let Err(Miss::UnknownKey(issuer)) = &looked
-            && issuer.ring.wait_for_unknown().await
-        {
+        if let Err(Miss::UnknownKey(issuer)) = &looked {
+            issuer.ring.wait_for_unknown().await;
+            // Also where there was nothing to wait for: a fetch may have ended since the first look.
             looked = self.look(token, now);
         }
         let (fault, issuer) = match looked {
