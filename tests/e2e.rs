@@ -1,0 +1,29 @@
+//! The product from outside: real sockets, a simulated vendor, simulated identity providers, time that is moved and not waited for.
+
+// A test may panic: that is how it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod kit;
+
+#[path = "e2e/admin.rs"]
+mod admin;
+#[path = "e2e/answers.rs"]
+mod answers;
+#[path = "e2e/canary.rs"]
+mod canary;
+#[path = "e2e/drain.rs"]
+mod drain;
+#[path = "e2e/flights.rs"]
+mod flights;
+#[path = "e2e/front.rs"]
+mod front;
+#[path = "e2e/origins.rs"]
+mod origins;
+#[path = "e2e/refusals.rs"]
+mod refusals;
+#[path = "e2e/sessions.rs"]
+mod sessions;
+#[path = "e2e/times.rs"]
+mod times;
+#[path = "e2e/vendor.rs"]
+mod vendor;

@@ -1,0 +1,196 @@
+//! Which pages may ask: preflights, who may read the JSON, who may post, who may frame.
+
+use crate::kit::{FACE_SCAN, Setup, Stack};
+
+const SPA: &str = "https://spa.example.com";
+const OWN: &str = "https://app.example.com";
+
+async fn with_spa() -> Stack {
+    Setup::new().plugin(&format!("allowed_origins = [\"{SPA}\"]")).start().await
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_origin_is_answered_without_a_credential() {
+    let stack = with_spa().await;
+    let answer = stack
+        .ask("OPTIONS", FACE_SCAN)
+        .field("Origin", SPA)
+        .field("Access-Control-Request-Method", "POST")
+        .field("Access-Control-Request-Headers", "authorization")
+        .send()
+        .await;
+    answer
+        .assert_status(204)
+        .assert_field("access-control-allow-origin", SPA)
+        .assert_field("access-control-allow-credentials", "true")
+        .assert_field("access-control-allow-methods", "GET, POST")
+        .assert_field("access-control-allow-headers", "authorization, content-type")
+        .assert_field("access-control-max-age", "600")
+        .assert_field("vary", "Accept, Origin")
+        .assert_field("cache-control", "no-store");
+    assert!(answer.field("x-request-id").is_some());
+    assert_eq!(stack.vendor().calls().len(), 0);
+}
+
+#[tokio::test]
+async fn options_of_anybody_else_is_a_method_that_is_not_allowed() {
+    let stack = with_spa().await;
+    for origin in
+        ["https://evil.example", "https://spa.example.com.evil.example", "http://spa.example.com", OWN, "null"]
+    {
+        let answer = stack.ask("OPTIONS", FACE_SCAN).field("Origin", origin).send().await;
+        answer.assert_problem(405, "method-not-allowed").assert_no_field("access-control-allow-origin");
+    }
+    stack.ask("OPTIONS", FACE_SCAN).send().await.assert_problem(405, "method-not-allowed");
+    let plain = Stack::start().await;
+    plain.ask("OPTIONS", FACE_SCAN).field("Origin", SPA).send().await.assert_problem(405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn every_answer_to_an_allowed_origin_may_be_read_by_it_refusals_too() {
+    let stack = with_spa().await;
+    let asks = [
+        (stack.get(FACE_SCAN).as_user("ada").for_json(), 200),
+        (stack.post(FACE_SCAN).as_user("ada").for_json(), 200),
+        (stack.get(FACE_SCAN).as_user("ada"), 302),
+        (stack.get(FACE_SCAN), 401),
+        (stack.get(FACE_SCAN).bearer("nonsense"), 401),
+        (stack.ask("DELETE", FACE_SCAN), 405),
+        (stack.get(FACE_SCAN).as_user("ada").field("Sec-Purpose", "prefetch"), 503),
+    ];
+    for (ask, status) in asks {
+        let answer = ask.clone().field("Origin", SPA).send().await;
+        answer
+            .assert_status(status)
+            .assert_field("access-control-allow-origin", SPA)
+            .assert_field("access-control-allow-credentials", "true");
+        let foreign = ask.field("Origin", "https://evil.example").send().await;
+        foreign.assert_no_field("access-control-allow-origin").assert_no_field("access-control-allow-credentials");
+    }
+}
+
+#[tokio::test]
+async fn the_json_is_kept_from_foreign_pages_that_cannot_read_it() {
+    let stack = with_spa().await;
+    let answer = stack.get(FACE_SCAN).as_user("ada").for_json().send().await;
+    answer.assert_status(200).assert_field("cross-origin-resource-policy", "same-origin");
+    answer.assert_no_field("access-control-allow-origin");
+}
+
+#[tokio::test]
+async fn a_post_with_a_cookie_comes_from_our_own_pages_or_allowed_ones() {
+    let stack = with_spa().await;
+    let none: Option<&str> = None;
+    for (site, origin, allowed) in [
+        (Some("same-origin"), Some(OWN), true),
+        (Some("same-origin"), none, true),
+        (Some("none"), none, true),
+        (Some("same-site"), none, false),
+        (Some("same-site"), Some("https://other.example.com"), false),
+        (Some("cross-site"), none, false),
+        (Some("cross-site"), Some("https://evil.example"), false),
+        (Some("cross-site"), Some("null"), false),
+        (Some("cross-site"), Some(OWN), false),
+        (Some("cross-site"), Some(SPA), true),
+        (Some("same-site"), Some(SPA), true),
+        (Some("nonsense"), none, false),
+        (none, Some(OWN), true),
+        (none, Some(SPA), true),
+        (none, Some("https://evil.example"), false),
+        (none, Some("http://app.example.com"), false),
+        (none, Some("https://app.example.com.evil.example"), false),
+        (none, Some("null"), false),
+        (none, none, true),
+    ] {
+        let mut ask = stack.post(FACE_SCAN).as_browser_of(&format!("{site:?} {origin:?}"));
+        for (name, value) in [("Sec-Fetch-Site", site), ("Origin", origin)] {
+            if let Some(value) = value {
+                ask = ask.field(name, value);
+            }
+        }
+        let answer = ask.send().await;
+        if allowed {
+            assert_eq!(answer.status, 303, "{site:?} {origin:?}");
+        } else {
+            answer.assert_problem(403, "cross-site");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_post_forgets_nothing() {
+    let stack = Stack::start().await;
+    let url = stack.url_of("ada").await;
+    let foreign = stack.post(FACE_SCAN).as_browser_of("ada").field("Sec-Fetch-Site", "cross-site").send().await;
+    foreign.assert_problem(403, "cross-site");
+    assert_eq!(stack.url_of("ada").await, url);
+    assert_eq!(stack.vendor().mint_count(), 1);
+}
+
+#[tokio::test]
+async fn a_post_with_a_token_in_a_header_may_come_from_anywhere() {
+    let stack = Stack::start().await;
+    let ask = stack.post(FACE_SCAN).as_user("ada").field("Sec-Fetch-Site", "cross-site");
+    ask.field("Origin", "https://evil.example").send().await.assert_status(303);
+}
+
+/// How a framed `GET` with a cookie is answered.
+async fn framed(stack: &Stack, dest: &str, site: &str, referer: Option<&str>) -> u16 {
+    let mut ask = stack.get(FACE_SCAN).as_browser_of("ada").field("Sec-Fetch-Dest", dest).field("Sec-Fetch-Site", site);
+    if let Some(referer) = referer {
+        ask = ask.field("Referer", referer);
+    }
+    let answer = ask.send().await;
+    if answer.status == 403 {
+        answer.assert_problem(403, "cross-site");
+    }
+    answer.status
+}
+
+#[tokio::test]
+async fn pages_of_the_same_site_may_frame_it_unless_the_operator_says_otherwise() {
+    let default = Stack::start().await;
+    let origin = Setup::new().plugin("embed = [\"same-origin\"]").start().await;
+    let any = Setup::new().plugin("embed = [\"any\"]").start().await;
+    let nobody = Setup::new().plugin("embed = []").start().await;
+    for (site, statuses) in [
+        ("same-origin", [302, 302, 302, 403]),
+        ("same-site", [302, 403, 302, 403]),
+        ("cross-site", [403, 403, 302, 403]),
+        ("none", [302, 302, 302, 302]),
+    ] {
+        let mut got = [0; 4];
+        for (status, stack) in got.iter_mut().zip([&default, &origin, &any, &nobody]) {
+            *status = framed(stack, "iframe", site, None).await;
+        }
+        assert_eq!(got, statuses, "{site}");
+    }
+    for dest in ["frame", "embed", "object", "fencedframe", "IFRAME"] {
+        assert_eq!(framed(&default, dest, "cross-site", None).await, 403, "{dest}");
+    }
+    for dest in ["document", "empty"] {
+        assert_eq!(framed(&default, dest, "cross-site", None).await, 302, "{dest}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_in_embed_may_frame_it_and_no_other_of_another_site() {
+    let stack = Setup::new().plugin("embed = [\"https://clinic.example\"]").start().await;
+    for (referer, status) in [
+        (Some("https://clinic.example/"), 302),
+        (Some("https://clinic.example/patients?x=1"), 302),
+        (Some("https://clinic.example.evil.example/"), 403),
+        (Some("https://evil.example/?https://clinic.example/"), 403),
+        (Some("http://clinic.example/"), 403),
+        (None, 403),
+    ] {
+        assert_eq!(framed(&stack, "iframe", "cross-site", referer).await, status, "{referer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_whose_credential_is_no_cookie_is_not_judged() {
+    let stack = Stack::start().await;
+    let answer = stack.get(FACE_SCAN).as_user("ada").in_frame_of("cross-site").send().await;
+    answer.assert_status(302);
+}

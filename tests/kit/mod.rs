@@ -1,0 +1,49 @@
+//! A kit for tests from outside: a vendor, identity providers and a gateway on ephemeral ports in this process, and a client that sends exact bytes.
+
+// Each test binary uses its part of the kit.
+#![allow(dead_code)]
+// A request is said in words: `get(path).as_user("ada")`.
+#![allow(clippy::wrong_self_convention)]
+
+pub mod answer;
+pub mod ask;
+pub mod lines;
+pub mod setup;
+pub mod stack;
+pub mod wire;
+
+use std::future::Future;
+use std::time::Duration;
+
+#[allow(unused_imports)] // As above.
+pub use answer::Answer;
+pub use setup::Setup;
+pub use stack::Stack;
+pub use wire::Wire;
+
+/// The path of the plug-in that every stack has.
+pub const FACE_SCAN: &str = "/plugins/face-scan";
+
+/// The host under which browsers know the gateway.
+pub const HOST: &str = "app.example.com";
+
+/// Longer than anything here takes on a busy machine: who waits so long waits for ever.
+const HANG: Duration = Duration::from_secs(30);
+
+/// The outcome of `future`, which must not hang.
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(HANG, future).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("hangs: {what}"),
+    }
+}
+
+/// Returns when `condition` holds. Lets the other tasks run meanwhile.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    in_time(what, async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
