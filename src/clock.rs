@@ -59,6 +59,10 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
+fn system_now() -> Timestamp {
+    Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+}
+
 /// A point of monotonic time: milliseconds since some start. Never goes back, but stands still while the machine is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(i64);
@@ -98,9 +102,10 @@ pub struct Clock(Source);
 enum Source {
     System { start: Instant },
     Manual(Arc<Hands>),
+    Shifted(Instant, Arc<Hands>),
 }
 
-/// Moves a manual [`Clock`].
+/// Moves a manual or shifted [`Clock`].
 #[derive(Debug)]
 pub struct Hands {
     wall: AtomicI64,
@@ -132,13 +137,18 @@ impl Clock {
         (Self(Source::Manual(hands.clone())), hands)
     }
 
+    /// The machine's clocks, on which the hands are added: time goes by itself, and can be made to go faster.
+    pub fn shifted() -> (Self, Arc<Hands>) {
+        let hands = Arc::new(Hands { wall: AtomicI64::new(0), tick: AtomicI64::new(0) });
+        (Self(Source::Shifted(Instant::now(), hands.clone())), hands)
+    }
+
     /// The wall clock.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System { .. } => {
-                Timestamp(millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
-            }
+            Source::System { .. } => system_now(),
             Source::Manual(hands) => Timestamp(hands.wall.load(Ordering::SeqCst)),
+            Source::Shifted(_, hands) => Timestamp(system_now().0.saturating_add(hands.wall.load(Ordering::SeqCst))),
         }
     }
 
@@ -147,6 +157,9 @@ impl Clock {
         match &self.0 {
             Source::System { start } => Tick(millis(start.elapsed())),
             Source::Manual(hands) => Tick(hands.tick.load(Ordering::SeqCst)),
+            Source::Shifted(start, hands) => {
+                Tick(millis(start.elapsed()).saturating_add(hands.tick.load(Ordering::SeqCst)))
+            }
         }
     }
 
@@ -168,6 +181,16 @@ mod tests {
         assert_eq!(clock.tick(), Tick::from_millis(0));
         hands.advance(Duration::from_secs(2));
         assert_eq!(clock.moment(), Moment { wall: Timestamp::from_secs(997), tick: Tick::from_millis(2_000) });
+    }
+
+    #[test]
+    fn a_shifted_clock_goes_by_itself_and_can_be_moved() {
+        let (clock, hands) = Clock::shifted();
+        let before = clock.moment();
+        hands.advance(Duration::from_secs(6 * 3600));
+        let after = clock.moment();
+        assert!(after.wall.since(before.wall) >= Duration::from_secs(6 * 3600));
+        assert!(after.tick.since(before.tick) >= Duration::from_secs(6 * 3600));
     }
 
     #[test]

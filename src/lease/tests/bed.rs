@@ -22,6 +22,8 @@ pub const SECOND: Duration = Duration::from_secs(1);
 pub const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(3600);
 pub const MILLI: Duration = Duration::from_millis(1);
+/// Nothing here takes this long: who still waits then waits for ever.
+const WATCHDOG: Duration = Duration::from_secs(10);
 /// Where every test's wall clock starts.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -78,7 +80,7 @@ impl Vendor {
 
     /// Waits until so many mints have begun.
     pub async fn begun(&self, number: usize) {
-        self.begun.subscribe().wait_for(|begun| *begun >= number).await.unwrap();
+        in_time(self.begun.subscribe().wait_for(|begun| *begun >= number)).await.unwrap();
     }
 
     /// Answers the n-th call.
@@ -158,19 +160,19 @@ impl Bed {
     /// A `GET` that is not held, as a future of its own.
     pub fn get(&self, name: &str) -> impl Future<Output = Got> + Send + 'static {
         let (book, plan, key) = (self.book.clone(), self.plan.clone(), key(name));
-        async move { got(book.obtain(&plan, &key, || input(&key)).await) }
+        async move { got(in_time(book.obtain(&plan, &key, || input(&key))).await) }
     }
 
     /// A `POST`.
     pub fn post(&self, name: &str) -> impl Future<Output = Got> + Send + 'static {
         let (book, plan, key) = (self.book.clone(), self.plan.clone(), key(name));
-        async move { got(book.renew(&plan, &key, || input(&key)).await) }
+        async move { got(in_time(book.renew(&plan, &key, || input(&key))).await) }
     }
 
     /// A request where `reuse = "never"`.
     pub fn once(&self, name: &str) -> impl Future<Output = Got> + Send + 'static {
         let (book, plan, key) = (self.book.clone(), self.plan.clone(), key(name));
-        async move { got(book.once(&plan, &key, || input(&key)).await) }
+        async move { got(in_time(book.once(&plan, &key, || input(&key))).await) }
     }
 
     /// The same as tasks, which have come as far as they can.
@@ -246,6 +248,10 @@ impl Bed {
         assert_eq!(self.gauge(), 0);
         assert_eq!(self.book.sizes(), (0, 0, 0), "(records, names of leases, visits) are left");
     }
+}
+
+async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(WATCHDOG, future).await.expect("somebody waits for ever")
 }
 
 /// Lets every task run until it waits for something. The runtime of these tests has one thread.

@@ -56,6 +56,7 @@ async fn mints_under_way_take_their_places_so_that_a_burst_passes_no_bound() {
     bed.vendor.answer(0, Answer::Fail(MintFailure::Refused));
     assert!(one.await.unwrap().is_err());
     let third = bed.onceing("ada").await;
+    assert_eq!(bed.once("ada").await, Err(NoLease::Limited(SECOND)), "one failed, one more began");
     bed.vendor.answer(1, Answer::Life(HOUR));
     bed.vendor.answer(2, Answer::Life(HOUR));
     assert!(other.await.unwrap().is_ok() && third.await.unwrap().is_ok());

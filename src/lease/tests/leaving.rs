@@ -224,7 +224,7 @@ async fn a_caller_that_falls_over_before_its_mint_starts_does_not_block_its_key(
 #[test]
 fn a_runtime_that_ends_leaves_no_flight_behind() {
     let bed = Bed::new();
-    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for request in [Box::pin(bed.get("ada")) as Request, Box::pin(bed.post("bob")), Box::pin(bed.once("eve"))] {
         let ending = runtime();
         ending.block_on(async {

@@ -96,6 +96,22 @@ async fn a_mint_that_began_before_a_post_in_another_language_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_get_after_a_post_joins_no_mint_from_before_it_in_another_language_either() {
+    let bed = Bed::new();
+    let before = bed.getting("ada/nl").await;
+    let post = bed.posting("ada/en").await;
+    let after = bed.getting("ada/nl").await;
+    for call in 0..3 {
+        bed.vendor.answer(call, Answer::Life(HOUR));
+    }
+    assert_eq!(before.await.unwrap(), Ok((0, Source::Minted)));
+    assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
+    assert_eq!(after.await.unwrap(), Ok((2, Source::Minted)));
+    assert_eq!(bed.held("ada/nl"), Some((2, false)));
+    bed.assert_forgets_everything().await;
+}
+
+#[tokio::test]
 async fn a_get_joins_a_mint_that_is_queued_although_a_post_in_another_language_came_between() {
     let bed = Bed::new();
     let first = bed.posting("ada/en").await;
