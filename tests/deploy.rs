@@ -15,7 +15,7 @@ fn check(config: &str) -> Output {
     for name in secret_files(config) {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, "a value of at least thirty-two bytes\n").expect("a file");
+        std::fs::write(path, "a-value-of-at-least-thirty-two-bytes\n").expect("a file");
     }
     check_in(folder.path(), config)
 }

@@ -1,0 +1,32 @@
+//! The program as its users meet it: the command line, exit codes, what stands on the terminal, signals, logs. Each test starts real processes
+//! on free ports of the loopback and ends every one of them, also when it fails.
+
+// A test may panic: that is how it fails. And a test that leaves something out says so on the terminal.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "cli/check.rs"]
+mod check;
+#[path = "cli/client.rs"]
+mod client;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/drain.rs"]
+mod drain;
+#[path = "cli/live.rs"]
+mod live;
+#[path = "cli/logs.rs"]
+mod logs;
+#[path = "cli/open.rs"]
+mod open;
+#[path = "cli/process.rs"]
+mod process;
+#[path = "cli/reread.rs"]
+mod reread;
+#[path = "cli/run.rs"]
+mod run;
+#[path = "cli/simulate.rs"]
+mod simulate;
+#[path = "cli/slow_reader.rs"]
+mod slow_reader;
+#[path = "cli/stack.rs"]
+mod stack;

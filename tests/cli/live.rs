@@ -1,0 +1,139 @@
+//! `valet check --live`: the identity provider and the vendor tried out.
+
+use serde_json::json;
+
+use super::process::{Ended, end_of};
+use super::stack::{Folder, Idp, Vendor};
+
+const KEY: &str = "canary-api-key-of-the-live-check";
+
+fn folder(vendor: &str, idp: &str, key: &str) -> Folder {
+    let folder = Folder::new();
+    folder.configure(vendor, idp, key, |config| config);
+    folder
+}
+
+fn check_live(folder: &Folder) -> Ended {
+    let ended = end_of(folder.path(), &["check", "--config", "valet.toml", "--live"]);
+    for secret in ["canary-api-key", "action_token", "eyJ"] {
+        assert!(!ended.all().contains(secret), "{secret} in:\n{}", ended.all());
+    }
+    ended
+}
+
+/// 69, and one line that names whose fault it is and where to look.
+fn assert_unavailable(ended: &Ended, names: &[&str]) {
+    ended.assert_code(69);
+    let line = ended.only_line();
+    for name in names {
+        assert!(line.contains(name), "no {name:?} in: {line}");
+    }
+}
+
+#[test]
+fn when_all_is_well_it_prints_the_remaining_life_and_no_secret() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let ended = check_live(&folder(&vendor.url, &idp.url, KEY));
+    ended.assert_code(0);
+    assert_eq!(ended.stderr, "");
+    let line = ended.stdout.lines().find(|line| line.contains("face-scan")).expect("a line for the plug-in");
+    assert!(line.contains("5h 59m") || line.contains("6h 0m"), "{line}");
+    assert!(ended.stdout.lines().any(|line| line.contains(&idp.url)), "{}", ended.stdout);
+    assert!(!ended.all().contains(&format!("{}/?", vendor.url)), "{}", ended.all());
+    assert_eq!(vendor.mint_calls(), 1);
+}
+
+#[test]
+fn a_url_without_an_end_is_said_to_have_none() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    vendor.faults(json!({ "url": "no-exp" }));
+    let ended = check_live(&folder(&vendor.url, &idp.url, KEY));
+    ended.assert_code(0);
+    assert!(ended.stdout.contains("says no end"), "{}", ended.stdout);
+}
+
+#[test]
+fn without_live_nobody_is_asked() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    end_of(folder(&vendor.url, &idp.url, KEY).path(), &["check", "--config", "valet.toml"]).assert_code(0);
+    assert_eq!(vendor.mint_calls(), 0);
+    // And nobody needs to be there.
+    let nobody = "http://127.0.0.1:9";
+    end_of(folder(nobody, nobody, KEY).path(), &["check", "--config", "valet.toml"]).assert_code(0);
+}
+
+#[test]
+fn a_wrong_key_is_one_line_that_says_where_to_look() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let ended = check_live(&folder(&vendor.url, &idp.url, "canary-api-key-that-is-wrong"));
+    assert_unavailable(&ended, &["face-scan", "api_key"]);
+}
+
+#[test]
+fn a_vendor_that_is_down_is_one_line() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let folder = folder(&vendor.url, &idp.url, KEY);
+    vendor.program.terminate().assert_code(0);
+    assert_unavailable(&check_live(&folder), &["face-scan", "unreachable"]);
+}
+
+#[test]
+fn each_fault_of_the_vendor_is_one_line() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let folder = folder(&vendor.url, &idp.url, KEY);
+    for (faults, says) in [
+        (json!({ "url": "wrong-host" }), "redirect_hosts"),
+        (json!({ "fail": "500" }), "5xx"),
+        (json!({ "fail": "404" }), "refused"),
+        (json!({ "fail": "429", "retry_after": 7 }), "7 s"),
+        (json!({ "fail": "garbage", "on": "mint" }), "no usable URL"),
+        (json!({ "fail": "empty", "on": "mint" }), "no usable URL"),
+        (json!({ "fail": "oversize", "on": "mint" }), "no usable URL"),
+        (json!({ "fail": "redirect", "on": "mint" }), "no usable URL"),
+        (json!({ "url": "expired" }), "no usable URL"),
+        (json!({ "url_text": "javascript:alert(1)" }), "no usable URL"),
+    ] {
+        vendor.faults(faults.clone());
+        let ended = check_live(&folder);
+        assert_eq!(ended.code, Some(69), "{faults}: {}", ended.all());
+        assert_unavailable(&ended, &["face-scan", says]);
+    }
+}
+
+#[test]
+fn a_vendor_that_hangs_is_one_line_at_the_time_out() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    vendor.faults(json!({ "fail": "hang" }));
+    let folder = Folder::new();
+    folder.configure(&vendor.url, &idp.url, KEY, |config| config.replace("timeout = \"20s\"", "timeout = \"300ms\""));
+    assert_unavailable(&check_live(&folder), &["face-scan", "timeout"]);
+}
+
+#[test]
+fn an_identity_provider_that_is_down_or_talks_nonsense_is_one_line() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let folder = folder(&vendor.url, &idp.url, KEY);
+    for faults in [
+        json!({ "fail": "500" }),
+        json!({ "fail": "garbage" }),
+        json!({ "fail": "garbage", "on": "keys" }),
+        json!({ "fail": "oversize", "on": "keys" }),
+        json!({ "fail": "redirect", "on": "discovery" }),
+    ] {
+        idp.faults(faults.clone());
+        let ended = check_live(&folder);
+        assert_eq!(ended.code, Some(69), "{faults}: {}", ended.all());
+        assert_unavailable(&ended, &[&idp.url]);
+    }
+    let url = idp.url.clone();
+    idp.program.terminate().assert_code(0);
+    assert_unavailable(&check_live(&folder), &[&url]);
+}
+
+#[test]
+fn both_down_are_two_lines() {
+    let folder = folder("http://127.0.0.1:9", "http://127.0.0.1:9", KEY);
+    let ended = check_live(&folder);
+    ended.assert_code(69);
+    assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+}
