@@ -18,6 +18,11 @@ pub(super) fn demo(port: u16) -> Result<(), End> {
 
 async fn show(port: u16) -> Result<(), End> {
     let cannot = |fault: String| End::new(exit::SOFTWARE, format!("valet: {fault}"));
+    // Before anything is printed: who reads that Ctrl-C ends it may press it at once.
+    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(fault), _) | (_, Err(fault)) => return Err(cannot(format!("no signals: {fault}"))),
+    };
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(|f| cannot(f.to_string()))?;
     let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
     let access_log = LineSink::new(std::io::stdout(), lost).map_err(|f| cannot(f.to_string()))?;
@@ -51,10 +56,6 @@ async fn show(port: u16) -> Result<(), End> {
     ] {
         say(&line);
     }
-    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(fault), _) | (_, Err(fault)) => return Err(cannot(format!("no signals: {fault}"))),
-    };
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -19,9 +19,9 @@ use crate::session::{Ambiguous, Found, Reason, Session, SessionFault, SourceKind
 pub(super) const MAX_BODY: u64 = 64 * 1024;
 
 /// What is answered.
-pub(super) enum Verdict {
+pub(super) enum Verdict<'g> {
     /// The plug-in URL, as a redirect with this status or as JSON.
-    Url { lease: Arc<Lease>, status: u16, json: bool },
+    Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool },
     /// The login page.
     Login(String),
     /// The answer to `OPTIONS`.
@@ -46,7 +46,7 @@ impl Gateway {
         &'g self,
         head: &Head<'h>,
         trace: &mut Trace<'g, 'h>,
-    ) -> Result<Verdict, Refusal> {
+    ) -> Result<Verdict<'g>, Refusal> {
         let target = path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
         trace.query = target.query;
         let path: &str = trace.path.insert(target.path);
@@ -87,7 +87,7 @@ impl Gateway {
         let (lease, source) = self.lease(route, &session, language, renew).await?;
         trace.source = Some(source);
         let json = head.text("accept").is_some_and(accept::prefers_json);
-        Ok(Verdict::Url { lease, status: if renew { 303 } else { 302 }, json })
+        Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
     }
 
     /// The session behind a request, and where its credential stood.
@@ -135,7 +135,7 @@ impl Gateway {
         route: &PluginRoute,
         trace: &Trace<'_, '_>,
         refusal: Refusal,
-    ) -> Result<Verdict, Refusal> {
+    ) -> Result<Verdict<'static>, Refusal> {
         let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
         let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
         match &route.login {

@@ -13,6 +13,7 @@ use crate::gateway::answer::Reply;
 use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
 use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
+use crate::gateway::route::PluginRoute;
 use crate::lease::Lease;
 use crate::problem::Refusal;
 
@@ -112,12 +113,12 @@ impl Gateway {
         head: &Head<'_>,
         trace: &Trace<'_, '_>,
         reply: &mut Reply<'_>,
-        verdict: Result<Verdict, Refusal>,
+        verdict: Result<Verdict<'_>, Refusal>,
     ) -> (u16, &'static str) {
         let route = trace.route.map_or(NO_ROUTE, |route| &*route.name);
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
-            Ok(Verdict::Url { lease, status, json }) => self.hand_over(trace, reply, &lease, status, json),
+            Ok(Verdict::Url { route, lease, status, json }) => self.hand_over(route, reply, &lease, status, json),
             Ok(Verdict::Login(location)) => {
                 reply.login(&location);
                 count("login");
@@ -145,7 +146,7 @@ impl Gateway {
 
     fn hand_over(
         &self,
-        trace: &Trace<'_, '_>,
+        route: &PluginRoute,
         reply: &mut Reply<'_>,
         lease: &Lease,
         status: u16,
@@ -153,20 +154,15 @@ impl Gateway {
     ) -> (u16, &'static str) {
         let now = self.clock.now();
         self.metrics.redirect_remaining.observe(lease.remaining(now).as_secs_f64());
-        let (status, outcome) = match trace.route {
-            Some(route) if json => {
-                reply.json(lease, &route.name, now);
-                route.jsons.inc();
-                (200, "json")
-            }
-            Some(route) => {
-                reply.redirect(status, lease);
-                route.redirects.inc();
-                (status, "redirect")
-            }
-            None => unreachable_without_route(reply),
-        };
-        (status, outcome)
+        if json {
+            reply.json(lease, &route.name, now);
+            route.jsons.inc();
+            (200, "json")
+        } else {
+            reply.redirect(status, lease);
+            route.redirects.inc();
+            (status, "redirect")
+        }
     }
 
     fn note(&self, trace: &Trace<'_, '_>, facts: &Facts<'_>) {
@@ -176,13 +172,7 @@ impl Gateway {
     }
 }
 
-/// A URL comes only from a route's book; if it ever did not, nothing is sent.
-fn unreachable_without_route(reply: &mut Reply<'_>) -> (u16, &'static str) {
-    reply.problem(&Refusal::Internal);
-    (500, "error")
-}
-
-fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict, Refusal>) -> After {
+fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) -> After {
     let body = match head.body {
         Body::Empty => 0,
         Body::Length(length) if length <= MAX_BODY && !head.expects_continue => length,

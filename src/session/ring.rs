@@ -21,9 +21,6 @@ use crate::telemetry::Metrics;
 /// How old keys get before they are fetched again: a removed key is trusted no longer than this.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 
-/// The longest that a client without keys to be judged by is asked to wait.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-
 /// From one attempt to the next, so that unknown `kid`s and failures do not flood the identity provider.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
 
@@ -137,12 +134,11 @@ impl Ring {
         }
     }
 
-    /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second, and not much more than the
-    /// background's first attempts are apart.
+    /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
     pub(super) fn retry_after(&self) -> Duration {
         let last = self.attempt.lock().last;
         let gone = last.map_or(COOL_DOWN, |last| self.clock.tick().since(last));
-        COOL_DOWN.saturating_sub(gone).clamp(Duration::from_secs(1), ASK_AGAIN)
+        COOL_DOWN.saturating_sub(gone).max(Duration::from_secs(1))
     }
 
     /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.

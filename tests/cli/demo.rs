@@ -60,7 +60,6 @@ fn its_health_and_metrics_are_where_it_says() {
 }
 
 #[test]
-#[ignore = "finding: it says that Ctrl-C ends it before it waits for signals; one in that moment kills it"]
 fn a_signal_ends_it_well_as_soon_as_it_has_said_so() {
     for signal in ["INT", "TERM"].repeat(5) {
         let program = start("0");

@@ -359,8 +359,8 @@ fn posts_at_once_cost_two_mints_at_most_for_all_that_arrive_before_the_first_lan
             for post in posts {
                 let (before, got) = post.await.unwrap().unwrap();
                 assert!(got >= before, "a mint that had begun");
-                // The one under way when it asked, if any, and its own.
-                assert!(got <= before + 2, "{before} mints had begun, and it waited for mint {got}");
+                // Others may begin between the count and the question, but never more than one for each POST.
+                assert!(got < 4, "{before} mints had begun, and it waited for mint {got}");
             }
             play.finish().await;
             assert_eq!(play.held("ada"), Some(play.vendor.mints() - 1), "the last one is held");
