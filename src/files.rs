@@ -43,16 +43,19 @@ impl Watch {
     }
 }
 
-/// Reads a whole file of at most `max` bytes. Why not, in the operator's words.
-pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let meta = std::fs::metadata(path).map_err(|fault| fault.to_string())?;
+/// Reads a whole file of at most `max_kib` KiB. A fault names the path, never the content; `kind` is what the file should have been.
+pub fn read_bounded(path: &Path, max_kib: u64, kind: &str) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let meta = std::fs::metadata(path).map_err(|fault| format!("{shown}: {fault}"))?;
     if !meta.is_file() {
-        return Err("is not a file".into());
+        return Err(format!("{shown} is not a file"));
     }
-    if meta.len() > max {
-        return Err(format!("is larger than {max} bytes"));
+    if meta.len() > max_kib * 1024 {
+        let bound =
+            if max_kib.is_multiple_of(1024) { format!("{} MiB", max_kib / 1024) } else { format!("{max_kib} KiB") };
+        return Err(format!("{shown} is larger than {bound}; that is no {kind}"));
     }
-    std::fs::read(path).map_err(|fault| fault.to_string())
+    std::fs::read(path).map_err(|fault| format!("{shown}: {fault}"))
 }
 
 /// Removes a file that nobody uses any more.
@@ -69,6 +72,21 @@ fn version(path: &Path) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound_and_a_fault_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let read = || read_bounded(&path, 1, "key").map_err(|fault| fault.replace(path.to_str().unwrap(), "PATH"));
+        assert!(read().unwrap_err().starts_with("PATH: "));
+        std::fs::write(&path, [0; 1024]).unwrap();
+        assert_eq!(read().unwrap().len(), 1024);
+        std::fs::write(&path, [0; 1025]).unwrap();
+        assert_eq!(read(), Err("PATH is larger than 1 KiB; that is no key".into()));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(read(), Err("PATH is not a file".into()));
+    }
 
     #[test]
     fn a_file_that_is_replaced_has_changed_once() {

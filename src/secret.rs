@@ -10,8 +10,10 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroize;
 
+use crate::files;
+
 /// Larger than any key one would keep in a file; a bound so that a wrong path (a log, a device) is refused.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
+const MAX_SECRET_KIB: u64 = 64;
 
 /// Bytes that must not be seen: an API key, a signing secret. No `Display`, `Deref`, `Serialize`, and its `Debug` says nothing. Zeroed on drop.
 pub struct Secret(SecretSlice<u8>);
@@ -109,15 +111,7 @@ impl SecretSource {
     pub fn read(&self, directory: &Path) -> Result<Secret, SecretFault> {
         let mut bytes = match self {
             Self::File(path) => {
-                let path = directory.join(path);
-                let meta = std::fs::metadata(&path).map_err(|e| SecretFault(format!("{}: {e}", path.display())))?;
-                if !meta.is_file() {
-                    return Err(SecretFault(format!("{} is not a file", path.display())));
-                }
-                if meta.len() > MAX_SECRET_BYTES {
-                    return Err(SecretFault(format!("{} is larger than 64 KiB; that is no secret", path.display())));
-                }
-                std::fs::read(&path).map_err(|e| SecretFault(format!("{}: {e}", path.display())))?
+                files::read_bounded(&directory.join(path), MAX_SECRET_KIB, "secret").map_err(SecretFault)?
             }
             Self::Env(name) => match std::env::var(name) {
                 Ok(value) => value.into_bytes(),

@@ -58,12 +58,9 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
         limits: limits(&config),
         metrics: logs.metrics.clone(),
     };
-    let running = server::start(config, options).map_err(|fault| {
-        let code = match fault {
-            StartFault::Build(_) => exit::CONFIG,
-            StartFault::Bind(_) => exit::SOFTWARE,
-        };
-        End::new(code, format!("valet: {fault}"))
+    let running = server::start(config, options).map_err(|fault| match fault {
+        StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
+        StartFault::Bind(fault) => End::new(exit::SOFTWARE, format!("valet: {fault}")),
     })?;
     // From here on both streams are JSON lines.
     std::panic::set_hook(Box::new(|panic| {

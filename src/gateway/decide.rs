@@ -13,7 +13,7 @@ use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Source};
 use crate::problem::Refusal;
 use crate::provider::MintFailure;
-use crate::session::{Ambiguous, Found, Reason, Session, SessionFault, SourceKind};
+use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -123,7 +123,8 @@ impl Gateway {
         }
         self.sessions.verify(token, now).await.map_err(|fault| match fault {
             SessionFault::Expired => Refusal::SessionExpired,
-            SessionFault::Invalid(reason) => invalid(reason),
+            // One face for all; which it was the verifier has noted.
+            SessionFault::Invalid(_) => Refusal::SessionInvalid,
             SessionFault::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
         })
     }
@@ -181,10 +182,4 @@ impl Gateway {
             },
         })
     }
-}
-
-/// One face for all faults of a credential; which it was is for those who read `debug` logs.
-fn invalid(reason: Reason) -> Refusal {
-    tracing::debug!(target: "valet::session", ?reason, "credential refused");
-    Refusal::SessionInvalid
 }

@@ -73,6 +73,8 @@ impl Front {
 
     /// Serves one connection until it ends. `stop`: true when idle connections are to be closed; a new one gets a moment all the same.
     pub async fn serve(&self, mut stream: Stream, present: Present, stop: &ShutdownWatch) {
+        // Counted until the last byte, the lingering included.
+        let _present = present;
         if self.drain.connected() > self.limits.max_connections {
             self.gateway.count_turned_away();
             return;
@@ -120,13 +122,9 @@ impl Front {
                         return;
                     }
                 }
-                After::Close => {
-                    linger(stream).await;
-                    break;
-                }
+                After::Close => return linger(stream).await,
             }
         }
-        drop(present);
     }
 
     async fn request(&self, raw: &[u8], peer: &str, cut: &mut ShutdownWatch, out: &mut Vec<u8>) -> After {

@@ -41,7 +41,7 @@ pub struct ProviderSettings {
     /// The calls that mint, by name.
     #[serde(default)]
     pub mint: BTreeMap<String, MintSettings>,
-    /// Called at logout.
+    /// The call at logout. It is checked; logout is not there yet, so nothing makes it today.
     pub revoke: Option<RevokeSettings>,
 }
 

@@ -10,7 +10,7 @@ use crate::files;
 use crate::secret::SecretSource;
 
 /// Larger than any key file by two orders of magnitude; a bound so that a wrong path (a log, a device) is refused.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_KIB: u64 = 1024;
 
 /// Where local keys stand. Paths are whole.
 pub(super) enum Local {
@@ -23,44 +23,54 @@ pub(super) enum Local {
 }
 
 impl Local {
-    /// Reads the keys now. The fault names the place, never the content.
+    /// Reads the keys now. The fault names the setting and the place, never the content.
     pub(super) fn read(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<Key>, String> {
+        self.keys(algorithms).map_err(|fault| format!("keys.{}: {fault}", self.setting()))
+    }
+
+    /// Why there would be no key, without the name of the setting.
+    pub(super) fn fault(&self, algorithms: &[SignatureAlgorithm]) -> Option<String> {
+        self.keys(algorithms).err()
+    }
+
+    fn setting(&self) -> &'static str {
+        match self {
+            Self::Set(_) => "jwks_file",
+            Self::Pem(_) => "pem_file",
+            Self::Secret(..) => "secret",
+        }
+    }
+
+    fn keys(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<Key>, String> {
         match self {
             Self::Set(path) => {
-                let fault = |fault: &str| format!("keys.jwks_file: {}: {fault}", path.display());
-                let body = files::read_bounded(path, MAX_FILE_BYTES).map_err(|e| fault(&e))?;
+                let fault = |fault: &str| format!("{}: {fault}", path.display());
+                let body = files::read_bounded(path, MAX_FILE_KIB, "key")?;
                 let set = key_set::read_jwk_set(&body, algorithms).ok_or_else(|| fault("is no key set (RFC 7517)"))?;
                 if set.keys.is_empty() {
                     let reasons = set.unused.join("; ");
                     return Err(fault(format!("holds no key that can be used. {reasons}").trim_end()));
                 }
                 for line in set.unused {
-                    tracing::warn!(target: super::TARGET, "{}", fault(&line));
+                    tracing::warn!(target: super::TARGET, "keys.{}: {}", self.setting(), fault(&line));
                 }
                 Ok(set.keys)
             }
             Self::Pem(path) => {
-                let fault = |fault: &str| format!("keys.pem_file: {}: {fault}", path.display());
-                let key = pem::read(&files::read_bounded(path, MAX_FILE_BYTES).map_err(|e| fault(&e))?)
-                    .map_err(|e| fault(&e.to_string()))?;
+                let fault = |fault: &str| format!("{}: {fault}", path.display());
+                let bytes = files::read_bounded(path, MAX_FILE_KIB, "key")?;
+                let key = pem::read(&bytes).map_err(|e| fault(&e.to_string()))?;
                 if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
                     return Err(fault("the key serves none of the configured algorithms"));
                 }
                 Ok(vec![key])
             }
             Self::Secret(source, directory) => {
-                let secret = source.read(directory).map_err(|fault| format!("keys.secret: {}", fault.0))?;
+                let secret = source.read(directory).map_err(|fault| fault.0)?;
                 // Goes into the verifier of this issuer's tokens.
-                let key = Key::secret(secret.expose(), algorithms).map_err(|fault| format!("keys.secret: {fault}"))?;
-                Ok(vec![key])
+                Ok(vec![Key::secret(secret.expose(), algorithms).map_err(|fault| fault.to_string())?])
             }
         }
-    }
-
-    /// Why there would be no key, without the name of the setting.
-    pub(super) fn fault(&self, algorithms: &[SignatureAlgorithm]) -> Option<String> {
-        let fault = self.read(algorithms).err()?;
-        Some(fault.split_once(": ").map_or(fault.clone(), |(_, rest)| rest.to_owned()))
     }
 
     /// The file to watch, if it is one.

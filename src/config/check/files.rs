@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use crate::files;
+
 /// Larger than any key set or certificate; a bound so that a wrong path is refused and not read whole.
-const MAX_KEY_FILE_BYTES: u64 = 1 << 20;
+const MAX_KEY_FILE_KIB: u64 = 1024;
 
 /// A line for operators if a secret's file can be read by more than its owner.
 #[cfg(unix)]
@@ -20,17 +22,8 @@ pub(super) fn readable_by_others(_: &Path) -> Option<String> {
     None
 }
 
-/// A key file's bytes, or why not.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|e| format!("{shown}: {e}"))?;
-    if !meta.is_file() {
-        return Err(format!("{shown} is not a file"));
-    }
-    if meta.len() > MAX_KEY_FILE_BYTES {
-        return Err(format!("{shown} is larger than 1 MiB; that is no key file"));
-    }
-    std::fs::read(path).map_err(|e| format!("{shown}: {e}"))
+    files::read_bounded(path, MAX_KEY_FILE_KIB, "key file")
 }
 
 /// The file is a key set (RFC 7517, section 5): a JSON object with a list `keys`.
