@@ -18,20 +18,18 @@ use super::shown;
 use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;
 
-/// How old keys get before they are fetched again: a removed key is trusted no longer than this.
-const REFRESH: Duration = Duration::from_secs(5 * 60);
-
-/// From one attempt to the next, so that unknown `kid`s and failures do not flood the identity provider.
-pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
-
-/// How long keys are believed after the last success: an outage of the identity provider is survived, a takeover of its old keys is not.
-pub(super) const MAX_STALE: Duration = Duration::from_secs(60 * 60);
-
 /// How long a request waits for a fetch that may bring its key. Longer than any healthy provider takes, shorter than a browser's patience.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// When remote keys are fetched, and how long they are believed.
+struct Pace {
+    refresh: Duration,
+    cool_down: Duration,
+    max_stale: Duration,
+}
 
 /// Where the keys come from.
 enum Source {
@@ -44,6 +42,7 @@ pub(super) struct Ring {
     issuer: Arc<str>,
     algorithms: Box<[SignatureAlgorithm]>,
     source: Source,
+    pace: Pace,
     clock: Clock,
     metrics: Metrics,
     keys: ArcSwap<KeySet>,
@@ -84,6 +83,11 @@ impl Ring {
             issuer: settings.issuer.as_str().into(),
             algorithms: settings.algorithms.clone().into(),
             source,
+            pace: Pace {
+                refresh: settings.keys.refresh().0,
+                cool_down: settings.keys.cooldown().0,
+                max_stale: settings.keys.max_stale().0,
+            },
             clock,
             metrics: metrics.clone(),
             keys: ArcSwap::from_pointee(KeySet::default().followed_by(keys)),
@@ -137,8 +141,8 @@ impl Ring {
     /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
     pub(super) fn retry_after(&self) -> Duration {
         let last = self.attempt.lock().last;
-        let gone = last.map_or(COOL_DOWN, |last| self.clock.tick().since(last));
-        COOL_DOWN.saturating_sub(gone).max(Duration::from_secs(1))
+        let gone = last.map_or(self.pace.cool_down, |last| self.clock.tick().since(last));
+        self.pace.cool_down.saturating_sub(gone).max(Duration::from_secs(1))
     }
 
     /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.
@@ -149,7 +153,7 @@ impl Ring {
             return Some(under_way.clone());
         }
         let now = self.clock.tick();
-        if !forced && attempt.last.is_some_and(|last| now.since(last) < COOL_DOWN) {
+        if !forced && attempt.last.is_some_and(|last| now.since(last) < self.pace.cool_down) {
             return None;
         }
         attempt.last = Some(now);
@@ -176,7 +180,7 @@ impl Ring {
             Ok(reading) => {
                 self.complain(reading.unused);
                 self.put_in_force(reading.keys);
-                self.believed_until.store(millis(asked.plus(MAX_STALE)), Ordering::Release);
+                self.believed_until.store(millis(asked.plus(self.pace.max_stale)), Ordering::Release);
                 self.failures.store(0, Ordering::Release);
                 self.set_failing(false);
                 Ok(())
@@ -226,9 +230,9 @@ impl Ring {
     fn pause(&self) -> Duration {
         let failures = self.failures.load(Ordering::Acquire);
         let pause = match (failures, self.had_once()) {
-            (0, _) => REFRESH,
-            (_, true) => COOL_DOWN,
-            (failures, false) => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(5)).min(COOL_DOWN),
+            (0, _) => self.pace.refresh,
+            (_, true) => self.pace.cool_down.min(self.pace.refresh),
+            (failures, false) => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(5)).min(self.pace.cool_down),
         };
         pause.mul_f64(0.9 + 0.1 * fastrand::f64())
     }

@@ -88,6 +88,30 @@ pub struct KeysSettings {
     pub pem_file: Option<PathBuf>,
     /// The shared secret of HS256, HS384, HS512.
     pub secret: Option<SecretSource>,
+    /// How old fetched keys get before they are fetched again: a removed key is trusted no longer than this.
+    pub refresh: Option<Span>,
+    /// The least time from one attempt to fetch to the next, so that unknown `kid`s and failures don't flood the identity provider.
+    pub cooldown: Option<Span>,
+    /// How long keys are believed after the last fetch that succeeded.
+    pub max_stale: Option<Span>,
+}
+
+impl KeysSettings {
+    /// `refresh`, or its default.
+    pub fn refresh(&self) -> Span {
+        self.refresh.unwrap_or(Span::secs(5 * 60))
+    }
+
+    /// `cooldown`, or its default.
+    pub fn cooldown(&self) -> Span {
+        self.cooldown.unwrap_or(Span::secs(30))
+    }
+
+    /// `max_stale`, or its default: an outage of the identity provider is survived, a takeover of its old keys is not. Never shorter than
+    /// `refresh`.
+    pub fn max_stale(&self) -> Span {
+        self.max_stale.unwrap_or(Span::secs(60 * 60).max(self.refresh()))
+    }
 }
 
 fn default_sources() -> Vec<String> {

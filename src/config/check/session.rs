@@ -11,6 +11,12 @@ use crate::units::Span;
 const MAX_CLOCK_SKEW: Span = Span::secs(300);
 /// Below this no JWT fits; above it a credential costs more to read than the rest of the request.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 256..=65_536;
+/// More often is no use to anybody; more seldom, and a key that was taken out for a reason is trusted for days.
+const REFRESH: std::ops::RangeInclusive<Span> = Span::secs(10)..=Span::secs(24 * 3600);
+/// From an identity provider on the same machine to one that must not be asked often.
+const COOL_DOWN: std::ops::RangeInclusive<Span> = Span::secs(1)..=Span::secs(3600);
+/// An outage over a week-end is survived; after a week nobody knows whose the keys are.
+const MAX_STALE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(7 * 24 * 3600);
 /// Verified tokens are kept in memory, about 1 KiB each.
 const MAX_CACHE: usize = 100_000_000;
 
@@ -139,13 +145,14 @@ fn algorithms(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>
 
 fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
     let place = issuer.key("keys");
-    let KeysSettings { discovery, jwks_url, jwks_file, pem_file, secret } = &settings.keys;
+    let KeysSettings { discovery, jwks_url, jwks_file, pem_file, secret, .. } = &settings.keys;
     let discovery = *discovery == Some(true);
     let given = [discovery, jwks_url.is_some(), jwks_file.is_some(), pem_file.is_some(), secret.is_some()];
     if given.iter().filter(|given| **given).count() != 1 {
         let message = "expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`";
         report.fault(&place, message);
     }
+    pace(&settings.keys, discovery || jwks_url.is_some(), &place, report);
     if discovery {
         let verdict = secure_url(&settings.issuer).and_then(|url| match url.host() {
             Some(host) if url.scheme() == "https" || is_local(&host) => Ok(()),
@@ -176,6 +183,25 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
         // Measured here, goes nowhere.
         if read.is_some_and(|secret| secret.expose().len() < least) {
             report.fault(&place, format!("for these algorithms a secret has at least {least} bytes (RFC 7518)"));
+        }
+    }
+}
+
+/// When keys are fetched.
+fn pace(settings: &KeysSettings, fetched: bool, place: &Place, report: &mut Report<'_>) {
+    let (refresh, max_stale) = (settings.refresh(), settings.max_stale());
+    for (key, given, bounds) in [
+        ("refresh", settings.refresh, REFRESH),
+        ("cooldown", settings.cooldown, COOL_DOWN),
+        ("max_stale", settings.max_stale, MAX_STALE),
+    ] {
+        let Some(given) = given else { continue };
+        if !fetched {
+            report.fault(&place.key(key), "has a meaning for fetched keys only: `discovery` or `jwks_url`");
+        } else if !bounds.contains(&given) {
+            report.fault(&place.key(key), format!("expected \"{}\" to \"{}\"", bounds.start(), bounds.end()));
+        } else if key == "max_stale" && max_stale < refresh {
+            report.fault(&place.key(key), format!("must not be shorter than refresh, \"{refresh}\""));
         }
     }
 }

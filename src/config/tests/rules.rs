@@ -489,3 +489,28 @@ fn a_rule_between_two_keys_is_silent_when_one_of_them_is_faulty() {
     let age = "plugin.max_age: expected a duration such as \"5m\"";
     assert_faults(&with("[[plugin]]", "max_age = \"soon\"\nmin_remaining = \"7h\""), &[age]);
 }
+
+#[test]
+fn fetched_keys_have_a_pace_within_bounds() {
+    let at = "session.issuer.keys";
+    let local = "has a meaning for fetched keys only: `discovery` or `jwks_url`";
+    for (keys, fault) in [
+        ("discovery = true, refresh = \"10s\", cooldown = \"1s\", max_stale = \"1m\"", None),
+        ("jwks_url = \"https://idp.example.com/k\", refresh = \"24h\", cooldown = \"1h\", max_stale = \"168h\"", None),
+        ("discovery = true, refresh = \"24h\"", None),
+        ("discovery = true, refresh = \"9s\"", Some(format!("{at}.refresh: expected \"10s\" to \"24h\""))),
+        ("discovery = true, cooldown = \"0s\"", Some(format!("{at}.cooldown: expected \"1s\" to \"1h\""))),
+        ("discovery = true, max_stale = \"169h\"", Some(format!("{at}.max_stale: expected \"1m\" to \"168h\""))),
+        (
+            "discovery = true, refresh = \"2m\", max_stale = \"1m\"",
+            Some(format!("{at}.max_stale: must not be shorter than refresh, \"2m\"")),
+        ),
+        ("secret = { env = \"A_SECRET_THAT_IS_NOT_SET\" }, cooldown = \"1s\"", Some(format!("{at}.cooldown: {local}"))),
+    ] {
+        let found = faults(&edited("keys = { discovery = true }", &format!("keys = {{ {keys} }}")));
+        match fault {
+            None => assert_eq!(found, [""; 0], "{keys}"),
+            Some(fault) => assert!(found.contains(&fault), "{keys}: {found:?}"),
+        }
+    }
+}

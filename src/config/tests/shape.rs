@@ -98,7 +98,7 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (with("[server]", "upgrade_socket = \"/run/x\""), "server.upgrade_socket"),
         (with("[[listener]]", "tls = []"), "listener.tls"),
         (with("[[session.issuer]]", "types = [\"JWT\"]"), "session.issuer.types"),
-        (edited("discovery = true", "discovery = true, refresh = \"5m\""), "session.issuer.keys.refresh"),
+        (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
         (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
         (format!("{GOOD}[limits]\n"), "limits"),
         (format!("{GOOD}[leases]\nseal_keys = []"), "leases.seal_keys"),

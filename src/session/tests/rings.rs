@@ -6,10 +6,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::kit::{Answer, ISSUER, Signer, World, good, issuer, try_world, with, world_of};
-use crate::session::ring::{COOL_DOWN, MAX_STALE};
 use crate::session::{ClientFault, Reason, SessionFault};
 
 const UNKNOWN_KEY: SessionFault = SessionFault::Invalid(Reason::UnknownKey);
+
+const COOL_DOWN: Duration = Duration::from_secs(30);
+const MAX_STALE: Duration = Duration::from_secs(3600);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
