@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::gateway::decide::Trace;
+use crate::gateway::decide::{Check, Trace};
 
 /// A longer path is cut in the line.
 const MAX_PATH: usize = 256;
@@ -31,6 +31,12 @@ pub(super) fn line(out: &mut Vec<u8>, facts: &Facts<'_>, trace: &Trace<'_, '_>) 
     text(out, trace.route.map(|route| &*route.name));
     let _ = write!(out, ",\"status\":{},\"outcome\":\"{}\",\"source\":", facts.status, facts.outcome);
     text(out, trace.source.map(crate::lease::Source::label));
+    out.extend_from_slice(b",\"session_check\":");
+    text(out, trace.check.map(Check::label));
+    match trace.remaining {
+        Some(remaining) => drop(write!(out, ",\"remaining_s\":{}", remaining.as_secs())),
+        None => out.extend_from_slice(b",\"remaining_s\":null"),
+    }
     let _ = write!(out, ",\"duration_us\":{},\"peer\":\"{}\",\"subject\":", facts.duration_us, facts.peer);
     text(out, trace.session.as_ref().map(|session| session.log_id()));
     out.extend_from_slice(b"}\n");

@@ -33,11 +33,49 @@ pub(super) enum Verdict<'g> {
 pub(super) struct Trace<'g, 'h> {
     pub route: Option<&'g PluginRoute>,
     pub session: Option<Arc<Session>>,
+    /// How the credential was judged; `None`: nobody asked for it.
+    pub check: Option<Check>,
+    /// Life left in the URL sent.
+    pub remaining: Option<Duration>,
     pub source: Option<Source>,
     pub path: Option<std::borrow::Cow<'h, str>>,
     pub query: Option<&'h str>,
     /// The origin whose page may read the answer.
     pub origin: Option<&'h str>,
+}
+
+/// What came of a credential, in the words of `valet_session_checks_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    Valid,
+    Cached,
+    Expired,
+    Invalid,
+    Absent,
+    Unavailable,
+}
+
+impl Check {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Cached => "cached",
+            Self::Expired => "expired",
+            Self::Invalid => "invalid",
+            Self::Absent => "absent",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// That of a request that was refused for its credential.
+    fn behind(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::SessionRequired => Self::Absent,
+            Refusal::SessionExpired => Self::Expired,
+            Refusal::KeysUnavailable(_) => Self::Unavailable,
+            _ => Self::Invalid,
+        }
+    }
 }
 
 impl Gateway {
@@ -65,10 +103,14 @@ impl Gateway {
             return Err(Refusal::BodyTooLarge);
         }
 
-        let (session, kind) = match self.session(head).await {
+        let (session, check, kind) = match self.session(head).await {
             Ok(session) => session,
-            Err(refusal) => return self.without_session(head, route, trace, refusal),
+            Err(refusal) => {
+                trace.check = Some(Check::behind(&refusal));
+                return self.without_session(head, route, trace, refusal);
+            }
         };
+        trace.check = Some(check);
         trace.session = Some(session.clone());
         if kind == SourceKind::Cookie {
             let allowed = match renew {
@@ -90,8 +132,8 @@ impl Gateway {
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
     }
 
-    /// The session behind a request, and where its credential stood.
-    async fn session(&self, head: &Head<'_>) -> Result<(Arc<Session>, SourceKind), Refusal> {
+    /// The session behind a request, how it was judged, and where its credential stood.
+    async fn session(&self, head: &Head<'_>) -> Result<(Arc<Session>, Check, SourceKind), Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
         if found.other_scheme || found.malformed {
@@ -106,27 +148,29 @@ impl Gateway {
         let session = self.check(first.token).await;
         for other in credentials {
             // Two credentials must speak for one person, or nobody is let in.
-            let (Ok(session), Ok(other)) = (&session, self.check(other.token).await) else {
+            let (Ok((session, _)), Ok((other, _))) = (&session, self.check(other.token).await) else {
                 return Err(Refusal::BadRequest);
             };
             if (session.issuer(), session.subject()) != (other.issuer(), other.subject()) {
                 return Err(Refusal::BadRequest);
             }
         }
-        Ok((session?, first.from))
+        let (session, check) = session?;
+        Ok((session, check, first.from))
     }
 
-    async fn check(&self, token: &[u8]) -> Result<Arc<Session>, Refusal> {
+    async fn check(&self, token: &[u8]) -> Result<(Arc<Session>, Check), Refusal> {
         let now = self.clock.now();
         if let Some(session) = self.sessions.cached(token, now) {
-            return Ok(session);
+            return Ok((session, Check::Cached));
         }
-        self.sessions.verify(token, now).await.map_err(|fault| match fault {
+        let verified = self.sessions.verify(token, now).await.map_err(|fault| match fault {
             SessionFault::Expired => Refusal::SessionExpired,
             // One face for all; which it was the verifier has noted.
             SessionFault::Invalid(_) => Refusal::SessionInvalid,
             SessionFault::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
-        })
+        })?;
+        Ok((verified, Check::Valid))
     }
 
     /// A navigation without a session may be sent to the login page; a credential that is wrong never is.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::gateway::accept::{is_framed, is_navigation};
 use crate::gateway::access::{self, Facts};
@@ -64,7 +65,7 @@ impl Gateway {
             close: after == After::Close,
             origin: trace.origin,
         };
-        let (status, outcome) = self.write(&head, &trace, &mut reply, verdict);
+        let (status, outcome) = self.write(&head, &mut trace, &mut reply, verdict);
         self.note(
             &trace,
             &Facts {
@@ -111,14 +112,20 @@ impl Gateway {
     fn write(
         &self,
         head: &Head<'_>,
-        trace: &Trace<'_, '_>,
+        trace: &mut Trace<'_, '_>,
         reply: &mut Reply<'_>,
         verdict: Result<Verdict<'_>, Refusal>,
     ) -> (u16, &'static str) {
         let route = trace.route.map_or(NO_ROUTE, |route| &*route.name);
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
-            Ok(Verdict::Url { route, lease, status, json }) => self.hand_over(route, reply, &lease, status, json),
+            Ok(Verdict::Url { route, lease, status, json }) => {
+                let now = self.clock.now();
+                let remaining = lease.remaining(now);
+                trace.remaining = Some(remaining);
+                self.metrics.redirect_remaining.observe(remaining.as_secs_f64());
+                self.hand_over(route, reply, &lease, status, json.then_some(now))
+            }
             Ok(Verdict::Login(location)) => {
                 reply.login(&location);
                 count("login");
@@ -150,11 +157,9 @@ impl Gateway {
         reply: &mut Reply<'_>,
         lease: &Lease,
         status: u16,
-        json: bool,
+        json: Option<Timestamp>,
     ) -> (u16, &'static str) {
-        let now = self.clock.now();
-        self.metrics.redirect_remaining.observe(lease.remaining(now).as_secs_f64());
-        if json {
+        if let Some(now) = json {
             reply.json(lease, &route.name, now);
             route.jsons.inc();
             (200, "json")

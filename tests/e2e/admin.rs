@@ -173,7 +173,7 @@ async fn each_request_has_one_access_line_with_the_fields_of_the_contract() {
     ]) {
         let mut members: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
-        let expected = "duration_us method outcome path peer request_id route source status subject time";
+        let expected = "duration_us method outcome path peer remaining_s request_id route session_check source status subject time";
         assert_eq!(members.join(" "), expected);
         assert_eq!(line["request_id"], answer.field("x-request-id").unwrap());
         assert_eq!((&line["method"], &line["path"], &line["outcome"]), (&method.into(), &path.into(), &outcome.into()));
@@ -184,6 +184,11 @@ async fn each_request_has_one_access_line_with_the_fields_of_the_contract() {
     }
     let source = |n: usize| lines[n]["source"].as_str();
     assert_eq!([source(0), source(1), source(2), source(3)], [Some("minted"), Some("hit"), None, Some("minted")]);
+    let check = |n: usize| lines[n]["session_check"].as_str();
+    assert_eq!([check(0), check(1), check(2), check(3)], [Some("valid"), Some("cached"), None, Some("valid")]);
+    let six_hours = Some(6 * 3600);
+    let remaining = |n: usize| lines[n]["remaining_s"].as_u64();
+    assert_eq!([remaining(0), remaining(1), remaining(2), remaining(3)], [six_hours, six_hours, None, six_hours]);
     assert_eq!((&lines[0]["route"], &lines[2]["route"]), (&"face-scan".into(), &serde_json::Value::Null));
     let subject = |n: usize| lines[n]["subject"].as_str();
     assert_eq!(subject(0), subject(1));
