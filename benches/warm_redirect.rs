@@ -19,7 +19,9 @@ use pingora::server::Server;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use valet_gateway::demo::app::Feed;
 use valet_gateway::demo::idp::TokenRequest;
+use valet_gateway::demo::provider::Faults;
 use valet_gateway::demo::whole;
 use valet_gateway::logging::LineSink;
 use valet_gateway::telemetry::Metrics;
@@ -88,7 +90,9 @@ fn serve_valet() {
         let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
         let sink = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
         let access_log = LineSink::new(sink, lost).unwrap();
-        let whole = whole::start(0, metrics, Some(access_log)).await.unwrap();
+        let whole = whole::start(0, metrics, Some(access_log), Feed::default()).await.unwrap();
+        // The page's vendor takes its time.
+        whole.provider.sim.set_faults(Faults::default());
         println!("address {}", whole.gateway.addresses[0]);
         for user in 0..users {
             println!("token {}", whole.idp.sim.token(&TokenRequest::user(&format!("user-{user}")).session("s")));

@@ -1,22 +1,26 @@
 //! `valet demo`.
 
+use std::io::IsTerminal;
+
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, exit, runtime, say};
+use crate::demo::app::Feed;
 use crate::demo::idp::TokenRequest;
 use crate::demo::serve::SimFault;
-use crate::demo::whole::{self, DemoFault};
+use crate::demo::whole::{self, DemoFault, Whole};
 use crate::logging::LineSink;
+use crate::server::StartFault;
 use crate::telemetry::Metrics;
 
-pub(super) fn demo(port: u16) -> Result<(), End> {
+pub(super) fn demo(port: u16, open: bool) -> Result<(), End> {
     let runtime = runtime(0)?;
-    let done = runtime.block_on(show(port));
+    let done = runtime.block_on(show(port, open));
     runtime.shutdown_background();
     done
 }
 
-async fn show(port: u16) -> Result<(), End> {
+async fn show(port: u16, open: bool) -> Result<(), End> {
     let cannot = |fault: String| End::new(exit::SOFTWARE, format!("valet: {fault}"));
     // Before anything is printed: who reads that Ctrl-C ends it may press it at once.
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
@@ -25,25 +29,43 @@ async fn show(port: u16) -> Result<(), End> {
     };
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(|f| cannot(f.to_string()))?;
     let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
-    let access_log = LineSink::new(std::io::stdout(), lost).map_err(|f| cannot(f.to_string()))?;
-    let whole = whole::start(port, metrics, Some(access_log)).await.map_err(|fault| match fault {
-        DemoFault::Gateway(fault) => cannot(format!("{fault}; try another --port")),
+    let feed = Feed::default();
+    let lines = LineSink::new(feed.tee(std::io::stdout()), lost).map_err(|fault| cannot(fault.to_string()))?;
+    let whole = whole::start(port, metrics, Some(lines), feed).await.map_err(|fault| match fault {
+        DemoFault::Gateway(fault @ StartFault::Bind(_)) => cannot(format!("{fault}; try another --port")),
         DemoFault::Simulator(SimFault::AddressInUse(address)) => {
             cannot(format!("{address} is in use by another program; choose other ports with --port (0: any free ones)"))
         }
         fault => cannot(fault.to_string()),
     })?;
+    introduce(&whole);
+    if open && has_desktop() {
+        // Who has no browser that can be started reads the address.
+        let _ = open::that_detached(&whole.page);
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    whole.stop().await;
+    Ok(())
+}
+
+fn introduce(whole: &Whole) {
+    let page = &whole.page;
     let address = whole.gateway.addresses.first().cloned().unwrap_or_default();
     let token = whole.idp.sim.token(&TokenRequest::user("ada").session("demo"));
     let admin = whole.gateway.admin.clone().unwrap_or_default();
     for line in [
         String::new(),
+        format!("  Open in a browser         {page}"),
+        String::new(),
         format!("  Valet is serving          http://{address}"),
         format!("  health and metrics        http://{admin}/metrics"),
-        format!("  the simulated vendor      {}", whole.provider.url()),
+        format!("  the simulated vendor      http://{} (its API), {} (its plug-ins)", whole.api, whole.provider.url()),
         format!("  the simulated IdP         {}", whole.idp.url()),
         String::new(),
-        "  Ada's session (a JWT, good for an hour):".into(),
+        "  Without a browser. Ada's session (a JWT, good for 23 hours):".into(),
         String::new(),
         format!("TOKEN={token}"),
         String::new(),
@@ -56,12 +78,11 @@ async fn show(port: u16) -> Result<(), End> {
     ] {
         say(&line);
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    whole.gateway.stop().await;
-    whole.provider.stop().await;
-    whole.idp.stop().await;
-    Ok(())
+}
+
+/// Whether somebody sits before a screen: nothing is opened for a script, or through a remote shell.
+fn has_desktop() -> bool {
+    let screen = cfg!(target_os = "macos")
+        || ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|it| !it.is_empty()));
+    screen && std::env::var_os("SSH_CONNECTION").is_none() && std::io::stdout().is_terminal()
 }

@@ -50,11 +50,16 @@ enum Command {
     },
     /// Mint once and print the URL, for a first try. Needs a terminal: the URL is a secret.
     Open(OpenArguments),
-    /// Vendor, identity provider and gateway in one process on loopback.
+    /// An app, the gateway, a vendor and an identity provider in one process on loopback. Prints the address of a page to look at,
+    /// and opens it where a desktop is.
     Demo {
-        /// The port of the gateway on 127.0.0.1; the simulators take the two behind it. 0: any free ones.
+        /// The port of the app's page on 127.0.0.1; gateway, plug-in, identity provider and vendor take the four behind it. 0: any
+        /// free ones.
         #[arg(long, default_value_t = 8080)]
         port: u16,
+        /// Don't open a browser.
+        #[arg(long)]
+        no_open: bool,
     },
     /// The vendor or the identity provider alone, for your own tests. Not for production.
     #[command(subcommand)]
@@ -94,7 +99,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Run(file) => run::run(&file),
         Command::Check { config, live } => check::check(&config, live),
         Command::Open(arguments) => open::open(&arguments),
-        Command::Demo { port } => demo::demo(port),
+        Command::Demo { port, no_open } => demo::demo(port, !no_open),
         Command::Simulate(which) => simulate::simulate(which),
     };
     match done {

@@ -16,7 +16,8 @@ pub(super) async fn own_site_only(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-fn is_foreign(headers: &HeaderMap) -> bool {
+/// Whether a browser sent it for another origin.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name: &header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     // Another port of the same host counts as the same site to a browser; here it is another program.
     let by_site = headers

@@ -4,10 +4,12 @@
 //! reach nothing: what they sign is signed with keys made at start, which die with the process. They look only at leaves (`clock`,
 //! `units`), never at the gateway, so that what they prove about it is worth something.
 
+pub mod app;
 pub mod cli;
 pub mod fault;
 mod guard;
 pub mod idp;
+mod page;
 pub mod provider;
 pub mod serve;
 pub mod whole;

@@ -59,6 +59,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, SimFault> {
     })
 }
 
+/// Where a listener is, with its real port.
+pub(super) fn address_of(listener: &TcpListener) -> Result<SocketAddr, SimFault> {
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    listener.local_addr().map_err(|fault| SimFault::CannotListen(nowhere, fault.kind()))
+}
+
 /// `http://ADDRESS` of a listener, as a client on this machine would write it.
 pub fn url_of(listener: &TcpListener) -> String {
     // A listener that has no address is closed; what asks there gets nothing either way.

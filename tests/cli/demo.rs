@@ -9,7 +9,7 @@ use super::process::{Ended, Program, Stream, end_of, free_port, there_is, valet}
 use super::stack::bearer;
 
 fn start(port: &str) -> Program {
-    let program = Program::start(valet(Path::new("."), &["demo", "--port", port]));
+    let program = Program::start(valet(Path::new("."), &["demo", "--no-open", "--port", port]));
     program.line(Stream::Stdout, |line| line.contains("Ctrl-C").then_some(()));
     program
 }
@@ -70,19 +70,26 @@ fn a_signal_ends_it_well_as_soon_as_it_has_said_so() {
 
 #[test]
 fn a_port_can_be_chosen() {
-    let port = free_port(2).to_string();
-    let program = start(&port);
-    assert_eq!(address(&program), format!("127.0.0.1:{port}"));
+    let port = free_port(4);
+    let program = start(&port.to_string());
+    assert!(line(&program, "  Open in a browser").ends_with(&format!(" http://app.localhost:{port}")));
+    assert_eq!(address(&program), format!("127.0.0.1:{}", port + 1));
+    // Under another name than its own it says where it is.
+    let page = once(&format!("127.0.0.1:{port}"), "GET", "/", &[], "");
+    assert!(
+        page.status == 421 && page.body.contains(&format!("the demo is at http://app.localhost:{port}")),
+        "{page:?}"
+    );
 }
 
-/// The gateway's port, and the simulators' behind it: one after the other taken. What the demo says.
+/// The app's port, and the four behind it: one after the other taken. What the demo says.
 fn with_a_port_taken() -> Vec<(u16, Ended)> {
-    let port = free_port(2);
+    let port = free_port(4);
     let try_with = |taken: u16| {
         let _taken = TcpListener::bind(("127.0.0.1", taken)).expect("a free port");
         (taken, end_of(Path::new("."), &["demo", "--port", &port.to_string()]))
     };
-    (port..=port + 2).map(try_with).collect()
+    (port..=port + 4).map(try_with).collect()
 }
 
 #[test]
@@ -103,10 +110,10 @@ fn a_port_in_use_is_mended_with_a_switch_that_the_demo_has() {
 }
 
 #[test]
-fn the_last_ports_are_refused_or_served_but_never_another_than_asked() {
-    for port in ["65534", "65535"] {
+fn ports_with_too_few_behind_them_are_refused() {
+    for port in ["65532", "65534", "65535"] {
         let ended = end_of(Path::new("."), &["demo", "--port", port]);
         ended.assert_code(70);
-        ended.only_line();
+        assert!(ended.only_line().contains(&format!("five ports in a row are needed, and {port} has fewer")));
     }
 }

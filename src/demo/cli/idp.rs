@@ -17,8 +17,9 @@ pub(super) const ABOUT: &str = "\
 A simulated identity provider, for tests. Not for production: everyone who reaches it gets a token.
 
 It has discovery (/.well-known/openid-configuration), a key set (/jwks.json) that rotates on request,
-and mints tokens for named users without asking for a password (POST /token, JSON or form). Its keys
-are made at start and die with it.";
+signs a browser in on a page that asks for a name and no password (GET /authorize, then the code for
+a token), and mints tokens for named users at once (POST /token, JSON or form). Its keys are made at
+start and die with it.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +55,9 @@ pub struct IdpArgs {
     /// A user who may have a token, may be given more than once
     #[arg(long = "user", value_name = "NAME", default_values = ["ada", "grace"])]
     users: Vec<String>,
+    /// Where a browser's sign-in may lead back to, whole and exact, may be given more than once; without it anywhere on this machine
+    #[arg(long = "redirect-uri", value_name = "URL")]
+    redirect_uris: Vec<String>,
     /// How tokens are signed
     #[arg(long, value_enum, ignore_case = true, default_value = "ES256")]
     algorithm: SigningAlgorithm,
@@ -98,6 +102,7 @@ impl IdpArgs {
             issuer: self.issuer,
             audiences: self.audiences,
             users: self.users,
+            redirect_uris: self.redirect_uris,
             algorithm: self.algorithm,
             life: self.life,
             faults: IdpFaults {

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{IdpFaults, IdpOn, IdpSim, TokenRequest};
 use crate::demo::fault::{Fail, reason};
-use crate::demo::guard::own_site_only;
+use crate::demo::guard::{is_foreign, own_site_only};
 use crate::demo::serve::stopped;
 
 /// More than any request for a token needs.
@@ -37,7 +37,15 @@ async fn answer(Extract(sim): Extract<IdpSim>, request: Request) -> Response {
         ("GET", "/.well-known/openid-configuration") => sim.discovery().await,
         ("GET", "/jwks.json") => sim.key_set().await,
         ("POST", "/token") => sim.grant(request).await,
-        (_, "/.well-known/openid-configuration" | "/jwks.json" | "/token") => {
+        ("GET", "/authorize") => sim.ask(&form(request.uri().query().unwrap_or_default().as_bytes())),
+        ("POST", "/authorize") if is_foreign(request.headers()) => {
+            reason(StatusCode::FORBIDDEN, "nobody signs in from a form of another site")
+        }
+        ("POST", "/authorize") => match axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await {
+            Ok(body) => sim.chosen(&form(&body)),
+            Err(_) => reason(StatusCode::PAYLOAD_TOO_LARGE, "a body of more than 64 KiB"),
+        },
+        (_, "/.well-known/openid-configuration" | "/jwks.json" | "/token" | "/authorize") => {
             reason(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
         }
         (_, _) => reason(StatusCode::NOT_FOUND, "no such resource"),
@@ -56,8 +64,11 @@ impl IdpSim {
         Json(json!({
             "issuer": issuer,
             "jwks_uri": format!("{base}/jwks.json"),
+            "authorization_endpoint": format!("{base}/authorize"),
             "token_endpoint": format!("{base}/token"),
-            "response_types_supported": ["token"],
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code"],
+            "code_challenge_methods_supported": ["S256"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self.0.options.algorithm.name()],
         }))
@@ -85,9 +96,16 @@ impl IdpSim {
         let Some(members) = members(is_json, &body) else {
             return refusal(StatusCode::BAD_REQUEST, "invalid_request", "expected a JSON object or a form");
         };
-        let wanted = match TokenRequest::read(members) {
-            Ok(wanted) => wanted,
-            Err(fault) => return refusal(StatusCode::BAD_REQUEST, "invalid_request", fault),
+        let wanted = if members.get("grant_type").is_some_and(|kind| kind == "authorization_code") {
+            match self.redeem(&members) {
+                Some(wanted) => wanted,
+                None => return refusal(StatusCode::BAD_REQUEST, "invalid_grant", "no such code, or not for you"),
+            }
+        } else {
+            match TokenRequest::read(members) {
+                Ok(wanted) => wanted,
+                Err(fault) => return refusal(StatusCode::BAD_REQUEST, "invalid_request", fault),
+            }
         };
         if !self.0.options.users.contains(&wanted.user) {
             return refusal(StatusCode::BAD_REQUEST, "invalid_grant", "no such user; name users with --user");
@@ -130,11 +148,11 @@ fn members(is_json: bool, body: &Bytes) -> Option<Map<String, Value>> {
     if is_json {
         return serde_json::from_slice(body).ok();
     }
-    Some(
-        form_urlencoded::parse(body)
-            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-            .collect(),
-    )
+    Some(form(body))
+}
+
+fn form(text: &[u8]) -> Map<String, Value> {
+    form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect()
 }
 
 fn refusal(status: StatusCode, error: &str, description: &str) -> Response {

@@ -2,6 +2,7 @@
 
 mod http;
 mod keys;
+mod sign_in;
 mod token;
 
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ pub struct IdpOptions {
     pub audiences: Vec<String>,
     /// The users who may have a token over HTTP.
     pub users: Vec<String>,
+    /// Where a browser's sign-in may lead back to, whole and exact; empty: anywhere on this machine.
+    pub redirect_uris: Vec<String>,
     /// How tokens are signed.
     pub algorithm: SigningAlgorithm,
     /// Life of a token, unless the request says otherwise.
@@ -52,6 +55,7 @@ impl Default for IdpOptions {
             issuer: None,
             audiences: vec!["my-app".to_owned()],
             users: vec!["ada".to_owned(), "grace".to_owned()],
+            redirect_uris: Vec::new(),
             algorithm: SigningAlgorithm::default(),
             life: LIFE,
             faults: IdpFaults::default(),
@@ -127,6 +131,7 @@ struct State {
     fetches: u64,
     discoveries: u64,
     own_base: String,
+    codes: sign_in::Codes,
 }
 
 impl IdpSim {
@@ -144,7 +149,14 @@ impl IdpSim {
     pub fn with(options: IdpOptions) -> Result<Self, SimFault> {
         let key = Arc::new(SigningKey::generate(options.algorithm)?);
         let faults = options.faults.clone();
-        let state = State { keys: vec![key], faults, fetches: 0, discoveries: 0, own_base: String::new() };
+        let state = State {
+            keys: vec![key],
+            faults,
+            fetches: 0,
+            discoveries: 0,
+            own_base: String::new(),
+            codes: sign_in::Codes::default(),
+        };
         Ok(Self(Arc::new(Shared {
             options,
             state: Mutex::new(state),
@@ -241,8 +253,12 @@ pub async fn serve(listener: TcpListener, sim: IdpSim, stop: watch::Receiver<boo
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
 pub async fn spawn(address: SocketAddr, sim: IdpSim) -> Result<Running<IdpSim>, SimFault> {
-    let listener = serve::bind(address).await?;
-    let address = listener.local_addr().map_err(|fault| SimFault::CannotListen(address, fault.kind()))?;
+    spawn_on(serve::bind(address).await?, sim)
+}
+
+/// Serves a listener on a task of its own.
+pub fn spawn_on(listener: TcpListener, sim: IdpSim) -> Result<Running<IdpSim>, SimFault> {
+    let address = serve::address_of(&listener)?;
     // Known before the task runs: a token may be asked for at once.
     sim.0.state.lock().own_base = serve::url_of(&listener);
     let (stop, stopped) = watch::channel(false);

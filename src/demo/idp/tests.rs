@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ::http::{Method, StatusCode};
+use base64::Engine;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
@@ -223,4 +224,146 @@ async fn an_issuer_with_a_path_is_served_below_it() {
     assert_eq!(about["jwks_uri"], json!("http://idp.localhost:1/realms/one/jwks.json"));
     assert_eq!(get(&format!("{}/realms/one/jwks.json", idp.url()), &[]).await.json(), idp.sim.jwks());
     assert_eq!(get(&format!("{}/jwks.json", idp.url()), &[]).await.status, 200, "for those who have only the address");
+}
+
+const VERIFIER: &str = "a-verifier-of-forty-three-characters-or-more";
+
+/// The question of an app on this machine, its proof included.
+fn question(change: &[(&str, &str)]) -> String {
+    let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes()));
+    let mut members = vec![
+        ("response_type", "code"),
+        ("client_id", "an \"app\""),
+        ("redirect_uri", "http://app.localhost:8080/callback"),
+        ("state", "a b&c"),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ];
+    for (name, value) in change {
+        members.retain(|(known, _)| known != name);
+        members.push((*name, *value));
+    }
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish()
+}
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Signs in; the code that goes back to the app.
+async fn code(idp: &Running<IdpSim>, user: &str) -> String {
+    let body = format!("{}&user={user}", question(&[]));
+    let answer = send(Method::POST, &format!("{}/authorize", idp.url()), &[FORM], body).await;
+    let back = url::Url::parse(answer.header("location").expect("a way back")).unwrap();
+    assert!(back.as_str().starts_with("http://app.localhost:8080/callback?"), "{back}");
+    let members: std::collections::HashMap<_, _> = back.query_pairs().into_owned().collect();
+    assert_eq!(members["state"], "a b&c");
+    members["code"].clone()
+}
+
+async fn redeem(idp: &Running<IdpSim>, code: &str, change: &[(&str, &str)]) -> crate::demo::testing::Answer {
+    let mut members = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", "http://app.localhost:8080/callback"),
+        ("code_verifier", VERIFIER),
+    ];
+    for (name, value) in change {
+        members.retain(|(known, _)| known != name);
+        members.push((*name, *value));
+    }
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish();
+    send(Method::POST, &format!("{}/token", idp.url()), &[FORM], body).await
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_and_the_app_gets_a_token_once() {
+    let (idp, _) = start(|_| {}).await;
+    let page = get(&format!("{}/authorize?{}", idp.url(), question(&[])), &[]).await;
+    assert_eq!(page.status, 200);
+    for part in ["Continue as Ada", "Continue as Grace", "an &quot;app&quot;", "value=\"a b&amp;c\""] {
+        assert!(page.text().contains(part), "{part}");
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("form-action 'self' http://app.localhost:8080"), "{policy}");
+    let code = code(&idp, "grace").await;
+    let token = redeem(&idp, &code, &[]).await.json()["access_token"].as_str().unwrap().to_owned();
+    let claims = verified(&token, &idp.sim.jwks()).unwrap();
+    assert_eq!((&claims["sub"], &claims["name"]), (&json!("grace"), &json!("Grace")));
+    assert!(claims["sid"].is_string());
+    assert_eq!(redeem(&idp, &code, &[]).await.status, 400, "the second time");
+}
+
+#[tokio::test]
+async fn a_code_is_good_for_its_app_its_proof_and_a_minute() {
+    let (idp, hands) = start(|_| {}).await;
+    for change in [
+        [("code_verifier", "another")],
+        [("code_verifier", "")],
+        [("redirect_uri", "http://app.localhost:8080/elsewhere")],
+        [("code", "0")],
+    ] {
+        let code = code(&idp, "ada").await;
+        let answer = redeem(&idp, &code, &change).await;
+        assert_eq!(answer.status, 400, "{change:?}");
+        assert_eq!(answer.json()["error"], "invalid_grant", "{change:?}");
+    }
+    let code = code(&idp, "ada").await;
+    hands.advance(std::time::Duration::from_secs(61));
+    assert_eq!(redeem(&idp, &code, &[]).await.status, 400, "after a minute");
+}
+
+#[tokio::test]
+async fn a_sign_in_that_can_not_be_trusted_ends_on_a_page_and_leads_nowhere() {
+    let (idp, _) = start(|_| {}).await;
+    for change in [
+        [("redirect_uri", "https://evil.example/")],
+        [("redirect_uri", "http://localhost.evil.example/")],
+        [("redirect_uri", "javascript:alert(1)")],
+        [("redirect_uri", "")],
+        [("response_type", "token")],
+        [("code_challenge_method", "plain")],
+        [("user", "mallory")],
+    ] {
+        let mut body = question(&change);
+        if change[0].0 != "user" {
+            body.push_str("&user=ada");
+        }
+        let answer = send(Method::POST, &format!("{}/authorize", idp.url()), &[FORM], body).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (400, None), "{change:?}");
+        assert!(answer.text().contains("This sign-in can't go on"), "{change:?}");
+    }
+    let foreign = [FORM, ("sec-fetch-site", "cross-site")];
+    let answer = send(Method::POST, &format!("{}/authorize", idp.url()), &foreign, question(&[("user", "ada")])).await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn listed_addresses_are_the_only_ones() {
+    let (idp, _) = start(|options| options.redirect_uris = vec!["https://app.example/back".to_owned()]).await;
+    for (wanted, status) in [
+        ("https://app.example/back", 200),
+        ("https://app.example/back?x=1", 400),
+        ("http://app.localhost:8080/callback", 400),
+    ] {
+        let answer = get(&format!("{}/authorize?{}", idp.url(), question(&[("redirect_uri", wanted)])), &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn its_own_tokens_are_known_while_they_last_and_no_others() {
+    let (idp, hands) = start(|_| {}).await;
+    let token = idp.sim.token(&TokenRequest::user("ada"));
+    assert_eq!(idp.sim.introspect(&token).unwrap()["sub"], "ada");
+    let (other, _) = start(|_| {}).await;
+    for (wrong, fault) in [
+        (other.sim.token(&TokenRequest::user("ada")), "another issuer's"),
+        (idp.sim.token(&TokenRequest::user("ada").without("exp")), "no end"),
+        (format!("{token}x"), "another signature"),
+        ("nonsense".to_owned(), "no token"),
+    ] {
+        assert_eq!(idp.sim.introspect(&wrong), None, "{fault}");
+    }
+    hands.advance(std::time::Duration::from_secs(3601));
+    assert_eq!(idp.sim.introspect(&token), None, "ended");
 }

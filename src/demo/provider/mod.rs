@@ -125,6 +125,14 @@ impl ProviderSim {
         self.0.state.lock().calls.iter().cloned().collect()
     }
 
+    /// The last `count` calls of the wanted kind, newest first, each with its number among all calls.
+    pub fn last_calls(&self, count: usize, wanted: impl Fn(&Call) -> bool) -> Vec<(u64, Call)> {
+        let state = self.0.state.lock();
+        let last = state.dropped + state.calls.len() as u64;
+        let numbered = state.calls.iter().rev().zip((1..=last).rev());
+        numbered.filter(|(call, _)| wanted(call)).take(count).map(|(call, n)| (n, call.clone())).collect()
+    }
+
     /// The calls of one kind, oldest first.
     pub fn calls_of(&self, kind: CallKind) -> Vec<Call> {
         self.calls().into_iter().filter(|call| call.kind == kind).collect()
@@ -200,8 +208,12 @@ pub async fn serve(listener: TcpListener, sim: ProviderSim, stop: watch::Receive
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
 pub async fn spawn(address: SocketAddr, sim: ProviderSim) -> Result<Running<ProviderSim>, SimFault> {
-    let listener = serve::bind(address).await?;
-    let address = listener.local_addr().map_err(|fault| SimFault::CannotListen(address, fault.kind()))?;
+    spawn_on(serve::bind(address).await?, sim)
+}
+
+/// Serves a listener on a task of its own.
+pub fn spawn_on(listener: TcpListener, sim: ProviderSim) -> Result<Running<ProviderSim>, SimFault> {
+    let address = serve::address_of(&listener)?;
     // Known before the task runs, so that a caller may ask at once.
     sim.0.state.lock().own_base = serve::url_of(&listener);
     let (stop, stopped) = watch::channel(false);

@@ -22,7 +22,7 @@ pub(super) struct State {
     pub(super) users: HashMap<String, User>,
     pub(super) calls: VecDeque<Call>,
     /// How many calls were pushed out at the front, so that a call keeps its number.
-    dropped: u64,
+    pub(super) dropped: u64,
     pub(super) mint_calls: u64,
     pub(super) register_calls: u64,
     pub(super) minted: u64,

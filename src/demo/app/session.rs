@@ -1,0 +1,164 @@
+//! Signing in with the identity provider (OpenID Connect's code flow with PKCE), and who is signed in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use form_urlencoded::Serializer;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{AppSim, cookie, refused};
+
+/// The cookie that the gateway reads too.
+const SESSION: &str = "session";
+
+/// Ties the browser that comes back to the one that left (RFC 6749, section 10.12).
+const STATE: &str = "sign_in";
+
+/// Sign-ins that have not come back; more than that, and the oldest is given up.
+const MAX_SIGN_INS: usize = 100;
+
+/// The identity provider is on this machine.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// More than any answer with a token.
+const MAX_ANSWER: usize = 64 * 1024;
+
+struct SignIn {
+    state: String,
+    verifier: String,
+    return_to: String,
+}
+
+/// Sign-ins under way.
+#[derive(Default)]
+pub(super) struct SignIns(Mutex<VecDeque<SignIn>>);
+
+impl SignIns {
+    fn begin(&self, return_to: String) -> (String, String) {
+        let text = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let (state, verifier) = (text(), text());
+        let mut under_way = self.0.lock();
+        if under_way.len() >= MAX_SIGN_INS {
+            under_way.pop_front();
+        }
+        under_way.push_back(SignIn { state: state.clone(), verifier: verifier.clone(), return_to });
+        (state, verifier)
+    }
+
+    fn end(&self, state: &str) -> Option<SignIn> {
+        let mut under_way = self.0.lock();
+        let position = under_way.iter().position(|sign_in| sign_in.state == state)?;
+        under_way.remove(position)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Login {
+    return_to: Option<String>,
+}
+
+/// `GET /login`: to the identity provider.
+pub(super) async fn login(State(sim): State<AppSim>, Query(query): Query<Login>) -> Response {
+    let return_to = query.return_to.filter(|place| sim.is_home(place)).unwrap_or_else(|| "/".into());
+    let (state, verifier) = sim.0.sign_ins.begin(return_to);
+    let question = Serializer::new(String::new())
+        .append_pair("response_type", "code")
+        .append_pair("client_id", "the demo app")
+        .append_pair("redirect_uri", &sim.redirect_uri())
+        .append_pair("state", &state)
+        .append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes())))
+        .append_pair("code_challenge_method", "S256")
+        .finish();
+    let mut response = Redirect::to(&format!("{}/authorize?{question}", sim.places().idp)).into_response();
+    set_cookie(&mut response, &format!("{STATE}={state}; HttpOnly; SameSite=Lax; Path=/callback; Max-Age=600"));
+    response
+}
+
+#[derive(Deserialize)]
+pub(super) struct Back {
+    code: Option<String>,
+    state: Option<String>,
+}
+
+/// `GET /callback`: the code becomes a session. Dropped: the code is spent or not; the person signs in again.
+pub(super) async fn callback(State(sim): State<AppSim>, headers: HeaderMap, Query(back): Query<Back>) -> Response {
+    let state = back.state.unwrap_or_default();
+    let sign_in = cookie(&headers, STATE).filter(|known| *known == state).and_then(|state| sim.0.sign_ins.end(state));
+    let (Some(sign_in), Some(code)) = (sign_in, back.code) else {
+        return refused("this sign-in was not begun here, or has ended: go back to the app and sign in again");
+    };
+    let Some(token) = sim.exchange(&code, &sign_in.verifier).await else {
+        return refused("the identity provider gave no session: go back to the app and sign in again");
+    };
+    let mut response = Redirect::to(&sign_in.return_to).into_response();
+    set_cookie(&mut response, &format!("{SESSION}={token}; HttpOnly; SameSite=Lax; Path=/"));
+    set_cookie(&mut response, &format!("{STATE}=; HttpOnly; SameSite=Lax; Path=/callback; Max-Age=0"));
+    response
+}
+
+/// `POST /logout`.
+pub(super) async fn logout() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    set_cookie(&mut response, &format!("{SESSION}=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"));
+    response
+}
+
+/// `GET /me`: who is signed in, or `null`.
+pub(super) async fn me(State(sim): State<AppSim>, headers: HeaderMap) -> Response {
+    let name = sim.signed_in(&headers).map(|(_, name)| name);
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(json!({ "name": name }))).into_response()
+}
+
+impl AppSim {
+    /// The subject and the name of who is signed in.
+    pub(super) fn signed_in(&self, headers: &HeaderMap) -> Option<(String, String)> {
+        let claims = self.0.parts.idp.introspect(cookie(headers, SESSION)?)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some((text("sub")?, text("name")?))
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("{}/callback", self.places().app)
+    }
+
+    /// A place of the app or of the gateway, which sends people here to sign in. Nothing else is gone back to.
+    fn is_home(&self, place: &str) -> bool {
+        let below = place.strip_prefix(&self.places().gateway).unwrap_or(place);
+        below.starts_with('/') && !below.starts_with("//") && !below.contains('\\') && !below.contains(char::is_control)
+    }
+
+    async fn exchange(&self, code: &str, verifier: &str) -> Option<String> {
+        let form = Serializer::new(String::new())
+            .append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.redirect_uri())
+            .append_pair("code_verifier", verifier)
+            .finish();
+        let request = Request::post(format!("{}/token", self.places().idp_here))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(form)))
+            .ok()?;
+        let answer = self.0.parts.client.send(request, MAX_ANSWER, DEADLINE).await.ok()?;
+        let answer: Value = serde_json::from_slice(&answer.body).ok()?;
+        answer["access_token"].as_str().map(str::to_owned)
+    }
+}
+
+/// Tokens and states are of base64url letters and dots: the value is always a header's.
+fn set_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}

@@ -1,0 +1,313 @@
+"use strict";
+(() => {
+  const at = (id) => document.getElementById(id);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const { gateway, plugin } = document.body.dataset;
+  const make = (tag, text, className) => {
+    const element = document.createElement(tag);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    return element;
+  };
+  const show = (id, text) => {
+    at(id).hidden = !text;
+    at(id).textContent = text || "";
+  };
+
+  // ---- The app: who is signed in, and the frame. It never sees a link: the frame's address is Valet's.
+
+  let frame = null;
+  let succeeded = false;
+
+  const clearFrame = () => {
+    frame?.remove();
+    frame = null;
+    at("frame").hidden = true;
+    at("done").hidden = true;
+  };
+
+  // A new frame each time: another address in the old one would be one more step for the browser's back button.
+  const newFrame = (title) => {
+    clearFrame();
+    succeeded = false;
+    at("messages").replaceChildren();
+    at("events").hidden = false;
+    frame = make("iframe");
+    frame.id = "plugin";
+    frame.name = "plugin";
+    frame.title = title;
+    // The camera is for the plug-in's own origin, where the redirect leads: "camera" alone would mean the gateway's.
+    frame.allow = `camera ${plugin}`;
+    at("frame").append(frame);
+    at("frame").hidden = false;
+    return frame;
+  };
+
+  const open = (name, title) => {
+    newFrame(title).src = `${gateway}/plugins/${name}`;
+  };
+
+  const MEANING = {
+    startnewmeasurement: "the scan’s page is ready",
+    recordingstarted: "the camera records",
+    recordingstopped: "enough was recorded",
+    facescansuccessful: "the result is with the vendor",
+    userfinished: "the person has finished",
+    dismiss: "close me",
+  };
+
+  const finish = () => {
+    clearFrame();
+    at("done-title").textContent = succeeded ? "Scan complete" : "Scan ended";
+    at("done-text").textContent = succeeded
+      ? "The plug-in said so in its messages. The dashboard shows what came of it."
+      : "It was ended before it was complete.";
+    at("done").hidden = false;
+  };
+
+  addEventListener("message", (event) => {
+    // From our frame, and from the plug-in's origin: anybody may post messages to a page.
+    if (!frame || event.source !== frame.contentWindow || event.origin !== plugin) return;
+    let stage;
+    try {
+      stage = String(JSON.parse(event.data).stage);
+    } catch {
+      return;
+    }
+    const line = make("li", undefined, "fresh");
+    line.append(make("time", clock(new Date())), make("code", stage), make("span", MEANING[stage.toLowerCase()] || "", "note"));
+    at("messages").append(line);
+    line.scrollIntoView({ block: "nearest" });
+    if (stage.toLowerCase() === "facescansuccessful") succeeded = true;
+    if (stage.toLowerCase() === "dismiss") finish();
+  });
+
+  const ask = (path, body) =>
+    fetch(path, {
+      method: body === undefined ? "GET" : "POST",
+      headers: { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+
+  let known = null;
+  const recognise = async () => {
+    const { name } = await (await ask("/me")).json();
+    if (known && !name) {
+      clearFrame();
+      at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as the other.";
+    }
+    known = name;
+    at("who").textContent = name || "";
+    at("signed-in").hidden = !name;
+    at("signed-out").hidden = Boolean(name);
+  };
+
+  at("address").textContent = location.host;
+  at("scan").addEventListener("click", () => open("face-scan", "Face scan"));
+  at("dashboard").addEventListener("click", () => open("health-dashboard", "Health dashboard"));
+  at("again-form").addEventListener("submit", () => void newFrame("Face scan"));
+  at("log-out").addEventListener("click", async () => {
+    await ask("/logout", {});
+    clearFrame();
+    at("events").hidden = true;
+    known = null;
+    at("welcome").textContent = "Logged out. Sign in again, as the same person or as the other.";
+    await recognise();
+    at("sign-in").focus();
+  });
+
+  // ---- The picture: what Valet says of itself.
+
+  const clock = (date) => date.toTimeString().slice(0, 8);
+  const span = (us) => (us < 1000 ? `${us} µs` : us < 1e6 ? `${(us / 1000).toFixed(us < 10000 ? 1 : 0)} ms` : `${(us / 1e6).toFixed(1)} s`);
+  const life = (seconds) => {
+    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
+    return hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min` : `${seconds} s`;
+  };
+
+  const SESSION = {
+    valid: ["verified just now", "Your session is good: its signature, issuer, audience and time were verified just now."],
+    cached: ["good, verified before", "Your session is good: it was verified before."],
+    expired: ["has expired", "Your session has expired."],
+    invalid: ["is not valid", "The session is not valid."],
+    absent: ["none came", "No session came with this request."],
+    unavailable: ["can’t be checked", "Sessions can’t be checked: the identity provider’s keys can’t be had."],
+  };
+  const LINK = {
+    hit: { short: "held already", told: "Valet held your link already, so the vendor was not asked.", vendor: "not-asked", asked: "not asked" },
+    minted: { short: "new", told: "Valet had no link for you, asked the vendor with the API key, and holds the new one.", vendor: "asked", asked: "asked, gave a link" },
+    joined: { short: "shared", told: "Another request of yours was asking the vendor already: this one waited for the same link.", vendor: "asked", asked: "asked once for all" },
+  };
+  const FAILED = {
+    provider_timeout: ["asked, no answer", "Valet asked the vendor for a link and got no answer in time. It handed out nothing."],
+    provider_busy: ["wants a pause", "The vendor wants to be left alone for a moment, so Valet does. It handed out nothing."],
+    provider_error: ["no link", "Valet could get no link from the vendor. It handed out nothing."],
+  };
+  const WHY = {
+    unreachable: ["can’t be reached", "Valet could not reach the vendor. It handed out nothing."],
+    foreign: ["its link was refused", "The vendor’s link leads to a host that was not allowed, so Valet refused it. It handed out nothing."],
+  };
+
+  const step = (name, state, text) => {
+    const place = document.querySelector(`#path [data-step="${name}"]`);
+    place.dataset.state = state;
+    place.querySelector('[data-part="what"]').textContent = text;
+  };
+
+  const draw = (line, trouble) => {
+    const [check, checked] = SESSION[line.session_check] || ["not looked at", ""];
+    const good = line.session_check === "valid" || line.session_check === "cached";
+    const left = line.remaining_s === null ? "" : ` The link is good for another ${life(line.remaining_s)}.`;
+    let told;
+    if (line.source) {
+      const link = LINK[line.source];
+      told = link.told;
+      step("link", line.source, `${link.short}, good for ${life(line.remaining_s)}`);
+      step("vendor", link.vendor, link.asked);
+    } else if (good) {
+      const [short, long] = (line.outcome === "provider_error" && WHY[trouble]) || FAILED[line.outcome] || ["not asked", "Valet refused this request."];
+      told = long;
+      step("link", "failed", "none");
+      step("vendor", FAILED[line.outcome] ? "failed" : "not-asked", short);
+    } else {
+      told = "Nothing was handed out, and the vendor was not asked.";
+      step("link", "none", "none handed out");
+      step("vendor", "not-asked", "not asked");
+    }
+    step("session", line.session_check || "idle", check);
+    step("browser", line.source ? "opened" : "failed", `${line.method} ${line.path} → ${line.status}`);
+    at("story").textContent = `${checked} ${told} Answer: ${line.status} in ${span(line.duration_us)}.${left}`.trim();
+  };
+
+  const row = (line) => {
+    const cells = [
+      clock(new Date(line.time)), `${line.method || "?"} ${line.path || ""}`, line.session_check || "–", line.source || "–",
+      line.source ? String(line.status) : `${line.status} ${line.outcome}`, span(line.duration_us),
+    ].map((text) => make("td", text));
+    if (!line.source) cells[4].className = "bad";
+    const tr = make("tr");
+    tr.append(...cells);
+    return tr;
+  };
+
+  const CALLS = { mint: "Make a link", register: "Register a person", lookup: "Find a person", "key-check": "Is this key good?" };
+  const callLine = (call) => {
+    const key = call.key.verdict === "missing" ? "no key" : `key ${call.key.masked}`;
+    const status = call.status === null ? "no answer" : String(call.status);
+    const line = make("li");
+    line.append(
+      make("time", clock(new Date(call.at))), make("strong", CALLS[call.kind] || "Other"),
+      make("code", `${call.method} ${call.path}`), make("span", key, "note"), make("span", `→ ${status}`),
+    );
+    return line;
+  };
+
+  const HINTS = {
+    slow: "The vendor now answers after 20 s; Valet waits 3 s.",
+    unreachable: "Nothing listens at the vendor’s address now.",
+    busy: "The vendor now answers 429, and asks for a pause of 5 s.",
+    foreign: "The vendor now hands out links to a host that was never allowed.",
+  };
+
+  let newest = { request: 0, call: 0 };
+  let ahead = null;
+  let key = null;
+  let note = "";
+
+  const mark = (element, n, last) => {
+    if (n > last) element.classList.add("fresh");
+    return element;
+  };
+
+  const update = (view) => {
+    for (const place of all("[data-counter]")) place.textContent = view.counters[place.dataset.counter];
+    for (const button of all("[data-trouble]")) button.setAttribute("aria-pressed", String(button.dataset.trouble === view.trouble));
+    if (ahead !== null && view.ahead_s !== ahead) note = `The clock is ${life(view.ahead_s)} ahead: every link has ended. Start a scan: Valet asks for a new one.`;
+    if (key !== null && view.key !== key) note = "The identity provider signs with a new key now. Sessions of the old key stay good; sign in anew, and Valet fetches the new key when it sees it.";
+    if (view.ahead_s !== ahead) void recognise();
+    [ahead, key] = [view.ahead_s, view.key];
+    const hint = HINTS[view.trouble];
+    show("hint", hint ? `${hint} A link that Valet holds goes on working: press Start face scan. To see what a person sees without one, press Scan again.` : note);
+
+    const last = view.requests.find((line) => line.route && line.route !== "none");
+    if (last && last.n > newest.request) draw(last, view.trouble);
+    document.querySelector("#requests tbody").replaceChildren(...view.requests.map((line) => mark(row(line), line.n, newest.request)));
+    at("calls").replaceChildren(...view.calls.map((call) => mark(callLine(call), call.n, newest.call)));
+    if (!view.calls.length) at("calls").append(make("li", "Nothing yet.", "empty"));
+    if (view.requests.length) {
+      const { n, ...line } = view.requests[0];
+      at("raw").textContent = JSON.stringify(line);
+    }
+    newest = { request: view.requests[0]?.n ?? 0, call: view.calls[0]?.n ?? 0 };
+  };
+
+  const press = (button, path, body, done) =>
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      note = "";
+      show("tabs-result", "");
+      try {
+        const answer = await ask(path, body);
+        if (done) done(answer.status, answer.status === 200 ? await answer.json() : null);
+      } catch {
+        lost(true);
+      } finally {
+        button.disabled = false;
+        button.focus();
+      }
+    });
+  for (const button of all("[data-trouble]")) press(button, "/trouble", { trouble: button.dataset.trouble });
+  press(at("expire"), "/clock", {});
+  press(at("rotate"), "/keys", {});
+
+  const tabsResult = (status, result) => {
+    if (status === 401) return show("tabs-result", "Sign in first: the tabs are opened in your name.");
+    if (!result) return show("tabs-result", "The tabs could not be opened.");
+    const { tabs, opened, links, asked } = result;
+    const count = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+    const refused = opened < tabs ? ` ${tabs - opened} were refused: the access log says why.` : "";
+    show("tabs-result", `${tabs} tabs in one new session of yours, all at once: ${opened} opened, with ${count(links, "link")}. The vendor was asked for ${count(asked, "link")}.${refused}`);
+  };
+  press(at("tabs"), "/tabs", {}, tabsResult);
+
+  const lost = (is) => {
+    at("line-state").textContent = is ? "the demo can’t be reached: is it still running?" : "live";
+    at("line-state").classList.toggle("lost", is);
+  };
+  // Only a page that is hidden waits for this: the next change makes it visible.
+  const visible = () => new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+
+  // One question is always open, and is answered when there is something new. A hidden page asks nothing: a browser has few connections
+  // to a host, and other tabs need them.
+  const follow = async () => {
+    let seen = "";
+    for (;;) {
+      if (document.hidden) await visible();
+      const hide = new AbortController();
+      const hidden = () => document.hidden && hide.abort();
+      document.addEventListener("visibilitychange", hidden);
+      try {
+        const answer = await fetch(`/feed?seen=${seen}`, { signal: hide.signal });
+        if (answer.status === 200) {
+          update(await answer.json());
+          seen = answer.headers.get("x-version");
+        } else if (answer.status !== 204) {
+          throw new Error(String(answer.status));
+        }
+        lost(false);
+      } catch {
+        if (!hide.signal.aborted) {
+          lost(true);
+          await new Promise((resolve) => setTimeout(resolve, 1500));
+        }
+      } finally {
+        document.removeEventListener("visibilitychange", hidden);
+      }
+    }
+  };
+
+  void recognise().catch(() => lost(true));
+  void follow();
+  // Back to this page from the browser's memory: somebody else may be signed in by now.
+  addEventListener("pageshow", (event) => event.persisted && void recognise());
+})();
