@@ -5,10 +5,10 @@ CARGO ?= cargo
 LOCKED := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint demo test prove bench lint dist clean
+.PHONY: help setup setup-lint setup-browser demo test screenshots prove bench lint dist clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## check that this machine can build; install what only a system package gives, if root
 	@tools/setup
@@ -16,12 +16,20 @@ setup: ## check that this machine can build; install what only a system package 
 setup-lint:
 	@tools/setup lint
 
-demo: setup ## run gateway, vendor and identity provider in one process, on loopback
+setup-browser:
+	@tools/setup browser
+
+demo: setup ## run an app, the gateway, a vendor and an identity provider in one process, on loopback; prints the page to open
 	$(CARGO) run $(LOCKED) -- demo
 
-test: setup ## run the tests, then check the files in deploy/
+test: setup-browser ## run the tests, check the files in deploy/, walk through the demo in a headless Chromium
 	$(CARGO) test $(LOCKED)
 	tools/check-deploy
+	tools/browser
+
+screenshots: setup-browser ## make the pictures in docs/images anew
+	$(CARGO) build $(LOCKED)
+	tools/browser screenshots
 
 prove: setup ## run the proofs that take longer than a test may
 	tools/prove

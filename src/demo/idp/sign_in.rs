@@ -114,8 +114,8 @@ impl IdpSim {
         page::respond(
             StatusCode::OK,
             PAGE,
-            // A browser holds the redirect behind the form to it too.
-            &format!("frame-ancestors 'none'; form-action 'self' {back}"),
+            // No `form-action`: a browser holds every redirect behind the form to it, and where the app sends people is its own affair.
+            "frame-ancestors 'none'",
             &[
                 ("client", Part::Text(text(members, "client_id").unwrap_or(&back))),
                 ("fields", Part::Markup(&fields)),

@@ -77,7 +77,7 @@
     const line = make("li", undefined, "fresh");
     line.append(make("time", clock(new Date())), make("code", stage), make("span", MEANING[stage.toLowerCase()] || "", "note"));
     at("messages").append(line);
-    line.scrollIntoView({ block: "nearest" });
+    at("messages").scrollTop = at("messages").scrollHeight;
     if (stage.toLowerCase() === "facescansuccessful") succeeded = true;
     if (stage.toLowerCase() === "dismiss") finish();
   });
@@ -192,7 +192,7 @@
 
   const CALLS = { mint: "Make a link", register: "Register a person", lookup: "Find a person", "key-check": "Is this key good?" };
   const callLine = (call) => {
-    const key = call.key.verdict === "missing" ? "no key" : `key ${call.key.masked}`;
+    const key = call.key.verdict === "missing" ? "no key" : `${call.key.place === "header" ? "x-api-key" : "apikey"}: ${call.key.masked}`;
     const status = call.status === null ? "no answer" : String(call.status);
     const line = make("li");
     line.append(

@@ -1,0 +1,161 @@
+// What the tests share: a browser, a demo that runs, a visit to its page.
+//
+// Nothing here waits for a time: it waits for what is to be seen, and gives up after a time at which it surely hangs.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { accessSync, constants } from "node:fs";
+import { createServer } from "node:http";
+import { delimiter, join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+import sparticuz from "@sparticuz/chromium";
+import { chromium } from "playwright-core";
+
+const HANG = 30_000;
+
+/** The browser: the one that VALET_CHROMIUM names, the system's, or the one of the package. */
+async function executable() {
+  if (process.env.VALET_CHROMIUM) return process.env.VALET_CHROMIUM;
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  for (const name of ["chromium", "chromium-browser", "google-chrome-stable"]) {
+    for (const folder of folders) {
+      const path = join(folder, name);
+      try {
+        accessSync(path, constants.X_OK);
+        return path;
+      } catch {
+        // Not there.
+      }
+    }
+  }
+  return sparticuz.executablePath();
+}
+
+/**
+ * A headless browser. The package's own arguments are left out: they switch off what is tested here, the same-origin policy and the
+ * isolation of sites. Chromium's sandbox does not start as root.
+ */
+export async function launch(args = []) {
+  return chromium.launch({
+    executablePath: await executable(),
+    args: [...(process.getuid?.() === 0 ? ["--no-sandbox"] : []), ...args],
+  });
+}
+
+/** `valet demo` on free ports, until `stop`. */
+export async function demo() {
+  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", "0", "--no-open"]);
+  const lines = [];
+  let told = "";
+  child.stderr.on("data", (bytes) => (told += bytes));
+  const ended = new Promise((done) => child.once("exit", done));
+  const ready = new Promise((done, fail) => {
+    child.once("error", fail);
+    ended.then((code) => fail(new Error(`valet demo ended with ${code}: ${told}`)));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      lines.push(line);
+      if (line.includes("Ctrl-C")) done();
+    });
+  });
+  await ready;
+  const find = (what) => lines.find((line) => line.includes(what)).match(/http:\/\/\S+/)[0];
+  const app = find("Open in a browser");
+  const port = (url) => new URL(url).port;
+  return {
+    app,
+    gateway: `http://app.localhost:${port(find("Valet is serving"))}`,
+    idp: `http://idp.localhost:${port(find("simulated IdP"))}`,
+    lines,
+    async stop() {
+      child.kill("SIGTERM");
+      assert.equal(await ended, 0, told);
+    },
+  };
+}
+
+/** A page of a foreign site, which serves what it is told to. Requests for /favicon.ico get nothing. */
+export async function site(pages) {
+  const requests = [];
+  const server = createServer((request, response) => {
+    requests.push({ url: request.url, headers: request.headers });
+    const page = pages[request.url.split("?")[0]];
+    if (page === undefined) return void response.writeHead(404).end();
+    const { headers = {}, body, status = 200 } = typeof page === "string" ? { body: page } : page;
+    response.writeHead(status, { "content-type": "text/html; charset=utf-8", ...headers }).end(body);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    requests,
+    port: server.address().port,
+    at: (host) => `http://${host}:${server.address().port}`,
+    stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))),
+  };
+}
+
+/**
+ * A browser's window with storage of its own, and what its console says. At the end each error there must be one that the test expected:
+ * a browser logs each answer that is no success.
+ */
+export async function visit(browser, options = {}) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(HANG);
+  const complaints = [];
+  context.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  context.on("weberror", (error) => complaints.push(String(error.error())));
+  const page = await context.newPage();
+  return {
+    context,
+    page,
+    complaints,
+    async end(...expected) {
+      await context.close();
+      const others = complaints.filter((text) => !expected.some((pattern) => pattern.test(text)));
+      assert.deepEqual(others, [], "the console is quiet");
+    },
+  };
+}
+
+/** From the app's page through the identity provider and back. */
+export async function signIn(page, demo, name = "Ada") {
+  if (!page.url().startsWith(demo.app)) await page.goto(demo.app);
+  await page.locator("#sign-in").click();
+  await page.getByRole("button", { name: `Continue as ${name}` }).click();
+  await page.locator("#who", { hasText: name }).waitFor();
+}
+
+/** A counter on the page. */
+export async function counter(page, name) {
+  return Number(await page.locator(`[data-counter="${name}"]`).first().textContent());
+}
+
+/** Waits until a counter on the page shows this. */
+export async function counted(page, name, value) {
+  await page.locator(`[data-counter="${name}"]`, { hasText: new RegExp(`^${value}$`) }).first().waitFor();
+}
+
+/** The plug-in in the app's frame. */
+export function plugin(page) {
+  return page.frameLocator("#plugin");
+}
+
+/** Opens the face scan and waits until the plug-in's page is there. */
+export async function scan(page, button = "#scan") {
+  await page.locator(button).click();
+  await plugin(page).locator("#continue").waitFor();
+}
+
+/** Clicks through the scan that is open, and waits until the app has closed it. */
+export async function complete(page) {
+  await plugin(page).locator("#continue:enabled").click();
+  await page.locator("#done").waitFor();
+}
+
+/** The plug-in's frame itself, to look into. */
+export async function frame(page) {
+  const handle = await page.locator("#plugin").elementHandle();
+  return handle.contentFrame();
+}

@@ -1,0 +1,125 @@
+// What one shows to a colleague: the walk through the demo, by mouse and by keyboard.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { complete, counted, counter, demo, launch, plugin, scan, signIn, visit } from "./kit.mjs";
+
+const STAGES = ["StartNewMeasurement", "RecordingStarted", "RecordingStopped", "FaceScanSuccessful", "Dismiss"];
+
+describe("the walk", () => {
+  let browser;
+  let valet;
+  before(async () => ([browser, valet] = [await launch(), await demo()]));
+  after(async () => {
+    await browser.close();
+    await valet.stop();
+  });
+
+  const stages = (page) => page.locator("#messages li code").allTextContents();
+  const step = (page, name) => page.locator(`#path [data-step="${name}"]`).getAttribute("data-state");
+
+  test("one signs in, scans, scans again, looks at the dashboard, and comes back as the other", async () => {
+    const { page, end } = await visit(browser);
+    await signIn(page, valet, "Ada");
+
+    await scan(page);
+    await counted(page, "minted", 1);
+    assert.deepEqual([await step(page, "session"), await step(page, "link"), await step(page, "vendor")], ["valid", "minted", "asked"]);
+    assert.match(await page.locator("#story").textContent(), /verified just now.*asked the vendor with the API key.*302/);
+    assert.equal(await plugin(page).locator("#patient").textContent(), "ada");
+    await complete(page);
+    assert.deepEqual(await stages(page), STAGES);
+    assert.equal(await page.locator("#done-title").textContent(), "Scan complete");
+    assert.equal(await page.locator("#plugin").count(), 0, "the app closes the plug-in when it says so");
+
+    await scan(page);
+    await counted(page, "hit", 1);
+    assert.deepEqual([await step(page, "session"), await step(page, "link"), await step(page, "vendor")], ["cached", "hit", "not-asked"]);
+    assert.equal(await counter(page, "asked"), 1, "a link that is held costs no call");
+    await plugin(page).locator("#quit").click();
+    await page.locator("#done-title", { hasText: "Scan ended" }).waitFor();
+    assert.deepEqual((await stages(page)).at(-1), "Dismiss");
+    assert.ok(!(await stages(page)).includes("FaceScanSuccessful"));
+
+    await scan(page, "#again");
+    await counted(page, "minted", 2);
+    await complete(page);
+    assert.deepEqual(await stages(page), STAGES);
+
+    await page.locator("#dashboard").click();
+    await plugin(page).getByRole("heading", { name: "Health dashboard" }).waitFor();
+    await counted(page, "asked", 3);
+
+    await page.locator("#log-out").click();
+    await page.locator("#sign-in").waitFor();
+    assert.equal(await page.locator("#plugin").count(), 0, "nothing of her stays on the page");
+    assert.equal((await page.context().cookies(valet.app)).find((cookie) => cookie.name === "session"), undefined);
+
+    await signIn(page, valet, "Grace");
+    await scan(page);
+    assert.equal(await plugin(page).locator("#patient").textContent(), "grace");
+    await counted(page, "asked", 4);
+    await end();
+  });
+
+  test("the page says what was cached, what the vendor was asked, and where the key was", async () => {
+    const { page, end } = await visit(browser);
+    await signIn(page, valet);
+    const [asked, hits] = [await counter(page, "asked"), await counter(page, "hit")];
+    await scan(page);
+    await counted(page, "asked", asked + 1);
+    await scan(page);
+    await counted(page, "hit", hits + 1);
+    assert.match(await page.locator("#story").textContent(), /held your link already, so the vendor was not asked/);
+    assert.match(await page.locator(".place.valet").textContent(), /the API key is here/);
+    assert.match(await page.locator('[data-step="browser"]').textContent(), /Never has the key/);
+    const call = await page.locator("#calls li").first().textContent();
+    assert.match(call, /Make a link.*GET \/v2\/plugin\/face-scan.*x-api-key: sim_….*200/);
+    const row = await page.locator("#requests tbody tr").first().locator("td").allTextContents();
+    assert.deepEqual(row.slice(1, 5), ["GET /plugins/face-scan", "cached", "hit", "302"]);
+    const line = JSON.parse(await page.locator("#raw").textContent());
+    assert.deepEqual([line.source, line.session_check, line.status], ["hit", "cached", 302]);
+    await end();
+  });
+
+  test("twenty tabs at once are one link", async () => {
+    const { page, end } = await visit(browser);
+    await signIn(page, valet);
+    const asked = await counter(page, "asked");
+    await page.locator("#tabs").click();
+    await page.locator("#tabs-result").waitFor();
+    assert.match(await page.locator("#tabs-result").textContent(), /20 tabs.*20 opened, with 1 link\. The vendor was asked for 1 link\./);
+    await counted(page, "asked", asked + 1);
+    assert.equal((await page.locator("#requests td", { hasText: /^(joined|hit)$/ }).count()) >= 19, true);
+    await end();
+  });
+
+  test("it can be walked with the keyboard alone", async () => {
+    const { page, end } = await visit(browser);
+    await page.goto(valet.app);
+    const press = async (selector) => {
+      for (let i = 0; i < 60; i += 1) {
+        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return page.keyboard.press("Enter");
+        await page.keyboard.press("Tab");
+      }
+      assert.fail(`${selector} can't be reached with the tab key`);
+    };
+    await page.locator("#sign-in").waitFor();
+    await press("#sign-in");
+    await page.getByRole("button", { name: "Continue as Ada" }).waitFor();
+    await press("button[name=user]");
+    await page.locator("#scan").waitFor();
+    await press("#scan");
+    // Into the frame and to its button, as a person would.
+    const enabled = plugin(page).locator("#continue:enabled");
+    await enabled.waitFor();
+    for (let i = 0; i < 60 && !(await enabled.evaluate((button) => button === document.activeElement && document.hasFocus())); i += 1) {
+      await page.keyboard.press("Tab");
+    }
+    await page.keyboard.press("Enter");
+    await page.locator("#done").waitFor();
+    await press("#log-out");
+    await page.locator("#sign-in:focus").waitFor();
+    await end();
+  });
+});
