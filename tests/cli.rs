@@ -12,6 +12,8 @@ mod client;
 mod demo;
 #[path = "cli/drain.rs"]
 mod drain;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/live.rs"]
 mod live;
 #[path = "cli/logs.rs"]

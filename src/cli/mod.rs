@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod open;
 mod run;
 mod simulate;
@@ -17,6 +18,8 @@ use crate::demo::cli::Simulate;
 
 /// The exit codes of sysexits.h that we use.
 mod exit {
+    /// The token that is to be explained opens no session.
+    pub const REFUSED: u8 = 1;
     /// A service that is needed can't be had.
     pub const UNAVAILABLE: u8 = 69;
     /// It can't serve: an address in use, no runtime.
@@ -50,6 +53,13 @@ enum Command {
     },
     /// Mint once and print the URL, for a first try. Needs a terminal: the URL is a secret.
     Open(OpenArguments),
+    /// Tell each step's verdict on a token: path, issuer, key, claims. Reads the token from stdin and prints neither it nor a secret.
+    Explain {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The path of the request, such as /plugins/face-scan; or the whole address, where the plug-in has a host of its own.
+        path: String,
+    },
     /// An app, the gateway, a vendor and an identity provider in one process on loopback. Prints the address of a page to look at,
     /// and opens it where a desktop is.
     Demo {
@@ -99,6 +109,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Run(file) => run::run(&file),
         Command::Check { config, live } => check::check(&config, live),
         Command::Open(arguments) => open::open(&arguments),
+        Command::Explain { config, path } => explain::explain(&config, &path),
         Command::Demo { port, no_open } => demo::demo(port, !no_open),
         Command::Simulate(which) => simulate::simulate(which),
     };

@@ -30,7 +30,8 @@ use crate::gateway::route::PluginRoute;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::Book;
 use crate::logging::LineSink;
-use crate::session::{Sessions, Sources};
+use crate::problem::Refusal;
+use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::Metrics;
 
 /// Everything that answers requests, shared by all connections.
@@ -70,7 +71,33 @@ pub struct GatewayParts {
     pub access_log: Option<LineSink>,
 }
 
+/// What a target leads to.
+pub struct Reached<'g>(&'g PluginRoute);
+
+impl Reached<'_> {
+    /// The plug-in's name.
+    pub fn plugin(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The methods that it answers.
+    pub fn methods(&self) -> &'static str {
+        self.0.allow()
+    }
+
+    /// Whether this session has what the vendor must be told.
+    pub fn permits(&self, session: &Session) -> bool {
+        self.0.key(session, None).is_some()
+    }
+}
+
 impl Gateway {
+    /// What a request with this target and `Host` leads to, before anything is asked of who sent it.
+    pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
+        let target = path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
+        self.routes.iter().find(|route| route.matches(&target.path, host)).map(Reached).ok_or(Refusal::NotFound)
+    }
+
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
         let routes = parts.plugins.into_iter().map(|(settings, plugin)| {

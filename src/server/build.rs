@@ -103,7 +103,7 @@ impl Parts {
     }
 
     /// The data plane on these parts.
-    pub(super) fn gateway(
+    pub fn gateway(
         &self,
         config: &Config,
         clock: &Clock,

@@ -22,6 +22,10 @@ pub(super) struct Rules {
     pub(super) audience: Selector,
     pub(super) subject: Selector,
     pub(super) session: Selector,
+    /// A bound on the age of a token.
+    pub(super) max_age: Option<Duration>,
+    /// Whether `cnf` is no reason to refuse.
+    pub(super) accept_bound: bool,
 }
 
 /// The life of a verdict: `from <= now < until`, skew included.
@@ -48,8 +52,12 @@ impl Rules {
         now: Timestamp,
         skew: Duration,
     ) -> Result<Claims<'a>, Reason> {
-        refuse_other_kinds(payload)?;
-        let life = life(payload, skew)?;
+        refuse_logout_tokens(payload)?;
+        // RFC 7800: the token is worth something only with a proof of possession, which we do not check.
+        if !self.accept_bound && payload.get("cnf").is_some() {
+            return Err(Reason::BoundToKey);
+        }
+        let life = life(payload, self.max_age, skew)?;
         if now < life.from {
             return Err(Reason::NotYetValid);
         }
@@ -79,20 +87,22 @@ impl Rules {
     }
 }
 
-/// Tokens that the same issuer signs for other ends.
-fn refuse_other_kinds(payload: &Object<'_>) -> Result<(), Reason> {
+/// The same issuer signs them for another end.
+fn refuse_logout_tokens(payload: &Object<'_>) -> Result<(), Reason> {
     match payload.get("events") {
-        Some(Value::Object(events)) if events.get(LOGOUT_EVENT).is_some() => return Err(Reason::LogoutToken),
-        Some(_) | None => {}
+        Some(Value::Object(events)) if events.get(LOGOUT_EVENT).is_some() => Err(Reason::LogoutToken),
+        Some(_) | None => Ok(()),
     }
-    // RFC 7800: the token is worth something only with a proof of possession, which we do not check.
-    if payload.get("cnf").is_some() { Err(Reason::BoundToKey) } else { Ok(()) }
 }
 
-fn life(payload: &Object<'_>, skew: Duration) -> Result<Life, Reason> {
-    let expires = date(payload, "exp")?.ok_or(Reason::Claims)?;
+fn life(payload: &Object<'_>, max_age: Option<Duration>, skew: Duration) -> Result<Life, Reason> {
+    let mut expires = date(payload, "exp")?.ok_or(Reason::Claims)?;
+    let issued = date(payload, "iat")?;
+    if let Some(max_age) = max_age {
+        expires = expires.min(issued.ok_or(Reason::Claims)?.plus(max_age));
+    }
     // A token issued later than now is as little valid as one that is not valid yet.
-    let begins = date(payload, "nbf")?.max(date(payload, "iat")?);
+    let begins = date(payload, "nbf")?.max(issued);
     let from = begins.map_or(Timestamp::from_millis(i64::MIN), |begins| begins.minus(skew));
     Ok(Life { from, until: expires.plus(skew) })
 }

@@ -11,6 +11,7 @@ use super::json::Selector;
 use super::remote::KeyClient;
 use super::ring::Ring;
 use super::settings::{IssuerSettings, SignatureAlgorithm};
+use super::token::bare;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
@@ -18,6 +19,7 @@ use crate::telemetry::Metrics;
 pub(super) struct Issuer {
     pub(super) name: Arc<str>,
     pub(super) algorithms: Box<[SignatureAlgorithm]>,
+    pub(super) types: Box<[Box<str>]>,
     pub(super) rules: Rules,
     pub(super) external_id: ExternalId,
     pub(super) ring: Arc<Ring>,
@@ -90,7 +92,15 @@ impl Issuer {
         Ok(Self {
             name: settings.issuer.as_str().into(),
             algorithms: settings.algorithms.clone().into(),
-            rules: Rules { audiences: settings.audiences.clone(), audience, subject, session },
+            types: settings.types.iter().map(|typ| bare(typ).into()).collect(),
+            rules: Rules {
+                audiences: settings.audiences.clone(),
+                audience,
+                subject,
+                session,
+                max_age: settings.max_age.map(|age| age.0),
+                accept_bound: settings.accept_bound,
+            },
             external_id,
             ring: Arc::new(ring),
             checks: Checks::of(&settings.issuer, metrics),

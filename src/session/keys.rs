@@ -51,6 +51,7 @@ pub(super) enum KeyFault {
     WeakRsa,
     LongRsa,
     WeakExponent,
+    Roca,
     NotOnCurve,
     Private,
     Symmetric,
@@ -69,6 +70,9 @@ impl fmt::Display for KeyFault {
             Self::WeakRsa => "an RSA modulus below 2048 bits is weak",
             Self::LongRsa => "an RSA modulus above 8192 bits is not supported",
             Self::WeakExponent => "an RSA exponent must be odd, at least 3 and at most 64 bits long",
+            Self::Roca => {
+                "its modulus has the fingerprint of CVE-2017-15361 (ROCA): the private key can be computed from it"
+            }
             Self::NotOnCurve => "it is no point of its curve",
             Self::Private => "it holds a private key; give the public one",
             Self::Symmetric => "a key set may hold no shared secret",
@@ -99,6 +103,9 @@ impl Key {
         }
         if !odd(n) || (RsaPublicKeyComponents { n, e }).to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_err() {
             return Err(KeyFault::Incomplete);
+        }
+        if has_roca_fingerprint(n) {
+            return Err(KeyFault::Roca);
         }
         Ok(Self::new(label, Kind::Rsa, only, DecodingKey::from_rsa_raw_components(n, e), &[n, e]))
     }
@@ -206,6 +213,20 @@ fn without_zeros(mut number: &[u8]) -> &[u8] {
         number = rest;
     }
     number
+}
+
+/// Whether the modulus is of the form that faulty chips made (Nemec and others, "The Return of Coppersmith's Attack", CCS 2017, section 2.2):
+/// modulo each small prime it is a power of 65537. A sound modulus is so for all of them once in many millions.
+fn has_roca_fingerprint(n: &[u8]) -> bool {
+    const PRIMES: [u32; 38] = [
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
+        109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    ];
+    PRIMES.iter().all(|prime| {
+        let rest = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * 65_537 % prime));
+        powers.take(*prime as usize).any(|power| power == rest)
+    })
 }
 
 #[cfg(test)]

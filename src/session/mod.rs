@@ -6,6 +6,7 @@ pub mod settings;
 
 mod algorithm;
 mod claims;
+mod explain;
 mod external_id;
 mod issuer;
 mod json;
@@ -26,8 +27,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use explain::{Explanation, Refused};
 pub use remote::{ClientFault, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
+pub use token::bare as bare_type;
 pub use verifier::{IssuerReadiness, Readiness, Sessions};
 
 /// Why a key set file can't serve these algorithms, in the operator's words; `None`: it can.

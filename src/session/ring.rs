@@ -14,7 +14,7 @@ use super::keys::Key;
 use super::local::Local;
 use super::remote::{FetchFault, KeyClient, Place};
 use super::settings::{IssuerSettings, SignatureAlgorithm};
-use super::shown;
+use super::{Reason, SessionFault, shown};
 use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;
 
@@ -139,10 +139,19 @@ impl Ring {
     }
 
     /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
-    pub(super) fn retry_after(&self) -> Duration {
+    fn retry_after(&self) -> Duration {
         let last = self.attempt.lock().last;
         let gone = last.map_or(self.pace.cool_down, |last| self.clock.tick().since(last));
         self.pace.cool_down.saturating_sub(gone).max(Duration::from_secs(1))
+    }
+
+    /// Why a token whose key is unknown opens no session.
+    pub(super) fn without_key(&self) -> SessionFault {
+        if self.is_usable() {
+            SessionFault::Invalid(Reason::UnknownKey)
+        } else {
+            SessionFault::KeysUnavailable(self.retry_after())
+        }
     }
 
     /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.

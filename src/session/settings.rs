@@ -54,6 +54,15 @@ pub struct IssuerSettings {
     pub audience_claim: String,
     /// The name under which vendors know the subject: text with `{sub}` (the subject) and `{claim:NAME}`.
     pub external_id: Option<String>,
+    /// The token types (`typ` of the header) that open a session, in any case, with or without `application/`. A token without one counts
+    /// as `JWT`.
+    #[serde(default = "default_types")]
+    pub types: Vec<String>,
+    /// How long after its `iat` a token opens a session at most, whatever its `exp`; a token without `iat` is then refused.
+    pub max_age: Option<Span>,
+    /// Whether a token that is bound to a key (`cnf`, RFC 7800) opens a session. The proof of possession is not checked.
+    #[serde(default)]
+    pub accept_bound: bool,
 }
 
 /// Signature algorithms (RFC 7518, RFC 8037). `none` can't be named.
@@ -125,6 +134,9 @@ fn default_max_token_bytes() -> usize {
 }
 fn default_cache() -> usize {
     100_000
+}
+fn default_types() -> Vec<String> {
+    vec!["JWT".into(), "at+jwt".into()]
 }
 fn default_subject_claim() -> String {
     "sub".into()

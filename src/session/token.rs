@@ -7,8 +7,8 @@ use super::Reason;
 use super::json::{self, Object, Value};
 use super::settings::SignatureAlgorithm;
 
-/// The types that open a session. A token without a type counts as the first.
-const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+/// A token without a type counts as this one.
+const PLAIN: &str = "JWT";
 
 /// The three parts of a compact JWS, decoded. Borrows the signed text from the token.
 pub(super) struct Parts<'a> {
@@ -58,7 +58,7 @@ impl<'a> Header<'a> {
         }
         let algorithm = members.get("alg").and_then(Value::text).ok_or(Reason::Header)?;
         let algorithm = SignatureAlgorithm::named(algorithm);
-        if members.get("typ").is_some_and(|typ| !typ.text().is_some_and(opens_session)) {
+        if members.get("typ").is_some_and(|typ| typ.text().is_none()) {
             return Err(Reason::Type);
         }
         if members.get("kid").is_some_and(|kid| kid.text().is_none()) {
@@ -67,20 +67,35 @@ impl<'a> Header<'a> {
         Ok(Self { algorithm, members })
     }
 
+    /// `alg` as written.
+    pub(super) fn named_algorithm(&self) -> &str {
+        self.members.get("alg").and_then(Value::text).unwrap_or_default()
+    }
+
+    /// `typ` as written.
+    pub(super) fn named_type(&self) -> Option<&str> {
+        self.members.get("typ").and_then(Value::text)
+    }
+
+    /// Whether the token's type is one of these (RFC 8725, section 3.11).
+    pub(super) fn is_of(&self, types: &[Box<str>]) -> bool {
+        let named = self.named_type().map_or(PLAIN, bare);
+        types.iter().any(|known| known.eq_ignore_ascii_case(named))
+    }
+
     /// Which key signed, by the token's own account.
     pub(super) fn kid(&self) -> Option<&str> {
         self.members.get("kid").and_then(Value::text)
     }
 }
 
-/// A media type whose `application/` may be left out (RFC 7515, section 4.1.9); compared without case.
-fn opens_session(typ: &str) -> bool {
+/// A media type without the `application/` that may be left out (RFC 7515, section 4.1.9), in any case.
+pub fn bare(typ: &str) -> &str {
     const PREFIX: &str = "application/";
-    let bare = match typ.get(..PREFIX.len()) {
-        Some(start) if start.eq_ignore_ascii_case(PREFIX) => &typ[PREFIX.len()..],
+    match typ.split_at_checked(PREFIX.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(PREFIX) => rest,
         Some(_) | None => typ,
-    };
-    TYPES.iter().any(|known| bare.eq_ignore_ascii_case(known))
+    }
 }
 
 #[cfg(test)]
@@ -122,17 +137,30 @@ mod tests {
         }
     }
 
+    fn is_of(header: &str, types: &[&str]) -> bool {
+        let types: Vec<Box<str>> = types.iter().map(|typ| Box::from(*typ)).collect();
+        Header::read(header.as_bytes()).is_ok_and(|header| header.is_of(&types))
+    }
+
     #[test]
     fn the_type_is_compared_without_case_and_prefix() {
+        let both = ["JWT", "at+jwt"];
         for good in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/JWT"] {
-            assert_eq!(header(&format!(r#"{{"alg":"ES256","typ":"{good}"}}"#)), Ok(()), "{good}");
+            assert!(is_of(&format!(r#"{{"alg":"ES256","typ":"{good}"}}"#), &both), "{good}");
         }
-        assert_eq!(header(r#"{"alg":"ES256"}"#), Ok(()));
         for wrong in
             ["\"logout+jwt\"", "\"dpop+jwt\"", "\"\"", "\"application/\"", "\"text/jwt\"", "null", "1", "[\"JWT\"]"]
         {
-            assert_eq!(header(&format!(r#"{{"alg":"ES256","typ":{wrong}}}"#)), Err(Reason::Type), "{wrong}");
+            assert!(!is_of(&format!(r#"{{"alg":"ES256","typ":{wrong}}}"#), &both), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_token_without_a_type_is_a_plain_one() {
+        assert!(is_of(r#"{"alg":"ES256"}"#, &["jwt"]));
+        assert!(!is_of(r#"{"alg":"ES256"}"#, &["at+jwt"]));
+        assert!(!is_of(r#"{"alg":"ES256","typ":"JWT"}"#, &["at+jwt"]));
+        assert!(is_of(r#"{"alg":"ES256","typ":"at+jwt"}"#, &["at+jwt"]));
     }
 
     #[test]

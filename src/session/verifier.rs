@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::claims::{Claims, Life};
+use super::explain::{Step, Witness};
 use super::issuer::{Checks, Issuer};
 use super::json::{self, Object, Selector, Value};
 use super::key_set::Candidates;
@@ -89,7 +90,7 @@ impl Readiness {
 }
 
 /// How a look at a token ended without a session.
-enum Miss {
+pub(super) enum Miss {
     Fault(SessionFault, Option<Arc<Issuer>>),
     /// The token is in order, but none of the keys is the one that it names.
     UnknownKey(Arc<Issuer>),
@@ -165,19 +166,16 @@ impl Sessions {
     /// Verifies a token, and remembers it if it is good. Waits only when the token is in order but names an unknown key: at most 2 s,
     /// for a fetch that many share. Dropped, the fetch goes on, and nothing is counted.
     pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
-        let mut looked = self.look(token, now);
+        let mut looked = self.look(token, now, &mut ());
         if let Err(Miss::UnknownKey(issuer)) = &looked {
             issuer.ring.wait_for_unknown().await;
             // Also where there was nothing to wait for: a fetch may have ended since the first look.
-            looked = self.look(token, now);
+            looked = self.look(token, now, &mut ());
         }
         let (fault, issuer) = match looked {
             Ok(session) => return Ok(session),
             Err(Miss::Fault(fault, issuer)) => (fault, issuer),
-            Err(Miss::UnknownKey(issuer)) if issuer.ring.is_usable() => {
-                (SessionFault::Invalid(Reason::UnknownKey), Some(issuer))
-            }
-            Err(Miss::UnknownKey(issuer)) => (SessionFault::KeysUnavailable(issuer.ring.retry_after()), Some(issuer)),
+            Err(Miss::UnknownKey(issuer)) => (issuer.ring.without_key(), Some(issuer)),
         };
         let checks = issuer.as_ref().map_or(&self.unknown, |issuer| &issuer.checks);
         match fault {
@@ -246,30 +244,42 @@ impl Sessions {
     }
 
     /// Judges a token by what is known now; a good one is counted and remembered.
-    fn look(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, Miss> {
+    pub(super) fn look(&self, token: &[u8], now: Timestamp, witness: &mut impl Witness) -> Result<Arc<Session>, Miss> {
         let invalid = |reason| Miss::Fault(SessionFault::Invalid(reason), None);
         if token.len() > self.max_token_bytes {
             return Err(invalid(Reason::TooLong));
         }
         let parts = Parts::read(token).map_err(invalid)?;
+        witness.sees(Step::Parts);
         let header = Header::read(&parts.header).map_err(invalid)?;
+        witness.sees(Step::Header(&header));
         let payload = json::object(&parts.payload).ok_or_else(|| invalid(Reason::Claims))?;
         let issuer = self.issuer_of(&payload).map_err(invalid)?;
+        witness.sees(Step::Issuer(issuer));
         let fault = |fault| Miss::Fault(fault, Some(Arc::clone(issuer)));
         let invalid = |reason| fault(SessionFault::Invalid(reason));
 
+        if !header.is_of(&issuer.types) {
+            return Err(invalid(Reason::Type));
+        }
+        witness.sees(Step::Type);
         let algorithm = header.algorithm.filter(|named| issuer.algorithms.contains(named));
         let algorithm = algorithm.ok_or_else(|| invalid(Reason::Algorithm))?;
+        witness.sees(Step::Algorithm(algorithm));
         let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
+        witness.sees(Step::Claims(&claims, &payload));
         let external_id = issuer.external_id.render(claims.subject, &payload);
         let external_id = external_id.ok_or_else(|| invalid(Reason::ExternalId))?;
+        witness.sees(Step::ExternalId);
         let keys = match issuer.ring.candidates(header.kid(), algorithm) {
             Candidates::Fit(keys) => keys,
             Candidates::Misfit => return Err(invalid(Reason::Algorithm)),
             Candidates::Unknown => return Err(Miss::UnknownKey(Arc::clone(issuer))),
         };
+        witness.sees(Step::Keys(keys.len()));
         let signer = keys.into_iter().find(|key| key.verifies(algorithm, parts.signed, &parts.signature));
         let key = signer.ok_or_else(|| invalid(Reason::Signature))?;
+        witness.sees(Step::Signature);
         // Only who holds a token that was good once learns that it has expired.
         if now >= claims.life.until {
             return Err(fault(SessionFault::Expired));

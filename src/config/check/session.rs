@@ -4,7 +4,7 @@ use super::origin::{is_local, login_url, secure_url};
 use super::{Report, files, is_token, template};
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
-use crate::session::{jwks_file_fault, pem_file_fault};
+use crate::session::{bare_type, jwks_file_fault, pem_file_fault};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
@@ -17,6 +17,10 @@ const REFRESH: std::ops::RangeInclusive<Span> = Span::secs(10)..=Span::secs(24 *
 const COOL_DOWN: std::ops::RangeInclusive<Span> = Span::secs(1)..=Span::secs(3600);
 /// An outage over a week-end is survived; after a week nobody knows whose the keys are.
 const MAX_STALE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(7 * 24 * 3600);
+/// Shorter, and a token is too old before it is used; longer is no bound.
+const MAX_AGE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(366 * 24 * 3600);
+/// Logout tokens (OpenID Connect Back-Channel Logout), security events (RFC 8417), DPoP proofs (RFC 9449), introspection answers (RFC 9701).
+const NO_SESSIONS: [&str; 4] = ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt"];
 /// Verified tokens are kept in memory, about 1 KiB each.
 const MAX_CACHE: usize = 100_000_000;
 
@@ -88,8 +92,26 @@ fn issuer(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
     if let Some(text) = &settings.external_id {
         report.note(&place.key("external_id"), template::external_id(text));
     }
+    types(settings, &place.key("types"), report);
+    if settings.max_age.is_some_and(|age| !MAX_AGE.contains(&age)) {
+        report.fault(&place.key("max_age"), format!("expected \"{}\" to \"{}\"", MAX_AGE.start(), MAX_AGE.end()));
+    }
     algorithms(settings, place, report);
     keys(settings, place, report);
+}
+
+fn types(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
+    if settings.types.is_empty() {
+        report.fault(place, "at least one type is required");
+    }
+    for (i, typ) in settings.types.iter().enumerate() {
+        let bare = bare_type(typ);
+        if NO_SESSIONS.iter().any(|known| bare.eq_ignore_ascii_case(known)) {
+            report.fault(&place.index(i), "tokens of this type are signed for another end, and open no session");
+        } else if bare.is_empty() || !bare.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b)) {
+            report.fault(&place.index(i), "expected a type such as \"at+jwt\"");
+        }
+    }
 }
 
 /// A claim's name, or a JSON pointer (RFC 6901) if it starts with `/`.

@@ -514,3 +514,31 @@ fn fetched_keys_have_a_pace_within_bounds() {
         }
     }
 }
+
+#[test]
+fn which_tokens_an_issuer_may_name() {
+    let at = "session.issuer";
+    let other_end = "tokens of this type are signed for another end, and open no session";
+    for (line, fault) in [
+        ("types = [\"at+jwt\"]", None),
+        ("types = [\"JWT\", \"application/vnd.example.session+jwt\"]", None),
+        ("types = []", Some(format!("{at}.types: at least one type is required"))),
+        ("types = [\"\"]", Some(format!("{at}.types: expected a type such as \"at+jwt\""))),
+        ("types = [\"application/\"]", Some(format!("{at}.types: expected a type such as \"at+jwt\""))),
+        ("types = [\"text/jwt\"]", Some(format!("{at}.types: expected a type such as \"at+jwt\""))),
+        ("types = [\"at+jwt\", \"application/Logout+JWT\"]", Some(format!("{at}.types: {other_end}"))),
+        ("types = [\"dpop+jwt\"]", Some(format!("{at}.types: {other_end}"))),
+        ("max_age = \"12h\"", None),
+        ("max_age = \"1m\"", None),
+        ("max_age = \"59s\"", Some(format!("{at}.max_age: expected \"1m\" to \"8784h\""))),
+        ("max_age = \"8785h\"", Some(format!("{at}.max_age: expected \"1m\" to \"8784h\""))),
+        ("accept_bound = true", None),
+        ("accept_bound = \"yes\"", Some(format!("{at}.accept_bound: expected true or false, found a string"))),
+    ] {
+        let found = faults(&with("[[session.issuer]]", line));
+        match fault {
+            None => assert_eq!(found, [""; 0], "{line}"),
+            Some(fault) => assert_eq!(found, [fault], "{line}"),
+        }
+    }
+}

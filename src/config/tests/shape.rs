@@ -97,7 +97,7 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (with("[server]", "trusted_proxies = []"), "server.trusted_proxies"),
         (with("[server]", "upgrade_socket = \"/run/x\""), "server.upgrade_socket"),
         (with("[[listener]]", "tls = []"), "listener.tls"),
-        (with("[[session.issuer]]", "types = [\"JWT\"]"), "session.issuer.types"),
+        (with("[[session.issuer]]", "logout_audiences = [\"web\"]"), "session.issuer.logout_audiences"),
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
         (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
         (format!("{GOOD}[limits]\n"), "limits"),

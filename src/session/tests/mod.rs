@@ -3,7 +3,10 @@
 mod algorithms;
 mod attacks;
 mod claims;
+mod examples;
+mod explain;
 mod files;
 mod kit;
 mod rings;
 mod times;
+mod wycheproof;

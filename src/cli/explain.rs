@@ -1,0 +1,95 @@
+//! `valet explain`.
+
+use std::io::{IsTerminal, Read, Write};
+
+use url::Url;
+
+use super::{ConfigFile, End, check, exit, load, runtime, say};
+use crate::clock::Clock;
+use crate::problem::Refusal;
+use crate::session::{Explanation, SessionFault};
+use crate::telemetry::Metrics;
+
+/// Longer than any header that a server takes.
+const MAX_INPUT: u64 = 1024 * 1024;
+
+pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
+    let config = load(file)?;
+    let clock = Clock::system();
+    let parts = check::parts(&config, &clock)?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION"))
+        .map_err(|fault| End::new(exit::SOFTWARE, format!("valet: {fault}")))?;
+    let gateway = parts.gateway(&config, &clock, &metrics, None);
+    // A whole address names the host too, for plug-ins that have one of their own.
+    let named = Url::parse(path).ok().and_then(|url| authority(&url));
+    let own = || Url::parse(&config.server.public_url).ok().and_then(|url| authority(&url));
+    let host = named.or_else(own).unwrap_or_default();
+    let reached = match gateway.reaches(path, &host) {
+        Ok(reached) => {
+            passed("path", &format!("{path} at {host} is the plug-in {} ({})", reached.plugin(), reached.methods()));
+            reached
+        }
+        Err(Refusal::NotFound) => {
+            return Err(refused("path", &format!("no plug-in has {path} at {host}"), &Refusal::NotFound));
+        }
+        Err(refusal) => return Err(refused("path", "it can't be read in one way only", &refusal)),
+    };
+    let token = credential()?;
+    let Explanation { passed: steps, end } = runtime(1)?.block_on(async {
+        for fault in parts.sessions.fetch_all().await {
+            let _ = writeln!(std::io::stderr(), "warning: {fault}");
+        }
+        parts.sessions.explain(token.as_bytes(), clock.now()).await
+    });
+    for (step, what) in &steps {
+        passed(step, what);
+    }
+    let session = end.map_err(|end| refused(end.step, &end.why, &refusal(end.fault)))?;
+    if !reached.permits(&session) {
+        return Err(refused("claims", "the recipe needs a claim that the token lacks", &Refusal::NotPermitted));
+    }
+    passed("session", &format!("opens; in the access log its subject is {}", session.log_id()));
+    Ok(())
+}
+
+fn passed(step: &str, what: &str) {
+    say(&format!("ok       {step:<12} {what}"));
+}
+
+fn refused(step: &str, why: &str, refusal: &Refusal) -> End {
+    let row = refusal.row();
+    End::new(exit::REFUSED, format!("REFUSED  {step:<12} {why} ({} {})", row.status, row.slug))
+}
+
+fn refusal(fault: SessionFault) -> Refusal {
+    match fault {
+        SessionFault::Expired => Refusal::SessionExpired,
+        SessionFault::Invalid(_) => Refusal::SessionInvalid,
+        SessionFault::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
+    }
+}
+
+fn authority(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// The token on stdin. `Bearer ` before it and white space around it, as they are copied along, don't count.
+fn credential() -> Result<String, End> {
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        let _ = writeln!(std::io::stderr(), "paste the token, then press Enter and Ctrl-D");
+    }
+    let mut text = String::new();
+    let read = Read::take(&mut stdin, MAX_INPUT).read_to_string(&mut text);
+    let text = text.trim();
+    let token = match text.split_at_checked("Bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer ") => token.trim_start(),
+        Some(_) | None => text,
+    };
+    match read {
+        Ok(_) if !token.is_empty() => Ok(token.to_owned()),
+        Ok(_) => Err(End::new(exit::REFUSED, "valet: no token on stdin")),
+        Err(fault) => Err(End::new(exit::REFUSED, format!("valet: the token can't be read from stdin: {fault}"))),
+    }
+}

@@ -1,0 +1,99 @@
+//! `valet explain`: what an operator reads of a token, and what not.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use super::process::{Ended, valet};
+use super::stack::{Folder, Idp, Vendor};
+
+const KEY: &str = "canary-api-key-of-explain";
+
+struct Stand {
+    _vendor: Vendor,
+    idp: Idp,
+    folder: Folder,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let (vendor, idp, folder) = (Vendor::start(KEY), Idp::start(), Folder::new());
+        folder.configure(&vendor.url, &idp.url, KEY, |config| config);
+        Self { _vendor: vendor, idp, folder }
+    }
+
+    /// `valet explain PATH` with this on stdin; whatever comes out, it is none of the secrets.
+    fn explain(&self, path: &str, stdin: &str) -> Ended {
+        let mut command = valet(self.folder.path(), &["explain", "--config", "valet.toml", path]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        for secret in stdin.trim().split('.').filter(|part| part.len() > 20).chain([KEY, "ada"]) {
+            assert!(!ended.all().contains(secret), "{secret} in:\n{}", ended.all());
+        }
+        ended
+    }
+}
+
+#[test]
+fn a_good_token_passes_every_step() {
+    let stand = Stand::new();
+    let token = stand.idp.token("ada");
+    for stdin in [token.clone(), format!("{token}\n"), format!("  Bearer {token}\r\n")] {
+        let ended = stand.explain("/plugins/face-scan", &stdin);
+        ended.assert_code(0);
+        assert_eq!(ended.stdout.lines().count(), 11, "{}", ended.stdout);
+        assert!(ended.stdout.lines().all(|line| line.starts_with("ok ")), "{}", ended.stdout);
+        assert!(ended.stdout.contains("/plugins/face-scan at") && ended.stdout.contains("is the plug-in face-scan"));
+        assert!(ended.stdout.contains(&stand.idp.url), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn what_refuses_is_the_last_line_with_its_status() {
+    let stand = Stand::new();
+    let other = stand.idp.token_with("ada", json!({ "audience": "another-app" }));
+    let ended = stand.explain("/plugins/face-scan", &other);
+    ended.assert_code(1);
+    let line = ended.only_line();
+    assert!(line.starts_with("REFUSED") && line.contains("claims") && line.contains("another-app"), "{line}");
+    assert!(line.ends_with("(401 session-invalid)"), "{line}");
+    let expired = stand.idp.token_with("ada", json!({ "expires_in": -3600 }));
+    assert!(
+        stand.explain("/plugins/face-scan", &expired).assert_code(1).only_line().ends_with("(401 session-expired)")
+    );
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_said_before_the_token_is_asked_for() {
+    let stand = Stand::new();
+    for (path, end) in [("/plugins/none", "(404 not-found)"), ("/plugins/%zz", "(400 bad-request)")] {
+        let ended = stand.explain(path, "");
+        ended.assert_code(1);
+        assert!(ended.only_line().ends_with(end), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn no_token_is_one_line() {
+    let stand = Stand::new();
+    let ended = stand.explain("/plugins/face-scan", " \n");
+    assert_eq!(ended.assert_code(1).only_line(), "valet: no token on stdin");
+}
+
+#[test]
+fn an_identity_provider_that_is_gone_is_said() {
+    let stand = Stand::new();
+    let token = stand.idp.token("ada");
+    let Stand { _vendor, idp, folder } = stand;
+    idp.program.terminate();
+    let stand = Stand { _vendor, idp: Idp::start(), folder };
+    let ended = stand.explain("/plugins/face-scan", &token);
+    ended.assert_code(1);
+    assert!(
+        ended.stderr.contains("can't be reached") && ended.stderr.contains("(503 keys-unavailable)"),
+        "{}",
+        ended.stderr
+    );
+}
