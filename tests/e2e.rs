@@ -21,6 +21,8 @@ mod front;
 mod origins;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "e2e/routes.rs"]
+mod routes;
 #[path = "e2e/sessions.rs"]
 mod sessions;
 #[path = "e2e/times.rs"]

@@ -1,10 +1,12 @@
 //! `[[provider]]`: the vendor, its key, and the recipe of its calls.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::secret::SecretSources;
 use crate::units::Span;
@@ -25,6 +27,10 @@ pub struct ProviderSettings {
     pub auth: Option<AuthSettings>,
     /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`.
     pub redirect_hosts: Vec<String>,
+    /// A file with the certificates (PEM) of the authorities that sign `base_url`'s certificate, instead of the machine's own.
+    pub ca: Option<PathBuf>,
+    /// The HTTP proxy through which `base_url` is called.
+    pub proxy: Option<ProxySettings>,
     /// One mint: connecting, registration, retries and reading the answer together.
     #[serde(default = "default_timeout")]
     pub timeout: Span,

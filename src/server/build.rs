@@ -1,5 +1,6 @@
 //! From configuration to parts: sessions, book, vendors, secrets. Opens files, touches no network.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::settings::PluginSettings;
 use crate::gateway::{Claims, Gateway, GatewayParts, PluginParts};
-use crate::http_client::{Client, ClientFault};
+use crate::http_client::settings::ProxySettings;
+use crate::http_client::{Client, ClientFault, Route, RouteFault};
 use crate::lease::{Book, Plan, Rules, Shelves};
 use crate::logging::LineSink;
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Recipe, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource};
+use crate::session::settings::IssuerSettings;
 use crate::session::{ClientFault as KeyClientFault, KeyClient, Sessions, Sources};
 use crate::telemetry::Metrics;
 
@@ -174,10 +177,25 @@ impl Workshop<'_> {
             },
             None => random_key(),
         };
-        let client = Arc::new(KeySets(self.client.clone()));
         let (config, clock) = (self.config, self.clock.clone());
-        let made =
-            Sessions::new(&config.session, &config.directory, claim_names, &subject_key, client, clock, self.metrics);
+        let client_of = |issuer: &IssuerSettings| {
+            let client = self.client_through(issuer.ca.as_deref(), issuer.proxy.as_ref());
+            let client = client.map_err(|faults| {
+                let place =
+                    |RouteFault { key, message }| format!("session.issuer {:?}: {key}: {message}", issuer.issuer);
+                faults.into_iter().map(place).collect::<Vec<String>>()
+            })?;
+            Ok(Arc::new(KeySets(client)) as Arc<dyn KeyClient>)
+        };
+        let made = Sessions::new(
+            &config.session,
+            &config.directory,
+            claim_names,
+            &subject_key,
+            &client_of,
+            clock,
+            self.metrics,
+        );
         made.map_err(|faults| self.faults.extend(faults)).ok()
     }
 
@@ -204,7 +222,22 @@ impl Workshop<'_> {
         if keys.len() != settings.api_key.as_slice().len() {
             return None;
         }
-        Some(Vendor::new(settings, recipe, keys, subject_key, self.client.clone(), self.clock.clone(), self.metrics))
+        let client = self.client_through(settings.ca.as_deref(), settings.proxy.as_ref());
+        let client = client.map_err(|faults| {
+            let place = |RouteFault { key, message }| format!("provider.{key}: {message} (provider {name})");
+            self.faults.extend(faults.into_iter().map(place));
+        });
+        Some(Vendor::new(settings, recipe, keys, subject_key, client.ok()?, self.clock.clone(), self.metrics))
+    }
+
+    /// The client that all share, or one that goes its own way. Faults by their keys.
+    fn client_through(&self, ca: Option<&Path>, proxy: Option<&ProxySettings>) -> Result<Client, Vec<RouteFault>> {
+        let route = Route::open(ca, proxy, &self.config.directory)?;
+        if route.is_plain() {
+            return Ok(self.client.clone());
+        }
+        Client::through(route)
+            .map_err(|_| vec![RouteFault { key: "ca", message: "no HTTP client can be made".to_owned() }])
     }
 
     fn plugin(&mut self, settings: &PluginSettings, vendors: &[Vendor], claim_names: &[String]) -> Option<Plugin> {

@@ -26,7 +26,8 @@ impl SignatureAlgorithm {
             "PS512" => Self::PS512,
             "ES256" => Self::ES256,
             "ES384" => Self::ES384,
-            "EdDSA" => Self::EdDSA,
+            // RFC 9864, section 2.2: the same algorithm, named with the only curve that we have for it.
+            "EdDSA" | "Ed25519" => Self::EdDSA,
             "HS256" => Self::HS256,
             "HS384" => Self::HS384,
             "HS512" => Self::HS512,

@@ -134,8 +134,6 @@ fn read_jwk(value: Value, algorithms: &[SignatureAlgorithm]) -> Result<Key, KeyF
     }
     let only = match jwk.alg.as_deref() {
         None => None,
-        // RFC 9864, section 2.2: the same algorithm, named with its curve.
-        Some("Ed25519") => Some(SignatureAlgorithm::EdDSA),
         Some(name) => Some(SignatureAlgorithm::named(name).ok_or(KeyFault::OtherUse)?),
     };
     let label = jwk.kid.map_or(Label::Unnamed, |kid| Label::Named(kid.into()));

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use explain::{Explanation, Refused};
-pub use remote::{ClientFault, KeyClient};
+pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use token::bare as bare_type;
 pub use verifier::{IssuerReadiness, Readiness, Sessions};

@@ -1,6 +1,7 @@
 //! A key set at the identity provider: discovery (OpenID Connect Discovery 1.0, section 4) and the set itself.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::key_set::{self, Reading};
-use super::settings::SignatureAlgorithm;
+use super::settings::{IssuerSettings, SignatureAlgorithm};
 
 /// The whole of one attempt, discovery included. Keys are fetched ahead, so that nobody waits for a slow provider to be patient with it.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +24,9 @@ pub trait KeyClient: Send + Sync {
     /// Dropped, the exchange is given up.
     async fn get(&self, url: &Url, max_bytes: usize, deadline: Duration) -> Result<(u16, Vec<u8>), ClientFault>;
 }
+
+/// Who fetches an issuer's keys; or its faults, in the operator's words.
+pub type ClientOf<'a> = dyn Fn(&IssuerSettings) -> Result<Arc<dyn KeyClient>, Vec<String>> + 'a;
 
 /// Why an answer could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +141,10 @@ fn key_set_address(document: &[u8], issuer: &str) -> Result<Url, FetchFault> {
     if document.issuer != issuer {
         return Err(FetchFault::OtherIssuer);
     }
-    safe_url(&document.jwks_uri).ok_or(FetchFault::Address)
+    let address = safe_url(&document.jwks_uri).ok_or(FetchFault::Address)?;
+    // An issuer elsewhere has no say over what is asked on this machine.
+    let steps_down = address.scheme() == "http" && !issuer.starts_with("http://");
+    if steps_down { Err(FetchFault::Address) } else { Ok(address) }
 }
 
 /// `https://`, or `http://` on loopback and `*.localhost`; no userinfo.
@@ -183,6 +190,9 @@ mod tests {
         let slash = document("https://idp.example/", "https://keys.example/");
         assert_eq!(key_set_address(&slash, issuer), Err(FetchFault::OtherIssuer));
         assert_eq!(key_set_address(&document(issuer, "http://keys.example/"), issuer), Err(FetchFault::Address));
+        assert_eq!(key_set_address(&document(issuer, "http://127.0.0.1/keys"), issuer), Err(FetchFault::Address));
+        let local = "http://idp.localhost:8080";
+        assert!(key_set_address(&document(local, "http://127.0.0.1/keys"), local).is_ok());
         assert_eq!(key_set_address(b"[]", issuer), Err(FetchFault::NoDiscovery));
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::units::Span;
 
@@ -43,6 +44,10 @@ pub struct IssuerSettings {
     pub algorithms: Vec<SignatureAlgorithm>,
     /// Where the keys come from.
     pub keys: KeysSettings,
+    /// A file with the certificates (PEM) of the authorities that sign the identity provider's certificate, instead of the machine's own.
+    pub ca: Option<PathBuf>,
+    /// The HTTP proxy through which keys are fetched.
+    pub proxy: Option<ProxySettings>,
     /// The claim that names the subject: a name, or a JSON pointer that starts with `/`.
     #[serde(default = "default_subject_claim")]
     pub subject_claim: String,
@@ -65,7 +70,7 @@ pub struct IssuerSettings {
     pub accept_bound: bool,
 }
 
-/// Signature algorithms (RFC 7518, RFC 8037). `none` can't be named.
+/// Signature algorithms (RFC 7518, RFC 8037). `none` can't be named. `EdDSA` means Ed25519, and may be written so (RFC 9864).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[allow(missing_docs)] // The names are the documentation.
 pub enum SignatureAlgorithm {
@@ -77,6 +82,7 @@ pub enum SignatureAlgorithm {
     PS512,
     ES256,
     ES384,
+    #[serde(alias = "Ed25519")]
     EdDSA,
     HS256,
     HS384,

@@ -8,6 +8,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prometheus::{IntCounter, IntGauge};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use super::issuer::{Checks, Issuer};
 use super::json::{self, Object, Selector, Value};
 use super::key_set::Candidates;
 use super::keys::Key;
-use super::remote::KeyClient;
+use super::remote::ClientOf;
 use super::settings::SessionSettings;
 use super::token::{Header, Parts};
 use super::{Reason, Session, SessionFault, TARGET, shown};
@@ -29,6 +30,20 @@ use crate::telemetry::Metrics;
 /// The label of tokens whose issuer we don't know, and of requests without any.
 const UNKNOWN: &str = "unknown";
 
+/// A token of this length counts as one of `session.cache`, a longer one as several: the memory of the cache is bounded by that number
+/// times this, whatever tokens look like. Few issuers make longer ones.
+const UNIT_BYTES: usize = 2048;
+
+/// What an entry counts.
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
+    fn weight(&self, token: &Box<[u8]>, _: &Arc<Verdict>) -> u64 {
+        token.len().div_ceil(UNIT_BYTES).max(1) as u64
+    }
+}
+
 /// Judges credentials by the configured issuers, and remembers those that were good.
 pub struct Sessions {
     issuers: Box<[Arc<Issuer>]>,
@@ -36,8 +51,8 @@ pub struct Sessions {
     skew: Duration,
     max_token_bytes: usize,
     subject_key: hmac::Key,
-    /// Keyed by the whole token; only verified ones are in it.
-    cache: Cache<Box<[u8]>, Arc<Verdict>>,
+    /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
+    cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
     entries: IntGauge,
     unknown: Checks,
     absent: IntCounter,
@@ -98,20 +113,22 @@ pub(super) enum Miss {
 
 impl Sessions {
     /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `claim_names` are
-    /// the claims that recipes ask for, `subject_key` is the key of [`Session::log_id`]. Every fault, in the operator's words.
+    /// the claims that recipes ask for, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
+    /// fault, in the operator's words.
     pub fn new(
         settings: &SessionSettings,
         directory: &Path,
         claim_names: &[String],
         subject_key: &Secret,
-        client: Arc<dyn KeyClient>,
+        client_of: &ClientOf<'_>,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, Vec<String>> {
         let mut faults = Vec::new();
         let mut issuers: Vec<Arc<Issuer>> = Vec::with_capacity(settings.issuers.len());
         for one in &settings.issuers {
-            match Issuer::open(one, directory, Arc::clone(&client), clock.clone(), metrics) {
+            let opened = client_of(one).and_then(|client| Issuer::open(one, directory, client, clock.clone(), metrics));
+            match opened {
                 Ok(issuer) if issuers.iter().any(|held| held.name == issuer.name) => {
                     faults.push(format!("session.issuer {:?}: is configured twice", one.issuer));
                 }
@@ -136,7 +153,7 @@ impl Sessions {
             max_token_bytes: settings.max_token_bytes,
             // Goes into the hash that stands for a subject in logs.
             subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key.expose()),
-            cache: Cache::new(settings.cache.max(1)),
+            cache: Cache::with_weighter(settings.cache.max(1), settings.cache.max(1) as u64, ByLength),
             entries: metrics.session_cache_entries.clone(),
             unknown: Checks::of(UNKNOWN, metrics),
             absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),

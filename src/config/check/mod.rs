@@ -4,6 +4,7 @@ mod files;
 mod origin;
 mod plugin;
 mod provider;
+mod route;
 mod server;
 mod session;
 mod template;

@@ -1,7 +1,7 @@
 //! `[[provider]]`.
 
 use super::origin::{base_url, redirect_host};
-use super::{Report, is_token, is_visible, name, template};
+use super::{Report, is_token, is_visible, name, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::provider;
@@ -37,6 +37,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         recipe(settings, &place, report);
         api_key(settings, &place, report);
         redirect_hosts(settings, &place, report);
+        route::check(settings.ca.as_deref(), settings.proxy.as_ref(), &settings.base_url, &place, report);
         limits(settings, &place, report);
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.

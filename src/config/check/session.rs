@@ -1,7 +1,7 @@
 //! `[session]` and `[[session.issuer]]`.
 
 use super::origin::{is_local, login_url, secure_url};
-use super::{Report, files, is_token, template};
+use super::{Report, files, is_token, route, template};
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
 use crate::session::{bare_type, jwks_file_fault, pem_file_fault};
@@ -175,6 +175,7 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
         report.fault(&place, message);
     }
     pace(&settings.keys, discovery || jwks_url.is_some(), &place, report);
+    way(settings, issuer, report);
     if discovery {
         let verdict = secure_url(&settings.issuer).and_then(|url| match url.host() {
             Some(host) if url.scheme() == "https" || is_local(&host) => Ok(()),
@@ -205,6 +206,22 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
         // Measured here, goes nowhere.
         if read.is_some_and(|secret| secret.expose().len() < least) {
             report.fault(&place, format!("for these algorithms a secret has at least {least} bytes (RFC 7518)"));
+        }
+    }
+}
+
+/// How keys are fetched.
+fn way(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
+    let (ca, proxy) = (settings.ca.as_deref(), settings.proxy.as_ref());
+    match (settings.keys.discovery == Some(true), &settings.keys.jwks_url) {
+        (true, _) => route::check(ca, proxy, &settings.issuer, place, report),
+        (false, Some(url)) => route::check(ca, proxy, url, place, report),
+        (false, None) => {
+            for (key, given) in [("ca", ca.is_some()), ("proxy", proxy.is_some())] {
+                if given {
+                    report.fault(&place.key(key), "has a meaning for fetched keys only: `discovery` or `jwks_url`");
+                }
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) fn folder() -> tempfile::TempDir {
     for bytes in [31, 32, 47, 48, 63, 64] {
         write(&format!("secrets/{bytes}.key"), &"x".repeat(bytes));
     }
+    write("secrets/proxy.key", "valet:password\n");
+    write("ca.pem", include_str!("../../session/tests/fixtures/ca.pem"));
     write("secrets/spaced.key", "two words\n");
     write("secrets/empty.key", "\n");
     let key = r#"{"kty":"EC","crv":"P-256","x":"udtChIzNXbzsXniZqltHa3VPyjwzm8mNfjrP_m6R1u4","y":"0tMMxLolJ4Cev73PkdbfciINS1ni6UsdVTLIhrv-Oag"}"#;

@@ -542,3 +542,58 @@ fn which_tokens_an_issuer_may_name() {
         }
     }
 }
+
+#[test]
+fn the_way_to_issuers_and_vendors() {
+    for (owner, line) in
+        [("session.issuer", "keys = { discovery = true }"), ("provider", "preset = \"intelliprove-v2\"")]
+    {
+        let with = |keys: &str| edited(line, &format!("{line}\n{keys}"));
+        assert_faults(&with("ca = \"ca.pem\"\nproxy = \"http://proxy.internal:3128\""), &[]);
+        let table = "proxy = { url = \"http://proxy.internal:3128\", credentials = { file = \"secrets/proxy.key\" } }";
+        assert_faults(&with(table), &[]);
+        for (keys, fault) in [
+            ("ca = \"absent.pem\"", "ca: DIR/absent.pem: No such file or directory (os error 2)"),
+            ("ca = \"text.txt\"", "ca: DIR/text.txt holds no certificate in PEM"),
+            ("ca = 1", "ca: expected a path, found an integer"),
+            (
+                "proxy = \"https://proxy.internal\"",
+                "proxy: only proxies at http:// are supported; what goes through them is TLS from end to end all the same",
+            ),
+            (
+                "proxy = \"http://me:secret@proxy.internal\"",
+                "proxy: an address holds no user name or password: give them as `credentials`",
+            ),
+            (
+                "proxy = { url = \"http://proxy.internal\", credentials = { file = \"secrets/acme.key\" } }",
+                "proxy.credentials: expected `user:password` on one line",
+            ),
+            (
+                "proxy = { url = \"http://proxy.internal\", password = \"x\" }",
+                "proxy.password: unknown key; known here: url, credentials",
+            ),
+            (
+                "proxy = 1",
+                "proxy: expected \"http://host:port\" or { url = \"http://host:port\", credentials = { file = \"…\" } }, found an integer",
+            ),
+        ] {
+            assert_faults(&with(keys), &[&format!("{owner}.{fault}")]);
+        }
+    }
+    let for_https = "has a meaning for `https://` addresses only";
+    let local = edited("https://engine.intelliprove.com", "http://127.0.0.1:8000")
+        .replace("redirect_hosts", "ca = \"ca.pem\"\nproxy = \"http://127.0.0.1:3128\"\nredirect_hosts");
+    assert_faults(&local, &[&format!("provider.ca: {for_https}"), &format!("provider.proxy: {for_https}")]);
+    let for_fetched = "has a meaning for fetched keys only: `discovery` or `jwks_url`";
+    let filed = edited("keys = { discovery = true }", "keys = { pem_file = \"key.pem\" }\nca = \"ca.pem\"");
+    assert_faults(&filed, &[&format!("session.issuer.ca: {for_fetched}")]);
+}
+
+#[test]
+fn ed25519_is_another_name_of_its_algorithm() {
+    assert_faults(&edited("\"ES256\"", "\"Ed25519\""), &[]);
+    assert_eq!(
+        parse(&edited("\"ES256\"", "\"Ed25519\"")).unwrap().session.issuers[0].algorithms,
+        [crate::session::settings::SignatureAlgorithm::EdDSA]
+    );
+}

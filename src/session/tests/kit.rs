@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::clock::{Clock, Hands, Timestamp};
 use crate::secret::Secret;
-use crate::session::settings::SessionSettings;
+use crate::session::settings::{IssuerSettings, SessionSettings};
 use crate::session::{ClientFault, KeyClient, Session, SessionFault, Sessions};
 use crate::telemetry::Metrics;
 
@@ -223,8 +223,8 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: Mutex::new(keys), discovery: Mutex::new(discovery) });
     let names = ["email".to_owned(), "org".to_owned()];
     let subject_key = Secret::new(b"subject key".to_vec());
-    let client = Arc::clone(&idp) as Arc<dyn KeyClient>;
-    let sessions = Sessions::new(&settings, folder.path(), &names, &subject_key, client, clock.clone(), &metrics)?;
+    let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
+    let sessions = Sessions::new(&settings, folder.path(), &names, &subject_key, &client_of, clock.clone(), &metrics)?;
     Ok(World { sessions, clock, hands, idp, metrics, folder })
 }
 

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod attacks;
+mod cache;
 mod claims;
 mod examples;
 mod explain;

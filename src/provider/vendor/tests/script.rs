@@ -125,7 +125,7 @@ impl Stage {
         });
         let (clock, hands) = Clock::manual(Timestamp::from_secs(START));
         let metrics = Metrics::new("0", "test").unwrap();
-        let client = Client::with_roots(rustls::RootCertStore::empty()).unwrap();
+        let client = Client::new().unwrap();
         let recipe = compile(&settings).unwrap();
         let vendor = Vendor::new(&settings, recipe, keys.to_vec(), Some(keys[0].clone()), client, clock, &metrics);
         Self { vendor, hands, metrics, keys: keys.to_vec(), directory, calls, arrived }

@@ -1,0 +1,182 @@
+//! The one outgoing HTTP client: calls to vendors, and key sets of issuers.
+//!
+//! HTTP/1.1 over TCP or TLS (rustls with aws-lc-rs, the machine's own roots or those of a [`Route`]). It follows no redirect, asks for no
+//! compression, takes a proxy from its [`Route`] alone and never from the environment, and reads no more of an answer than its caller
+//! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length` and `user-agent`.
+
+mod route;
+pub mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+use route::Proxy;
+pub use route::{Route, RouteFault};
+
+/// An idle connection is closed after this. Longer than the gaps of a busy minute, shorter than the minute after which many servers hang up.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Idle connections kept to one host: more than `max_in_flight` by default would ever use at once.
+const IDLE_PER_HOST: usize = 256;
+
+/// The head of an answer: ample for any API, and a bound for one that never ends.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+const AGENT: &str = concat!("valet/", env!("CARGO_PKG_VERSION"));
+
+/// The client. Cheap to clone; clones share their connections.
+///
+/// A connection is served by a task of the Tokio runtime on which it was opened.
+#[derive(Clone)]
+pub struct Client(Pools);
+
+#[derive(Clone)]
+enum Pools {
+    Direct(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    /// By CONNECT through a proxy, which sees host and port and no more.
+    Tunnelled(Pool<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>),
+}
+
+/// A whole answer.
+pub struct Response {
+    /// The status, 200 to 599 (1xx are skipped).
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body, at most as long as the caller allowed.
+    pub body: Bytes,
+}
+
+/// Why there is no answer. Says nothing of the request: its URL may hold a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFault {
+    /// No connection, no trust in its certificate, or it broke; or what came was not HTTP.
+    Unreachable,
+    /// The deadline passed.
+    TimedOut,
+    /// The body is longer than the caller allows.
+    TooLarge,
+}
+
+impl Client {
+    /// A client that trusts the machine's root certificates. On a machine without any, `https` fails and `http` works.
+    ///
+    /// `Unreachable` only if the TLS library can't be set up at all. Reads the certificates from disk: call it at start-up.
+    pub fn new() -> Result<Self, ClientFault> {
+        Self::through(Route::default())
+    }
+
+    /// A client that goes this way and no other. As [`Client::new`] where the route names no authorities.
+    pub fn through(route: Route) -> Result<Self, ClientFault> {
+        let tls = match route.roots {
+            Some(roots) => tls()?.with_root_certificates(roots),
+            None => match tls()?.with_native_roots() {
+                Ok(tls) => tls,
+                Err(_) => tls()?.with_root_certificates(RootCertStore::empty()),
+            },
+        };
+        let (tls, tcp) = (tls.with_no_client_auth(), tcp());
+        Ok(Self(match route.proxy {
+            None => {
+                let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+                Pools::Direct(pool(connector.enable_http1().wrap_connector(tcp)))
+            }
+            Some(Proxy { address, authorization }) => {
+                let tunnel = Tunnel::new(address, tcp);
+                let tunnel = match authorization {
+                    Some(authorization) => tunnel.with_auth(authorization),
+                    None => tunnel,
+                };
+                // In the clear the proxy would read along: such a call fails.
+                let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+                Pools::Tunnelled(pool(connector.enable_http1().wrap_connector(tunnel)))
+            }
+        }))
+    }
+
+    /// `GET url`, answered with at most `max_bytes` of body within `deadline` from now. Any status is an answer; a 3xx is not followed.
+    ///
+    /// Dropped: the connection is closed, unless the answer was read whole.
+    pub async fn get(
+        &self,
+        url: &Url,
+        accept: &str,
+        max_bytes: usize,
+        deadline: Duration,
+    ) -> Result<Response, ClientFault> {
+        let mut target = url.clone();
+        target.set_fragment(None);
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(target.as_str())
+            .header(ACCEPT, accept)
+            .body(Full::default())
+            .map_err(|_| ClientFault::Unreachable)?;
+        self.send(request, max_bytes, deadline).await
+    }
+
+    /// Sends the request, whose target is an absolute `http` or `https` URI, and reads at most `max_bytes` of body, all within `deadline`
+    /// from now. A request that reached a connection is never sent twice.
+    ///
+    /// Dropped: the connection is closed, unless the answer was read whole.
+    pub async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        max_bytes: usize,
+        deadline: Duration,
+    ) -> Result<Response, ClientFault> {
+        request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+        tokio::time::timeout(deadline, self.exchange(request, max_bytes)).await.unwrap_or(Err(ClientFault::TimedOut))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Response, ClientFault> {
+        let answer = match &self.0 {
+            Pools::Direct(pool) => pool.request(request),
+            Pools::Tunnelled(pool) => pool.request(request),
+        };
+        let answer = answer.await.map_err(|_| ClientFault::Unreachable)?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, max_bytes).collect().await.map_err(|fault| {
+            if fault.is::<LengthLimitError>() { ClientFault::TooLarge } else { ClientFault::Unreachable }
+        })?;
+        Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+    }
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp
+}
+
+fn pool<C: Connect + Clone>(connector: C) -> Pool<C, Full<Bytes>> {
+    Pool::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .http1_max_buf_size(MAX_HEAD_BYTES)
+        .build(connector)
+}
+
+/// The provider is named, not taken from the process: which one is installed there depends on who came first.
+fn tls() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ClientFault> {
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ClientFault::Unreachable)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The way to one outside system: whom its certificate is believed from, and through which proxy.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Uri};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::settings::ProxySettings;
+use crate::files;
+use crate::secret::Secret;
+
+/// A bundle of all public authorities is a fifth of it; a bound so that a wrong path (a log, a device) is refused.
+const MAX_BUNDLE_KIB: u64 = 1024;
+
+/// What a route can be wrong in, in the operator's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteFault {
+    /// The key below the issuer or provider: `ca`, `proxy`, `proxy.credentials`.
+    pub key: &'static str,
+    /// What is wrong. Names places, never a secret.
+    pub message: String,
+}
+
+/// The way to one outside system.
+#[derive(Default)]
+pub struct Route {
+    /// These authorities instead of the machine's own.
+    pub(super) roots: Option<RootCertStore>,
+    pub(super) proxy: Option<Proxy>,
+}
+
+pub(super) struct Proxy {
+    pub(super) address: Uri,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Route {
+    /// Reads `ca` and `proxy` now; relative paths start in `directory`. Every fault at once. Touches no network.
+    pub fn open(ca: Option<&Path>, proxy: Option<&ProxySettings>, directory: &Path) -> Result<Self, Vec<RouteFault>> {
+        let mut faults = Vec::new();
+        let mut note = |key, message| faults.push(RouteFault { key, message });
+        let roots = ca.and_then(|path| roots(&directory.join(path)).map_err(|message| note("ca", message)).ok());
+        let proxy = proxy.and_then(|settings| {
+            let address = proxy_address(settings.url()).map_err(|message| note("proxy", message.into())).ok();
+            let authorization = settings.credentials().map(|source| {
+                let credentials = source.read(directory).map_err(|fault| fault.0);
+                credentials.and_then(|credentials| basic(&credentials).map_err(str::to_owned))
+            });
+            let authorization = authorization.transpose().map_err(|message| note("proxy.credentials", message)).ok();
+            Some(Proxy { address: address?, authorization: authorization? })
+        });
+        if faults.is_empty() { Ok(Self { roots, proxy }) } else { Err(faults) }
+    }
+
+    /// Whether it is the plain way: the machine's own authorities, no proxy.
+    pub fn is_plain(&self) -> bool {
+        self.roots.is_none() && self.proxy.is_none()
+    }
+}
+
+/// Every certificate of a PEM file. One that can't be used is a fault: a bundle with a hole fails at the worst time.
+fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let shown = path.display();
+    let bytes = files::read_bounded(path, MAX_BUNDLE_KIB, "bundle of certificates")?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = certificate.map_err(|_| format!("{shown} is no PEM"))?;
+        let place = roots.len() + 1;
+        roots.add(certificate).map_err(|_| format!("{shown}: certificate {place} can't be used as an authority"))?;
+    }
+    if roots.is_empty() { Err(format!("{shown} holds no certificate in PEM")) } else { Ok(roots) }
+}
+
+/// `http://host:port`, nothing else: what is behind the proxy is TLS, end to end.
+fn proxy_address(text: &str) -> Result<Uri, &'static str> {
+    const EXPECTED: &str = "expected the address of an HTTP proxy, such as \"http://proxy.internal:3128\"";
+    let url = url::Url::parse(text).map_err(|_| EXPECTED)?;
+    if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
+        return Err("an address holds no user name or password: give them as `credentials`");
+    }
+    if url.scheme() == "https" {
+        return Err(
+            "only proxies at http:// are supported; what goes through them is TLS from end to end all the same",
+        );
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if url.scheme() != "http" || url.port_or_known_default().is_none() || !bare {
+        return Err(EXPECTED);
+    }
+    url.as_str().parse().map_err(|_| EXPECTED)
+}
+
+/// RFC 7617, section 2.
+fn basic(credentials: &Secret) -> Result<HeaderValue, &'static str> {
+    // Goes to the proxy, in the CONNECT request alone.
+    let text = std::str::from_utf8(credentials.expose()).map_err(|_| "the credentials are not UTF-8")?;
+    if !text.contains(':') || text.chars().any(char::is_control) {
+        return Err("expected `user:password` on one line");
+    }
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(text)))
+        .map_err(|_| "expected `user:password` on one line")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_an_http_address_and_nothing_more() {
+        for good in ["http://proxy.internal:3128", "http://proxy.internal", "http://127.0.0.1:8080/", "http://[::1]:1"]
+        {
+            assert!(proxy_address(good).is_ok(), "{good}");
+        }
+        for wrong in [
+            "",
+            "proxy:3128",
+            "https://proxy:3128",
+            "socks5://proxy:1080",
+            "http://user:password@proxy:3128",
+            "http://@proxy:3128",
+            "http://proxy/path",
+            "http://proxy?q",
+            "http://proxy#f",
+            "http://",
+        ] {
+            assert!(proxy_address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_a_name_and_a_password() {
+        let basic = |text: &str| basic(&Secret::new(text.into()));
+        // RFC 7617, section 2.
+        assert_eq!(basic("Aladdin:open sesame").unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(basic("Aladdin:open sesame").unwrap().is_sensitive());
+        assert!(basic("Aladdin:").is_ok());
+        for wrong in ["Aladdin", "a:b\nc"] {
+            assert!(basic(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

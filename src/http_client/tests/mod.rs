@@ -1,0 +1,103 @@
+//! The client against servers that answer as they like.
+
+mod routes;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Long enough for any machine; no test waits for it.
+const AMPLE: Duration = Duration::from_secs(20);
+
+/// A server that answers its first connection's first request with these bytes, and gives back what it read.
+async fn answers(answer: &'static [u8]) -> (Url, tokio::task::JoinHandle<String>) {
+    let (listener, url) = listening().await;
+    let seen = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        stream.write_all(answer).await.unwrap();
+        head
+    });
+    (url, seen)
+}
+
+async fn listening() -> (TcpListener, Url) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys?a=%2f", listener.local_addr().unwrap()).parse().unwrap();
+    (listener, url)
+}
+
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn trusting_nobody() -> Client {
+    Client::through(Route { roots: Some(RootCertStore::empty()), proxy: None }).unwrap()
+}
+
+async fn get(url: &Url, max_bytes: usize) -> Result<Response, ClientFault> {
+    trusting_nobody().get(url, "application/json", max_bytes, AMPLE).await
+}
+
+#[tokio::test]
+async fn a_call_names_valet_and_asks_for_no_compression() {
+    let (url, seen) = answers(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: b\r\n\r\n{}").await;
+    let answer = get(&url, 2).await.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]));
+    assert_eq!(answer.headers["x-a"], "b");
+    let head = seen.await.unwrap();
+    assert!(head.starts_with("GET /keys?a=%2f HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("user-agent: valet/{}\r\n", env!("CARGO_PKG_VERSION"))), "{head}");
+    assert!(head.contains("accept: application/json\r\n"), "{head}");
+    assert!(!head.contains("accept-encoding"), "{head}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let (url, _) = answers(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(get(&url, 10).await.unwrap().status, 302);
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_allowed_is_refused_announced_or_not() {
+    let (url, _) = answers(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").await;
+    assert_eq!(get(&url, 2).await.err(), Some(ClientFault::TooLarge));
+    let (url, _) =
+        answers(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n").await;
+    assert_eq!(get(&url, 2).await.err(), Some(ClientFault::TooLarge));
+}
+
+#[tokio::test]
+async fn a_broken_answer_or_none_at_all_is_unreachable() {
+    for answer in [&b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"[..], b"", b"SSH-2.0-nonsense\r\n\r\n"] {
+        let (url, _) = answers(answer).await;
+        assert_eq!(get(&url, 100).await.err(), Some(ClientFault::Unreachable));
+    }
+    let (listener, url) = listening().await;
+    drop(listener);
+    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::Unreachable));
+}
+
+#[tokio::test]
+async fn a_silent_server_times_out() {
+    let (listener, url) = listening().await;
+    let client = trusting_nobody();
+    let answer = client.get(&url, "*/*", 100, Duration::from_millis(100)).await;
+    assert_eq!(answer.err(), Some(ClientFault::TimedOut));
+    drop(listener);
+}
+
+#[tokio::test]
+async fn without_trusted_roots_https_fails_and_nothing_panics() {
+    let (listener, mut url) = listening().await;
+    url.set_scheme("https").unwrap();
+    let served = tokio::spawn(async move { drop(listener.accept().await) });
+    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::Unreachable));
+    served.await.unwrap();
+    assert!(Client::new().is_ok());
+}
