@@ -14,6 +14,8 @@ mod demo;
 mod drain;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/howtos.rs"]
+mod howtos;
 #[path = "cli/live.rs"]
 mod live;
 #[path = "cli/logs.rs"]

@@ -20,6 +20,8 @@ const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 pub(super) struct Rules {
     pub(super) audiences: Vec<String>,
     pub(super) audience: Selector,
+    /// The name or pointer of it, as configured.
+    pub(super) audience_claim: Box<str>,
     pub(super) subject: Selector,
     pub(super) session: Selector,
     /// A bound on the age of a token.

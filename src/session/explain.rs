@@ -22,7 +22,7 @@ pub(super) enum Step<'s> {
     Issuer(&'s Issuer),
     Type,
     Algorithm(SignatureAlgorithm),
-    Claims(&'s Claims<'s>, &'s Object<'s>),
+    Claims(&'s Claims<'s>, &'s Object<'s>, &'s Issuer),
     ExternalId,
     Keys(usize),
     Signature,
@@ -70,7 +70,9 @@ impl Witness for Teller {
             Step::Issuer(issuer) => ("issuer", format!("{} is configured", shown(&issuer.name))),
             Step::Type => ("type", "is one of `types`".into()),
             Step::Algorithm(algorithm) => ("algorithm", format!("{algorithm:?} is one of `algorithms`")),
-            Step::Claims(claims, payload) => ("claims", claims_line(claims, payload, self.now)),
+            Step::Claims(claims, payload, issuer) => {
+                ("claims", claims_line(claims, issuer.rules.audience.find(payload), self.now))
+            }
             Step::ExternalId => ("vendor's id", "can be made from the claims".into()),
             Step::Keys(count) => ("key", format!("{count} of the issuer's keys can be meant")),
             Step::Signature => ("signature", "is good".into()),
@@ -125,11 +127,11 @@ fn header_line(header: &Header<'_>) -> String {
     line
 }
 
-fn claims_line(claims: &Claims<'_>, payload: &Object<'_>, now: Timestamp) -> String {
+fn claims_line(claims: &Claims<'_>, audience: Option<&Value<'_>>, now: Timestamp) -> String {
     let left = claims.life.until.since(now).as_secs();
     let mut line = if left > 0 { format!("good for {left} s, clock_skew included") } else { "its life is over".into() };
-    if let Some(audiences) = payload.get("aud") {
-        let _ = write!(line, "; aud {}", list(audiences));
+    if let Some(audience) = audience {
+        let _ = write!(line, "; for {}", list(audience));
     }
     line.push_str(if claims.session_id.is_some() { "; it names its session" } else { "; it names no session" });
     line
@@ -156,9 +158,10 @@ fn detail(reason: Reason, token: &[u8], issuer: Option<&Issuer>) -> String {
             format!(": {}", shown(name))
         }
         (Reason::Audience, Some(payload)) => {
-            let named = payload.get("aud").map_or_else(|| "absent".into(), list);
-            let ours = issuer.map(|issuer| issuer.rules.audiences.join(", ")).unwrap_or_default();
-            format!(": the token's aud is {named}; audiences are {}", shown(&ours))
+            let Some(rules) = issuer.map(|issuer| &issuer.rules) else { return String::new() };
+            let named = rules.audience.find(payload).map_or_else(|| "absent".into(), list);
+            let (claim, ours) = (shown(&rules.audience_claim), rules.audiences.join(", "));
+            format!(": the token's {claim} is {named}; audiences are {}", shown(&ours))
         }
         _ => String::new(),
     }

@@ -96,6 +96,7 @@ impl Issuer {
             rules: Rules {
                 audiences: settings.audiences.clone(),
                 audience,
+                audience_claim: settings.audience_claim.as_str().into(),
                 subject,
                 session,
                 max_age: settings.max_age.map(|age| age.0),

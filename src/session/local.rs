@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::key_set;
+use super::key_set::{self, Reading};
 use super::keys::Key;
 use super::pem;
 use super::settings::SignatureAlgorithm;
@@ -24,13 +24,13 @@ pub(super) enum Local {
 
 impl Local {
     /// Reads the keys now. The fault names the setting and the place, never the content.
-    pub(super) fn read(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<Key>, String> {
+    pub(super) fn read(&self, algorithms: &[SignatureAlgorithm]) -> Result<Reading, String> {
         self.keys(algorithms).map_err(|fault| format!("keys.{}: {fault}", self.setting()))
     }
 
-    /// Why there would be no key, without the name of the setting.
-    pub(super) fn fault(&self, algorithms: &[SignatureAlgorithm]) -> Option<String> {
-        self.keys(algorithms).err()
+    /// A line for each key that is left out; or why there would be no key at all, without the name of the setting.
+    pub(super) fn try_out(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<String>, String> {
+        self.keys(algorithms).map(|reading| reading.unused)
     }
 
     fn setting(&self) -> &'static str {
@@ -41,7 +41,8 @@ impl Local {
         }
     }
 
-    fn keys(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<Key>, String> {
+    fn keys(&self, algorithms: &[SignatureAlgorithm]) -> Result<Reading, String> {
+        let one = |key| Reading { keys: vec![key], unused: Vec::new() };
         match self {
             Self::Set(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
@@ -51,10 +52,7 @@ impl Local {
                     let reasons = set.unused.join("; ");
                     return Err(fault(format!("holds no key that can be used. {reasons}").trim_end()));
                 }
-                for line in set.unused {
-                    tracing::warn!(target: super::TARGET, "keys.{}: {}", self.setting(), fault(&line));
-                }
-                Ok(set.keys)
+                Ok(Reading { unused: set.unused.iter().map(|line| fault(line)).collect(), keys: set.keys })
             }
             Self::Pem(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
@@ -63,12 +61,12 @@ impl Local {
                 if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
                     return Err(fault("the key serves none of the configured algorithms"));
                 }
-                Ok(vec![key])
+                Ok(one(key))
             }
             Self::Secret(source, directory) => {
                 let secret = source.read(directory).map_err(|fault| fault.0)?;
                 // Goes into the verifier of this issuer's tokens.
-                Ok(vec![Key::secret(secret.expose(), algorithms).map_err(|fault| fault.to_string())?])
+                Key::secret(secret.expose(), algorithms).map(one).map_err(|fault| fault.to_string())
             }
         }
     }

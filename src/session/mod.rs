@@ -33,14 +33,17 @@ pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use token::bare as bare_type;
 pub use verifier::{IssuerReadiness, Readiness, Sessions};
 
-/// Why a key set file can't serve these algorithms, in the operator's words; `None`: it can.
-pub fn jwks_file_fault(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Option<String> {
-    local::Local::Set(path.to_owned()).fault(algorithms)
+/// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.
+pub fn try_jwks_file(
+    path: &std::path::Path,
+    algorithms: &[settings::SignatureAlgorithm],
+) -> Result<Vec<String>, String> {
+    local::Local::Set(path.to_owned()).try_out(algorithms)
 }
 
-/// Why a PEM file can't serve these algorithms, in the operator's words; `None`: it can.
-pub fn pem_file_fault(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Option<String> {
-    local::Local::Pem(path.to_owned()).fault(algorithms)
+/// Why a PEM file can't serve these algorithms, in the operator's words.
+pub fn try_pem_file(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Result<(), String> {
+    local::Local::Pem(path.to_owned()).try_out(algorithms).map(drop)
 }
 
 /// The `tracing` target of this module.

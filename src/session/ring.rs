@@ -76,7 +76,8 @@ impl Ring {
         let source = source(settings, directory, client)?;
         let (keys, believed_until) = match &source {
             Source::Remote(..) => (Vec::new(), i64::MIN),
-            Source::Local(local) => (local.read(&settings.algorithms).map_err(|fault| vec![fault])?, i64::MAX),
+            // Of keys that are left out the configuration has warned.
+            Source::Local(local) => (local.read(&settings.algorithms).map_err(|fault| vec![fault])?.keys, i64::MAX),
         };
         metrics.degraded.with_label_values(&[&degraded_label(&settings.issuer)]).set(0);
         Ok(Self {
@@ -195,6 +196,10 @@ impl Ring {
                 Ok(())
             }
             Err(fault) => {
+                if fault == FetchFault::NoUsableKey {
+                    // A set is what the issuer says of its keys: those that are not in it have been taken out.
+                    self.put_in_force(Vec::new());
+                }
                 self.failures.fetch_add(1, Ordering::AcqRel);
                 self.set_failing(true);
                 tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), %fault, "keys not had");
@@ -208,7 +213,9 @@ impl Ring {
         let Source::Local(local) = &self.source else { return Ok(()) };
         let read = local.read(&self.algorithms);
         self.set_failing(read.is_err());
-        self.put_in_force(read?);
+        let reading = read?;
+        self.complain(reading.unused);
+        self.put_in_force(reading.keys);
         Ok(())
     }
 

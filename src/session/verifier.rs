@@ -284,7 +284,7 @@ impl Sessions {
         let algorithm = algorithm.ok_or_else(|| invalid(Reason::Algorithm))?;
         witness.sees(Step::Algorithm(algorithm));
         let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
-        witness.sees(Step::Claims(&claims, &payload));
+        witness.sees(Step::Claims(&claims, &payload, issuer));
         let external_id = issuer.external_id.render(claims.subject, &payload);
         let external_id = external_id.ok_or_else(|| invalid(Reason::ExternalId))?;
         witness.sees(Step::ExternalId);

@@ -4,13 +4,13 @@ use super::origin::{is_local, login_url, secure_url};
 use super::{Report, files, is_token, route, template};
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
-use crate::session::{bare_type, jwks_file_fault, pem_file_fault};
+use crate::session::{bare_type, try_jwks_file, try_pem_file};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
 const MAX_CLOCK_SKEW: Span = Span::secs(300);
-/// Below this no JWT fits; above it a credential costs more to read than the rest of the request.
-const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 256..=65_536;
+/// Below this no JWT fits; above it none fits into a request's head, which has 32 KiB, beside the fields that browsers add.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 256..=24_576;
 /// More often is no use to anybody; more seldom, and a key that was taken out for a reason is trusted for days.
 const REFRESH: std::ops::RangeInclusive<Span> = Span::secs(10)..=Span::secs(24 * 3600);
 /// From an identity provider on the same machine to one that must not be asked often.
@@ -31,7 +31,7 @@ pub(super) fn check(session: &SessionSettings, report: &mut Report<'_>) {
         report.fault(&place.key("clock_skew"), "at most \"5m\"");
     }
     if !TOKEN_BYTES.contains(&session.max_token_bytes) {
-        report.fault(&place.key("max_token_bytes"), "expected 256 to 65536");
+        report.fault(&place.key("max_token_bytes"), "expected 256 to 24576");
     }
     if !(1..=MAX_CACHE).contains(&session.cache) {
         report.fault(&place.key("cache"), "expected 1 to 100000000");
@@ -191,13 +191,16 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
     }
     if let Some(path) = jwks_file {
         let path = report.directory.join(path);
-        let deep = || jwks_file_fault(&path, &settings.algorithms).map_or(Ok(()), Err);
-        report.note(&place.key("jwks_file"), files::key_set(&path).and_then(|()| deep()));
+        let read = files::key_set(&path).and_then(|()| try_jwks_file(&path, &settings.algorithms));
+        match read {
+            Ok(left_out) => report.warnings.extend(left_out),
+            Err(fault) => report.fault(&place.key("jwks_file"), fault),
+        }
     }
     if let Some(path) = pem_file {
         let path = report.directory.join(path);
-        let deep = || pem_file_fault(&path, &settings.algorithms).map_or(Ok(()), Err);
-        report.note(&place.key("pem_file"), files::pem(&path).and_then(|()| deep()));
+        let read = files::pem(&path).and_then(|()| try_pem_file(&path, &settings.algorithms));
+        report.note(&place.key("pem_file"), read);
     }
     if let Some(source) = secret {
         let place = place.key("secret");

@@ -22,7 +22,7 @@ async fn a_good_token_passes_nine_steps_and_nothing_of_it_is_told() {
     for part in [
         "header: alg ES256, kid k1, no typ: counts as JWT",
         "issuer: https://idp.example is configured",
-        &format!("claims: good for {} s, clock_skew included; aud my-app; it names its session", 3600 + SKEW),
+        &format!("claims: good for {} s, clock_skew included; for my-app; it names its session", 3600 + SKEW),
         "key: 1 of",
         "signature: is good",
     ] {
@@ -92,6 +92,17 @@ async fn world_with(signer: &Signer, lines: &str) -> World {
     let world = try_world(&toml, &[], &[signer.named("k1")]).ok().unwrap();
     assert_eq!(world.sessions.fetch_all().await, Vec::<String>::new());
     world
+}
+
+#[tokio::test]
+async fn the_audience_that_is_told_is_the_one_that_is_compared() {
+    let signer = Signer::new(Algorithm::ES256);
+    let world = world_with(&signer, "audience_claim = \"client_id\"").await;
+    let (_, end) = told(&world, &signer.token("k1", &with("client_id", Some(json!("elsewhere"))))).await;
+    let (_, why, _) = end.unwrap();
+    assert!(why.contains("the token's client_id is elsewhere; audiences are my-app, other"), "{why}");
+    let (passed, end) = told(&world, &signer.token("k1", &with("client_id", Some(json!("other"))))).await;
+    assert!(end.is_none() && passed[5].contains("; for other;"), "{passed:?}");
 }
 
 #[tokio::test]

@@ -166,9 +166,8 @@ async fn before_the_first_keys_a_good_token_is_told_to_come_again() {
 async fn an_answer_that_is_no_key_set_keeps_the_keys_before() {
     let signer = Signer::new(Algorithm::ES256);
     let world = world_of(&signer).await;
-    let weak = json!({ "keys": [{ "kty": "RSA", "kid": "k1", "n": "AQAB", "e": "AQAB" }] }).to_string();
     let mut nonsense = 0;
-    for body in ["", "null", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[]}", "<html>", &weak] {
+    for body in ["", "null", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[", "<html>"] {
         world.idp.answers(Answer::Body(200, body.into()));
         assert_eq!(world.sessions.fetch_all().await.len(), 1, "{body}");
         nonsense += 1;
@@ -183,6 +182,25 @@ async fn an_answer_that_is_no_key_set_keeps_the_keys_before() {
     }
     assert_eq!(world.fetches("error"), 4);
     assert_eq!(world.open(&signer.token("k1", &good())).await.as_deref(), Ok("ada"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_without_a_usable_key_takes_the_keys_before_out() {
+    let signer = Signer::new(Algorithm::ES256);
+    for set in [json!([]), json!([{ "kty": "RSA", "kid": "k1", "n": "AQAB", "e": "AQAB" }])] {
+        let world = world_of(&signer).await;
+        let token = signer.token("k1", &good());
+        world.verify(&token).await.ok().unwrap();
+        world.idp.publishes(set.as_array().unwrap());
+        assert_eq!(world.sessions.fetch_all().await.len(), 1);
+        assert!(!world.is_cached(&token));
+        assert_eq!(world.open(&token).await, Err(UNKNOWN_KEY));
+        assert_eq!(world.fetches("nonsense"), 2, "the token that named a key that is gone asked once more");
+        assert_eq!(world.sessions.ready().degraded(), ["keys:https://idp.example"]);
+        world.idp.publishes(&[signer.named("k1")]);
+        world.sessions.fetch_all().await;
+        assert_eq!(world.open(&token).await.as_deref(), Ok("ada"));
+    }
 }
 
 #[tokio::test(start_paused = true)]
