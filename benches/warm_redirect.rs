@@ -1,49 +1,46 @@
 //! The CPU of one warm redirect, everything on, beside bare Pingora's fixed 302, which looks at nothing. Both in one run, in rotation, medians.
 //!
-//! Each server is a process of its own on core 0 with one worker; the load comes from core 1. CPU is user and system time of the server's
-//! process over requests answered: steadier than requests a second on a shared machine.
-//!
-//! `cargo bench --profile dist --bench warm_redirect`; `ROUNDS=12 SECONDS=2 CONNECTIONS=64 USERS=1000` are the defaults.
+//! `cargo bench --profile dist --bench warm_redirect`; `ROUNDS=12 SECONDS=2 CONNECTIONS=64 USERS=1000` are the defaults. With
+//! `INSTRUCTIONS=1` it counts instructions in user space by callgrind instead, which repeat where times do not; `BASELINE=PATH` then counts
+//! another build of this bench beside it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod kit;
+
+use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use kit::load::{load, requests};
+use kit::process::{Counted, Server, role};
+use kit::{ROLE, Row, move_to_core_1, setting, stack, table};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
-use pingora::server::Server;
+use pingora::server::Server as PingoraServer;
 use pingora::upstreams::peer::HttpPeer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use valet_gateway::demo::app::Feed;
-use valet_gateway::demo::idp::TokenRequest;
-use valet_gateway::demo::provider::Faults;
-use valet_gateway::demo::whole;
-use valet_gateway::logging::LineSink;
-use valet_gateway::telemetry::Metrics;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ROLE: &str = "VALET_BENCH_ROLE";
 const BARE: &str = "bare Pingora, fixed 302";
 const WARM: &str = "Valet, warm redirect";
-const FIRST: &str = "Valet, first sight (ES256)";
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
         Ok("bare") => serve_bare(),
-        Ok("valet") => serve_valet(),
+        Ok("valet") => stack::serve(),
+        _ if setting("INSTRUCTIONS", 0) == 1 => count(),
         _ => compare(),
     }
-}
-
-fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 struct Bare;
@@ -69,7 +66,7 @@ impl ProxyHttp for Bare {
 
 fn serve_bare() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = Server::new(None).unwrap();
+    let mut server = PingoraServer::new(None).unwrap();
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Bare);
     service.threads = Some(1);
@@ -81,184 +78,73 @@ fn serve_bare() {
     server.run_forever();
 }
 
-fn serve_valet() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let users = setting("USERS", 1000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let metrics = Metrics::new("bench", "bench").unwrap();
-        let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
-        let sink = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-        let access_log = LineSink::new(sink, lost).unwrap();
-        let whole = whole::start(0, metrics, Some(access_log), Feed::default()).await.unwrap();
-        // The page's vendor takes its time.
-        whole.provider.sim.set_faults(Faults::default());
-        println!("address {}", whole.gateway.addresses[0]);
-        for user in 0..users {
-            println!("token {}", whole.idp.sim.token(&TokenRequest::user(&format!("user-{user}")).session("s")));
-        }
-        // Seen for the first time in the measurement: one each.
-        for fresh in 0..setting("FRESH", 40_000) {
-            let user = format!("user-{}", fresh % users);
-            println!("fresh {}", whole.idp.sim.token(&TokenRequest::user(&user).session(&format!("s{fresh}"))));
-        }
-        println!("ready");
-        std::io::stdout().flush().unwrap();
-        std::future::pending::<()>().await;
-    });
-}
-
-struct Server_ {
-    name: &'static str,
-    child: Child,
-    _stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-    tokens: Vec<String>,
-    fresh: Vec<String>,
-}
-
-impl Server_ {
-    fn start(name: &'static str, role: &str) -> Self {
-        let mut child = Command::new("taskset")
-            .args(["-c", "0"])
-            .arg(std::env::current_exe().unwrap())
-            .env(ROLE, role)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("taskset (util-linux) is needed");
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (mut address, mut tokens, mut fresh) = (None, Vec::new(), Vec::new());
-        loop {
-            let mut line = String::new();
-            assert!(stdout.read_line(&mut line).unwrap() > 0, "{name} ended before it was ready");
-            match line.trim().split_once(' ') {
-                Some(("address", text)) => address = text.parse().ok(),
-                Some(("token", text)) => tokens.push(text.to_owned()),
-                Some(("fresh", text)) => fresh.push(text.to_owned()),
-                _ => break,
-            }
-        }
-        Self { name, child, _stdout: stdout, address: address.unwrap(), tokens, fresh }
-    }
-
-    /// User and system time of the process so far, in microseconds.
-    fn cpu(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // _SC_CLK_TCK is 100 on Linux.
-        ticks * 10_000
-    }
-
-    fn requests(tokens: &[String]) -> Vec<Vec<u8>> {
-        let request = |token: &String| {
-            format!("GET /plugins/face-scan HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n")
-                .into_bytes()
-        };
-        tokens.iter().map(request).collect()
-    }
-}
-
-impl Drop for Server_ {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends requests in turn over `connections` connections until `until` or, with `once`, until each was sent; the number answered with 302.
-async fn load(address: SocketAddr, requests: &[Vec<u8>], connections: usize, until: Instant, once: bool) -> usize {
-    let next = std::cell::Cell::new(0usize);
-    let answered = std::cell::Cell::new(0usize);
-    let one = async || {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut buffer = vec![0; 8192];
-        while Instant::now() < until {
-            let at = next.get();
-            if once && at >= requests.len() {
-                return;
-            }
-            next.set(at + 1);
-            stream.write_all(&requests[at % requests.len()]).await.unwrap();
-            let mut have = 0;
-            while !buffer[..have].ends_with(b"\r\n\r\n") {
-                let n = stream.read(&mut buffer[have..]).await.unwrap();
-                assert!(n > 0, "the server closed the connection");
-                have += n;
-            }
-            assert!(buffer.starts_with(b"HTTP/1.1 302"), "{}", String::from_utf8_lossy(&buffer[..have]));
-            answered.set(answered.get() + 1);
-        }
-    };
-    let mut all = Vec::new();
-    for _ in 0..connections {
-        all.push(Box::pin(one()));
-    }
-    // All connections on this one thread.
-    let mut all: Vec<_> = all.into_iter().map(Some).collect();
-    std::future::poll_fn(|cx| {
-        let mut busy = false;
-        for slot in &mut all {
-            if let Some(task) = slot {
-                match task.as_mut().poll(cx) {
-                    std::task::Poll::Ready(()) => *slot = None,
-                    std::task::Poll::Pending => busy = true,
-                }
-            }
-        }
-        if busy { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
-    })
-    .await;
-    answered.get()
-}
-
-fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
-    figures.sort_by(f64::total_cmp);
-    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
+fn valet() -> Command {
+    let mut command = role("valet");
+    command.env("FRESH", "0");
+    command
 }
 
 fn compare() {
     let (rounds, seconds) = (setting("ROUNDS", 12), setting("SECONDS", 2));
     let connections = setting("CONNECTIONS", 64);
-    // The load stays off the servers' core.
-    let _ = Command::new("taskset")
-        .args(["-a", "-p", "-c", "1", &std::process::id().to_string()])
-        .stdout(Stdio::null())
-        .status();
-    let servers = [Server_::start(BARE, "bare"), Server_::start(WARM, "valet")];
+    move_to_core_1();
+    let servers = [Server::start(BARE, &role("bare")), Server::start(WARM, &valet())];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let plain = Server_::requests(&servers[1].tokens);
+    let plain = requests(&servers[1].tokens);
     let far = Instant::now() + Duration::from_secs(3600);
     runtime.block_on(load(servers[1].address, &plain, 8, far, true));
 
-    let mut figures =
-        vec![(BARE, Vec::new(), Vec::new()), (WARM, Vec::new(), Vec::new()), (FIRST, Vec::new(), Vec::new())];
-    let fresh = Server_::requests(&servers[1].fresh);
-    let share = fresh.len() / rounds.max(1);
+    let mut rows = vec![Row::new(BARE), Row::new(WARM)];
     for round in 0..rounds {
         for turn in 0..2 {
             let at = (round + turn) % 2;
             let server = &servers[at];
             let (before, began) = (server.cpu(), Instant::now());
             let until = began + Duration::from_secs(seconds as u64);
-            let answered = runtime.block_on(load(server.address, &plain, connections, until, false));
-            figures[at].1.push((server.cpu() - before) as f64 / answered as f64);
-            figures[at].2.push(answered as f64 / began.elapsed().as_secs_f64());
+            let answered = runtime.block_on(load(server.address, &plain, connections, until, false)).answered as f64;
+            rows[at].cpu.push((server.cpu() - before) / answered);
+            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
         }
-        let (before, began) = (servers[1].cpu(), Instant::now());
-        let piece = &fresh[round * share..(round + 1) * share];
-        let answered = runtime.block_on(load(servers[1].address, piece, connections, far, true));
-        figures[2].1.push((servers[1].cpu() - before) as f64 / answered as f64);
-        figures[2].2.push(answered as f64 / began.elapsed().as_secs_f64());
     }
     println!("{rounds} rounds of {seconds} s in rotation, {connections} connections; median (lowest–highest)");
-    println!("| server | CPU µs/request | requests/s |\n|---|---|---|");
-    let mut medians = Vec::new();
-    for (name, cpu, rate) in figures {
-        let ((mid, low, high), (rate, ..)) = (median(cpu), median(rate));
-        medians.push(mid);
-        println!("| {name} | {mid:.1} ({low:.1}–{high:.1}) | {rate:.0} |");
+    let medians = table(rows);
+    println!("{WARM} over {BARE}: {:.2}", medians[1] / medians[0]);
+}
+
+/// Instructions of one warm request: the difference between two runs of different length over one connection, by its number of requests.
+fn per_request(name: &'static str, command: &Command) -> f64 {
+    const SHORT: usize = 20;
+    const MORE: usize = 40;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let counts = [SHORT, SHORT + MORE].map(|times| {
+        let counted = Counted::start(name, command);
+        let far = Instant::now() + Duration::from_secs(3600);
+        let tokens =
+            if counted.server.tokens.is_empty() { vec![String::from("-"); 50] } else { counted.server.tokens.clone() };
+        let plain = requests(&tokens);
+        for _ in 0..times {
+            runtime.block_on(load(counted.server.address, &plain, 1, far, true));
+        }
+        counted.stop() as f64
+    });
+    (counts[1] - counts[0]) / (MORE * 50) as f64
+}
+
+fn count() {
+    let mut servers = vec![(BARE, role("bare")), (WARM, valet())];
+    if let Ok(path) = std::env::var("BASELINE") {
+        let mut command = Command::new(path);
+        command.env(ROLE, "valet").env("FRESH", "0");
+        servers.push(("the same of the baseline", command));
     }
-    println!("{} over {}: {:.2}", servers[1].name, servers[0].name, medians[1] / medians[0]);
+    println!("| server | instructions/request, user space |\n|---|---|");
+    let mut counts = Vec::new();
+    for (name, mut command) in servers {
+        command.env("USERS", "50");
+        counts.push(per_request(name, &command));
+        println!("| {name} | {:.0} |", counts[counts.len() - 1]);
+    }
+    if let [_, ours, baseline] = counts.as_slice() {
+        println!("{WARM} over the baseline, instructions: {:.3}", ours / baseline);
+    }
 }

@@ -1,0 +1,57 @@
+//! What the benches share: servers as processes of their own on core 0, a load from core 1, medians, and counts of instructions.
+
+// Each bench uses its part of the kit.
+#![allow(dead_code)]
+
+pub mod load;
+pub mod process;
+pub mod stack;
+
+use std::process::{Command, Stdio};
+
+/// The environment variable that makes a bench's own program one of its servers.
+pub const ROLE: &str = "VALET_BENCH_ROLE";
+
+/// A size of the run, from the environment.
+pub fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The load stays off the servers' core.
+pub fn move_to_core_1() {
+    let _ = Command::new("taskset")
+        .args(["-a", "-p", "-c", "1", &std::process::id().to_string()])
+        .stdout(Stdio::null())
+        .status();
+}
+
+/// Median, lowest, highest.
+pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
+}
+
+/// Figures of one server, a round each.
+pub struct Row {
+    pub name: &'static str,
+    pub cpu: Vec<f64>,
+    pub rate: Vec<f64>,
+}
+
+impl Row {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, cpu: Vec::new(), rate: Vec::new() }
+    }
+}
+
+/// Prints a table of rows, and gives the median CPU of each.
+pub fn table(rows: Vec<Row>) -> Vec<f64> {
+    println!("| server | CPU µs/request | requests/s |\n|---|---|---|");
+    let mut medians = Vec::new();
+    for Row { name, cpu, rate } in rows {
+        let ((mid, low, high), (rate, ..)) = (median(cpu), median(rate));
+        medians.push(mid);
+        println!("| {name} | {mid:.1} ({low:.1}–{high:.1}) | {rate:.0} |");
+    }
+    medians
+}

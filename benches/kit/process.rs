@@ -1,0 +1,144 @@
+//! A server as a process of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use super::ROLE;
+
+/// A server that said on its standard output where it is, what tokens it takes, and that it is ready.
+pub struct Server {
+    pub name: &'static str,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub address: SocketAddr,
+    /// Tokens to be used again and again.
+    pub tokens: Vec<String>,
+    /// Tokens to be seen once.
+    pub fresh: Vec<String>,
+    /// Other words of the server: name and rest of the line.
+    pub words: Vec<(String, String)>,
+}
+
+fn await_port(name: &str, child: &mut Child, address: SocketAddr) {
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "{name} ended before it was ready");
+        std::thread::yield_now();
+    }
+}
+
+/// This program in one of its roles.
+pub fn role(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, role);
+    command
+}
+
+/// The command on core 0.
+fn on_core_0(command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        pinned.env(name, value.unwrap_or_default());
+    }
+    pinned
+}
+
+impl Server {
+    /// Starts it on core 0, and reads what it says until `ready`.
+    pub fn start(name: &'static str, command: &Command) -> Self {
+        let mut command = on_core_0(command);
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        Self::listen(name, spawned.expect("taskset (util-linux) is needed"))
+    }
+
+    fn listen(name: &'static str, mut child: Child) -> Self {
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (mut address, mut tokens, mut fresh, mut words) = (None, Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let mut line = String::new();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "{name} ended before it was ready");
+            match line.trim().split_once(' ') {
+                Some(("address", text)) => address = text.parse().ok(),
+                Some(("token", text)) => tokens.push(text.to_owned()),
+                Some(("fresh", text)) => fresh.push(text.to_owned()),
+                Some((word, text)) => words.push((word.to_owned(), text.to_owned())),
+                None => break,
+            }
+        }
+        let address = address.unwrap();
+        await_port(name, &mut child, address);
+        Self { name, child, stdout, address, tokens, fresh, words }
+    }
+
+    /// A server that says nothing of itself: it is ready when its port is open.
+    pub fn silent(name: &'static str, command: &Command, address: SocketAddr) -> Self {
+        let mut child =
+            on_core_0(command).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("taskset is needed");
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        await_port(name, &mut child, address);
+        Self { name, child, stdout, address, tokens: Vec::new(), fresh: Vec::new(), words: Vec::new() }
+    }
+
+    /// The rest of the line that began with this word.
+    pub fn word(&self, name: &str) -> &str {
+        self.words.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str()).expect("the server says it")
+    }
+
+    /// Tells the server a line, and gives the one that it answers.
+    pub fn tell(&mut self, line: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    }
+
+    /// Time that the process's threads have run so far, user and system, in microseconds. The scheduler counts it in nanoseconds, where
+    /// `/proc/PID/stat` has ticks of 10 ms.
+    pub fn cpu(&self) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let ran = tasks.map(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+            stat.split(' ').next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0)
+        });
+        ran.sum::<u64>() as f64 / 1e3
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server under callgrind, which counts its instructions in user space.
+pub struct Counted {
+    pub server: Server,
+    stderr: ChildStderr,
+}
+
+impl Counted {
+    pub fn start(name: &'static str, command: &Command) -> Self {
+        let mut counted = Command::new("valgrind");
+        counted.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--"]);
+        counted.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            counted.env(name, value.unwrap_or_default());
+        }
+        let spawned = counted.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.expect("valgrind is needed to count instructions");
+        let stderr = child.stderr.take().unwrap();
+        Self { server: Server::listen(name, child), stderr }
+    }
+
+    /// Stops it by SIGINT, at which Pingora ends at once; how many instructions it has run in all.
+    pub fn stop(mut self) -> u64 {
+        let pid = self.server.child.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        let line = said.lines().find(|line| line.contains("Collected")).expect("callgrind's count");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}

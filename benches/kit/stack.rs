@@ -1,0 +1,108 @@
+//! The gateway as `valet run` starts it, with a vendor and an identity provider in the same process, which have nothing to do while the
+//! measurement runs.
+
+use std::io::{BufRead, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use valet_gateway::clock::Clock;
+use valet_gateway::config::Config;
+use valet_gateway::demo::idp::{self, IdpFaults, IdpOptions, IdpSim, TokenRequest};
+use valet_gateway::demo::provider::{self, ProviderOptions, ProviderSim};
+use valet_gateway::logging::LineSink;
+use valet_gateway::server::{self, Limits, Options};
+use valet_gateway::telemetry::Metrics;
+
+use super::setting;
+
+/// Serves on a free port until its standard input ends: `USERS` tokens to be used again, `FRESH` tokens to be seen once. A line `hang` on the
+/// input makes the identity provider hang; `fetches` asks how often it was asked for keys.
+pub fn serve() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let loopback = || "127.0.0.1:0".parse().unwrap();
+    let (vendor, idp, _gateway) = runtime.block_on(async {
+        let vendor = provider::spawn(loopback(), ProviderSim::new(ProviderOptions::default())).await.unwrap();
+        let options = IdpOptions { life: std::time::Duration::from_secs(4 * 3600), ..IdpOptions::default() };
+        let idp = idp::spawn(loopback(), IdpSim::with(options).unwrap()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("key"), &vendor.sim.keys()[0]).unwrap();
+        let text = configuration(&idp.url(), &vendor.url());
+        let config =
+            Config::parse(&text, "bench.toml", directory.path()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let metrics = Metrics::new("bench", "bench").unwrap();
+        let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
+        let sink = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let options = Options {
+            clock: Clock::system(),
+            access_log: Some(LineSink::new(sink, lost).unwrap()),
+            limits: Limits::default(),
+            metrics,
+        };
+        (vendor, idp, server::start(config, options).unwrap_or_else(|fault| panic!("{fault}")))
+    });
+    let _ = vendor;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "address {}", _gateway.addresses[0]).unwrap();
+    writeln!(out, "key {}", STANDARD.encode(public_key(&idp.sim.jwks()))).unwrap();
+    let users = setting("USERS", 1000);
+    for user in 0..users {
+        writeln!(out, "token {}", idp.sim.token(&TokenRequest::user(&format!("user-{user}")).session("s"))).unwrap();
+    }
+    for fresh in 0..setting("FRESH", 40_000) {
+        let request = TokenRequest::user(&format!("user-{}", fresh % users)).session(&format!("s{fresh}"));
+        writeln!(out, "fresh {}", idp.sim.token(&request)).unwrap();
+    }
+    writeln!(out, "ready").unwrap();
+    out.flush().unwrap();
+    for line in std::io::stdin().lock().lines() {
+        match line.unwrap().as_str() {
+            "hang" => {
+                let delay = Some(std::time::Duration::from_secs(3600));
+                idp.sim.set_faults(IdpFaults { delay, ..IdpFaults::default() });
+                writeln!(out, "hangs").unwrap();
+            }
+            "fetches" => writeln!(out, "{}", idp.sim.fetches() + idp.sim.discoveries()).unwrap(),
+            other => writeln!(out, "what is {other}?").unwrap(),
+        }
+        out.flush().unwrap();
+    }
+}
+
+fn configuration(idp: &str, vendor: &str) -> String {
+    format!(
+        r#"
+[server]
+public_url = "https://app.example.com"
+[[listener]]
+address = "127.0.0.1:0"
+[[session.issuer]]
+issuer = "{idp}"
+audiences = ["my-app"]
+algorithms = ["ES256"]
+keys = {{ discovery = true, cooldown = "1s" }}
+[[provider]]
+name = "intelliprove"
+preset = "intelliprove-v2"
+base_url = "{vendor}"
+api_key = {{ file = "key" }}
+redirect_hosts = ["127.0.0.1"]
+[[plugin]]
+name = "face-scan"
+provider = "intelliprove"
+mint = "face-scan"
+path = "/plugins/face-scan"
+reuse = "user"
+"#
+    )
+}
+
+/// SubjectPublicKeyInfo (RFC 5480, section 2) of the first key of a set, which is one of P-256.
+fn public_key(set: &serde_json::Value) -> Vec<u8> {
+    const P256: [u8; 27] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(set["keys"][0][name].as_str().unwrap()).unwrap();
+    [&P256[..], &coordinate("x"), &coordinate("y")].concat()
+}
