@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint setup-browser demo test screenshots prove bench lint dist clean
+.PHONY: help setup setup-lint setup-browser setup-fuzz demo test screenshots prove fuzz bench lint dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -19,10 +19,13 @@ setup-lint:
 setup-browser:
 	@tools/setup browser
 
+setup-fuzz:
+	@tools/setup fuzz
+
 demo: setup ## run an app, the gateway, a vendor and an identity provider in one process, on loopback; prints the page to open
 	$(CARGO) run $(LOCKED) -- demo
 
-test: setup-browser ## run the tests, check the files in deploy/, walk through the demo in a headless Chromium
+test: setup-browser ## run the tests, check the files in deploy/, walk through the demo and a real sign-in in a headless Chromium
 	$(CARGO) test $(LOCKED)
 	tools/check-deploy
 	tools/browser
@@ -33,6 +36,9 @@ screenshots: setup-browser ## make the pictures in docs/images anew
 
 prove: setup ## run the proofs that take longer than a test may
 	tools/prove
+
+fuzz: setup-fuzz ## fuzz the way from a credential to a session, for FUZZ_SECONDS (60)
+	tools/fuzz
 
 bench: setup ## measure, with the program built as it ships
 	$(CARGO) bench $(LOCKED) --profile dist
@@ -47,4 +53,4 @@ dist: setup ## build the program that ships: target/dist/valet
 
 clean: ## remove what was built and fetched
 	$(CARGO) clean
-	rm -rf .tools node_modules
+	rm -rf .tools node_modules fuzz/target
