@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kit::load::{load, requests};
-use kit::process::{Counted, Server, role};
+use kit::process::{Server, instructions, role};
 use kit::{ROLE, Row, move_to_core_1, setting, stack, table};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
@@ -111,25 +111,6 @@ fn compare() {
     println!("{WARM} over {BARE}: {:.2}", medians[1] / medians[0]);
 }
 
-/// Instructions of one warm request: the difference between two runs of different length over one connection, by its number of requests.
-fn per_request(name: &'static str, command: &Command) -> f64 {
-    const SHORT: usize = 20;
-    const MORE: usize = 40;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let counts = [SHORT, SHORT + MORE].map(|times| {
-        let counted = Counted::start(name, command);
-        let far = Instant::now() + Duration::from_secs(3600);
-        let tokens =
-            if counted.server.tokens.is_empty() { vec![String::from("-"); 50] } else { counted.server.tokens.clone() };
-        let plain = requests(&tokens);
-        for _ in 0..times {
-            runtime.block_on(load(counted.server.address, &plain, 1, far, true));
-        }
-        counted.stop() as f64
-    });
-    (counts[1] - counts[0]) / (MORE * 50) as f64
-}
-
 fn count() {
     let mut servers = vec![(BARE, role("bare")), (WARM, valet())];
     if let Ok(path) = std::env::var("BASELINE") {
@@ -139,9 +120,8 @@ fn count() {
     }
     println!("| server | instructions/request, user space |\n|---|---|");
     let mut counts = Vec::new();
-    for (name, mut command) in servers {
-        command.env("USERS", "50");
-        counts.push(per_request(name, &command));
+    for (name, command) in servers {
+        counts.push(instructions(name, &command, "/plugins/face-scan"));
         println!("| {name} | {:.0} |", counts[counts.len() - 1]);
     }
     if let [_, ours, baseline] = counts.as_slice() {

@@ -12,6 +12,7 @@
 //! | [`demo`] | simulators of vendor and identity provider, and the whole in one process |
 //! | [`gateway`] | the data plane: a head is read, the questions are asked in their order, the answer is written |
 //! | [`problem`] | every refusal and its status, one table |
+//! | [`app`] | the apps behind: upstreams, which is asked, whether it is well |
 //! | [`lease`] | which URL is held for whom; one mint at a time for each key |
 //! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
 //! | [`session`] | credential → session: sources, verifier, keys, cache |
@@ -27,6 +28,7 @@
 )]
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -38,6 +38,10 @@ pub enum Refusal {
     ProviderBusy(Duration),
     /// The vendor did not answer in time.
     ProviderTimeout,
+    /// The app could not be reached, or broke off.
+    AppUnavailable,
+    /// The app did not answer in time.
+    AppTimeout,
     /// The client was too slow.
     TooSlow,
     /// The request's body is too large.
@@ -99,6 +103,8 @@ impl Refusal {
             Self::ProviderUnavailable => row(502, "Bad Gateway", "provider-unavailable", "provider_error", "The provider can't be used right now.", "Please try again in a few minutes."),
             Self::ProviderBusy(_) => row(503, "Service Unavailable", "provider-busy", "provider_busy", "The provider is busy.", "Please wait a moment and try again."),
             Self::ProviderTimeout => row(504, "Gateway Timeout", "provider-timeout", "provider_timeout", "The provider did not answer in time.", "Please try again in a few minutes."),
+            Self::AppUnavailable => row(502, "Bad Gateway", "app-unavailable", "app_error", "The app can't be reached right now.", "Please try again in a few minutes."),
+            Self::AppTimeout => row(504, "Gateway Timeout", "app-timeout", "app_timeout", "The app did not answer in time.", "Please try again in a few minutes."),
             Self::TooSlow => row(408, "Request Timeout", "too-slow", "too_slow", "The request took too long to arrive.", "Check your connection and try again."),
             Self::BodyTooLarge => row(413, "Content Too Large", "body-too-large", "too_large", "The request's body is too large.", "Go back to the page you came from and try again."),
             Self::UriTooLong => row(414, "URI Too Long", "header-too-large", "too_large", "The request's address is too long.", "Go back to the page you came from and try again."),
@@ -127,6 +133,8 @@ mod tests {
         let wait = Duration::from_secs(1);
         for (refusal, status, slug) in [
             (Refusal::NotFound, 404, "not-found"),
+            (Refusal::AppUnavailable, 502, "app-unavailable"),
+            (Refusal::AppTimeout, 504, "app-timeout"),
             (Refusal::MethodNotAllowed("GET"), 405, "method-not-allowed"),
             (Refusal::BadRequest, 400, "bad-request"),
             (Refusal::SessionRequired, 401, "session-required"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tokio::task::JoinHandle;
 
 mod bind;
 mod build;
+mod tls;
 
 pub use bind::BindFault;
 pub use build::{BuildFault, Parts};
@@ -19,9 +21,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::Watch;
 pub use crate::gateway::Limits;
-use crate::gateway::{Drain, Front, Gateway};
+use crate::gateway::{Door, Drain, Front};
 use crate::logging::LineSink;
 use crate::telemetry::Metrics;
+
+/// Idle connections to all apps together: more than a busy gateway has under way, so that none is opened anew for each burst.
+const IDLE_TO_APPS: usize = 1024;
 
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -72,8 +77,8 @@ pub struct Running {
     drain: Arc<Drain>,
     drain_at_most: Duration,
     drain_delay: Duration,
-    backlog: Vec<bind::Handle>,
-    service: JoinHandle<()>,
+    backlog: Vec<(bind::Handle, Arc<Door>)>,
+    services: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stop_tasks: watch::Sender<bool>,
 }
@@ -83,16 +88,20 @@ pub struct Running {
 /// Dropped before it returns: nothing serves.
 pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
+    // Pingora takes another one where none is installed; who comes second changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let bound = bind::all(&config).map_err(StartFault::Bind)?;
     let parts = Parts::new(&config, &clock, &metrics).map_err(StartFault::Build)?;
     let gateway = parts.gateway(&config, &clock, &metrics, access_log);
     let drain = Drain::new(metrics.connections.clone());
-    let health = Health::new(metrics.clone(), parts.sessions.clone(), parts.vendors.clone(), clock);
+    let health = Health::new(metrics.clone(), parts.sessions.clone(), parts.vendors.clone(), parts.pools(), clock);
 
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
-    let (front, service) = serve(&bound, gateway, drain.clone(), limits, threads, &stopped);
+    let front = Arc::new(Front::new(gateway, drain.clone(), limits, proxying(&config, &parts)));
+    let doors = parts.doors(&metrics).map_err(StartFault::Build)?;
+    let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {
         let mut service = Service::new("admin".into(), Admin::new(health.clone()));
         bind::add(&mut service, address);
@@ -101,6 +110,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     }
     tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
     tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));
+    for app in parts.apps.iter() {
+        tokio::spawn(app.pool.clone().run(tasks_stopped.clone()));
+    }
     tokio::spawn(look_at_files(parts.clone(), tasks_stopped));
 
     Ok(Running {
@@ -113,32 +125,49 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         drain,
         drain_at_most: config.server.drain.0,
         drain_delay: config.server.drain_delay.0,
-        backlog: bound.backlog,
-        service,
+        backlog: bound.backlog.into_iter().zip(doors).collect(),
+        services,
         stop,
         stop_tasks,
     })
 }
 
-fn serve(
-    bound: &bind::Bound,
-    gateway: Arc<Gateway>,
-    drain: Arc<Drain>,
-    limits: Limits,
-    threads: usize,
-    stopped: &watch::Receiver<bool>,
-) -> (Arc<Front>, JoinHandle<()>) {
-    let front = Arc::new(Front::new(gateway, drain, limits));
-    let mut service = Service::new("gateway".into(), FrontApp(front.clone()));
-    for address in &bound.listeners {
-        bind::add(&mut service, address);
+/// How Pingora's proxy is set up, if there is anything for it to do.
+fn proxying(config: &Config, parts: &Parts) -> Option<ServerConf> {
+    let speaks_http_2 = config.listeners.iter().any(|listener| !listener.tls.is_empty());
+    if parts.apps.is_empty() && !speaks_http_2 {
+        return None;
     }
-    let (fds, stopped) = (bound.fds.clone(), stopped.clone());
-    (front, tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await }))
+    let mut conf = ServerConf { upstream_keepalive_pool_size: IDLE_TO_APPS, ..ServerConf::default() };
+    if !parts.apps.iter().any(|app| app.pool.trusts_the_machine()) {
+        // Pingora reads the machine's authorities whether they are needed or not, and a machine without any is no reason to fail.
+        conf.ca_file = Some("/dev/null".into());
+    }
+    Some(conf)
 }
 
-/// [`Front`] for Pingora, and for the connections that are left when Pingora has stopped accepting.
-struct FrontApp(Arc<Front>);
+/// One service for each listener: a connection knows by which door it came.
+fn serve(
+    bound: &bind::Bound,
+    front: &Arc<Front>,
+    doors: &[Arc<Door>],
+    threads: usize,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
+    let services = bound.listeners.iter().zip(doors).map(|(address, door)| {
+        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), door: door.clone() });
+        bind::add(&mut service, address);
+        let (fds, stopped) = (bound.fds.clone(), stopped.clone());
+        tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await })
+    });
+    services.collect()
+}
+
+/// [`Front`] for Pingora.
+struct FrontApp {
+    front: Arc<Front>,
+    door: Arc<Door>,
+}
 
 #[async_trait::async_trait]
 impl pingora_core::apps::ServerApp for FrontApp {
@@ -147,8 +176,12 @@ impl pingora_core::apps::ServerApp for FrontApp {
         session: pingora_core::protocols::Stream,
         shutdown: &pingora_core::server::ShutdownWatch,
     ) -> Option<pingora_core::protocols::Stream> {
-        self.0.serve(session, self.0.enter(), shutdown).await;
+        self.front.serve(session, &self.door, self.front.enter(), shutdown).await;
         None
+    }
+
+    async fn cleanup(&self) {
+        self.front.cleanup().await;
     }
 }
 
@@ -169,7 +202,9 @@ impl Running {
         self.drain.lame_duck().await;
         self.stop.send_replace(true);
         // Pingora's accept loops end; a panic of theirs is no reason to cut connections.
-        let _ = (&mut self.service).await;
+        for service in self.services.drain(..) {
+            let _ = service.await;
+        }
         self.serve_backlog();
         self.drain.finish(self.drain_at_most.saturating_sub(began.elapsed())).await;
         self.stop_tasks.send_replace(true);
@@ -177,10 +212,11 @@ impl Running {
 
     /// Connections that the kernel took and Pingora did not: closing the listeners would reset them. Then the listeners close.
     fn serve_backlog(&mut self) {
-        for listener in std::mem::take(&mut self.backlog) {
+        for (listener, door) in std::mem::take(&mut self.backlog) {
             while let Some(stream) = listener.accept() {
-                let (front, present, stop) = (self.front.clone(), self.front.enter(), self.stop.subscribe());
-                tokio::spawn(async move { front.serve(Box::new(stream), present, &stop).await });
+                let (front, door) = (self.front.clone(), door.clone());
+                let (present, stop) = (self.front.enter(), self.stop.subscribe());
+                tokio::spawn(async move { front.serve(Box::new(stream), &door, present, &stop).await });
             }
         }
     }

@@ -65,8 +65,20 @@ pub struct Metrics {
     pub jwks_fetches: IntCounterVec,
     /// `valet_degraded{what}`
     pub degraded: IntGaugeVec,
+    /// `valet_upstream_up{app,upstream}`
+    pub upstream_up: IntGaugeVec,
+    /// `valet_upstream_ejections_total{app,upstream}`
+    pub upstream_ejections: IntCounterVec,
+    /// `valet_upstream_lookups_total{app,outcome}`
+    pub upstream_lookups: IntCounterVec,
     /// `valet_connections`
     pub connections: IntGauge,
+    /// `valet_connections_cut_total{cause}`
+    pub connections_cut: IntCounterVec,
+    /// `valet_tls_handshakes_total{outcome}`
+    pub tls_handshakes: IntCounterVec,
+    /// `valet_tls_certificate_expiry_timestamp_seconds{chain}`
+    pub tls_certificate_ends: IntGaugeVec,
     /// `valet_log_lines_lost_total{stream}`
     pub log_lines_lost: IntCounterVec,
     /// `valet_ready`
@@ -125,7 +137,29 @@ impl Metrics {
             )?,
             jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
             degraded: gauges("valet_degraded", "1 for each part that is in trouble.", &["what"])?,
+            upstream_up: gauges("valet_upstream_up", "1 while nothing is against an upstream.", &["app", "upstream"])?,
+            upstream_ejections: vec(
+                "valet_upstream_ejections_total",
+                "Times an upstream was left alone for its failures.",
+                &["app", "upstream"],
+            )?,
+            upstream_lookups: vec(
+                "valet_upstream_lookups_total",
+                "Names of upstreams asked for.",
+                &["app", "outcome"],
+            )?,
             connections: gauge("valet_connections", "Client connections open.")?,
+            connections_cut: vec(
+                "valet_connections_cut_total",
+                "HTTP/2 connections that were ended beyond a bound.",
+                &["cause"],
+            )?,
+            tls_handshakes: vec("valet_tls_handshakes_total", "TLS handshakes, by outcome.", &["outcome"])?,
+            tls_certificate_ends: gauges(
+                "valet_tls_certificate_expiry_timestamp_seconds",
+                "When each certificate of a listener ends, in Unix time.",
+                &["chain"],
+            )?,
             log_lines_lost: vec("valet_log_lines_lost_total", "Log lines that no reader took in time.", &["stream"])?,
             ready,
             registry: registry.clone(),

@@ -94,6 +94,23 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(scale)
 }
 
+impl std::fmt::Display for Bytes {
+    /// As operators write it, in the largest unit that leaves no rest: `8KiB`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fits = |(shift, _): &&(u32, &str)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
+        match [(30, "GiB"), (20, "MiB"), (10, "KiB")].iter().find(fits) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl JsonSchema for Bytes {
     fn inline_schema() -> bool {
         true

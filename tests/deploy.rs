@@ -9,13 +9,23 @@ use std::process::{Command, Output};
 const EXAMPLE: &str = include_str!("../deploy/valet.toml");
 const README: &str = include_str!("../README.md");
 
-/// Runs `valet check` on this text, with a file for each secret that it names.
+/// Runs `valet check` on this text, with a file for each secret and certificate that it names.
 fn check(config: &str) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     for name in secret_files(config) {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(path, "a-value-of-at-least-thirty-two-bytes\n").expect("a file");
+    }
+    for line in config.lines().filter(|line| line.starts_with("tls = ")) {
+        let named =
+            |key: &str| line.split(&format!("{key} = \"")).nth(1).and_then(|rest| rest.split('"').next()).expect(key);
+        let made = rcgen::generate_simple_self_signed(["app.example.com".to_owned()]).expect("a certificate");
+        for (name, text) in [("chain", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
+            let path = folder.path().join(named(name));
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
     }
     check_in(folder.path(), config)
 }

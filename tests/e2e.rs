@@ -9,6 +9,8 @@ mod kit;
 mod admin;
 #[path = "e2e/answers.rs"]
 mod answers;
+#[path = "e2e/apps.rs"]
+mod apps;
 #[path = "e2e/canary.rs"]
 mod canary;
 #[path = "e2e/drain.rs"]
@@ -17,6 +19,8 @@ mod drain;
 mod flights;
 #[path = "e2e/front.rs"]
 mod front;
+#[path = "e2e/http2.rs"]
+mod http2;
 #[path = "e2e/origins.rs"]
 mod origins;
 #[path = "e2e/refusals.rs"]
@@ -27,5 +31,7 @@ mod routes;
 mod sessions;
 #[path = "e2e/times.rs"]
 mod times;
+#[path = "e2e/tls.rs"]
+mod tls;
 #[path = "e2e/vendor.rs"]
 mod vendor;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use super::ROLE;
+use super::load::{load, requests_for};
 
 /// A server that said on its standard output where it is, what tokens it takes, and that it is ready.
 pub struct Server {
@@ -27,6 +28,38 @@ fn await_port(name: &str, child: &mut Child, address: SocketAddr) {
     }
 }
 
+/// Instructions of one request: the difference between two runs of different length over one connection, by its number of requests.
+pub fn instructions(name: &'static str, command: &Command, path: &str) -> f64 {
+    const SHORT: usize = 20;
+    const MORE: usize = 40;
+    const TOKENS: usize = 50;
+    let mut command = again(command);
+    command.env("USERS", TOKENS.to_string()).env("FRESH", "0");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let counts = [SHORT, SHORT + MORE].map(|times| {
+        let counted = Counted::start(name, &command);
+        let far = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+        let mut tokens = counted.server.tokens.clone();
+        tokens.resize(TOKENS, String::from("-"));
+        let plain = requests_for(path, &tokens);
+        for _ in 0..times {
+            runtime.block_on(load(counted.server.address, &plain, 1, far, true));
+        }
+        counted.stop() as f64
+    });
+    (counts[1] - counts[0]) / (MORE * TOKENS) as f64
+}
+
+/// The same command once more.
+fn again(command: &Command) -> Command {
+    let mut again = Command::new(command.get_program());
+    again.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        again.env(name, value.unwrap_or_default());
+    }
+    again
+}
+
 /// This program in one of its roles.
 pub fn role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -34,10 +67,10 @@ pub fn role(role: &str) -> Command {
     command
 }
 
-/// The command on core 0.
-fn on_core_0(command: &Command) -> Command {
+/// The command on a core.
+fn on_core(core: &str, command: &Command) -> Command {
     let mut pinned = Command::new("taskset");
-    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned.args(["-c", core]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         pinned.env(name, value.unwrap_or_default());
     }
@@ -47,7 +80,12 @@ fn on_core_0(command: &Command) -> Command {
 impl Server {
     /// Starts it on core 0, and reads what it says until `ready`.
     pub fn start(name: &'static str, command: &Command) -> Self {
-        let mut command = on_core_0(command);
+        Self::start_on("0", name, command)
+    }
+
+    /// The same on another core.
+    pub fn start_on(core: &str, name: &'static str, command: &Command) -> Self {
+        let mut command = on_core(core, command);
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
         Self::listen(name, spawned.expect("taskset (util-linux) is needed"))
     }
@@ -74,7 +112,7 @@ impl Server {
     /// A server that says nothing of itself: it is ready when its port is open.
     pub fn silent(name: &'static str, command: &Command, address: SocketAddr) -> Self {
         let mut child =
-            on_core_0(command).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("taskset is needed");
+            on_core("0", command).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("taskset is needed");
         let stdout = BufReader::new(child.stdout.take().unwrap());
         await_port(name, &mut child, address);
         Self { name, child, stdout, address, tokens: Vec::new(), fresh: Vec::new(), words: Vec::new() }

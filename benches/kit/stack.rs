@@ -15,7 +15,7 @@ use valet_gateway::telemetry::Metrics;
 
 use super::setting;
 
-/// Serves on a free port until its standard input ends: `USERS` tokens to be used again, `FRESH` tokens to be seen once. A line `hang` on the
+/// Serves on a free port, with an app at `/app` if `APP` names its address, until its standard input ends: `USERS` tokens to be used again, `FRESH` tokens to be seen once. A line `hang` on the
 /// input makes the identity provider hang; `fetches` asks how often it was asked for keys.
 pub fn serve() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -27,7 +27,10 @@ pub fn serve() {
         let idp = idp::spawn(loopback(), IdpSim::with(options).unwrap()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key"), &vendor.sim.keys()[0]).unwrap();
-        let text = configuration(&idp.url(), &vendor.url());
+        let mut text = configuration(&idp.url(), &vendor.url());
+        if let Ok(app) = std::env::var("APP") {
+            text += &format!("[[app]]\nname = \"portal\"\npath = \"/app\"\nupstreams = [\"{app}\"]\n");
+        }
         let config =
             Config::parse(&text, "bench.toml", directory.path()).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let metrics = Metrics::new("bench", "bench").unwrap();

@@ -18,6 +18,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
+use crate::app::Pool;
 use crate::clock::{Clock, Tick};
 use crate::provider::Vendor;
 use crate::session::Sessions;
@@ -34,6 +35,7 @@ pub struct Health {
     metrics: Metrics,
     sessions: Arc<Sessions>,
     vendors: Arc<[Vendor]>,
+    apps: Vec<Arc<Pool>>,
     clock: Clock,
     started: Tick,
     draining: AtomicBool,
@@ -41,9 +43,15 @@ pub struct Health {
 
 impl Health {
     /// Started now.
-    pub fn new(metrics: Metrics, sessions: Arc<Sessions>, vendors: Arc<[Vendor]>, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        metrics: Metrics,
+        sessions: Arc<Sessions>,
+        vendors: Arc<[Vendor]>,
+        apps: Vec<Arc<Pool>>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let started = clock.tick();
-        Arc::new(Self { metrics, sessions, vendors, clock, started, draining: AtomicBool::new(false) })
+        Arc::new(Self { metrics, sessions, vendors, apps, clock, started, draining: AtomicBool::new(false) })
     }
 
     /// From now on `/readyz` says no.
@@ -53,6 +61,9 @@ impl Health {
 
     /// Brings the gauges up to date that no event moves.
     fn look(&self) -> Option<&'static str> {
+        for app in &self.apps {
+            app.is_degraded();
+        }
         for vendor in self.vendors.iter() {
             // Also moves `valet_degraded`: a pause ends by time alone.
             vendor.is_degraded();

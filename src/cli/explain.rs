@@ -26,14 +26,18 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     let host = named.or_else(own).unwrap_or_default();
     let reached = match gateway.reaches(path, &host) {
         Ok(reached) => {
-            passed("path", &format!("{path} at {host} is the plug-in {} ({})", reached.plugin(), reached.methods()));
+            passed("path", &format!("{path} at {host} is {}", reached.describe()));
             reached
         }
         Err(Refusal::NotFound) => {
-            return Err(refused("path", &format!("no plug-in has {path} at {host}"), &Refusal::NotFound));
+            return Err(refused("path", &format!("no plug-in and no app has {path} at {host}"), &Refusal::NotFound));
         }
         Err(refusal) => return Err(refused("path", "it can't be read in one way only", &refusal)),
     };
+    if !reached.asks_for_session() {
+        passed("session", "is not asked for");
+        return Ok(());
+    }
     let token = credential()?;
     let Explanation { passed: steps, end } = runtime(1)?.block_on(async {
         for fault in parts.sessions.fetch_all().await {

@@ -20,6 +20,7 @@ pub use fault::Fault;
 pub use schema::schema;
 
 use crate::admin::settings::AdminSettings;
+use crate::app::settings::AppSettings;
 use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings};
 use crate::lease::settings::LeasesSettings;
 use crate::provider::settings::ProviderSettings;
@@ -58,6 +59,9 @@ pub struct Config {
     /// What users open.
     #[serde(default, rename = "plugin")]
     pub plugins: Vec<PluginSettings>,
+    /// The apps behind the gateway.
+    #[serde(default, rename = "app")]
+    pub apps: Vec<AppSettings>,
     /// Where plug-in URLs are kept, and how many.
     #[serde(default)]
     pub leases: LeasesSettings,

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
 use crate::gateway::accept;
+use crate::gateway::app_route::AppRoute;
 use crate::gateway::cross_site;
 use crate::gateway::head::{Body, Head};
+use crate::gateway::login::Login;
 use crate::gateway::path;
-use crate::gateway::route::{self, PluginRoute};
+use crate::gateway::plugin_route::{self, PluginRoute};
+use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Source};
 use crate::problem::Refusal;
@@ -18,6 +22,9 @@ use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
 
+/// The methods of an app, as far as we know them.
+const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What is answered.
 pub(super) enum Verdict<'g> {
     /// The plug-in URL, as a redirect with this status or as JSON.
@@ -26,12 +33,38 @@ pub(super) enum Verdict<'g> {
     Login(String),
     /// The answer to `OPTIONS`.
     Preflight,
+    /// To the app.
+    Forward(Forward),
+}
+
+/// The proof that a request may go to an app. Only [`Gateway::decide`] makes one.
+pub(super) struct Forward {
+    app: Arc<AppRoute>,
+    session: Option<Arc<Session>>,
+    target: Box<str>,
+}
+
+impl Forward {
+    /// Where it may go.
+    pub fn app(&self) -> &AppRoute {
+        &self.app
+    }
+
+    /// Whom the app learns of.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+
+    /// The path as judged, with the query as sent.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
 #[derive(Default)]
 pub(super) struct Trace<'g, 'h> {
-    pub route: Option<&'g PluginRoute>,
+    pub route: Option<Route<'g>>,
     pub session: Option<Arc<Session>>,
     /// How the credential was judged; `None`: nobody asked for it.
     pub check: Option<Check>,
@@ -85,13 +118,69 @@ impl Gateway {
         head: &Head<'h>,
         trace: &mut Trace<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
-        let target = path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
-        trace.query = target.query;
-        let path: &str = trace.path.insert(target.path);
-        let route = self.routes.iter().find(|route| route.matches(path, head.host)).ok_or(Refusal::NotFound)?;
-        trace.route = Some(route);
-        trace.origin = cross_site::allowed_origin(head, &route.allowed_origins);
+        let path::Target { path, query, encoded_slash } =
+            path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
+        trace.query = query;
+        let path: &str = trace.path.insert(path);
+        let route = self.routes.find(path, head.host).map_err(|_| Refusal::BadRequest)?;
+        trace.route = route;
+        match route {
+            Some(Route::App(app)) if app.encoded_slash || !encoded_slash => self.app(head, app, trace).await,
+            Some(Route::Plugin(plugin)) if !encoded_slash => self.plugin(head, plugin, trace).await,
+            _ if encoded_slash => Err(Refusal::BadRequest),
+            _ => Err(Refusal::NotFound),
+        }
+    }
 
+    /// A request to an app.
+    async fn app<'g, 'h>(
+        &'g self,
+        head: &Head<'h>,
+        app: &'g Arc<AppRoute>,
+        trace: &mut Trace<'g, 'h>,
+    ) -> Result<Verdict<'g>, Refusal> {
+        // The one opens tunnels, the other shows credentials to scripts (RFC 9110, sections 9.3.6 and 9.3.8).
+        if matches!(head.method, "CONNECT" | "TRACE") {
+            return Err(Refusal::MethodNotAllowed(ANY_METHOD));
+        }
+        if matches!(head.body, Body::Length(length) if length > app.max_body) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let session = match app.need {
+            SessionNeed::None => None,
+            SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need).await {
+                Ok(found) => found.map(|(session, check, _)| {
+                    trace.check = Some(check);
+                    session
+                }),
+                Err(refusal) => {
+                    trace.check = Some(Check::behind(&refusal));
+                    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+                    if app.need == SessionNeed::Required || !absent {
+                        return without_session(head, app.login.as_ref(), trace, refusal);
+                    }
+                    None
+                }
+            },
+        };
+        trace.session.clone_from(&session);
+        let path = trace.path.as_deref().unwrap_or("/");
+        let target: Box<str> = trace.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
+        // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.
+        if http::uri::PathAndQuery::try_from(&*target).is_err() {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(Verdict::Forward(Forward { app: app.clone(), session, target }))
+    }
+
+    /// A request to a plug-in.
+    async fn plugin<'g, 'h>(
+        &'g self,
+        head: &Head<'h>,
+        route: &'g PluginRoute,
+        trace: &mut Trace<'g, 'h>,
+    ) -> Result<Verdict<'g>, Refusal> {
+        trace.origin = cross_site::allowed_origin(head, &route.allowed_origins);
         let renew = match head.method {
             "GET" => false,
             "HEAD" if route.plan.rules.reuse != Reuse::Never => false,
@@ -103,11 +192,12 @@ impl Gateway {
             return Err(Refusal::BodyTooLarge);
         }
 
-        let (session, check, kind) = match self.session(head).await {
-            Ok(session) => session,
+        let (session, check, kind) = match self.session(head, SessionNeed::Required).await {
+            Ok(Some(session)) => session,
+            Ok(None) => return Err(Refusal::Internal),
             Err(refusal) => {
                 trace.check = Some(Check::behind(&refusal));
-                return self.without_session(head, route, trace, refusal);
+                return without_session(head, route.login.as_ref(), trace, refusal);
             }
         };
         trace.check = Some(check);
@@ -125,25 +215,30 @@ impl Gateway {
             return Err(Refusal::PrefetchRefused);
         }
 
-        let language = accept::language(target.query, &route.languages);
+        let language = accept::language(trace.query, &route.languages);
         let (lease, source) = self.lease(route, &session, language, renew).await?;
         trace.source = Some(source);
         let json = head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
     }
 
-    /// The session behind a request, how it was judged, and where its credential stood.
-    async fn session(&self, head: &Head<'_>) -> Result<(Arc<Session>, Check, SourceKind), Refusal> {
+    /// The session behind a request, how it was judged, and where its credential stood. `None`: where none is needed, the request has
+    /// credentials of another scheme, which are the app's.
+    async fn session(
+        &self,
+        head: &Head<'_>,
+        need: SessionNeed,
+    ) -> Result<Option<(Arc<Session>, Check, SourceKind)>, Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
-        if found.other_scheme || found.malformed {
+        if found.malformed || (found.other_scheme && need == SessionNeed::Required) {
             self.sessions.count_malformed();
             return Err(Refusal::SessionInvalid);
         }
         let mut credentials = found.credentials.iter();
         let Some(first) = credentials.next() else {
             self.sessions.count_absent();
-            return Err(Refusal::SessionRequired);
+            return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
         };
         let session = self.check(first.token).await;
         for other in credentials {
@@ -156,7 +251,7 @@ impl Gateway {
             }
         }
         let (session, check) = session?;
-        Ok((session, check, first.from))
+        Ok(Some((session, check, first.from)))
     }
 
     async fn check(&self, token: &[u8]) -> Result<(Arc<Session>, Check), Refusal> {
@@ -173,24 +268,6 @@ impl Gateway {
         Ok((verified, Check::Valid))
     }
 
-    /// A navigation without a session may be sent to the login page; a credential that is wrong never is.
-    fn without_session(
-        &self,
-        head: &Head<'_>,
-        route: &PluginRoute,
-        trace: &Trace<'_, '_>,
-        refusal: Refusal,
-    ) -> Result<Verdict<'static>, Refusal> {
-        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
-        let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
-        match &route.login {
-            Some(login) if absent && wanted => {
-                Ok(Verdict::Login(login.location(trace.path.as_deref().unwrap_or("/"), trace.query)))
-            }
-            _ => Err(refusal),
-        }
-    }
-
     async fn lease(
         &self,
         route: &PluginRoute,
@@ -199,7 +276,7 @@ impl Gateway {
         renew: bool,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
         let key = route.key(session, language).ok_or(Refusal::NotPermitted)?;
-        let input = || route::input(session, language);
+        let input = || plugin_route::input(session, language);
         let (book, plan) = (&self.book, &route.plan);
         let leased = if plan.rules.reuse == Reuse::Never {
             book.once(plan, &key, input).await
@@ -225,5 +302,22 @@ impl Gateway {
                 MintFailure::Busy(wait) => Refusal::ProviderBusy(wait.max(Duration::from_secs(1))),
             },
         })
+    }
+}
+
+/// A navigation without a session may be sent to the login page; a credential that is wrong never is.
+fn without_session(
+    head: &Head<'_>,
+    login: Option<&Login>,
+    trace: &Trace<'_, '_>,
+    refusal: Refusal,
+) -> Result<Verdict<'static>, Refusal> {
+    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+    let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
+    match login {
+        Some(login) if absent && wanted => {
+            Ok(Verdict::Login(login.location(trace.path.as_deref().unwrap_or("/"), trace.query)))
+        }
+        _ => Err(refusal),
     }
 }

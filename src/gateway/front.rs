@@ -3,14 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use pingora_core::protocols::Stream;
+use bytes::{Buf, Bytes, BytesMut};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::Gateway;
+use crate::gateway::door::Door;
 use crate::gateway::drain::{Drain, Present};
+use crate::gateway::forward::Forwarder;
+use crate::gateway::guard::{Cuts, Guarded};
 use crate::gateway::handle::{After, Arrival};
+use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
 use crate::problem::Refusal;
 
@@ -58,12 +67,27 @@ pub struct Front {
     gateway: Arc<Gateway>,
     drain: Arc<Drain>,
     limits: Limits,
+    /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
+    proxy: Option<Arc<HttpProxy<Forwarder>>>,
+    cuts: Cuts,
 }
 
 impl Front {
-    /// Answers connections with `gateway`.
-    pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, limits: Limits) -> Self {
-        Self { gateway, drain, limits }
+    /// Answers connections with `gateway`. `proxy`: how Pingora's proxy is set up; `None`: there are no apps, and no HTTP/2 is spoken.
+    pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, limits: Limits, proxy: Option<ServerConf>) -> Self {
+        let cuts = Cuts::new(gateway.metrics());
+        let proxy = proxy.map(|conf| {
+            let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits };
+            Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
+        });
+        Self { gateway, drain, limits, cuts, proxy }
+    }
+
+    /// Ends what waits inside Pingora's proxy.
+    pub async fn cleanup(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.http_cleanup().await;
+        }
     }
 
     /// Counts a connection that is about to be served.
@@ -71,8 +95,9 @@ impl Front {
         self.drain.enter()
     }
 
-    /// Serves one connection until it ends. `stop`: true when idle connections are to be closed; a new one gets a moment all the same.
-    pub async fn serve(&self, mut stream: Stream, present: Present, stop: &ShutdownWatch) {
+    /// Serves one connection, which came through `door`, until it ends. `stop`: true when idle connections are to be closed; a new one gets a
+    /// moment all the same.
+    pub async fn serve(&self, stream: Stream, door: &Door, present: Present, stop: &ShutdownWatch) {
         // Counted until the last byte, the lingering included.
         let _present = present;
         if self.drain.connected() > self.limits.max_connections {
@@ -81,6 +106,7 @@ impl Front {
         }
         let peer = peer(&stream);
         let mut cut = self.drain.cut();
+        let watch = stop;
         let mut stop = stop.clone();
         let grace = tokio::time::Instant::now() + GRACE;
         let stop = std::pin::pin!(async move {
@@ -92,6 +118,18 @@ impl Front {
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
         let Limits { idle, head, max_head, max_line, .. } = self.limits;
+        alarm.set(head);
+        let opened = tokio::select! {
+            biased;
+            // Boxed: an idle connection does not hold the room for a handshake.
+            opened = Box::pin(door.open(stream)) => opened,
+            () = alarm.rings(true) => None,
+        };
+        let Some(mut stream) = opened else { return };
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.http2(stream, watch).await;
+        }
+        let tls = stream.get_ssl_digest().is_some();
         // A client that connects has something to say: its first head is due at once.
         let mut limits = HeadLimits { idle: head, head, max_head, max_line };
         loop {
@@ -102,7 +140,17 @@ impl Front {
                 Read::Head(end) => {
                     limits.idle = idle;
                     // Boxed: an idle connection does not hold the room for a request.
-                    let after = Box::pin(self.request(&buffer[..end], &peer, &mut cut, &mut out)).await;
+                    let arrival = Arrival { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
+                    let after = Box::pin(self.request(arrival, &mut cut, &mut out)).await;
+                    if let After::Forward(journey) = after {
+                        buffer.advance(end);
+                        let exchange = self.exchange(stream, &mut buffer, journey, &mut cut, watch);
+                        match Box::pin(exchange).await {
+                            Some(back) => stream = back,
+                            None => return,
+                        }
+                        continue;
+                    }
                     buffer.advance(end);
                     after
                 }
@@ -122,17 +170,67 @@ impl Front {
                         return;
                     }
                 }
-                After::Close => return linger(stream).await,
+                After::Close | After::Forward(_) => return linger(stream).await,
             }
         }
     }
 
-    async fn request(&self, raw: &[u8], peer: &str, cut: &mut ShutdownWatch, out: &mut Vec<u8>) -> After {
+    /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
+    async fn http2(&self, stream: Stream, stop: &ShutdownWatch) {
+        let Some(guarded) = Guarded::enter(stream, self.limits.head, &self.cuts).await else { return };
+        let Some(proxy) = &self.proxy else { return };
+        let mut cut = self.drain.cut();
+        tokio::select! {
+            _ = proxy.process_new(Box::new(guarded), stop) => {}
+            _ = cut.wait_for(|cut| *cut) => {}
+        }
+    }
+
+    async fn request(&self, arrival: Arrival<'_>, cut: &mut ShutdownWatch, out: &mut Vec<u8>) -> After {
         let cut = async {
             let _ = cut.wait_for(|cut| *cut).await;
         };
-        self.gateway.handle(Arrival { raw, peer, drain: &self.drain }, out, cut).await
+        self.gateway.handle(arrival, out, cut).await
     }
+
+    /// One request to an app. `read`: what was read behind its head. The stream comes back if the client may send another.
+    ///
+    /// Dropped: both connections are cut.
+    async fn exchange(
+        &self,
+        stream: Stream,
+        read: &mut BytesMut,
+        mut journey: Box<Journey>,
+        cut: &mut ShutdownWatch,
+        stop: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let proxy = self.proxy.as_ref()?;
+        let Some(Onward::Wire(head)) = journey.onward.take() else { return None };
+        // The head that Pingora reads is ours.
+        let mut prefix = BytesMut::from(Bytes::from(head));
+        prefix.extend_from_slice(&read.split());
+        let mut session = ServerSession::new_http1(stream);
+        session.set_connection_user_context(Some(journey));
+        session.set_pipelined_prefix(prefix);
+        let served = proxy.process_new_http(session, stop);
+        let back = tokio::select! {
+            biased;
+            back = served => back?,
+            _ = cut.wait_for(|cut| *cut) => return None,
+        };
+        Some(back.consume().0)
+    }
+}
+
+/// The proxy with our bounds for HTTP/2.
+fn bounded(mut proxy: HttpProxy<Forwarder>, limits: &Limits) -> HttpProxy<Forwarder> {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(limits.idle);
+    proxy.server_options = Some(options);
+    let mut h2 = default_h2_options();
+    h2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
+    proxy.h2_options = Some(h2);
+    proxy
 }
 
 /// Whether the whole answer was taken in time.

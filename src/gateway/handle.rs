@@ -14,70 +14,104 @@ use crate::gateway::answer::Reply;
 use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
 use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
-use crate::gateway::route::PluginRoute;
+use crate::gateway::hygiene::BadConnection;
+use crate::gateway::journey::{Journey, Start};
+use crate::gateway::plugin_route::PluginRoute;
+use crate::gateway::routes::Route;
 use crate::lease::Lease;
 use crate::problem::Refusal;
+use crate::telemetry::Metrics;
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
 
 /// What the connection does behind the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// Reads this many bytes of the request's body, then the next head.
     KeepAlive { body: u64 },
     /// Closes.
     Close,
+    /// There is no answer yet: the request goes to an app.
+    Forward(Box<Journey>),
 }
 
 /// A request as the connection sees it.
 pub(super) struct Arrival<'a> {
     pub raw: &'a [u8],
     pub peer: &'a str,
+    /// The connection is encrypted.
+    pub tls: bool,
+    /// The client speaks HTTP/2.
+    pub http2: bool,
     /// Whether the gateway is about to stop: asked when the answer is ready, not before.
     pub drain: &'a Drain,
 }
 
 impl Gateway {
-    /// Answers the request whose head is `arrival.raw` into `out`. `cut` ends the wait for a mint.
+    /// Answers the request whose head is `arrival.raw` into `out`, or sends it on its way to an app. `cut` ends the wait for a mint.
     ///
     /// Dropped: nothing is answered; a mint that it waits for goes on.
     pub(super) async fn handle(&self, arrival: Arrival<'_>, out: &mut Vec<u8>, cut: impl Future<Output = ()>) -> After {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        match Head::parse(arrival.raw, &mut slots) {
+            Ok(head) => self.answer(&head, &arrival, out, cut).await,
+            Err(BadHead::Malformed) => self.turn_away(&Refusal::BadRequest, arrival.peer, out),
+            Err(BadHead::TooManyHeaders) => self.turn_away(&Refusal::HeaderTooLarge, arrival.peer, out),
+        }
+    }
+
+    /// The same for a head that is read.
+    pub(super) async fn answer(
+        &self,
+        head: &Head<'_>,
+        arrival: &Arrival<'_>,
+        out: &mut Vec<u8>,
+        cut: impl Future<Output = ()>,
+    ) -> After {
         let (began, time) = (Instant::now(), self.clock.now());
         let id = RequestId::new();
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        let head = match Head::parse(arrival.raw, &mut slots) {
-            Ok(head) => head,
-            Err(BadHead::Malformed) => return self.turn_away(&Refusal::BadRequest, arrival.peer, out),
-            Err(BadHead::TooManyHeaders) => return self.turn_away(&Refusal::HeaderTooLarge, arrival.peer, out),
-        };
         let mut trace = Trace::default();
         let verdict = tokio::select! {
             biased;
-            verdict = self.decide(&head, &mut trace) => verdict,
+            verdict = self.decide(head, &mut trace) => verdict,
             () = cut => Err(Refusal::Draining),
         };
-        let after = after(&head, arrival.drain.is_lame(), &verdict);
+        let lame = arrival.drain.is_lame();
+        let verdict = match verdict {
+            Ok(Verdict::Forward(forward)) => {
+                let start = Start { began, time, id: RequestId(id.0), close: head.close || lame };
+                match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
+                    Ok(journey) => return After::Forward(Box::new(journey)),
+                    Err(BadConnection) => Err(Refusal::BadRequest),
+                }
+            }
+            other => other,
+        };
+        let after = after(head, lame, &verdict);
         let mut reply = Reply {
             out,
             request_id: id.text(),
             head_only: head.method == "HEAD",
-            close: after == After::Close,
+            close: matches!(after, After::Close),
             origin: trace.origin,
         };
-        let (status, outcome) = self.write(&head, &mut trace, &mut reply, verdict);
-        self.note(
-            &trace,
-            &Facts {
-                time,
-                request_id: id.text(),
-                method: Some(known(head.method)),
-                status,
-                outcome,
-                duration_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-                peer: arrival.peer,
-            },
-        );
+        let (status, outcome) = self.write(head, &mut trace, &mut reply, verdict);
+        self.note(&Facts {
+            time,
+            request_id: id.text(),
+            method: Some(known(head.method)),
+            path: trace.path.as_deref(),
+            route: trace.route.map(Route::name),
+            status,
+            outcome,
+            source: trace.source,
+            check: trace.check,
+            remaining: trace.remaining,
+            upstream: None,
+            duration_us: micros(began),
+            peer: arrival.peer,
+            session: trace.session.as_deref(),
+        });
         after
     }
 
@@ -90,18 +124,28 @@ impl Gateway {
             other => other.row().outcome,
         };
         self.metrics.requests.with_label_values(&[NO_ROUTE, outcome]).inc();
-        let status = refusal.row().status;
-        let facts = Facts {
+        self.note(&Facts {
             time: self.clock.now(),
             request_id: id.text(),
             method: None,
-            status,
+            path: None,
+            route: None,
+            status: refusal.row().status,
             outcome,
+            source: None,
+            check: None,
+            remaining: None,
+            upstream: None,
             duration_us: 0,
             peer,
-        };
-        self.note(&Trace::default(), &facts);
+            session: None,
+        });
         After::Close
+    }
+
+    /// All counters.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// A connection beyond the bound.
@@ -116,7 +160,7 @@ impl Gateway {
         reply: &mut Reply<'_>,
         verdict: Result<Verdict<'_>, Refusal>,
     ) -> (u16, &'static str) {
-        let route = trace.route.map_or(NO_ROUTE, |route| &*route.name);
+        let route = trace.route.map_or(NO_ROUTE, Route::name);
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json }) => {
@@ -136,9 +180,11 @@ impl Gateway {
                 count("preflight");
                 (204, "preflight")
             }
+            // It has no answer of ours.
+            Ok(Verdict::Forward(_)) => (0, "forwarded"),
             Err(refusal) => {
                 if is_navigation(head) {
-                    let login = trace.route.and_then(|route| route.login.as_ref()).filter(|_| is_framed(head));
+                    let login = trace.route.and_then(Route::login).filter(|_| is_framed(head));
                     let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
                     reply.page(&refusal, login.filter(|_| absent).map(|login| login.url()));
                 } else {
@@ -170,9 +216,9 @@ impl Gateway {
         }
     }
 
-    fn note(&self, trace: &Trace<'_, '_>, facts: &Facts<'_>) {
+    pub(super) fn note(&self, facts: &Facts<'_>) {
         if let Some(log) = &self.access_log {
-            log.push_with(|line| access::line(line, facts, trace));
+            log.push_with(|line| access::line(line, facts));
         }
     }
 }
@@ -188,8 +234,13 @@ fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) ->
     if head.close || lame || odd { After::Close } else { After::KeepAlive { body } }
 }
 
+/// Time since then, in microseconds.
+pub(super) fn micros(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A method as it may stand in a log.
-fn known(method: &str) -> &str {
+pub(super) fn known(method: &str) -> &str {
     match method {
         "GET" | "HEAD" | "POST" | "OPTIONS" | "PUT" | "DELETE" | "PATCH" | "CONNECT" | "TRACE" => method,
         _ => "other",
@@ -197,7 +248,7 @@ fn known(method: &str) -> &str {
 }
 
 /// A fresh `x-request-id`.
-struct RequestId([u8; Hyphenated::LENGTH]);
+pub(super) struct RequestId([u8; Hyphenated::LENGTH]);
 
 impl RequestId {
     fn new() -> Self {
@@ -206,7 +257,7 @@ impl RequestId {
         Self(text)
     }
 
-    fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         // A UUID is written in ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }

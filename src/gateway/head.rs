@@ -40,6 +40,8 @@ pub(super) struct Head<'h> {
     /// The client wants the connection closed, or speaks HTTP/1.0.
     pub close: bool,
     pub expects_continue: bool,
+    /// HTTP/1.1 or later; else HTTP/1.0.
+    pub modern: bool,
     /// `Host`, lower case not yet applied; empty in an HTTP/1.0 request without one.
     pub host: &'h str,
 }
@@ -76,8 +78,39 @@ impl<'h> Head<'h> {
             body: fields.body,
             close: fields.close || minor == 0,
             expects_continue: fields.expects_continue,
+            modern: minor > 0,
             host,
         })
+    }
+
+    /// A head that HTTP/2 brought: framed by the protocol, its host in `:authority`. The same rules for what is in it.
+    pub fn of_parts(
+        method: &'h str,
+        target: &'h str,
+        host: &'h str,
+        headers: &'h [Header<'h>],
+        has_body: bool,
+    ) -> Result<Self, BadHead> {
+        if headers.len() > MAX_HEADERS {
+            return Err(BadHead::TooManyHeaders);
+        }
+        if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) || !is_host(host) {
+            return Err(BadHead::Malformed);
+        }
+        let fields = Fields::read(headers)?;
+        if fields.body == Body::Chunked || fields.host.is_some_and(|field| field != host) {
+            return Err(BadHead::Malformed);
+        }
+        let body = if has_body && fields.body == Body::Empty { Body::Chunked } else { fields.body };
+        let expects_continue = fields.expects_continue;
+        Ok(Self { method, target, headers, body, close: false, expects_continue, modern: true, host })
+    }
+
+    /// Whether the client asks for a WebSocket (RFC 6455, section 4.1).
+    pub fn wants_websocket(&self) -> bool {
+        self.method == "GET"
+            && self.modern
+            && self.text("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
     }
 
     /// The value of the first field of this name (lower case), if it is visible ASCII or spaces.

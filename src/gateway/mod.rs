@@ -6,27 +6,42 @@
 mod accept;
 mod access;
 mod answer;
+mod app_route;
+mod certificate;
 mod cross_site;
 mod decide;
+mod door;
 mod drain;
+mod forward;
+mod frames;
 mod front;
+mod guard;
 mod handle;
 mod head;
+mod hygiene;
+mod journey;
 mod login;
 mod path;
+mod plugin_route;
 mod reader;
-mod route;
+mod routes;
 pub mod settings;
 
 use std::sync::Arc;
 
+pub use app_route::AppParts;
+pub use certificate::{Certificate, CertificateFault};
+pub use door::Door;
 pub use drain::{Drain, Present};
 pub use front::{Front, Limits};
-pub use route::{Claims, PluginParts};
+pub use plugin_route::{Claims, PluginParts};
 
+use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
+use crate::gateway::app_route::AppRoute;
 use crate::gateway::login::Login;
-use crate::gateway::route::PluginRoute;
+use crate::gateway::plugin_route::PluginRoute;
+use crate::gateway::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
 use crate::lease::Book;
 use crate::logging::LineSink;
@@ -36,7 +51,7 @@ use crate::telemetry::Metrics;
 
 /// Everything that answers requests, shared by all connections.
 pub struct Gateway {
-    routes: Vec<PluginRoute>,
+    routes: Routes,
     sources: Sources,
     sessions: Arc<Sessions>,
     book: Arc<Book>,
@@ -51,6 +66,8 @@ pub struct Gateway {
 pub struct GatewayParts {
     /// The plug-ins in the order of the configuration.
     pub plugins: Vec<(PluginSettings, PluginParts)>,
+    /// The apps in the order of the configuration.
+    pub apps: Vec<(AppSettings, AppParts)>,
     /// All configured issuers.
     pub issuers: Vec<String>,
     /// `session.login_url`.
@@ -72,22 +89,31 @@ pub struct GatewayParts {
 }
 
 /// What a target leads to.
-pub struct Reached<'g>(&'g PluginRoute);
+pub struct Reached<'g>(Route<'g>);
 
 impl Reached<'_> {
-    /// The plug-in's name.
-    pub fn plugin(&self) -> &str {
-        &self.0.name
+    /// What it is, in an operator's words.
+    pub fn describe(&self) -> String {
+        match self.0 {
+            Route::Plugin(plugin) => format!("the plug-in {} ({})", plugin.name, plugin.allow()),
+            Route::App(app) => format!("the app {} (session: {})", app.name, app.need.as_str()),
+        }
     }
 
-    /// The methods that it answers.
-    pub fn methods(&self) -> &'static str {
-        self.0.allow()
+    /// Whether a session is asked for.
+    pub fn asks_for_session(&self) -> bool {
+        match self.0 {
+            Route::Plugin(_) => true,
+            Route::App(app) => app.need != SessionNeed::None,
+        }
     }
 
     /// Whether this session has what the vendor must be told.
     pub fn permits(&self, session: &Session) -> bool {
-        self.0.key(session, None).is_some()
+        match self.0 {
+            Route::Plugin(plugin) => plugin.key(session, None).is_some(),
+            Route::App(_) => true,
+        }
     }
 }
 
@@ -95,7 +121,8 @@ impl Gateway {
     /// What a request with this target and `Host` leads to, before anything is asked of who sent it.
     pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
         let target = path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
-        self.routes.iter().find(|route| route.matches(&target.path, host)).map(Reached).ok_or(Refusal::NotFound)
+        let route = self.routes.find(&target.path, host).map_err(|_| Refusal::BadRequest)?;
+        route.map(Reached).ok_or(Refusal::NotFound)
     }
 
     /// Puts the data plane together.
@@ -105,9 +132,12 @@ impl Gateway {
             let login = login.map(|url| Login::new(url, &parts.public_origin));
             PluginRoute::new(&settings, plugin, &parts.issuers, login, &parts.metrics)
         });
-        let mut routes: Vec<PluginRoute> = routes.collect();
-        // The more specific first: a route for one host is not shadowed by one for all.
-        routes.sort_by_key(|route| !route.has_host());
+        let apps = parts.apps.into_iter().map(|(settings, app)| {
+            let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
+            let login = login.map(|url| Login::new(url, &parts.public_origin));
+            Arc::new(AppRoute::new(&settings, app, login, &parts.metrics))
+        });
+        let routes = Routes::new(routes.collect(), apps.collect());
         Arc::new(Self {
             routes,
             sources: parts.sources,

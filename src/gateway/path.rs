@@ -12,6 +12,8 @@ pub(super) struct Target<'t> {
     pub path: Cow<'t, str>,
     /// What stands after the first `?`.
     pub query: Option<&'t str>,
+    /// The path holds an encoded `/` (`%2f`), which only some routes allow.
+    pub encoded_slash: bool,
 }
 
 /// Judges a target in origin-form, or in absolute-form if its authority is `host`.
@@ -24,7 +26,8 @@ pub(super) fn judge<'t>(target: &'t str, host: &str) -> Result<Target<'t>, BadPa
     if path.contains('#') || query.is_some_and(|query| query.contains('#')) {
         return Err(BadPath);
     }
-    Ok(Target { path: normal(path)?, query })
+    let (path, encoded_slash) = normal(path)?;
+    Ok(Target { path, query, encoded_slash })
 }
 
 /// RFC 9112, 3.2.2: the authority of absolute-form must be that of `Host`.
@@ -45,11 +48,9 @@ fn from_absolute<'t>(target: &'t str, host: &str) -> Result<&'t str, BadPath> {
     }
 }
 
-/// Resolves dot segments and doubled slashes once; refuses what only a second reading would show.
-fn normal(path: &str) -> Result<Cow<'_, str>, BadPath> {
-    if path.contains('%') || path.contains('\\') {
-        refuse_escapes(path)?;
-    }
+/// Resolves dot segments and doubled slashes once; refuses what only a second reading would show. Whether it holds an encoded slash.
+fn normal(path: &str) -> Result<(Cow<'_, str>, bool), BadPath> {
+    let encoded_slash = if path.contains('%') || path.contains('\\') { judge_escapes(path)? } else { false };
     let mut odd = false;
     for segment in path.split('/').skip(1) {
         if matches!(segment, "." | "..") {
@@ -59,9 +60,9 @@ fn normal(path: &str) -> Result<Cow<'_, str>, BadPath> {
         }
     }
     if !odd && !path.contains("//") {
-        return Ok(Cow::Borrowed(path));
+        return Ok((Cow::Borrowed(path), encoded_slash));
     }
-    Ok(Cow::Owned(resolve(path)))
+    Ok((Cow::Owned(resolve(path)), encoded_slash))
 }
 
 /// RFC 3986, 5.2.4, with empty segments dropped. A final `/`, `.` or `..` leaves a final `/`.
@@ -88,13 +89,15 @@ fn resolve(path: &str) -> String {
     out
 }
 
-/// Escapes that hide a separator, a control character or another escape; bad hex; bytes that are no UTF-8; a raw `\`.
-fn refuse_escapes(path: &str) -> Result<(), BadPath> {
+/// Refuses escapes that hide a `\`, a control character or another escape, bad hex, bytes that are no UTF-8, a raw `\`. Whether an escape
+/// hides a `/`.
+fn judge_escapes(path: &str) -> Result<bool, BadPath> {
     if path.contains('\\') {
         return Err(BadPath);
     }
     let bytes = path.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
+    let mut encoded_slash = false;
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         if byte != b'%' {
@@ -103,9 +106,10 @@ fn refuse_escapes(path: &str) -> Result<(), BadPath> {
             continue;
         }
         let value = bytes.get(at + 1..at + 3).and_then(hex).ok_or(BadPath)?;
-        if matches!(value, 0x00..=0x1f | 0x7f | b'/' | b'\\') {
+        if matches!(value, 0x00..=0x1f | 0x7f | b'\\') {
             return Err(BadPath);
         }
+        encoded_slash |= value == b'/';
         // `%25` is an escaped `%`: followed by such an escape it would hide it from one reading and show it to the next.
         if value == b'%' && hidden_by_percent(&bytes[at + 3..]) {
             return Err(BadPath);
@@ -113,7 +117,7 @@ fn refuse_escapes(path: &str) -> Result<(), BadPath> {
         decoded.push(value);
         at += 3;
     }
-    std::str::from_utf8(&decoded).map(|_| ()).map_err(|_| BadPath)
+    std::str::from_utf8(&decoded).map(|_| encoded_slash).map_err(|_| BadPath)
 }
 
 /// Whether `rest`, read behind a `%`, is (through any number of `25`) an escape that is refused, or a dot.
@@ -124,14 +128,13 @@ fn hidden_by_percent(mut rest: &[u8]) -> bool {
     rest.get(..2).and_then(hex).is_some_and(|v| matches!(v, 0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.'))
 }
 
-/// A segment that is `.` or `..` only after decoding, or after cutting at `;` (raw or decoded).
+/// A segment that is `.` or `..` only after decoding, or after cutting at `;` (raw or decoded); an encoded slash parts segments too.
 fn is_hidden_dot(segment: &str) -> bool {
     if !segment.contains(['%', ';']) {
         return false;
     }
     let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
-    let cut = decoded.split(';').next().unwrap_or_default();
-    matches!(cut, "." | "..")
+    decoded.split('/').any(|part| matches!(part.split(';').next().unwrap_or_default(), "." | ".."))
 }
 
 fn hex(pair: &[u8]) -> Option<u8> {
@@ -150,6 +153,17 @@ mod tests {
 
     fn path(target: &str) -> Result<String, BadPath> {
         judge(target, "app.example").map(|target| target.path.into_owned())
+    }
+
+    #[test]
+    fn an_encoded_slash_is_seen_and_hides_no_dots() {
+        let slash = |target: &str| judge(target, "app.example").map(|target| target.encoded_slash);
+        for (sent, seen) in [("/a%2fb", true), ("/a%2Fb?x", true), ("/a/b?x=%2f", false), ("/a%20b", false)] {
+            assert_eq!(slash(sent), Ok(seen), "{sent}");
+        }
+        for sent in ["/a%2f..", "/..%2fa", "/a%2f%2e%2e%2fb", "/.%2f", "/a%2f..;x%2fb", "/a%2f%2e;%2fb", "/%2f..%2f"] {
+            assert_eq!(slash(sent), Err(BadPath), "{sent}");
+        }
     }
 
     #[test]
@@ -180,8 +194,6 @@ mod tests {
     #[test]
     fn what_only_a_second_reading_would_show_is_refused() {
         for sent in [
-            "/a%2fb",
-            "/a%2Fb",
             "/a%5cb",
             "/a\\b",
             "/a%00",

@@ -1,5 +1,7 @@
 //! `[[plugin]]`, `[server]`, `[[listener]]`: what the data plane is told.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,6 +31,20 @@ pub struct ServerSettings {
 pub struct ListenerSettings {
     /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
     pub address: String,
+    /// Certificates for TLS, chosen by the name that the client asks for; the first one for all other names. Without them the listener speaks
+    /// plain HTTP.
+    #[serde(default)]
+    pub tls: Vec<CertificateFiles>,
+}
+
+/// An entry of `listener.tls`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// The certificate and those between it and the authority, in PEM, its own first.
+    pub chain: PathBuf,
+    /// The key of the first certificate, in PEM.
+    pub key: PathBuf,
 }
 
 /// `[[plugin]]`.

@@ -23,7 +23,7 @@ use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use route::Proxy;
-pub use route::{Route, RouteFault};
+pub use route::{Route, RouteFault, authorities};
 
 /// An idle connection is closed after this. Longer than the gaps of a busy minute, shorter than the minute after which many servers hang up.
 const IDLE: Duration = Duration::from_secs(20);

@@ -62,17 +62,27 @@ impl Route {
     }
 }
 
-/// Every certificate of a PEM file. One that can't be used is a fault: a bundle with a hole fails at the worst time.
-fn roots(path: &Path) -> Result<RootCertStore, String> {
+/// Every certificate of a PEM file of authorities. One that can't be used is a fault: a bundle with a hole fails at the worst time. Faults are in
+/// the operator's words.
+pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let bytes = files::read_bounded(path, MAX_BUNDLE_KIB, "bundle of certificates")?;
     let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|_| format!("{shown} is no PEM"))?;
-        let place = roots.len() + 1;
-        roots.add(certificate).map_err(|_| format!("{shown}: certificate {place} can't be used as an authority"))?;
+        let certificate: CertificateDer<'static> = certificate.map_err(|_| format!("{shown} is no PEM"))?;
+        let place = certificates.len() + 1;
+        let added = roots.add(certificate.clone());
+        added.map_err(|_| format!("{shown}: certificate {place} can't be used as an authority"))?;
+        certificates.push(certificate);
     }
-    if roots.is_empty() { Err(format!("{shown} holds no certificate in PEM")) } else { Ok(roots) }
+    if certificates.is_empty() { Err(format!("{shown} holds no certificate in PEM")) } else { Ok(certificates) }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities(path)?);
+    Ok(roots)
 }
 
 /// `http://host:port`, nothing else: what is behind the proxy is TLS, end to end.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderName;
 use tracing::{info, warn};
 
+use crate::app::settings::AppSettings;
+use crate::app::{Pool, PoolFault};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::settings::PluginSettings;
-use crate::gateway::{Claims, Gateway, GatewayParts, PluginParts};
+use crate::gateway::settings::{ListenerSettings, PluginSettings};
+use crate::gateway::{AppParts, Claims, Door, Gateway, GatewayParts, PluginParts};
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, ClientFault, Route, RouteFault};
 use crate::lease::{Book, Plan, Rules, Shelves};
@@ -18,6 +21,7 @@ use crate::logging::LineSink;
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Recipe, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource};
+use crate::server::tls::{self, Certificates};
 use crate::session::settings::IssuerSettings;
 use crate::session::{ClientFault as KeyClientFault, KeyClient, Sessions, Sources};
 use crate::telemetry::Metrics;
@@ -50,11 +54,15 @@ pub struct Parts {
     pub book: Arc<Book>,
     /// The plug-ins in the order of the configuration.
     pub plugins: Arc<[Plugin]>,
+    /// The apps in the order of the configuration.
+    pub apps: Arc<[App]>,
     /// The vendors.
     pub vendors: Arc<[Vendor]>,
     /// The claims that recipes ask for.
     pub claim_names: Arc<[String]>,
     secrets: Arc<[Watched]>,
+    /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
+    certificates: Arc<[Option<Arc<Certificates>>]>,
 }
 
 /// A secret that is read again.
@@ -79,11 +87,20 @@ pub struct Plugin {
     claims: Claims,
 }
 
+/// One app, made.
+pub struct App {
+    /// As configured.
+    pub settings: AppSettings,
+    /// Its upstreams.
+    pub pool: Arc<Pool>,
+    claims: Vec<(HeaderName, usize)>,
+}
+
 impl Parts {
     /// Makes them. Every fault at once.
     pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
         let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
-        let claim_names = claim_names(&config.providers);
+        let claim_names = claim_names(config);
         let mut workshop = Workshop { config, clock, metrics, client, secrets: Vec::new(), faults: Vec::new() };
         let sessions = workshop.sessions(&claim_names);
         let sources = Sources::parse(&config.session.sources).map_err(|faults| workshop.faults.extend(faults)).ok();
@@ -91,15 +108,19 @@ impl Parts {
             config.providers.iter().filter_map(|settings| workshop.vendor(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| workshop.plugin(settings, &vendors, &claim_names)).collect();
+        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| workshop.app(at, &claim_names)).collect();
+        let certificates = config.listeners.iter().map(|listener| workshop.certificates(listener)).collect();
         match (sessions, sources, workshop.faults.is_empty()) {
             (Some(sessions), Some(sources), true) => Ok(Self {
                 sessions,
                 sources,
                 book: Book::new(Shelves::default(), config.leases.capacity, clock.clone(), metrics),
                 plugins: plugins.into(),
+                apps: apps.into(),
                 vendors: vendors.into(),
                 claim_names: claim_names.into(),
                 secrets: workshop.secrets.into(),
+                certificates,
             }),
             _ => Err(BuildFault(workshop.faults)),
         }
@@ -119,8 +140,13 @@ impl Parts {
             let plan = Arc::new(Plan::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
             (settings, PluginParts { plan, fingerprint: plugin.fingerprint, claims: plugin.claims.clone() })
         });
+        let apps = self
+            .apps
+            .iter()
+            .map(|app| (app.settings.clone(), AppParts { pool: app.pool.clone(), claims: app.claims.clone() }));
         Gateway::new(GatewayParts {
             plugins: plugins.collect(),
+            apps: apps.collect(),
             issuers: config.session.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
             login_url: config.session.login_url.clone(),
             public_origin: origin(&config.server.public_url),
@@ -133,7 +159,22 @@ impl Parts {
         })
     }
 
-    /// Reads keys and secrets again; what can't be read keeps its last value.
+    /// The ways in, in the order of the listeners.
+    pub(super) fn doors(&self, metrics: &Metrics) -> Result<Vec<Arc<Door>>, BuildFault> {
+        let door = |certificates: &Option<Arc<Certificates>>| {
+            let tls = certificates.clone().map(tls::acceptor).transpose();
+            let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
+            Ok(Arc::new(Door::new(tls, metrics)))
+        };
+        self.certificates.iter().map(door).collect()
+    }
+
+    /// The upstreams of all apps.
+    pub(super) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.apps.iter().map(|app| app.pool.clone()).collect()
+    }
+
+    /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
     pub(super) fn reread(&self) {
         for Watched { name, cell, accept } in &*self.secrets {
             match cell.reread(accept) {
@@ -144,14 +185,16 @@ impl Parts {
                 }
             }
         }
-        for fault in self.sessions.reread_files() {
+        let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.reread());
+        for fault in self.sessions.reread_files().into_iter().chain(certificates) {
             warn!(target: "valet", fault, "can't be read again; the last one stays");
         }
     }
 
     pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
         let secrets = self.secrets.iter().filter_map(|watched| watched.cell.path());
-        secrets.chain(self.sessions.watched_files()).collect()
+        let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.files());
+        secrets.chain(self.sessions.watched_files()).chain(certificates).collect()
     }
 }
 
@@ -240,6 +283,14 @@ impl Workshop<'_> {
             .map_err(|_| vec![RouteFault { key: "ca", message: "no HTTP client can be made".to_owned() }])
     }
 
+    fn certificates(&mut self, listener: &ListenerSettings) -> Option<Arc<Certificates>> {
+        if listener.tls.is_empty() {
+            return None;
+        }
+        let opened = Certificates::open(&listener.tls, &self.config.directory, self.metrics);
+        opened.map_err(|faults| self.faults.extend(faults)).ok()
+    }
+
     fn plugin(&mut self, settings: &PluginSettings, vendors: &[Vendor], claim_names: &[String]) -> Option<Plugin> {
         let vendor = vendors.iter().find(|vendor| vendor.name() == settings.provider)?;
         let provider = self.config.providers.iter().find(|provider| provider.name == settings.provider)?;
@@ -255,6 +306,23 @@ impl Workshop<'_> {
         };
         let fingerprint = vendor.recipe().fingerprint();
         Some(Plugin { settings: settings.clone(), mint, claim_count: claim_names.len(), fingerprint, claims })
+    }
+
+    fn app(&mut self, (number, settings): (usize, &AppSettings), claim_names: &[String]) -> Option<App> {
+        let name = &settings.name;
+        let directory = &self.config.directory;
+        let pool = Pool::open(settings, directory, number as u64 + 1, self.clock.clone(), self.metrics);
+        let place = |PoolFault { key, message }| format!("app.{key}: {message} (app {name})");
+        let pool = pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?;
+        let mut claims = Vec::with_capacity(settings.claims.len());
+        for (field, claim) in &settings.claims {
+            let position = claim_names.iter().position(|known| known == claim);
+            match (HeaderName::try_from(field), position) {
+                (Ok(field), Some(position)) => claims.push((field, position)),
+                _ => self.faults.push(format!("app.claims: {field:?} is no header field (app {name})")),
+            }
+        }
+        Some(App { settings: settings.clone(), pool, claims })
     }
 
     fn secret(&mut self, name: &str, source: &SecretSource, accept: Accept) -> Option<Arc<SecretCell>> {
@@ -278,9 +346,11 @@ fn accepts(recipe: &Recipe) -> Accept {
     Box::new(move |key| recipe.check_key(key))
 }
 
-/// The claims of all recipes, each once, sorted.
-fn claim_names(providers: &[ProviderSettings]) -> Vec<String> {
-    let mut names: Vec<String> = providers.iter().flat_map(provider::claim_names).map(|(name, _)| name).collect();
+/// The claims of all recipes and all apps, each once, sorted.
+fn claim_names(config: &Config) -> Vec<String> {
+    let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
+    let apps = config.apps.iter().flat_map(|app| app.claims.values().cloned());
+    let mut names: Vec<String> = recipes.chain(apps).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -6,6 +6,7 @@ pub mod settings;
 
 mod algorithm;
 mod claims;
+mod cut;
 mod explain;
 mod external_id;
 mod issuer;
@@ -27,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use cut::Cut;
 pub use explain::{Explanation, Refused};
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};

@@ -5,11 +5,11 @@ use smallvec::{SmallVec, smallvec};
 /// The places of `[session] sources`, read once at start-up.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    list: Box<[Source]>,
+    pub(super) list: Box<[Source]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// The `Bearer` scheme of `Authorization`.
     Authorization,
     /// Another header, its raw value. The name is in lower case.
@@ -181,7 +181,7 @@ fn read_cookies<'a>(wanted: &[u8], field: &'a [u8], held: &mut Option<&'a [u8]>)
 }
 
 /// Without optional white space (RFC 9110, section 5.6.3) at both ends.
-fn trim(mut value: &[u8]) -> &[u8] {
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

@@ -6,10 +6,12 @@
 #![allow(clippy::wrong_self_convention)]
 
 pub mod answer;
+pub mod app;
 pub mod ask;
 pub mod lines;
 pub mod setup;
 pub mod stack;
+pub mod tls;
 pub mod wire;
 
 use std::future::Future;
@@ -17,6 +19,8 @@ use std::time::Duration;
 
 #[allow(unused_imports)] // As above.
 pub use answer::Answer;
+#[allow(unused_imports)] // As above.
+pub use app::App;
 pub use setup::Setup;
 pub use stack::Stack;
 pub use wire::Wire;

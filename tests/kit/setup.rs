@@ -10,6 +10,7 @@ use valet_gateway::logging::LineSink;
 use valet_gateway::server::{self, Limits, Options};
 use valet_gateway::telemetry::Metrics;
 
+use super::app::App;
 use super::lines::Lines;
 use super::stack::Stack;
 
@@ -20,6 +21,8 @@ pub const START: i64 = 1_800_000_000;
 pub struct Setup {
     preset: &'static str,
     server: String,
+    listener: String,
+    files: Vec<(String, String)>,
     session: String,
     provider: String,
     plugin: String,
@@ -42,6 +45,8 @@ impl Setup {
         Self {
             preset: "intelliprove-v2",
             server: String::new(),
+            listener: String::new(),
+            files: Vec::new(),
             session: String::new(),
             provider: String::new(),
             plugin: String::new(),
@@ -73,6 +78,18 @@ impl Setup {
     }
 
     #[must_use]
+    pub fn listener(self, lines: &str) -> Self {
+        Self { listener: self.listener + lines + "\n", ..self }
+    }
+
+    /// A file beside the configuration.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    #[must_use]
     pub fn session(self, lines: &str) -> Self {
         Self { session: self.session + lines + "\n", ..self }
     }
@@ -92,6 +109,14 @@ impl Setup {
     #[must_use]
     pub fn tables(self, text: &str) -> Self {
         Self { tables: self.tables + text + "\n", ..self }
+    }
+
+    /// An app of these lines; its upstream is this one.
+    #[must_use]
+    pub fn app(self, app: &App, lines: &str) -> Self {
+        let name = if lines.contains("name =") { "" } else { "name = \"portal\"\n" };
+        let upstream = &app.address;
+        self.tables(&format!("[[app]]\n{name}upstreams = [\"{upstream}\"]\n{lines}"))
     }
 
     /// One identity provider for each of these `external_id`s.
@@ -141,6 +166,9 @@ impl Setup {
         for (n, key) in keys.iter().enumerate() {
             std::fs::write(directory.path().join(format!("key-{n}")), key).expect("a key file");
         }
+        for (name, content) in &self.files {
+            std::fs::write(directory.path().join(name), content).expect("a file");
+        }
         let text = self.text(&vendor.url(), &idps.iter().map(|idp| idp.url()).collect::<Vec<_>>(), keys.len());
         let config = Config::parse(&text, "valet.toml", directory.path());
         let config = config.unwrap_or_else(|faults| panic!("{faults:#?} in:\n{text}"));
@@ -160,7 +188,7 @@ impl Setup {
 
     /// The file that an operator would write.
     fn text(&self, vendor: &str, idps: &[String], keys: usize) -> String {
-        let Self { preset, server, session, provider, plugin, tables, .. } = self;
+        let Self { preset, server, listener, session, provider, plugin, tables, .. } = self;
         let keys: Vec<String> = (0..keys).map(|n| format!("{{ file = \"key-{n}\" }}")).collect();
         let keys = match keys.as_slice() {
             [one] => one.clone(),
@@ -181,6 +209,7 @@ impl Setup {
 {server}
 [[listener]]
 address = "127.0.0.1:0"
+{listener}
 [admin]
 address = "127.0.0.1:0"
 [session]

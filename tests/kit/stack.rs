@@ -91,6 +91,11 @@ impl Stack {
         self.vendor.take().expect("the vendor runs").stop().await;
     }
 
+    /// As SIGHUP does.
+    pub fn reread(&self) {
+        self.gateway.as_ref().expect("the gateway runs").reread();
+    }
+
     /// The gateway, to be stopped.
     pub fn take_gateway(&mut self) -> server::Running {
         self.gateway.take().expect("the gateway runs")

@@ -1,14 +1,19 @@
 //! A client connection on which the test decides every byte.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::answer::Answer;
 use super::in_time;
 
+/// What a connection is made of.
+trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     buffer: Vec<u8>,
 }
 
@@ -20,12 +25,21 @@ impl Wire {
     pub async fn try_open(address: &str) -> std::io::Result<Self> {
         let stream = in_time("connecting", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    /// On a connection that stands.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Sends these bytes. A peer that has closed already shows when its answer is read.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = in_time("sending", self.stream.write_all(bytes.as_ref())).await;
+        let all = async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            self.stream.flush().await
+        };
+        let _ = in_time("sending", all).await;
     }
 
     /// The answer to a request that may have a body in its answer.
@@ -72,6 +86,18 @@ impl Wire {
         let rest = self.buffer.split_off(end);
         let raw = std::mem::replace(&mut self.buffer, rest);
         Some(Answer { status, fields, body: raw[head_end..].to_vec(), raw })
+    }
+
+    /// Reads until these bytes have come, and gives all up to their end.
+    pub async fn read_to(&mut self, wanted: &str) -> String {
+        let wanted = wanted.as_bytes();
+        loop {
+            if let Some(at) = self.buffer.windows(wanted.len()).position(|window| window == wanted) {
+                let rest = self.buffer.split_off(at + wanted.len());
+                return String::from_utf8_lossy(&std::mem::replace(&mut self.buffer, rest)).into_owned();
+            }
+            assert!(self.more().await, "closed before {wanted:?}: {}", String::from_utf8_lossy(&self.buffer));
+        }
     }
 
     /// The peer closes, and sends nothing before it.

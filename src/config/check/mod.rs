@@ -1,6 +1,8 @@
 //! The rules that types can't say, one file for each part of the configuration.
 
+mod app;
 mod files;
+mod listener;
 mod origin;
 mod plugin;
 mod provider;
@@ -31,9 +33,11 @@ pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<
     let directory = config.directory.as_path();
     let mut report = Report { tree, holes, directory, found: Vec::new(), warnings: Vec::new() };
     server::check(config, &mut report);
+    listener::check(&config.listeners, &mut report);
     session::check(&config.session, &mut report);
     provider::check(config, &mut report);
     plugin::check(config, &mut report);
+    app::check(config, &mut report);
     report
 }
 

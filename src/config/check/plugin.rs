@@ -17,8 +17,8 @@ const MINTS_WITHIN: std::ops::RangeInclusive<Span> = Span::secs(1)..=Span::secs(
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let plugins = Place::root().key("plugin");
-    if config.plugins.is_empty() && report.sound(&plugins) {
-        report.warnings.push("no [[plugin]]: there is nothing to open".into());
+    if config.plugins.is_empty() && config.apps.is_empty() && report.sound(&plugins) {
+        report.warnings.push("no [[plugin]] and no [[app]]: there is nothing to open".into());
     }
     let places = || config.plugins.iter().enumerate().map(|(i, settings)| (plugins.index(i), settings));
     report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another plug-in has this name");
@@ -46,7 +46,7 @@ fn canonical_host(settings: &PluginSettings) -> Option<String> {
 }
 
 /// A path as browsers and proxies leave it: what is judged is what is asked for.
-fn path(text: &str) -> Result<(), &'static str> {
+pub(super) fn path(text: &str) -> Result<(), &'static str> {
     if !text.starts_with('/') {
         return Err("expected a path that starts with `/`");
     }

@@ -115,7 +115,7 @@ fn types(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
 }
 
 /// A claim's name, or a JSON pointer (RFC 6901) if it starts with `/`.
-fn claim_path(claim: &str) -> Result<(), &'static str> {
+pub(super) fn claim_path(claim: &str) -> Result<(), &'static str> {
     if claim.is_empty() {
         return Err("must not be empty");
     }

@@ -5,6 +5,7 @@ mod page;
 mod properties;
 mod rules;
 mod shape;
+mod tls;
 
 use super::*;
 

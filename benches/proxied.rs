@@ -1,0 +1,138 @@
+//! The CPU of proxying one answer of 1 KiB with the session checked, everything on, beside bare Pingora, which looks at nothing; the same
+//! app behind both, in rotation, medians.
+//!
+//! `cargo bench --profile dist --bench proxied`; `ROUNDS=24 SECONDS=1 CONNECTIONS=64 USERS=1000` are the defaults. With `INSTRUCTIONS=1` it
+//! counts instructions in user space by callgrind instead.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod kit;
+
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use kit::load::{load, requests_for};
+use kit::process::{Server, instructions, role};
+use kit::{ROLE, Row, move_to_core_1, setting, stack, table};
+use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
+use pingora::server::Server as PingoraServer;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const BARE: &str = "bare Pingora, proxying 1 KiB";
+const VALET: &str = "Valet, proxying 1 KiB, session checked";
+const PATH: &str = "/app/orders";
+
+fn main() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("app") => serve_app(),
+        Ok("bare") => serve_bare(),
+        Ok("valet") => stack::serve(),
+        _ => compare(),
+    }
+}
+
+/// An app that answers each request with 1 KiB.
+fn serve_app() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("address {}\nready", listener.local_addr().unwrap());
+        std::io::stdout().flush().unwrap();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1024\r\n\r\n";
+        let answer: &'static [u8] = format!("{head}{}", "x".repeat(1024)).leak().as_bytes();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(async move {
+                let (mut buffer, mut have) = (vec![0; 16 * 1024], 0);
+                while let Ok(n @ 1..) = stream.read(&mut buffer[have..]).await {
+                    have += n;
+                    if buffer[..have].ends_with(b"\r\n\r\n") {
+                        have = 0;
+                        stream.write_all(answer).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+}
+
+struct Bare(HttpPeer);
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+    fn new_ctx(&self) {}
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
+        Ok(Box::new(self.0.clone()))
+    }
+}
+
+fn serve_bare() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let peer = HttpPeer::new(std::env::var("APP").unwrap(), false, String::new());
+    let mut server = PingoraServer::new(None).unwrap();
+    server.bootstrap();
+    let mut service = http_proxy_service(&server.configuration, Bare(peer));
+    service.threads = Some(1);
+    service.add_tcp(&format!("127.0.0.1:{port}"));
+    server.add_service(service);
+    println!("address 127.0.0.1:{port}\nready");
+    std::io::stdout().flush().unwrap();
+    server.run_forever();
+}
+
+fn compare() {
+    let (rounds, seconds) = (setting("ROUNDS", 24), setting("SECONDS", 1));
+    move_to_core_1();
+    let app = Server::start_on("1", "the app", &role("app"));
+    let command = |name: &str| -> Command {
+        let mut command = role(name);
+        command.env("APP", app.address.to_string()).env("FRESH", "0");
+        command
+    };
+    if setting("INSTRUCTIONS", 0) == 1 {
+        println!("| server | instructions/request, user space |\n|---|---|");
+        let counts = [(BARE, "bare"), (VALET, "valet")].map(|(name, role)| {
+            let count = instructions(name, &command(role), PATH);
+            println!("| {name} | {count:.0} |");
+            count
+        });
+        println!("{VALET} over {BARE}, instructions: {:.3}", counts[1] / counts[0]);
+        return;
+    }
+    let servers = [Server::start(BARE, &command("bare")), Server::start(VALET, &command("valet"))];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let plain = requests_for(PATH, &servers[1].tokens);
+    let far = Instant::now() + Duration::from_secs(3600);
+    runtime.block_on(load(servers[1].address, &plain, 8, far, true));
+    let mut rows = vec![Row::new(BARE), Row::new(VALET)];
+    for round in 0..rounds {
+        for turn in 0..2 {
+            let at = (round + turn) % 2;
+            let (before, began) = (servers[at].cpu(), Instant::now());
+            let until = began + Duration::from_secs(seconds as u64);
+            let outcome = runtime.block_on(load(servers[at].address, &plain, setting("CONNECTIONS", 64), until, false));
+            let answered = outcome.answered as f64;
+            rows[at].cpu.push((servers[at].cpu() - before) / answered);
+            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
+        }
+    }
+    println!("{rounds} rounds of {seconds} s in rotation; median (lowest–highest)");
+    let medians = table(rows);
+    println!("{VALET} over {BARE}: {:.2}", medians[1] / medians[0]);
+}

@@ -1,0 +1,63 @@
+//! Which of several upstreams gets a request, where nothing is against any of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use smallvec::SmallVec;
+
+use super::settings::Balance;
+use super::upstream::Upstream;
+
+/// Chooses one of `fit`. `turn` counts the choices; `subject` is the lot of whom the request is for.
+pub(super) fn choose<'a>(
+    balance: Balance,
+    fit: &[&'a Arc<Upstream>],
+    turn: usize,
+    subject: impl FnOnce() -> u64,
+) -> Option<&'a Arc<Upstream>> {
+    match balance {
+        Balance::RoundRobin => in_turn(fit, turn),
+        Balance::LeastConnections => in_turn(&idlest(fit), turn),
+        Balance::Subject => {
+            let subject = subject();
+            fit.iter().copied().max_by_key(|upstream| weight(subject, upstream.lot))
+        }
+    }
+}
+
+fn in_turn<'a>(fit: &[&'a Arc<Upstream>], turn: usize) -> Option<&'a Arc<Upstream>> {
+    fit.get(turn.checked_rem(fit.len())?).copied()
+}
+
+/// Those with the fewest requests under way.
+fn idlest<'a>(fit: &[&'a Arc<Upstream>]) -> SmallVec<[&'a Arc<Upstream>; 16]> {
+    let mut least = usize::MAX;
+    let mut idlest = SmallVec::new();
+    for upstream in fit {
+        let under_way = upstream.under_way.load(Ordering::Relaxed);
+        if under_way < least {
+            least = under_way;
+            idlest.clear();
+        }
+        if under_way == least {
+            idlest.push(*upstream);
+        }
+    }
+    idlest
+}
+
+/// The lot of a subject or of an upstream: the first eight bytes of its SHA-256, big-endian.
+pub(super) fn lot(bytes: &[u8]) -> u64 {
+    digest(&SHA256, bytes).as_ref().iter().take(8).fold(0, |lot, byte| lot << 8 | u64::from(*byte))
+}
+
+/// Rendezvous hashing (Thaler and Ravishankar, 1998): each upstream has a weight of its own for each subject, and the heaviest gets it. One that
+/// leaves hands over its own subjects alone, evenly. The weight is the finalizer of SplitMix64 over both lots; every process and every version
+/// must come to the same, so neither this nor [`lot`] may change.
+fn weight(subject: u64, upstream: u64) -> u64 {
+    let mut mixed = subject ^ upstream;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,147 @@
+//! Asking upstreams whether they are well.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::pool::Pool;
+use super::settings::HealthSettings;
+use super::target::Scheme;
+use super::upstream::Upstream;
+
+const AGENT: &str = concat!("valet/", env!("CARGO_PKG_VERSION"));
+
+/// The body is read so that the app does not see its answer refused, but no more of it than a page of health has.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A file of no authorities: Pingora reads the machine's unless it gets a file, and panics where it can't.
+const NO_AUTHORITIES: &str = "/dev/null";
+
+/// Asks each upstream, round by round, until `stop` says so or is gone. Dropped, questions under way are given up.
+pub(super) async fn keep_asking(pool: &Arc<Pool>, mut stop: watch::Receiver<bool>) {
+    let Some(health) = &pool.health else { return };
+    let probe = Arc::new(Probe::new(health, pool.trusts_the_machine()));
+    let rounds = async {
+        loop {
+            // Jittered, so that many gateways do not ask in step.
+            let next = Instant::now() + health.interval.0.mul_f64(0.9 + 0.1 * fastrand::f64());
+            ask_all(pool, health, &probe).await;
+            tokio::time::sleep_until(next).await;
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// One round: all at once. Dropped, those that did not answer yet are not judged.
+pub(super) async fn ask_all(pool: &Pool, health: &HealthSettings, probe: &Arc<Probe>) {
+    let mut questions = JoinSet::new();
+    let mut asked = HashMap::new();
+    for upstream in pool.members.load().iter() {
+        let (probe, asks) = (Arc::clone(probe), Arc::clone(upstream));
+        let question = questions.spawn(async move { probe.ask(&asks).await });
+        asked.insert(question.id(), Arc::clone(upstream));
+    }
+    while let Some(answer) = questions.join_next_with_id().await {
+        // A certificate that makes Pingora's parser panic is no answer either.
+        let (id, well) = answer.unwrap_or_else(|fault| (fault.id(), false));
+        if let Some(upstream) = asked.get(&id) {
+            pool.answered(upstream, well, health);
+        }
+    }
+}
+
+/// The question: over a new connection each time, the way that requests go, certificates and all.
+pub(super) struct Probe {
+    connector: Connector,
+    path: String,
+    host: Option<String>,
+    timeout: Duration,
+}
+
+impl Probe {
+    pub(super) fn new(health: &HealthSettings, trusts_the_machine: bool) -> Self {
+        let mut options = ConnectorOptions::new(1);
+        options.ca_file = (!trusts_the_machine).then(|| NO_AUTHORITIES.to_owned());
+        Self {
+            connector: Connector::new(Some(options)),
+            path: health.path.clone(),
+            host: health.host.clone(),
+            timeout: health.timeout.0,
+        }
+    }
+
+    /// Whether it answers 2xx in time.
+    pub(super) async fn ask(&self, upstream: &Upstream) -> bool {
+        let exchange = async {
+            let mut session = self.send(upstream).await?;
+            let well = is_success(&mut session).await?;
+            read_body(&mut session).await;
+            Ok::<bool, pingora::BError>(well)
+        };
+        matches!(tokio::time::timeout(self.timeout, exchange).await, Ok(Ok(true)))
+    }
+
+    async fn send(&self, upstream: &Upstream) -> pingora::Result<HttpSession> {
+        let is_h2 = upstream.target.scheme == Scheme::H2c;
+        let peer = self.peer(upstream, is_h2);
+        let (mut session, _) = self.connector.get_http_session(&peer).await?;
+        session.write_request_header(Box::new(self.request(upstream, is_h2)?)).await?;
+        session.finish_request_body().await?;
+        Ok(session)
+    }
+
+    /// HTTP/1.1 where the upstream speaks it. The time is bounded as a whole, and a connection with one stream is not kept for another.
+    fn peer(&self, upstream: &Upstream, is_h2: bool) -> HttpPeer {
+        let mut peer = if is_h2 { upstream.peer.clone() } else { upstream.websocket_peer.clone() };
+        peer.options.connection_timeout = Some(self.timeout);
+        peer.options.total_connection_timeout = Some(self.timeout);
+        peer.options.max_h2_streams = 1;
+        peer
+    }
+
+    fn request(&self, upstream: &Upstream, is_h2: bool) -> pingora::Result<RequestHeader> {
+        let mut request = RequestHeader::build("GET", self.path.as_bytes(), Some(4))?;
+        let host = self.host.clone().unwrap_or_else(|| upstream.target.authority());
+        request.insert_header("Host", host)?;
+        request.insert_header("User-Agent", AGENT)?;
+        request.insert_header("Accept", "*/*")?;
+        if !is_h2 {
+            request.insert_header("Connection", "close")?;
+        }
+        Ok(request)
+    }
+}
+
+/// The status of the answer, whatever 1xx comes before it.
+async fn is_success(session: &mut HttpSession) -> pingora::Result<bool> {
+    loop {
+        session.read_response_header().await?;
+        match session.response_header().map(|head| head.status) {
+            Some(status) if status.is_informational() => {}
+            status => return Ok(status.is_some_and(|status| status.is_success())),
+        }
+    }
+}
+
+/// What is wrong with the body is not asked: the head has said it.
+async fn read_body(session: &mut HttpSession) {
+    let mut read = 0;
+    while let Ok(Some(piece)) = session.read_response_body().await {
+        read += piece.len();
+        if read > MAX_BODY_BYTES {
+            return;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The addresses that a pool knows, and which of them stand best.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::condition::Standing;
+use super::pool::Pool;
+use super::upstream::Upstream;
+
+/// All upstreams that are known, in the order of the configuration.
+pub(super) type Members = Vec<Arc<Upstream>>;
+
+/// The addresses of each target. Whoever has a reference to it holds the pool's lock.
+pub(super) type Known = Vec<Vec<SocketAddr>>;
+
+/// Those that stand best. Only pools of more than this ask for memory at a pick.
+pub(super) type Best<'a> = SmallVec<[&'a Arc<Upstream>; 16]>;
+
+/// A pool is looked through for each request, and asked for its health all at once.
+const MAX_MEMBERS: usize = 256;
+
+impl Pool {
+    /// These are the addresses of the target now. Upstreams that stay keep what is known of them; requests to those that leave go on. Whether
+    /// anything has changed.
+    pub(super) fn know(&self, place: usize, addresses: Vec<SocketAddr>) -> bool {
+        let mut known = self.known.lock();
+        match known.get_mut(place) {
+            Some(before) if *before != addresses => *before = addresses,
+            _ => return false,
+        }
+        let before = self.members.load_full();
+        let members = self.gather(&before, &known);
+        for gone in before.iter().filter(|old| members.iter().all(|member| member.address != old.address)) {
+            self.forget(gone, &known);
+        }
+        members.iter().for_each(|member| self.show_upstream(member, &known));
+        self.members.store(Arc::new(members));
+        self.show_degraded(&known);
+        true
+    }
+
+    /// Two names may lead to one address: the first has it.
+    fn gather(&self, before: &Members, known: &Known) -> Members {
+        let mut members = Members::new();
+        let named = self.targets.iter().zip(known).flat_map(|(target, all)| all.iter().map(move |one| (target, *one)));
+        for (target, address) in named {
+            if members.len() == MAX_MEMBERS || members.iter().any(|member| member.address == address) {
+                continue;
+            }
+            let kept = before.iter().find(|old| old.address == address && Arc::ptr_eq(&old.target, target));
+            members.push(kept.map_or_else(|| Arc::new(Upstream::new(target, address, &self.peers)), Arc::clone));
+        }
+        members
+    }
+}
+
+/// Those that stand best, and how. At one standing those that were not tried come before those that were.
+pub(super) fn best(
+    members: &Members,
+    standing: impl Fn(&Upstream) -> (Standing, bool),
+) -> Option<(Standing, Best<'_>)> {
+    let mut best = Best::new();
+    let mut at = None;
+    for member in members {
+        let here = standing(member);
+        if at.is_none_or(|at| here < at) {
+            at = Some(here);
+            best.clear();
+        }
+        if at == Some(here) {
+            best.push(member);
+        }
+    }
+    at.map(|(standing, _)| (standing, best))
+}

@@ -1,0 +1,38 @@
+//! The apps behind the gateway: where they are, which of their upstreams is asked, and whether it is well.
+//!
+//! A [`Pool`] knows the upstreams of one app: the addresses that are configured, and those that DNS gives for a name. [`Pool::pick`] chooses
+//! one for a request; what came of it is told to the [`Picked`]. Three things take an upstream out of the choice, and the last one left stays
+//! in it: answers to `[app.health]`, failures in a row (`ejection`), and its name, which DNS does not give any more.
+
+mod balance;
+mod check;
+mod condition;
+mod health;
+mod members;
+mod peer;
+mod picked;
+mod pool;
+mod resolve;
+pub mod settings;
+mod target;
+mod tls;
+mod upstream;
+mod verdict;
+
+pub use picked::{Picked, UpstreamFailure};
+pub use pool::Pool;
+
+/// The `tracing` target of this module.
+const TARGET: &str = "valet::app";
+
+/// What the settings of an app can be wrong in, in the operator's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolFault {
+    /// The key below the app: `upstreams`, `ca`, `client_certificate.key`.
+    pub key: &'static str,
+    /// What is wrong. Names places and values that are no secrets.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests;

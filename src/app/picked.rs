@@ -1,0 +1,98 @@
+//! An upstream that was chosen for one request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use pingora::upstreams::peer::HttpPeer;
+
+use super::condition::Pass;
+use super::pool::Pool;
+use super::upstream::Upstream;
+
+/// What an upstream did wrong. What a client does wrong (it leaves, it stops in the middle of its body) is none of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// No connection.
+    Unreachable,
+    /// A connection, and no TLS that is believed.
+    Tls,
+    /// No connection, no answer, or no more of it in time.
+    TimedOut,
+    /// The connection broke before the answer was whole, or what came was no HTTP.
+    Broken,
+}
+
+impl UpstreamFailure {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::TimedOut => "timed out",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// One upstream, chosen. Counts as a request under way until dropped.
+pub struct Picked {
+    pool: Arc<Pool>,
+    upstream: Arc<Upstream>,
+    pass: Pass,
+    /// Whether the pass was used: what comes after is as any request.
+    settled: AtomicBool,
+    /// Failures in a row that this request's success has wiped out. They count again if its answer breaks after all.
+    wiped: AtomicU32,
+}
+
+impl Picked {
+    pub(super) fn new(pool: Arc<Pool>, upstream: Arc<Upstream>, pass: Pass) -> Self {
+        upstream.under_way.fetch_add(1, Ordering::Relaxed);
+        Self { pool, upstream, pass, settled: AtomicBool::new(false), wiped: AtomicU32::new(0) }
+    }
+
+    /// How to reach it, for a request that switches to no other protocol: an `Upgrade` is not passed on.
+    pub fn peer(&self) -> Box<HttpPeer> {
+        Box::new(self.upstream.peer.clone())
+    }
+
+    /// How to reach it for a WebSocket: HTTP/1.1, and `websocket_timeout` between two messages.
+    pub fn websocket_peer(&self) -> Box<HttpPeer> {
+        Box::new(self.upstream.websocket_peer.clone())
+    }
+
+    /// Its address, for `tried` of the next [`Pool::pick`].
+    pub fn address(&self) -> SocketAddr {
+        self.upstream.address
+    }
+
+    /// The entry of `upstreams` that it comes from, as configured.
+    pub fn name(&self) -> &str {
+        &self.upstream.target.text
+    }
+
+    /// The head of an answer came, whatever its status.
+    pub fn succeeded(&self) {
+        let wiped = self.pool.succeeded(&self.upstream, self.settle());
+        self.wiped.fetch_max(wiped, Ordering::AcqRel);
+    }
+
+    /// The upstream failed. Call it once, and never for a client's fault. After [`Picked::succeeded`]: the answer broke off.
+    pub fn failed(&self, why: UpstreamFailure) {
+        let wiped = self.wiped.swap(0, Ordering::AcqRel);
+        self.pool.failed(&self.upstream, self.settle(), wiped, why);
+    }
+
+    fn settle(&self) -> Pass {
+        if self.settled.swap(true, Ordering::AcqRel) { Pass::Usual } else { self.pass }
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.upstream.under_way.fetch_sub(1, Ordering::Relaxed);
+        if self.settle() == Pass::Trial {
+            self.upstream.condition.give_trial_back();
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The upstreams of one app.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use prometheus::IntGauge;
+use tokio::sync::watch;
+
+use super::members::{Known, Members, best};
+use super::peer::Peers;
+use super::picked::Picked;
+use super::resolve::{Resolver, SystemResolver};
+use super::settings::{AppSettings, Balance, EjectionSettings, HealthSettings};
+use super::target::Target;
+use super::tls::{Tls, try_roots_of_the_machine};
+use super::{PoolFault, balance, check, health, resolve};
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// The upstreams of one app. Shared by all requests.
+pub struct Pool {
+    pub(super) app: Arc<str>,
+    pub(super) targets: Box<[Arc<Target>]>,
+    pub(super) peers: Peers,
+    pub(super) resolver: Arc<dyn Resolver>,
+    pub(super) health: Option<HealthSettings>,
+    pub(super) ejection: EjectionSettings,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) degraded: IntGauge,
+    balance: Balance,
+    turn: AtomicUsize,
+    pub(super) members: ArcSwap<Members>,
+    /// Held while `members` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
+    pub(super) known: Mutex<Known>,
+}
+
+impl Pool {
+    /// Reads the app's upstreams and certificates; relative paths start in `directory`. Touches no network. Every fault at once.
+    ///
+    /// `number` tells the apps apart in Pingora's pool of connections: two pools with other certificates must have other numbers.
+    pub fn open(
+        settings: &AppSettings,
+        directory: &Path,
+        number: u64,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Vec<PoolFault>> {
+        Self::open_with(settings, directory, number, clock, metrics, Arc::new(SystemResolver))
+    }
+
+    pub(super) fn open_with(
+        settings: &AppSettings,
+        directory: &Path,
+        number: u64,
+        clock: Clock,
+        metrics: &Metrics,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Arc<Self>, Vec<PoolFault>> {
+        let mut faults = Vec::new();
+        let targets = check::targets(settings, &mut faults);
+        let tls = Tls::open(settings, directory, &mut faults);
+        let peers = Peers::new(settings, &targets, tls, number);
+        if peers.trust_the_machine()
+            && let Err(message) = try_roots_of_the_machine()
+        {
+            faults.push(PoolFault { key: "ca", message });
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let pool = Arc::new(Self {
+            app: settings.name.as_str().into(),
+            peers,
+            resolver,
+            health: settings.health.clone(),
+            ejection: settings.ejection,
+            clock,
+            metrics: metrics.clone(),
+            degraded: metrics.degraded.with_label_values(&[&format!("app:{}", settings.name)]),
+            balance: settings.balance,
+            turn: AtomicUsize::new(0),
+            members: ArcSwap::default(),
+            known: Mutex::new(vec![Vec::new(); targets.len()]),
+            targets: targets.into(),
+        });
+        for (place, target) in pool.targets.iter().enumerate() {
+            if let Ok(address) = target.lookup() {
+                pool.know(place, vec![address]);
+            }
+        }
+        pool.is_degraded();
+        Ok(pool)
+    }
+
+    /// An upstream for a request; `hash` is what `balance = "subject"` goes by. One of `tried` is taken only where no other is fit. `None` only if
+    /// no address is known at all: DNS has never answered.
+    pub fn pick(self: &Arc<Self>, hash: &[u8], tried: &[SocketAddr]) -> Option<Picked> {
+        let members = self.members.load();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let now = self.clock.tick();
+            let (standing, best) =
+                best(&members, |member| (member.condition.standing(now), tried.contains(&member.address)))?;
+            let chosen = balance::choose(self.balance, &best, turn, || balance::lot(hash))?;
+            // Without a pass another request has begun the trial since: the upstream stands lower now.
+            if let Some(pass) = chosen.condition.pass(standing, now) {
+                return Some(Picked::new(Arc::clone(self), Arc::clone(chosen), pass));
+            }
+        }
+    }
+
+    /// Keeps DNS names resolved and asks for health until `stop` says so or is gone. Dropped, both end.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        tokio::join!(resolve::keep_resolved(&self, stop.clone()), health::keep_asking(&self, stop));
+    }
+
+    /// Whether no upstream is well: each fails its health checks, or its last requests, or is left alone; or no address is known.
+    pub fn is_degraded(&self) -> bool {
+        self.show_degraded(&self.known.lock())
+    }
+
+    /// Whether some upstream is believed by the machine's own authorities. If not, its connections need none of them.
+    pub fn trusts_the_machine(&self) -> bool {
+        self.peers.trust_the_machine()
+    }
+}

@@ -1,0 +1,99 @@
+//! The addresses behind a name, asked for again and again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::TARGET;
+use super::pool::Pool;
+
+/// A deployment that moves is followed in a few breaths; the machine's resolver, which may keep no answer, is not bothered more than it bears.
+pub(super) const EVERY: Duration = Duration::from_secs(10);
+
+/// Without any address there is nothing to serve from: at start-up, DNS may be a moment late.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The C library asks for longer, several times over. The addresses before serve on, so that nobody waits for it; a late answer is not used.
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// More replicas of one app than anybody runs behind one name. A pool is looked through for each request.
+const MAX_ADDRESSES: usize = 64;
+
+/// Where addresses come from.
+#[async_trait]
+pub(super) trait Resolver: Send + Sync {
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// The machine's own way: its hosts file, its DNS.
+pub(super) struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((name, port)).await?.collect())
+    }
+}
+
+/// Asks for each name until `stop` says so or is gone. Dropped, nobody is asked any more.
+pub(super) async fn keep_resolved(pool: &Arc<Pool>, mut stop: watch::Receiver<bool>) {
+    let mut names = JoinSet::new();
+    for (place, target) in pool.targets.iter().enumerate() {
+        if let Err(name) = target.lookup() {
+            names.spawn(follow(Arc::clone(pool), place, name.to_owned(), target.port));
+        }
+    }
+    if !names.is_empty() {
+        for outcome in ["ok", "error"] {
+            pool.metrics.upstream_lookups.with_label_values(&[&*pool.app, outcome]);
+        }
+        // Those that follow end with it.
+        stop.wait_for(|stop| *stop).await.ok();
+    }
+}
+
+async fn follow(pool: Arc<Pool>, place: usize, name: String, port: u16) {
+    let (mut is_known, mut is_failing) = (false, false);
+    loop {
+        match ask(&pool, &name, port).await {
+            Ok(addresses) => {
+                if is_failing {
+                    tracing::info!(target: TARGET, app = %pool.app, name, "upstream's name resolved again");
+                }
+                let count = addresses.len();
+                if pool.know(place, addresses) {
+                    tracing::info!(target: TARGET, app = %pool.app, name, addresses = count, "upstream's addresses changed");
+                }
+                (is_known, is_failing) = (true, false);
+            }
+            Err(fault) => {
+                if !is_failing {
+                    tracing::warn!(target: TARGET, app = %pool.app, name, %fault, "upstream's name not resolved");
+                }
+                is_failing = true;
+            }
+        }
+        // Jittered, so that many names and many gateways do not ask in step.
+        let pause = if is_known { EVERY } else { FIRST_PAUSE };
+        tokio::time::sleep(pause.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
+    }
+}
+
+/// The addresses in an order of our own: servers of DNS turn theirs.
+async fn ask(pool: &Pool, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let answer = tokio::time::timeout(DEADLINE, pool.resolver.resolve(name, port)).await;
+    let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(|mut addresses| {
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(MAX_ADDRESSES);
+        if addresses.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addresses) }
+    });
+    let outcome = if answer.is_ok() { "ok" } else { "error" };
+    pool.metrics.upstream_lookups.with_label_values(&[&pool.app, outcome]).inc();
+    answer
+}

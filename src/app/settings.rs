@@ -1,0 +1,189 @@
+//! `[[app]]`: a web application behind the gateway.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, Span};
+
+/// `[[app]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppSettings {
+    /// The name by which metrics and logs know it.
+    pub name: String,
+    /// Only requests to this host, if set: `app.example.com`, or `*.example.com` for one or more labels before it.
+    pub host: Option<String>,
+    /// The start of its paths, on segment boundaries.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// Where it is: `host:port` (or `http://…`), `https://host:port`, or `h2c://host:port` (HTTP/2 without TLS). A name is asked for again every
+    /// 10 s; each of its addresses is an upstream.
+    pub upstreams: Vec<String>,
+    /// How an upstream is chosen.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Whether a request needs a session.
+    #[serde(default)]
+    pub session: SessionNeed,
+    /// Further identity headers, and the claims that they carry: a claim's name, or a JSON pointer.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
+    /// Whether the credential goes on to the app.
+    #[serde(default)]
+    pub pass_credential: bool,
+    /// Whether a path may hold `%2f`.
+    #[serde(default)]
+    pub encoded_slash: bool,
+    /// Where a navigation without a session is sent, instead of `session.login_url`.
+    pub login_url: Option<String>,
+    /// A larger request body is refused.
+    #[serde(default = "default_max_body")]
+    pub max_body: Bytes,
+    /// A connection to an upstream is due in this time, TLS included.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Span,
+    /// The app's first byte, and each next one, is due in this time; and it must take each piece of a request's body in it.
+    #[serde(default = "default_read_timeout")]
+    pub read_timeout: Span,
+    /// A connection to the app that is not used is closed after this.
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: Span,
+    /// A WebSocket over which neither side sends anything is closed after this.
+    #[serde(default = "default_websocket_timeout")]
+    pub websocket_timeout: Span,
+    /// A file with the certificates (PEM) of the authorities that sign the app's certificate, instead of the machine's own.
+    pub ca: Option<PathBuf>,
+    /// The name that the app's certificate must be for, and that the app is asked by (SNI), where it is not that of the upstream.
+    pub server_name: Option<String>,
+    /// The certificate by which the app knows the gateway.
+    pub client_certificate: Option<ClientCertificateSettings>,
+    /// How the app is asked whether it is well. Without it only clients' requests reach it.
+    pub health: Option<HealthSettings>,
+    /// When an upstream that fails is left alone for a while.
+    #[serde(default)]
+    pub ejection: EjectionSettings,
+}
+
+/// `balance`: how an upstream is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastConnections,
+    /// The same one for the same subject while it is well; without a session by the client's address.
+    Subject,
+}
+
+/// `session`: whether a request needs a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionNeed {
+    /// No session, no app.
+    #[default]
+    Required,
+    /// The app learns the subject if there is one. An expired credential counts as none.
+    Optional,
+    /// Nobody is asked, and the app learns nobody.
+    None,
+}
+
+impl SessionNeed {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+            Self::None => "none",
+        }
+    }
+}
+
+/// `client_certificate`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificateSettings {
+    /// A file with the certificate and those that lead to its authority, PEM.
+    pub chain: PathBuf,
+    /// A file with its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[app.health]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSettings {
+    /// Asked with `GET`; any 2xx means that it is well.
+    #[serde(default = "default_health_path")]
+    pub path: String,
+    /// `Host` of the question; without it the upstream's own name.
+    pub host: Option<String>,
+    /// From one question to the next.
+    #[serde(default = "default_health_interval")]
+    pub interval: Span,
+    /// An answer is due in this time.
+    #[serde(default = "default_health_timeout")]
+    pub timeout: Span,
+    /// So many good answers in a row, and it is well again.
+    #[serde(default = "default_healthy")]
+    pub healthy: u32,
+    /// So many bad ones in a row, and it gets no requests.
+    #[serde(default = "default_unhealthy")]
+    pub unhealthy: u32,
+}
+
+/// `ejection`: so many failures in a row (no connection, no answer in time, a broken one), and the upstream gets no requests for `pause`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EjectionSettings {
+    /// How many failures in a row.
+    pub failures: u32,
+    /// For how long.
+    pub pause: Span,
+}
+
+impl Default for EjectionSettings {
+    fn default() -> Self {
+        Self { failures: 5, pause: Span::secs(10) }
+    }
+}
+
+fn default_path() -> String {
+    "/".into()
+}
+fn default_max_body() -> Bytes {
+    Bytes(8 << 30)
+}
+fn default_connect_timeout() -> Span {
+    Span::secs(3)
+}
+fn default_read_timeout() -> Span {
+    Span::secs(60)
+}
+fn default_idle_timeout() -> Span {
+    // Node closes idle connections after 5 s: below that no request meets a closed one.
+    Span::secs(4)
+}
+fn default_websocket_timeout() -> Span {
+    Span::secs(3600)
+}
+fn default_health_path() -> String {
+    "/health".into()
+}
+fn default_health_interval() -> Span {
+    Span::secs(5)
+}
+fn default_health_timeout() -> Span {
+    Span::secs(2)
+}
+fn default_healthy() -> u32 {
+    2
+}
+fn default_unhealthy() -> u32 {
+    3
+}

@@ -1,0 +1,127 @@
+//! An entry of `upstreams`: how it is written, and what it means.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use url::Host;
+
+const EXPECTED: &str = "expected `host:port`, `https://host:port` or `h2c://host:port`";
+
+/// What an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// HTTP/1.1 in the clear.
+    Http,
+    /// HTTP/2 or HTTP/1.1 over TLS, as the upstream chooses.
+    Https,
+    /// HTTP/2 in the clear (RFC 9113, section 3.3).
+    H2c,
+}
+
+/// An entry of `upstreams`.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As configured.
+    pub(super) text: Arc<str>,
+    pub(super) scheme: Scheme,
+    pub(super) host: Host<String>,
+    pub(super) port: u16,
+}
+
+impl Target {
+    /// Reads one entry. The fault holds nothing of the entry.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (scheme, authority) = match text.split_once("://") {
+            None => (Scheme::Http, text),
+            Some(("http", authority)) => (Scheme::Http, authority),
+            Some(("https", authority)) => (Scheme::Https, authority),
+            Some(("h2c", authority)) => (Scheme::H2c, authority),
+            Some(_) => return Err(EXPECTED),
+        };
+        if authority.contains('@') {
+            return Err("an upstream has no user name or password");
+        }
+        if authority.contains(['/', '\\', '?', '#']) {
+            return Err("an upstream is a host and a port, without a path");
+        }
+        let (host, port) = split(authority)?;
+        let port = match (port, scheme) {
+            (Some(port), _) => number(port).ok_or("a port is a number from 1 to 65535")?,
+            (None, Scheme::Https) => 443,
+            (None, Scheme::Http) if text.starts_with("http://") => 80,
+            (None, Scheme::Http | Scheme::H2c) => return Err(EXPECTED),
+        };
+        let target = Self { text: text.into(), scheme, host: read_host(host)?, port };
+        if scheme == Scheme::Https && ServerName::try_from(target.sni()).is_err() {
+            return Err("no certificate can be for this name");
+        }
+        Ok(target)
+    }
+
+    /// The name to ask DNS for; an address needs no asking.
+    pub(super) fn lookup(&self) -> Result<SocketAddr, &str> {
+        match &self.host {
+            Host::Domain(name) => Err(name),
+            Host::Ipv4(ip) => Ok(SocketAddr::new(IpAddr::V4(*ip), self.port)),
+            Host::Ipv6(ip) => Ok(SocketAddr::new(IpAddr::V6(*ip), self.port)),
+        }
+    }
+
+    /// Whether both are the same place, whatever is spoken there.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+
+    /// What its certificate must be for: the host without the dot at the end of an absolute name, an IPv6 address without brackets.
+    pub(super) fn sni(&self) -> String {
+        match &self.host {
+            Host::Domain(name) => name.trim_end_matches('.').to_owned(),
+            Host::Ipv4(ip) => ip.to_string(),
+            Host::Ipv6(ip) => ip.to_string(),
+        }
+    }
+
+    /// What a request's `Host` calls it: without the port where the scheme has it anyway.
+    pub(super) fn authority(&self) -> String {
+        match (self.scheme, self.port) {
+            (Scheme::Http, 80) | (Scheme::Https, 443) => self.host.to_string(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
+/// The host (an IPv6 address with its brackets) and what follows its colon.
+fn split(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
+    let after_brackets = authority.strip_prefix('[').and_then(|rest| rest.find(']')).map_or(0, |end| end + 2);
+    let (brackets, rest) = authority.split_at(after_brackets);
+    let (name, port) = rest.rsplit_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
+    match (brackets, name) {
+        ("", "") => Err(EXPECTED),
+        ("", name) if name.contains(':') => Err("an IPv6 address stands in brackets, as in `[::1]:3000`"),
+        ("", name) => Ok((name, port)),
+        (brackets, "") => Ok((brackets, port)),
+        _ => Err(EXPECTED),
+    }
+}
+
+/// Digits alone: the parser of the standard library would take a `+` too.
+fn number(text: &str) -> Option<u16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?.filter(|port| *port != 0)
+}
+
+/// Names with underscores, as of containers, are names too. An IPv4 address has four decimal parts: other forms are a slip more often than meant.
+fn read_host(text: &str) -> Result<Host<String>, &'static str> {
+    const NO_HOST: &str = "expected a host name or an IP address";
+    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let is_name = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    if !text.starts_with('[') && !labels.into_iter().all(is_name) {
+        return Err(NO_HOST);
+    }
+    match Host::parse(text).map_err(|_| NO_HOST)? {
+        Host::Ipv4(ip) if ip.to_string() != text => Err("an IPv4 address has four parts, as in `10.0.0.7`"),
+        host => Ok(host),
+    }
+}

@@ -1,0 +1,43 @@
+//! One upstream: an address, how it is reached, what is under way to it and what is known of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use pingora::upstreams::peer::HttpPeer;
+
+use super::balance;
+use super::condition::Condition;
+use super::peer::Peers;
+use super::target::Target;
+
+pub(super) struct Upstream {
+    pub(super) target: Arc<Target>,
+    pub(super) address: SocketAddr,
+    /// The address as metrics and logs name it.
+    pub(super) label: String,
+    pub(super) peer: HttpPeer,
+    pub(super) websocket_peer: HttpPeer,
+    /// Its lot in the choice by subject.
+    pub(super) lot: u64,
+    /// Requests that chose it and have not ended.
+    pub(super) under_way: AtomicUsize,
+    pub(super) condition: Condition,
+}
+
+impl Upstream {
+    /// Nothing is known against it.
+    pub(super) fn new(target: &Arc<Target>, address: SocketAddr, peers: &Peers) -> Self {
+        let label = address.to_string();
+        Self {
+            target: Arc::clone(target),
+            address,
+            peer: peers.ordinary(target, address),
+            websocket_peer: peers.websocket(target, address),
+            lot: balance::lot(label.as_bytes()),
+            label,
+            under_way: AtomicUsize::new(0),
+            condition: Condition::new(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What becomes of an upstream by the requests it answered, and by its answers to health checks.
+
+use std::sync::Arc;
+
+use super::TARGET;
+use super::condition::Pass;
+use super::members::Known;
+use super::picked::UpstreamFailure;
+use super::pool::Pool;
+use super::settings::HealthSettings;
+use super::upstream::Upstream;
+
+impl Pool {
+    /// The head of an answer came. How many failures in a row it has wiped out.
+    pub(super) fn succeeded(&self, upstream: &Arc<Upstream>, pass: Pass) -> u32 {
+        let condition = &upstream.condition;
+        if condition.is_untroubled() {
+            return 0;
+        }
+        let known = self.known.lock();
+        // A request from before the ejection says nothing of the time since.
+        if !self.is_member(upstream) || (pass == Pass::Usual && !condition.is_open()) {
+            return 0;
+        }
+        if !condition.is_open() {
+            tracing::info!(target: TARGET, app = %self.app, upstream = upstream.label, "upstream answers again");
+        }
+        condition.open();
+        let wiped = condition.forgive();
+        self.show(upstream, &known);
+        wiped
+    }
+
+    /// `wiped`: failures in a row that a success of the same request has wiped out.
+    pub(super) fn failed(&self, upstream: &Arc<Upstream>, pass: Pass, wiped: u32, why: UpstreamFailure) {
+        let known = self.known.lock();
+        let condition = &upstream.condition;
+        let is_failed_trial = pass == Pass::Trial && condition.is_on_trial();
+        if !self.is_member(upstream) || !(condition.is_open() || is_failed_trial) {
+            return;
+        }
+        let failures = condition.count_failure(wiped);
+        let is_enough = failures >= self.ejection.failures;
+        let (app, label, why) = (&*self.app, upstream.label.as_str(), why.text());
+        if is_enough && self.is_another_there(upstream) {
+            condition.shut(self.clock.tick().plus(self.ejection.pause.0));
+            self.metrics.upstream_ejections.with_label_values(&[app, label]).inc();
+            if !is_failed_trial {
+                tracing::warn!(target: TARGET, app, upstream = label, why, failures, "upstream fails and is left alone");
+            }
+        } else if is_enough {
+            condition.open();
+            if is_failed_trial || failures == self.ejection.failures {
+                tracing::warn!(target: TARGET, app, upstream = label, why, failures, "upstream fails, and is the last");
+            }
+        }
+        self.show(upstream, &known);
+    }
+
+    /// It answered a health check 2xx in time, or did not.
+    pub(super) fn answered(&self, upstream: &Arc<Upstream>, well: bool, health: &HealthSettings) {
+        let known = self.known.lock();
+        let enough = if well { health.healthy } else { health.unhealthy };
+        if !self.is_member(upstream) || !upstream.condition.answered(well, enough) {
+            return;
+        }
+        let (app, label) = (&*self.app, &upstream.label);
+        if well {
+            tracing::info!(target: TARGET, app, upstream = label, "upstream passes its health checks again");
+        } else {
+            tracing::warn!(target: TARGET, app, upstream = label, "upstream fails its health checks");
+        }
+        self.show(upstream, &known);
+    }
+
+    /// One that DNS does not give any more may still answer what it was asked; nobody is told.
+    fn is_member(&self, upstream: &Arc<Upstream>) -> bool {
+        self.members.load().iter().any(|member| Arc::ptr_eq(member, upstream))
+    }
+
+    fn is_another_there(&self, upstream: &Arc<Upstream>) -> bool {
+        self.members.load().iter().any(|member| !Arc::ptr_eq(member, upstream) && member.condition.is_there())
+    }
+
+    fn show(&self, upstream: &Upstream, known: &Known) {
+        self.show_upstream(upstream, known);
+        self.show_degraded(known);
+    }
+
+    /// Under the lock, as all that follows, so that a gauge never keeps the older of two states.
+    pub(super) fn show_upstream(&self, upstream: &Upstream, _: &Known) {
+        let labels = [&*self.app, &upstream.label];
+        let is_up = upstream.condition.is_sound(self.ejection.failures);
+        self.metrics.upstream_up.with_label_values(&labels).set(i64::from(is_up));
+        // There from the first, at zero.
+        self.metrics.upstream_ejections.with_label_values(&labels);
+    }
+
+    pub(super) fn show_degraded(&self, _: &Known) -> bool {
+        let members = self.members.load();
+        let is_degraded = !members.iter().any(|member| member.condition.is_sound(self.ejection.failures));
+        self.degraded.set(i64::from(is_degraded));
+        is_degraded
+    }
+
+    /// Its lines leave the page of metrics: addresses may come and go without end.
+    pub(super) fn forget(&self, upstream: &Upstream, _: &Known) {
+        let labels = [&*self.app, &upstream.label];
+        // That a line is gone already is no fault.
+        self.metrics.upstream_up.remove_label_values(&labels).ok();
+        self.metrics.upstream_ejections.remove_label_values(&labels).ok();
+    }
+}

@@ -1,0 +1,103 @@
+//! `[[app]]`.
+
+use std::collections::BTreeSet;
+
+use super::origin::{host, login_url};
+use super::plugin::path;
+use super::session::claim_path;
+use super::{Report, is_token, name};
+use crate::app::Pool;
+use crate::app::settings::AppSettings;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::tree::Place;
+use crate::telemetry::Metrics;
+use crate::units::Bytes;
+
+/// Fields that frame or route a request, carry credentials, or are ours: a claim must not stand in for them.
+const RESERVED_FIELDS: [&str; 14] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-auth-issuer",
+    "x-auth-subject",
+];
+
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let apps = Place::root().key("app");
+    let places = || config.apps.iter().enumerate().map(|(i, settings)| (apps.index(i), settings));
+    report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another app has this name");
+    for (place, settings) in places() {
+        if config.plugins.iter().any(|plugin| plugin.name == settings.name) {
+            report.fault(&place.key("name"), "a plug-in has this name");
+        }
+    }
+    let routes = places().filter(|(place, _)| report.sound(&place.key("host")));
+    let routes: Vec<_> = routes
+        .map(|(p, s)| (p.key("path"), (s.path.trim_end_matches('/'), s.host.as_deref().map(str::to_lowercase))))
+        .collect();
+    report.unique(routes, "another app has this path, for the same host");
+    for (place, settings) in places() {
+        report.note(&place.key("name"), name(&settings.name));
+        report.note(&place.key("path"), path(&settings.path));
+        if let Some(rule) = &settings.host {
+            report.note(&place.key("host"), host_rule(rule));
+        }
+        if let Some(url) = &settings.login_url {
+            report.note(&place.key("login_url"), login_url(url));
+        }
+        claims(settings, &place.key("claims"), report);
+        if settings.max_body == Bytes(0) {
+            report.fault(&place.key("max_body"), "must be more than nothing");
+        }
+        pool(settings, &place, report);
+    }
+}
+
+/// A host, or `*.` before one.
+fn host_rule(text: &str) -> Result<(), &'static str> {
+    const EXPECTED: &str = "expected a host name such as \"app.example.com\" or \"*.example.com\"";
+    match (text.strip_prefix("*."), host(text.strip_prefix("*.").unwrap_or(text))) {
+        (Some(_), Ok(url::Host::Domain(_))) | (None, Ok(_)) => Ok(()),
+        (Some(_), Ok(_)) => Err("`*.` goes before a domain, not before an IP address"),
+        (_, Err(_)) => Err(EXPECTED),
+    }
+}
+
+fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
+    let mut seen = BTreeSet::new();
+    for (field, claim) in &settings.claims {
+        let place = place.key(field);
+        // As an app may read it.
+        let plain = field.to_ascii_lowercase().replace(['_', '.'], "-");
+        if !is_token(field) {
+            report.fault(&place, "expected the name of a header field");
+        } else if RESERVED_FIELDS.contains(&plain.as_str()) || plain.starts_with("x-forwarded-") {
+            report.fault(&place, "this field can't carry a claim");
+        } else if !seen.insert(plain) {
+            report.fault(&place, "this field stands in the table already, in another spelling");
+        }
+        report.note(&place, claim_path(claim));
+    }
+}
+
+/// What the pool says of its settings: addresses, certificates, times.
+fn pool(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
+    let Ok(metrics) = Metrics::new("", "") else { return };
+    for fault in Pool::open(settings, report.directory, 0, Clock::system(), &metrics).err().unwrap_or_default() {
+        let place = report.resolve(place, fault.key);
+        report.fault(&place, fault.message);
+    }
+    if let Some(certificate) = &settings.client_certificate {
+        report.warnings.extend(super::files::readable_by_others(&report.directory.join(&certificate.key)));
+    }
+}

@@ -1,0 +1,151 @@
+//! The apps' routes: prefixes on hosts, each with its rules.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderName;
+use prometheus::IntCounter;
+
+use crate::app::settings::{AppSettings, SessionNeed};
+use crate::app::{Picked, Pool};
+use crate::gateway::login::Login;
+use crate::session::Session;
+use crate::telemetry::Metrics;
+
+/// One app's route.
+pub(super) struct AppRoute {
+    pub name: Arc<str>,
+    host: HostRule,
+    /// Without its final `/`: the empty text is every path.
+    prefix: Box<str>,
+    pub need: SessionNeed,
+    pub encoded_slash: bool,
+    pub pass_credential: bool,
+    pub login: Option<Login>,
+    pub max_body: u64,
+    /// Header fields that carry claims, with the claim's position in [`Session::claims`].
+    pub claims: Vec<(HeaderName, usize)>,
+    pool: Arc<Pool>,
+    pub forwarded: IntCounter,
+}
+
+/// What an app's route needs beyond its settings.
+pub struct AppParts {
+    /// Its upstreams.
+    pub pool: Arc<Pool>,
+    /// Header fields that carry claims, with the claim's position in [`Session::claims`].
+    pub claims: Vec<(HeaderName, usize)>,
+}
+
+/// From the most specific to the least. Names are lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostRule {
+    /// This one.
+    Exact(Box<str>),
+    /// One or more labels before this, which starts with a dot.
+    Below(Box<str>),
+    Any,
+}
+
+impl HostRule {
+    fn new(host: Option<&str>) -> Self {
+        match host.map(str::to_ascii_lowercase) {
+            None => Self::Any,
+            Some(host) => match host.strip_prefix('*') {
+                Some(below) => Self::Below(below.into()),
+                None => Self::Exact(host.into()),
+            },
+        }
+    }
+
+    /// `host`: as sent, with or without a port.
+    fn covers(&self, host: &str) -> bool {
+        let bare = without_port(host);
+        match self {
+            Self::Any => true,
+            Self::Exact(own) => own.eq_ignore_ascii_case(bare) || own.eq_ignore_ascii_case(host),
+            Self::Below(suffix) => bare
+                .len()
+                .checked_sub(suffix.len())
+                .filter(|start| *start > 0)
+                .and_then(|start| bare.get(start..))
+                .is_some_and(|end| suffix.eq_ignore_ascii_case(end)),
+        }
+    }
+
+    fn weight(&self) -> (u8, usize) {
+        match self {
+            Self::Exact(_) => (2, 0),
+            Self::Below(suffix) => (1, suffix.len()),
+            Self::Any => (0, 0),
+        }
+    }
+}
+
+/// `[::1]:80` → `[::1]`, `a:80` → `a`. A final dot is no part of a name (RFC 3986, section 3.2.2).
+fn without_port(host: &str) -> &str {
+    let bare = match host.rfind(':') {
+        Some(colon) if !host.ends_with(']') => &host[..colon],
+        Some(_) | None => host,
+    };
+    bare.strip_suffix('.').unwrap_or(bare)
+}
+
+impl AppRoute {
+    pub fn new(settings: &AppSettings, parts: AppParts, login: Option<Login>, metrics: &Metrics) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            host: HostRule::new(settings.host.as_deref()),
+            prefix: settings.path.trim_end_matches('/').into(),
+            need: settings.session,
+            encoded_slash: settings.encoded_slash,
+            pass_credential: settings.pass_credential,
+            login,
+            max_body: settings.max_body.0,
+            claims: parts.claims,
+            pool: parts.pool,
+            forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),
+        }
+    }
+
+    /// Whether this route answers the judged path at this host. A prefix ends where a segment does.
+    pub fn matches(&self, path: &str, host: &str) -> bool {
+        let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        below && self.host.covers(host)
+    }
+
+    /// The order of routes: the greatest first.
+    pub fn weight(&self) -> impl Ord + use<> {
+        (self.host.weight(), self.prefix.len())
+    }
+
+    /// An upstream for a request of this session, or of nobody at this address.
+    pub fn pick(&self, session: Option<&Session>, peer: &str, tried: &[SocketAddr]) -> Option<Picked> {
+        match session {
+            Some(session) => self.pool.pick(session.log_id().as_bytes(), tried),
+            None => self.pool.pick(peer.as_bytes(), tried),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_exact_below_a_suffix_or_any() {
+        let covers = |rule: Option<&str>, host: &str| HostRule::new(rule).covers(host);
+        for host in ["app.example.com", "APP.example.com", "app.example.com:8443", "app.example.com."] {
+            assert!(covers(Some("App.Example.com"), host), "{host}");
+            assert!(covers(Some("*.example.com"), host), "{host}");
+            assert!(covers(None, host), "{host}");
+        }
+        for host in ["example.com", ".example.com", "appexample.com", "app.example.com.evil", "", "é.example.co"] {
+            assert!(!covers(Some("*.example.com"), host), "{host}");
+            assert!(!covers(Some("app.example.com"), host), "{host}");
+        }
+        assert!(covers(Some("*.example.com"), "a.b.example.com"));
+        assert!(covers(Some("[::1]"), "[::1]:8080"));
+        assert!(covers(None, ""));
+    }
+}

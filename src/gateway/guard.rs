@@ -1,0 +1,195 @@
+//! What h2 does not bound: the wait for the preface, and floods of frames that ask for nothing.
+//!
+//! A client that PINGs and reads the answers takes a whole core, and h2 has no knob for it. So the frames' heads (RFC 9113, section 4.1) are
+//! counted in the bytes on their way to h2.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{SslDigest, TlsRef};
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use prometheus::IntCounter;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::gateway::frames::{Excess, Frames};
+use crate::telemetry::Metrics;
+
+/// What a client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Counts of connections that were ended.
+#[derive(Clone, Debug)]
+pub(super) struct Cuts {
+    preface: IntCounter,
+    flood: IntCounter,
+    resets: IntCounter,
+}
+
+impl Cuts {
+    pub fn new(metrics: &Metrics) -> Self {
+        let count = |cause| metrics.connections_cut.with_label_values(&[cause]);
+        Self { preface: count("preface"), flood: count("flood"), resets: count("resets") }
+    }
+}
+
+/// An HTTP/2 connection within bounds: once it is beyond one, reading fails.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    inner: Stream,
+    /// How much of the preface is still to be read by h2.
+    preface: &'static [u8],
+    frames: Frames,
+    cuts: Cuts,
+    cut: bool,
+}
+
+impl Guarded {
+    /// Waits for the preface; `None`, and counted: it was not there in time, or something else was.
+    ///
+    /// Dropped: the connection is closed.
+    pub async fn enter(mut stream: Stream, deadline: Duration, cuts: &Cuts) -> Option<Self> {
+        let mut first = [0; PREFACE.len()];
+        let whole = tokio::time::timeout(deadline, stream.read_exact(&mut first)).await;
+        if !matches!(whole, Ok(Ok(_))) || first != *PREFACE {
+            cuts.preface.inc();
+            return None;
+        }
+        Some(Self { inner: stream, preface: PREFACE, frames: Frames::new(), cuts: cuts.clone(), cut: false })
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.cut {
+            return Poll::Ready(Err(too_many()));
+        }
+        if !this.preface.is_empty() {
+            let (now, later) = this.preface.split_at(this.preface.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            this.preface = later;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) => {}
+            other => return other,
+        }
+        let Err(excess) = this.frames.take(&buffer.filled()[before..], Instant::now()) else {
+            return Poll::Ready(Ok(()));
+        };
+        match excess {
+            Excess::Flood => this.cuts.flood.inc(),
+            Excess::Resets => this.cuts.resets.inc(),
+        }
+        this.cut = true;
+        buffer.set_filled(before);
+        Poll::Ready(Err(too_many()))
+    }
+}
+
+fn too_many() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "too many frames")
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Guarded {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(self.inner.as_mut()).await;
+    }
+}
+
+impl UniqueID for Guarded {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Guarded {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Guarded {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for Guarded {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.inner.set_proxy_digest(digest);
+    }
+}
+
+impl GetSocketDigest for Guarded {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.inner.set_socket_digest(digest);
+    }
+}
+
+/// Nobody peeks past the counting.
+impl Peek for Guarded {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! What only the gateway may say is removed, then said: the header fields of requests to apps, and of their answers.
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
+use pingora::http::ResponseHeader;
+use smallvec::SmallVec;
+
+use crate::app::settings::SessionNeed;
+use crate::gateway::app_route::AppRoute;
+use crate::gateway::head::Head;
+use crate::session::{Cut, Session, Sources};
+
+/// Whom the session speaks for.
+const SUBJECT: &str = "x-auth-subject";
+
+/// Who vouches for it.
+const ISSUER: &str = "x-auth-issuer";
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// Fields by which apps believe that somebody before them says who or where the client is, or which path was meant.
+const SAID_BY_PROXIES: [&str; 9] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-rewrite-url",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-method",
+];
+
+/// Fields that are between the client and us (RFC 9110, section 7.6.1), besides those that `Connection` names.
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "http2-settings",
+];
+
+/// Fields that frame or route a request: who names one of them in `Connection` wants two readings of it.
+const NOT_TO_BE_NAMED: [&str; 6] =
+    ["host", "content-length", "transfer-encoding", "authorization", "cookie", "x-forwarded-for"];
+
+/// More names in `Connection` than this are no browser's.
+const MAX_NAMED: usize = 9;
+
+/// A `Connection` field that is no list of names, or names what it must not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadConnection;
+
+/// What the app is told beside what the client said.
+pub(super) struct Told<'a> {
+    pub app: &'a AppRoute,
+    pub session: Option<&'a Session>,
+    pub peer: &'a str,
+    pub tls: bool,
+    pub request_id: &'a str,
+}
+
+/// Takes the fields of a request in the order in which the app gets them.
+pub(super) trait Sink {
+    fn field(&mut self, name: &str, value: &[u8]);
+}
+
+/// The text of HTTP/1.1.
+impl Sink for Vec<u8> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.extend_from_slice(name.as_bytes());
+        self.extend_from_slice(b": ");
+        self.extend_from_slice(value);
+        self.extend_from_slice(b"\r\n");
+    }
+}
+
+/// For HTTP/2. What is no field there is left out; there is nothing of that kind that a head can bring.
+impl Sink for Vec<(HeaderName, HeaderValue)> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+            self.push((name, value));
+        }
+    }
+}
+
+/// Writes the fields of a request as the app gets them. `sources`: where credentials stand.
+pub(super) fn request(
+    head: &Head<'_>,
+    told: &Told<'_>,
+    sources: &Sources,
+    out: &mut impl Sink,
+) -> Result<(), BadConnection> {
+    let named = named_by_connection(head)?;
+    let websocket = head.wants_websocket();
+    let cut = told.app.need != SessionNeed::None && !told.app.pass_credential;
+    let mut cookies: SmallVec<[Cow<'_, [u8]>; 2]> = SmallVec::new();
+    for field in head.headers {
+        let name = field.name;
+        let is = |known: &&str| name.eq_ignore_ascii_case(known);
+        let between_us = HOP_BY_HOP.iter().any(is)
+            || name.eq_ignore_ascii_case("upgrade")
+            || named.iter().any(|known| name.as_bytes().eq_ignore_ascii_case(known));
+        if between_us || is_ours(name, &told.app.claims) {
+            continue;
+        }
+        let left = if cut { sources.cut(name.as_bytes(), field.value) } else { Cut::Whole };
+        let value = match left {
+            Cut::Nothing => continue,
+            Cut::Whole => Cow::Borrowed(field.value),
+            Cut::Value(value) => Cow::Owned(value),
+        };
+        if is(&"cookie") { cookies.push(value) } else { out.field(name, &value) }
+    }
+    match cookies.as_slice() {
+        [] => {}
+        [one] => out.field("cookie", one),
+        // RFC 9113, section 8.2.3: the crumbs of HTTP/2 are one field to everybody else.
+        crumbs => out.field("cookie", &crumbs.join(&b"; "[..])),
+    }
+    if websocket {
+        out.field("connection", b"Upgrade");
+        out.field("upgrade", b"websocket");
+    }
+    say(head, told, out);
+    Ok(())
+}
+
+fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
+    if let Some(session) = told.session {
+        // Subjects hold no control characters, the session check saw to it, and issuers are the operator's own.
+        out.field(SUBJECT, session.subject().as_bytes());
+        out.field(ISSUER, session.issuer().as_bytes());
+        for (name, position) in &told.app.claims {
+            let claim = session.claims().get(*position).and_then(Option::as_deref);
+            // A claim that no field can carry is as good as absent.
+            if let Some(claim) = claim.filter(|claim| !claim.bytes().any(|b| b < 0x20 || b == 0x7f)) {
+                out.field(name.as_str(), claim.as_bytes());
+            }
+        }
+    }
+    out.field(REQUEST_ID, told.request_id.as_bytes());
+    if told.peer != "-" {
+        out.field("x-forwarded-for", told.peer.as_bytes());
+    }
+    out.field("x-forwarded-proto", if told.tls { b"https" } else { b"http" });
+    if !head.host.is_empty() {
+        out.field("x-forwarded-host", head.host.as_bytes());
+    }
+}
+
+/// The names in `Connection` that are fields of the request.
+fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, BadConnection> {
+    let mut named = SmallVec::new();
+    for value in head.all("connection") {
+        for name in value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+            let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+            let not_to_be = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+            if !name.iter().all(token) || NOT_TO_BE_NAMED.iter().any(not_to_be) || named.len() == MAX_NAMED {
+                return Err(BadConnection);
+            }
+            named.push(name);
+        }
+    }
+    Ok(named)
+}
+
+/// Whether a field is one that only we may say. Many app servers read `_` and `.` in names as `-`, so each spelling counts.
+fn is_ours(name: &str, claims: &[(HeaderName, usize)]) -> bool {
+    let plain = |c: u8| if matches!(c, b'_' | b'.') { b'-' } else { c.to_ascii_lowercase() };
+    let same = |own: &str| own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain));
+    if claims.iter().any(|(own, _)| same(own.as_str())) {
+        return true;
+    }
+    // All others begin with one of these.
+    if !matches!(name.as_bytes().first(), Some(b'x' | b'X' | b'f' | b'F' | b't' | b'T')) {
+        return false;
+    }
+    let forwarded = name.len() > 12 && name.bytes().take(12).map(plain).eq(*b"x-forwarded-");
+    forwarded || [SUBJECT, ISSUER, REQUEST_ID].into_iter().chain(SAID_BY_PROXIES).any(same)
+}
+
+/// An answer as the client gets it: what is between the app and us stays there (RFC 9110, section 7.6.1).
+pub(super) fn response(response: &mut ResponseHeader, version: Version) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    if response.headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = response
+            .headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| {
+                ![header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH].contains(name)
+            })
+            .collect();
+        for name in named {
+            response.remove_header(&name);
+        }
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::PROXY_AUTHENTICATE, header::TE, header::TRAILER] {
+        if response.headers.contains_key(&name) {
+            response.remove_header(&name);
+        }
+    }
+    if response.status != StatusCode::SWITCHING_PROTOCOLS && response.headers.contains_key(header::UPGRADE) {
+        response.remove_header(&header::UPGRADE);
+    }
+    // A client of HTTP/1.0 knows no chunks: the end of the connection is that of the answer.
+    if version == Version::HTTP_10 {
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_spelling_of_what_only_we_may_say_counts() {
+        let claims = [(HeaderName::from_static("y-email"), 0)];
+        for name in [
+            "x-auth-subject",
+            "X-Auth-Subject",
+            "x_auth_subject",
+            "X.Auth.Subject",
+            "x-auth_issuer",
+            "Y_email",
+            "forwarded",
+            "True-Client-IP",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "X-Forwarded-Anything",
+            "x-real-ip",
+            "x_original.url",
+            "x-rewrite-url",
+            "x-request-id",
+        ] {
+            assert!(is_ours(name, &claims), "{name}");
+        }
+        for name in ["x-auth-subjects", "xauthsubject", "x-auth", "x-forwarded-", "y-emai", "cookie", "referer", ""] {
+            assert!(!is_ours(name, &claims), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_between_the_app_and_us_stays_there() {
+        let mut answer = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("connection", "close, X-Secret , content-length"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authenticate", "Basic"),
+            ("upgrade", "h2c"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("set-cookie", "a=b"),
+        ] {
+            answer.append_header(name.to_owned(), value).unwrap();
+        }
+        let left = |answer: &ResponseHeader| {
+            let mut left: Vec<String> = answer.headers.keys().map(|name| name.as_str().to_owned()).collect();
+            left.sort_unstable();
+            left
+        };
+        response(&mut answer, Version::HTTP_11);
+        assert_eq!(left(&answer), ["connection", "set-cookie", "transfer-encoding"]);
+        response(&mut answer, Version::HTTP_10);
+        assert_eq!(left(&answer), ["connection", "set-cookie"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! A request on its way to an app: what is known of it, carried from its head to its access line.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+use crate::app::Picked;
+use crate::clock::Timestamp;
+use crate::gateway::accept;
+use crate::gateway::decide::{Check, Forward, Trace};
+use crate::gateway::handle::{Arrival, RequestId, known};
+use crate::gateway::head::Head;
+use crate::gateway::hygiene::{self, BadConnection, Told};
+use crate::problem::Refusal;
+use crate::session::Sources;
+
+/// What we say beside the client, mostly.
+const ROOM: usize = 512;
+
+/// When a request began, and under which name.
+pub(super) struct Start {
+    pub began: Instant,
+    pub time: Timestamp,
+    pub id: RequestId,
+    /// The connection is closed behind the answer.
+    pub close: bool,
+}
+
+/// A request as the app gets it.
+pub(super) enum Onward {
+    /// The head of HTTP/1.
+    Wire(Vec<u8>),
+    /// The fields of HTTP/2.
+    Fields(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// A request that may go to an app.
+pub(super) struct Journey {
+    pub forward: Forward,
+    /// Taken when it sets out.
+    pub onward: Option<Onward>,
+    pub start: Start,
+    pub method: Box<str>,
+    /// The path as judged.
+    pub path: Box<str>,
+    pub check: Option<Check>,
+    pub peer: Box<str>,
+    pub websocket: bool,
+    /// What a refusal of ours goes by: somebody looks at the answer.
+    pub navigation: bool,
+}
+
+impl Journey {
+    /// `sources`: where credentials stand.
+    pub fn new(
+        forward: Forward,
+        head: &Head<'_>,
+        trace: &Trace<'_, '_>,
+        arrival: &Arrival<'_>,
+        start: Start,
+        sources: &Sources,
+    ) -> Result<Self, BadConnection> {
+        let told = Told {
+            app: forward.app(),
+            session: forward.session(),
+            peer: arrival.peer,
+            tls: arrival.tls,
+            request_id: start.id.text(),
+        };
+        let onward = if arrival.http2 {
+            let mut fields = Vec::with_capacity(head.headers.len() + 8);
+            hygiene::request(head, &told, sources, &mut fields)?;
+            Onward::Fields(fields)
+        } else {
+            let mut wire = Vec::with_capacity(arrival.raw.len() + ROOM);
+            for part in
+                [head.method, " ", forward.target(), if head.modern { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" }]
+            {
+                wire.extend_from_slice(part.as_bytes());
+            }
+            hygiene::request(head, &told, sources, &mut wire)?;
+            wire.extend_from_slice(b"\r\n");
+            Onward::Wire(wire)
+        };
+        Ok(Self {
+            forward,
+            onward: Some(onward),
+            start,
+            method: known(head.method).into(),
+            path: trace.path.as_deref().unwrap_or("/").into(),
+            check: trace.check,
+            peer: arrival.peer.into(),
+            websocket: head.wants_websocket(),
+            navigation: accept::is_navigation(head),
+        })
+    }
+}
+
+/// What is learnt on the way.
+#[derive(Default)]
+pub(super) struct Way {
+    /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
+    pub journey: Option<Box<Journey>>,
+    /// Where it goes now.
+    pub picked: Option<Picked>,
+    /// Where it could not go.
+    pub tried: SmallVec<[SocketAddr; 2]>,
+    /// The app waited in vain for the rest of the request's body.
+    pub unsent: bool,
+    /// The app's answer has begun.
+    pub answered: bool,
+    /// Bytes of the request's body so far, and when the first of them came.
+    pub body: u64,
+    pub body_began: Option<Instant>,
+    /// Why it was refused after all.
+    pub refusal: Option<Refusal>,
+}

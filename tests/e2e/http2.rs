@@ -1,0 +1,136 @@
+//! HTTP/2 in front: the same answers, the same judgements, the same words to the app.
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Method, Request, Version};
+
+use crate::kit::tls::Authority;
+use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time};
+
+/// A gateway with TLS before this app, and a client that speaks HTTP/2 with it.
+async fn http2(app: Option<&App>) -> (Stack, SendRequest<Bytes>) {
+    let authority = Authority::new();
+    let site = authority.site(&[HOST]);
+    let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
+    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key);
+    let setup = app.into_iter().fold(setup, |setup, app| setup.app(app, ""));
+    let stack = setup.start().await;
+    stack.until_ready().await;
+    let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    let (send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    (stack, send)
+}
+
+struct Got {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Got {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+}
+
+async fn ask(send: &mut SendRequest<Bytes>, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Got {
+    let mut request = Request::builder()
+        .version(Version::HTTP_2)
+        .method(Method::from_bytes(method.as_bytes()).expect("a method"))
+        .uri(format!("https://{HOST}{path}"));
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let (answer, mut stream) = send.send_request(request.body(()).expect("a request"), body.is_empty()).expect("sent");
+    if !body.is_empty() {
+        stream.send_data(Bytes::copy_from_slice(body.as_bytes()), true).expect("sent");
+    }
+    let (head, mut stream) = in_time("an answer", answer).await.expect("an answer").into_parts();
+    let mut body = Vec::new();
+    while let Some(piece) = in_time("a body", stream.data()).await {
+        let piece = piece.expect("a body");
+        stream.flow_control().release_capacity(piece.len()).expect("flow control");
+        body.extend_from_slice(&piece);
+    }
+    Got { status: head.status.as_u16(), headers: head.headers, body }
+}
+
+#[tokio::test]
+async fn a_plug_in_is_opened_over_http_2_as_over_http_1() {
+    let (stack, mut send) = http2(None).await;
+    let bearer = format!("Bearer {}", stack.token("ada"));
+    let authorization = [("authorization", bearer.as_str())];
+    let first = ask(&mut send, "GET", FACE_SCAN, &authorization, "").await;
+    assert_eq!((first.status, first.field("cache-control")), (302, Some("no-store")));
+    let url = first.field("location").expect("a URL").to_owned();
+    let again = ask(&mut send, "GET", FACE_SCAN, &authorization, "").await;
+    assert_eq!(again.field("location"), Some(&*url));
+    let head = ask(&mut send, "HEAD", FACE_SCAN, &authorization, "").await;
+    assert_eq!((head.status, head.body.len()), (302, 0));
+    let renewed = ask(&mut send, "POST", FACE_SCAN, &authorization, "body").await;
+    assert_eq!(renewed.status, 303);
+    assert_ne!(renewed.field("location"), Some(&*url));
+    for (path, fields, status, slug) in [
+        (FACE_SCAN, &[][..], 401, "session-required"),
+        (FACE_SCAN, &[("authorization", "Bearer a.b.c")], 401, "session-invalid"),
+        ("/nothing", &authorization, 404, "not-found"),
+        ("/%2e%2e/a", &authorization, 400, "bad-request"),
+        (FACE_SCAN, &[("authorization", &*bearer), ("authorization", &*bearer)], 400, "bad-request"),
+    ] {
+        let got = ask(&mut send, "GET", path, fields, "").await;
+        assert_eq!((got.status, got.field("content-type")), (status, Some("application/problem+json")), "{path}");
+        let problem: serde_json::Value = serde_json::from_slice(&got.body).expect("JSON");
+        assert!(problem["type"].as_str().expect("a type").ends_with(slug), "{problem}");
+    }
+    let crumbs = format!("session={}", stack.token("ada"));
+    let got = ask(&mut send, "GET", FACE_SCAN, &[("cookie", "a=1"), ("cookie", &crumbs), ("cookie", "b=2")], "").await;
+    assert_eq!(got.status, 302);
+    assert!(stack.lines.all(10).await.iter().all(|line| line["peer"] == "127.0.0.1"));
+}
+
+#[tokio::test]
+async fn an_app_of_http_1_gets_a_request_of_http_2_in_its_own_words() {
+    let app = App::start().await;
+    let (stack, mut send) = http2(Some(&app)).await;
+    let crumbs = format!("session={}", stack.token("ada"));
+    let fields = [
+        ("cookie", "a=1"),
+        ("cookie", &crumbs),
+        ("cookie", "b=2"),
+        ("x-auth-subject", "forged"),
+        ("x_auth_subject", "forged"),
+        ("x.auth.issuer", "forged"),
+        ("x-forwarded-for", "forged"),
+    ];
+    let got = ask(&mut send, "POST", "/orders//x/../y?z=1", &fields, "a body").await;
+    assert_eq!((got.status, got.body.as_slice()), (200, &b"hello"[..]));
+    let seen = app.last();
+    assert_eq!((seen.line(), seen.body.as_slice()), ("POST /orders/y?z=1", &b"a body"[..]));
+    assert_eq!((seen.field("x-auth-subject"), seen.field("cookie")), (Some("ada"), Some("a=1; b=2")));
+    assert_eq!((seen.field("host"), seen.field("x-forwarded-proto")), (Some(HOST), Some("https")));
+    assert!(!seen.head.contains("forged") && !seen.head.contains(&stack.token("ada")), "{}", seen.head);
+    let before = app.seen().len();
+    assert_eq!(ask(&mut send, "GET", "/x", &[], "").await.status, 401);
+    assert_eq!(ask(&mut send, "GET", "/x", &[("authorization", "Bearer a.b.c")], "").await.status, 401);
+    assert_eq!(app.seen().len(), before);
+    let gone = ask(&mut send, "GET", "/gone", &[("cookie", &crumbs)], "").await;
+    assert_eq!((gone.status, gone.field("content-type")), (502, Some("application/problem+json")));
+}
+
+#[tokio::test]
+async fn a_client_that_knows_no_http_2_speaks_http_1_on_the_same_port() {
+    let app = App::start().await;
+    let authority = Authority::new();
+    let site = authority.site(&[HOST]);
+    let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
+    let stack = setup.file("site.pem", &site.chain).file("site.key", &site.key).app(&app, "").start().await;
+    for protocols in [&["http/1.1"][..], &[]] {
+        let mut wire = authority.client(protocols).open(&stack.address, HOST).await;
+        for _ in 0..2 {
+            wire.write(stack.get("/x").as_user("ada").bytes()).await;
+            wire.answer().await.assert_status(200);
+        }
+        assert_eq!(app.last().field("x-forwarded-proto"), Some("https"));
+    }
+}

@@ -1,0 +1,81 @@
+//! An authority, certificates by it, and clients that trust it alone.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::in_time;
+use super::wire::Wire;
+
+/// Who signs.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+pub struct Site {
+    pub chain: String,
+    pub key: String,
+    der: CertificateDer<'static>,
+}
+
+impl Authority {
+    #[allow(clippy::new_without_default)] // Made, not defaulted to.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
+    }
+
+    pub fn site(&self, names: &[&str]) -> Site {
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).expect("parameters").signed_by(&key, &self.0).expect("signed");
+        Site { chain: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
+    }
+
+    /// A client that offers these protocols.
+    pub fn client(&self, protocols: &[&str]) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Client(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+impl Site {
+    /// Whether this is the certificate that the client was shown.
+    pub fn was_shown(&self, tls: &TlsStream<TcpStream>) -> bool {
+        tls.get_ref().1.peer_certificates().expect("a certificate")[0] == self.der
+    }
+}
+
+/// Who connects with TLS.
+#[derive(Clone)]
+pub struct Client(TlsConnector);
+
+impl Client {
+    /// A connection to `address` that asks for `name`.
+    pub async fn connect(&self, address: &str, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = in_time("connecting", TcpStream::connect(address)).await?;
+        tcp.set_nodelay(true)?;
+        self.over(tcp, name).await
+    }
+
+    /// TLS on a connection that stands.
+    pub async fn over(&self, tcp: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        in_time("the handshake", self.0.connect(name, tcp)).await
+    }
+
+    pub async fn open(&self, address: &str, name: &str) -> Wire {
+        Wire::over(self.connect(address, name).await.expect("a handshake"))
+    }
+}
