@@ -47,7 +47,8 @@ impl Drain {
         let _ = tokio::time::timeout(LAME_DUCK, self.empty()).await;
     }
 
-    /// Waits until nobody is connected, at most this long; then what is still under way is answered with `503 draining`.
+    /// Waits until nobody is connected, at most this long; then what still waits for a mint is answered with `503 draining`, and what goes to or
+    /// from an app is cut.
     pub async fn finish(&self, at_most: Duration) {
         if tokio::time::timeout(at_most, self.empty()).await.is_err() {
             self.cut.send_replace(true);

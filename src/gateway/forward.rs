@@ -1,6 +1,7 @@
 //! The way to the apps: a dull shell around Pingora's proxy. What may go where was decided before, in `decide`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -55,7 +56,7 @@ impl ProxyHttp for Forwarder {
 
     /// The way of a journey from our own reading of a head into Pingora's: the value that a connection may carry between requests.
     fn on_connection_reuse(&self, _: &mut Exchange, way: &mut Way, carried: Box<dyn std::any::Any + Send + Sync>) {
-        way.journey = carried.downcast::<Journey>().ok();
+        way.journey = carried.downcast::<Arc<Journey>>().ok().map(|journey| *journey);
     }
 
     async fn request_filter(&self, exchange: &mut Exchange, way: &mut Way) -> pingora::Result<bool> {
@@ -203,35 +204,14 @@ impl ProxyHttp for Forwarder {
 
     async fn logging(&self, exchange: &mut Exchange, _: Option<&Error>, way: &mut Way) {
         let Some(journey) = &way.journey else { return };
-        let app = journey.forward.app();
         let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
         let outcome = match &way.refusal {
             Some(refusal) => refusal.row().outcome,
             None if way.answered => "forwarded",
             None => "cancelled",
         };
-        if outcome == "forwarded" {
-            app.forwarded.inc();
-        } else {
-            self.gateway.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
-        }
         let upstream = way.picked.as_ref().map(|picked| picked.address().to_string());
-        self.gateway.note(&Facts {
-            time: journey.start.time,
-            request_id: journey.start.id.text(),
-            method: Some(&journey.method),
-            path: Some(&journey.path),
-            route: Some(&app.name),
-            status,
-            outcome,
-            source: None,
-            check: journey.check,
-            remaining: None,
-            upstream: upstream.as_deref(),
-            duration_us: micros(journey.start.began),
-            peer: &journey.peer,
-            session: journey.forward.session(),
-        });
+        self.gateway.tell_of(journey, status, outcome, upstream.as_deref());
     }
 
     /// Pingora's lines name the query; ours don't.
@@ -251,6 +231,37 @@ impl ProxyHttp for Forwarder {
 
     fn request_summary(&self, _: &Exchange, _: &Way) -> String {
         String::new()
+    }
+}
+
+impl Gateway {
+    /// Counts a request to an app, and writes its access line; once.
+    pub(super) fn tell_of(&self, journey: &Journey, status: u16, outcome: &'static str, upstream: Option<&str>) {
+        if journey.told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let app = journey.forward.app();
+        if outcome == "forwarded" {
+            app.forwarded.inc();
+        } else {
+            self.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
+        }
+        self.note(&Facts {
+            time: journey.start.time,
+            request_id: journey.start.id.text(),
+            method: Some(&journey.method),
+            path: Some(&journey.path),
+            route: Some(&app.name),
+            status,
+            outcome,
+            source: None,
+            check: journey.check,
+            remaining: None,
+            upstream,
+            duration_us: micros(journey.start.began),
+            peer: &journey.peer,
+            session: journey.forward.session(),
+        });
     }
 }
 
@@ -283,13 +294,10 @@ impl Forwarder {
             Err(BadHead::Malformed) => self.gateway.turn_away(&Refusal::BadRequest, &peer, &mut out),
             Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, &peer, &mut out),
         };
-        if let After::Forward(mut journey) = after {
-            if let Some(Onward::Fields(fields)) = journey.onward.take() {
-                replace(exchange.req_header_mut(), journey.forward.target(), fields)?;
-                way.journey = Some(journey);
-                return Ok(true);
-            }
-            return Err(Error::new_in(ErrorType::InternalError));
+        if let After::Forward(journey, Onward::Fields(fields)) = after {
+            replace(exchange.req_header_mut(), journey.forward.target(), fields)?;
+            way.journey = Some(journey);
+            return Ok(true);
         }
         write(exchange, &out).await?;
         Ok(false)

@@ -142,9 +142,9 @@ impl Front {
                     // Boxed: an idle connection does not hold the room for a request.
                     let arrival = Arrival { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
                     let after = Box::pin(self.request(arrival, &mut cut, &mut out)).await;
-                    if let After::Forward(journey) = after {
+                    if let After::Forward(journey, Onward::Wire(head)) = after {
                         buffer.advance(end);
-                        let exchange = self.exchange(stream, &mut buffer, journey, &mut cut, watch);
+                        let exchange = self.exchange(stream, (head, &mut buffer), journey, &mut cut, watch);
                         match Box::pin(exchange).await {
                             Some(back) => stream = back,
                             None => return,
@@ -170,7 +170,7 @@ impl Front {
                         return;
                     }
                 }
-                After::Close | After::Forward(_) => return linger(stream).await,
+                After::Close | After::Forward(..) => return linger(stream).await,
             }
         }
     }
@@ -193,30 +193,32 @@ impl Front {
         self.gateway.handle(arrival, out, cut).await
     }
 
-    /// One request to an app. `read`: what was read behind its head. The stream comes back if the client may send another.
+    /// One request to an app: its head, and what was read behind it. The stream comes back if the client may send another.
     ///
     /// Dropped: both connections are cut.
     async fn exchange(
         &self,
         stream: Stream,
-        read: &mut BytesMut,
-        mut journey: Box<Journey>,
+        (head, read): (Vec<u8>, &mut BytesMut),
+        journey: Arc<Journey>,
         cut: &mut ShutdownWatch,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
         let proxy = self.proxy.as_ref()?;
-        let Some(Onward::Wire(head)) = journey.onward.take() else { return None };
         // The head that Pingora reads is ours.
         let mut prefix = BytesMut::from(Bytes::from(head));
         prefix.extend_from_slice(&read.split());
         let mut session = ServerSession::new_http1(stream);
-        session.set_connection_user_context(Some(journey));
+        session.set_connection_user_context(Some(Box::new(Arc::clone(&journey))));
         session.set_pipelined_prefix(prefix);
         let served = proxy.process_new_http(session, stop);
         let back = tokio::select! {
             biased;
             back = served => back?,
-            _ = cut.wait_for(|cut| *cut) => return None,
+            _ = cut.wait_for(|cut| *cut) => {
+                self.gateway.tell_of(&journey, 0, "cut", None);
+                return None;
+            }
         };
         Some(back.consume().0)
     }

@@ -1,6 +1,7 @@
 //! One request: from the bytes of its head to the bytes of its answer, its counters and its access line.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
 use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
 use crate::gateway::hygiene::BadConnection;
-use crate::gateway::journey::{Journey, Start};
+use crate::gateway::journey::{Journey, Onward, Start};
 use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::Route;
 use crate::lease::Lease;
@@ -32,7 +33,7 @@ pub(super) enum After {
     /// Closes.
     Close,
     /// There is no answer yet: the request goes to an app.
-    Forward(Box<Journey>),
+    Forward(Arc<Journey>, Onward),
 }
 
 /// A request as the connection sees it.
@@ -81,7 +82,7 @@ impl Gateway {
             Ok(Verdict::Forward(forward)) => {
                 let start = Start { began, time, id: RequestId(id.0), close: head.close || lame };
                 match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
-                    Ok(journey) => return After::Forward(Box::new(journey)),
+                    Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                     Err(BadConnection) => Err(Refusal::BadRequest),
                 }
             }

@@ -1,6 +1,8 @@
 //! A request on its way to an app: what is known of it, carried from its head to its access line.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
@@ -39,8 +41,6 @@ pub(super) enum Onward {
 /// A request that may go to an app.
 pub(super) struct Journey {
     pub forward: Forward,
-    /// Taken when it sets out.
-    pub onward: Option<Onward>,
     pub start: Start,
     pub method: Box<str>,
     /// The path as judged.
@@ -50,6 +50,8 @@ pub(super) struct Journey {
     pub websocket: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
     pub navigation: bool,
+    /// Its access line is written.
+    pub told: AtomicBool,
 }
 
 impl Journey {
@@ -61,7 +63,7 @@ impl Journey {
         arrival: &Arrival<'_>,
         start: Start,
         sources: &Sources,
-    ) -> Result<Self, BadConnection> {
+    ) -> Result<(Self, Onward), BadConnection> {
         let told = Told {
             app: forward.app(),
             session: forward.session(),
@@ -84,9 +86,8 @@ impl Journey {
             wire.extend_from_slice(b"\r\n");
             Onward::Wire(wire)
         };
-        Ok(Self {
+        let journey = Self {
             forward,
-            onward: Some(onward),
             start,
             method: known(head.method).into(),
             path: trace.path.as_deref().unwrap_or("/").into(),
@@ -94,7 +95,9 @@ impl Journey {
             peer: arrival.peer.into(),
             websocket: head.wants_websocket(),
             navigation: accept::is_navigation(head),
-        })
+            told: AtomicBool::new(false),
+        };
+        Ok((journey, onward))
     }
 }
 
@@ -102,7 +105,7 @@ impl Journey {
 #[derive(Default)]
 pub(super) struct Way {
     /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
-    pub journey: Option<Box<Journey>>,
+    pub journey: Option<Arc<Journey>>,
     /// Where it goes now.
     pub picked: Option<Picked>,
     /// Where it could not go.

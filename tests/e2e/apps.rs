@@ -397,3 +397,16 @@ async fn connections_to_the_app_are_used_again() {
     }
     assert_eq!((app.seen().len(), app.connections()), (5, 1));
 }
+
+#[tokio::test]
+async fn a_request_that_is_cut_at_the_end_of_the_drain_is_told_of() {
+    let app = App::start().await;
+    let mut stack = Setup::new().real_time().server("drain = \"100ms\"").app(&app, "").start().await;
+    stack.until_ready().await;
+    let mut sent = stack.get("/pieces").as_user("ada").start().await;
+    sent.wire.read_to("first").await;
+    stack.take_gateway().stop().await;
+    let lines = stack.lines.all(1).await;
+    assert_eq!((&lines[0]["path"], &lines[0]["outcome"]), (&"/pieces".into(), &"cut".into()));
+    assert_eq!(stack.answered("cut"), 1);
+}
