@@ -22,7 +22,7 @@ setup-browser:
 setup-fuzz:
 	@tools/setup fuzz
 
-demo: setup ## run an app, the gateway, a vendor and an identity provider in one process, on loopback; prints the page to open
+demo: setup ## run the gateway, an app behind it, a vendor and an identity provider in one process, on loopback; prints the page to open
 	$(CARGO) run $(LOCKED) -- demo
 
 test: setup-browser ## run the tests, check the files in deploy/, walk through the demo and a real sign-in in a headless Chromium

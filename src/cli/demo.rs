@@ -61,6 +61,7 @@ fn introduce(whole: &Whole) {
         format!("  Open in a browser         {page}"),
         String::new(),
         format!("  Valet is serving          http://{address}"),
+        format!("  the app behind it         {}", whole.app.url()),
         format!("  health and metrics        http://{admin}/metrics"),
         format!("  the simulated vendor      http://{} (its API), {} (its plug-ins)", whole.api, whole.provider.url()),
         format!("  the simulated IdP         {}", whole.idp.url()),

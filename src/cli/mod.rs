@@ -60,11 +60,11 @@ enum Command {
         /// The path of the request, such as /plugins/face-scan; or the whole address, where the plug-in has a host of its own.
         path: String,
     },
-    /// An app, the gateway, a vendor and an identity provider in one process on loopback. Prints the address of a page to look at,
-    /// and opens it where a desktop is.
+    /// The gateway, an app behind it, a vendor and an identity provider in one process on loopback. Prints the address of a page to
+    /// look at, and opens it where a desktop is.
     Demo {
-        /// The port of the app's page on 127.0.0.1; gateway, plug-in, identity provider and vendor take the four behind it. 0: any
-        /// free ones.
+        /// The gateway's port on 127.0.0.1, which the browser opens; app, plug-in, identity provider and vendor take the four behind
+        /// it. 0: any free ones.
         #[arg(long, default_value_t = 8080)]
         port: u16,
         /// Don't open a browser.

@@ -1,4 +1,4 @@
-//! The whole thing in one process on loopback: app, gateway, vendor, identity provider.
+//! The whole thing in one process on loopback: the gateway, an app behind it, a vendor, an identity provider.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,7 +34,7 @@ pub struct Whole {
     pub idp: Running<IdpSim>,
     /// The gateway, as `valet run` would start it.
     pub gateway: server::Running,
-    /// The address of the app's page.
+    /// The address to open: the gateway's, behind which the app is.
     pub page: String,
     /// The gateway's access lines.
     lines: Option<LineSink>,
@@ -74,22 +74,21 @@ impl From<SimFault> for DemoFault {
     }
 }
 
-/// Starts it. `port`: the app's, with the gateway, the plug-in's pages, the identity provider and the vendor's API on the four behind it;
+/// Starts it. `port`: the gateway's, with the app, the plug-in's pages, the identity provider and the vendor's API on the four behind it;
 /// 0: any free ones. `lines`: where access lines go; `feed`: where the app's page reads them, if they went through its [`Feed::tee`].
 ///
 /// Dropped: what has started stops.
 pub async fn start(port: u16, metrics: Metrics, lines: Option<LineSink>, feed: Feed) -> Result<Whole, DemoFault> {
     let (clock, hands) = Clock::shifted();
-    let app_listener = listen(port, 0).await?;
-    let app_port = serve::address_of(&app_listener)?.port();
+    // The last of the five first: whether there are five is known before anything is bound.
+    let api = listen(port, 4).await?;
+    let (app_listener, pages, idp_listener) = (listen(port, 1).await?, listen(port, 2).await?, listen(port, 3).await?);
     // The gateway binds its own.
-    let gateway_port = if port == 0 { free_port().map_err(DemoFault::Files)? } else { behind(port, 1)?.port() };
+    let gateway_port = if port == 0 { free_port().map_err(DemoFault::Files)? } else { port };
     let gateway_address = SocketAddr::from((Ipv4Addr::LOCALHOST, gateway_port));
-    let (pages, idp_listener, api) = (listen(port, 2).await?, listen(port, 3).await?, listen(port, 4).await?);
     let (pages_port, idp_port) = (serve::address_of(&pages)?.port(), serve::address_of(&idp_listener)?.port());
     let places = Places {
-        app: format!("http://app.localhost:{app_port}"),
-        gateway: format!("http://app.localhost:{gateway_port}"),
+        app: format!("http://app.localhost:{gateway_port}"),
         plugin: format!("http://plugin.localhost:{pages_port}"),
         idp: format!("http://idp.localhost:{idp_port}"),
         gateway_here: format!("http://{gateway_address}"),
@@ -114,7 +113,8 @@ pub async fn start(port: u16, metrics: Metrics, lines: Option<LineSink>, feed: F
 
     let directory = tempfile::tempdir().map_err(DemoFault::Files)?;
     write_key(&directory, &provider.sim).map_err(DemoFault::Files)?;
-    let config = Config::parse(&configuration(&places, gateway_address, api_address), "demo.toml", directory.path())
+    let at = At { gateway: gateway_address, app: serve::address_of(&app_listener)?, api: api_address };
+    let config = Config::parse(&configuration(&places, &at), "demo.toml", directory.path())
         .map_err(|faults| DemoFault::Own(faults.iter().map(ToString::to_string).collect()))?;
     let limits = server::Limits::default();
     let options = Options { clock, access_log: lines.clone(), limits, metrics: metrics.clone() };
@@ -129,8 +129,11 @@ pub async fn start(port: u16, metrics: Metrics, lines: Option<LineSink>, feed: F
 }
 
 impl Whole {
-    /// Stops all of it, the gateway first. Dropped: the rest stops all the same, but without waiting for what is under way.
+    /// Stops all of it, the gateway before what is behind it. Dropped: the rest stops all the same, but without waiting for what is under
+    /// way.
     pub async fn stop(self) {
+        // A feed has no end of its own, and the gateway would wait for it as long as it may.
+        self.app.sim.end_feeds();
         self.gateway.stop().await;
         self.app.sim.stage().close().await;
         tokio::join!(self.app.stop(), self.provider.stop(), self.idp.stop());
@@ -164,30 +167,65 @@ fn write_key(directory: &tempfile::TempDir, provider: &ProviderSim) -> std::io::
     Ok(())
 }
 
+/// Where programs on this machine reach the parts.
+struct At {
+    gateway: SocketAddr,
+    app: SocketAddr,
+    api: SocketAddr,
+}
+
 /// What an operator would write for these.
-fn configuration(places: &Places, address: SocketAddr, api: SocketAddr) -> String {
-    let Places { app, gateway, idp, idp_here, .. } = places;
+fn configuration(places: &Places, at: &At) -> String {
+    let Places { app, idp, idp_here, .. } = places;
+    let At { gateway, app: app_here, api } = at;
+    // An app with long silences: the gateway waits through two of its signs of life.
+    let silence = 3 * app::SIGN_OF_LIFE.as_secs();
     format!(
         r#"
 [server]
-public_url = "{gateway}"
+public_url = "{app}"
 drain = "2s"
 
 [[listener]]
-address = "{address}"
+address = "{gateway}"
 
 [admin]
 address = "127.0.0.1:0"
 
 [session]
 sources = ["header:authorization", "cookie:session"]
-login_url = "{app}/login"
+login_url = "/login"
 
 [[session.issuer]]
 issuer = "{idp}"
 audiences = ["my-app"]
 algorithms = ["ES256"]
 keys = {{ jwks_url = "{idp_here}/jwks.json", cooldown = "1s" }}
+
+# The page, and signing in: open to all. With "optional" a cookie that is no good, as after a restart of the demo, would be 401 here too, and
+# who has one could not sign in any more.
+[[app]]
+name = "app"
+path = "/"
+upstreams = ["{app_here}"]
+session = "none"
+read_timeout = "{silence}s"
+
+# Who is signed in, if anybody is.
+[[app]]
+name = "app-me"
+path = "/me"
+upstreams = ["{app_here}"]
+session = "optional"
+claims = {{ x-auth-name = "name" }}
+
+# Only for who is signed in.
+[[app]]
+name = "app-api"
+path = "/api"
+upstreams = ["{app_here}"]
+session = "required"
+claims = {{ x-auth-name = "name" }}
 
 [[provider]]
 name = "intelliprove"
@@ -204,7 +242,7 @@ mint = "face-scan"
 path = "/plugins/face-scan"
 reuse = "session"
 refresh_ahead = "30m"
-allowed_origins = ["{app}"]
+embed = ["same-origin"]
 
 [[plugin]]
 name = "health-dashboard"
@@ -213,7 +251,7 @@ mint = "health-dashboard"
 path = "/plugins/health-dashboard"
 reuse = "session"
 refresh_ahead = "30m"
-allowed_origins = ["{app}"]
+embed = ["same-origin"]
 "#
     )
 }

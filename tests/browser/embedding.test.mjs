@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
+import { gateway, idp, vendor } from "./gateway.mjs";
 import { demo, frame, launch, plugin, scan, signIn, site, visit } from "./kit.mjs";
 
 describe("embedding", () => {
@@ -117,39 +118,109 @@ describe("embedding", () => {
     });
   }
 
-  for (const [policy, origin, status] of [
-    ["no-referrer", "null", 403],
-    ["same-origin", "null", 403],
-    ["strict-origin", () => valet.app, 303],
-  ]) {
-    test(`a page with Referrer-Policy: ${policy}: its form is answered with ${status}`, async () => {
+  for (const policy of ["no-referrer", "same-origin", "strict-origin"]) {
+    test(`a page on the gateway's origin with Referrer-Policy: ${policy}: its form is answered`, async () => {
       const { page, end } = await visit(browser);
       await signIn(page, valet);
       await page.evaluate((content) => document.head.append(Object.assign(document.createElement("meta"), { name: "referrer", content })), policy);
       const [request] = await Promise.all([page.waitForRequest(/face-scan/), page.locator("#again").click()]);
-      assert.equal((await request.allHeaders()).origin, origin === "null" ? origin : origin());
+      assert.equal((await request.response()).status(), 303);
+      await plugin(page).locator("#continue").waitFor();
+      await end();
+    });
+  }
+
+  test("JSON mode: a page on the gateway's origin gets the link and opens it itself", async () => {
+    const { page, end } = await visit(browser, { bypassCSP: true });
+    await signIn(page, valet);
+    await opensTheLinkItself(page, `${valet.app}/plugins/face-scan`);
+    await end();
+  });
+});
+
+/** Asks for the JSON from inside the page, and gives the link to a frame. */
+async function opensTheLinkItself(page, target) {
+  const answer = await page.evaluate(async (url) => {
+    const response = await fetch(url, { credentials: "include", headers: { accept: "application/json" } });
+    const { url: link, ...rest } = await response.json();
+    const frame = document.createElement("iframe");
+    frame.id = "plugin";
+    frame.referrerPolicy = "no-referrer";
+    frame.src = link;
+    document.body.append(frame);
+    return { ...rest, status: response.status };
+  }, target);
+  assert.deepEqual([answer.status, answer.plugin], [200, "face-scan"]);
+  assert.ok(answer.expires_in > 6 * 3600 - 60 && answer.expires_in <= 6 * 3600, `${answer.expires_in}`);
+  await plugin(page).locator("#continue").waitFor();
+  assert.equal(await plugin(page).locator("#referer").textContent(), "No Referer arrived with this page.");
+}
+
+describe("embedding in a page on another origin than the gateway", () => {
+  let parts;
+  let browser;
+  let valet;
+  let token;
+  let allowed;
+  let other;
+  const pages = {};
+  before(async () => {
+    // The same host, so that the gateway gets the cookie of the page.
+    const sites = await Promise.all([site(pages), site(pages)]);
+    [allowed, other] = sites.map(({ at }) => at("app.localhost"));
+    let users, scans;
+    [browser, users, scans] = await Promise.all([launch(), idp(), vendor()]);
+    valet = await gateway({ issuer: users.issuer, vendor: scans.address, origins: [allowed] });
+    pages["/"] = '<!doctype html><link rel="icon" href="data:,"><p>The page</p>';
+    for (const policy of ["no-referrer", "same-origin", "strict-origin"]) {
+      pages[`/${policy}`] = `<!doctype html><link rel="icon" href="data:,"><meta name="referrer" content="${policy}">
+        <iframe name="plugin"></iframe><form method="post" target="plugin" action="${valet.plugin}"><button>Scan again</button></form>`;
+    }
+    token = await users.token("ada");
+    parts = [valet, scans, users, ...sites];
+  });
+  after(async () => {
+    await browser.close();
+    await Promise.all(parts.map((part) => part.stop()));
+  });
+
+  const signedIn = async () => {
+    const visitor = await visit(browser);
+    const { hostname: domain } = new URL(allowed);
+    await visitor.context.addCookies([{ name: "session", value: token, domain, path: "/", httpOnly: true, sameSite: "Lax" }]);
+    return visitor;
+  };
+
+  for (const [policy, origin, status] of [
+    ["no-referrer", () => "null", 403],
+    ["same-origin", () => "null", 403],
+    ["strict-origin", () => allowed, 303],
+  ]) {
+    test(`with Referrer-Policy: ${policy} its form is answered with ${status}`, async () => {
+      const { page, end } = await signedIn();
+      await page.goto(`${allowed}/${policy}`);
+      const [request] = await Promise.all([page.waitForRequest(valet.plugin), page.locator("button").click()]);
+      assert.equal((await request.allHeaders()).origin, origin());
       assert.equal((await request.response()).status(), status);
       await end(/status of 403/);
     });
   }
 
   test("JSON mode: a page of an allowed origin gets the link and opens it itself", async () => {
-    const { page, end } = await visit(browser, { bypassCSP: true });
-    await signIn(page, valet);
-    const answer = await page.evaluate(async (url) => {
-      const response = await fetch(url, { credentials: "include", headers: { accept: "application/json" } });
-      const { url: link, ...rest } = await response.json();
-      const frame = document.createElement("iframe");
-      frame.id = "plugin";
-      frame.referrerPolicy = "no-referrer";
-      frame.src = link;
-      document.body.append(frame);
-      return { ...rest, status: response.status };
-    }, `${valet.gateway}/plugins/face-scan`);
-    assert.deepEqual([answer.status, answer.plugin], [200, "face-scan"]);
-    assert.ok(answer.expires_in > 6 * 3600 - 60 && answer.expires_in <= 6 * 3600, `${answer.expires_in}`);
-    await plugin(page).locator("#continue").waitFor();
-    assert.equal(await plugin(page).locator("#referer").textContent(), "No Referer arrived with this page.");
+    const { page, end } = await signedIn();
+    await page.goto(`${allowed}/`);
+    await opensTheLinkItself(page, valet.plugin);
     await end();
+  });
+
+  test("JSON mode: a page of another origin reads nothing", async () => {
+    const { page, end } = await signedIn();
+    await page.goto(`${other}/`);
+    const read = page.evaluate(async (url) => {
+      const asked = fetch(url, { credentials: "include", headers: { accept: "application/json" } });
+      return asked.then((answer) => answer.text(), (fault) => fault.name);
+    }, valet.plugin);
+    assert.equal(await read, "TypeError");
+    await end(/blocked by CORS/, /ERR_FAILED/);
   });
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { complete, counted, counter, demo, frame, launch, plugin, scan, signIn, visit } from "./kit.mjs";
+import { complete, counted, counter, demo, frame, launch, plugin, ports, scan, signIn, visit } from "./kit.mjs";
 
 /** What the browser itself says of an answer that is no success. */
 const NO_SUCCESS = /Failed to load resource: the server responded with a status of (401|502|503|504)/;
@@ -110,7 +110,7 @@ describe("faults", () => {
       frame.id = "stale";
       frame.src = src;
       document.body.append(frame);
-    }, `${valet.gateway}/plugins/face-scan`);
+    }, `${valet.app}/plugins/face-scan`);
     const stale = page.frameLocator("#stale");
     await stale.getByRole("link").waitFor();
     assert.match(await stale.locator("body").innerText(), /sign in/i);
@@ -125,22 +125,31 @@ describe("faults", () => {
 
   test("without a session a navigation to the plug-in leads through the sign-in", async () => {
     const { page, end } = await visit(browser);
-    await page.goto(`${valet.gateway}/plugins/health-dashboard`);
+    await page.goto(`${valet.app}/plugins/health-dashboard`);
     await page.getByRole("button", { name: "Continue as Grace" }).click();
     await page.getByRole("heading", { name: "Health dashboard" }).waitFor();
     assert.equal(await page.locator("#patient").textContent(), "grace");
     await end();
   });
 
-  test("the demo ends: the page says so and goes on by itself when it is back", async () => {
+  test("the demo ends with a page open: the page says so, and goes on by itself when it is back", async () => {
+    const port = await ports();
+    const first = await demo(port);
     const { page, end } = await visit(browser);
-    await page.goto(valet.app);
-    await page.locator("#line-state", { hasText: "live" }).waitFor();
-    await page.route("**/feed?*", (route) => route.abort());
-    await page.locator("#expire").click();
-    await page.locator("#line-state", { hasText: "can’t be reached" }).waitFor();
-    await page.unroute("**/feed?*");
+    await signIn(page, first);
+    await scan(page);
     await page.locator("#line-state", { hasText: /^live$/ }).waitFor();
-    await end(/ERR_FAILED/);
+    await first.stop();
+    await page.locator("#line-state", { hasText: "can’t be reached" }).waitFor();
+
+    const second = await demo(port);
+    await page.locator("#line-state", { hasText: /^live$/ }).waitFor();
+    // It has other keys: her session is no good, and that keeps nobody from signing in.
+    await page.locator("#welcome", { hasText: "Your session has ended" }).waitFor();
+    await signIn(page, second);
+    await scan(page);
+    await counted(page, "minted", 1);
+    await end(/ERR_CONNECTION_REFUSED/, /status of (401|503)/);
+    await second.stop();
   });
 });

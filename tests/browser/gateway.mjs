@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 
-import { ask } from "./ask.mjs";
+import { ask, told } from "./ask.mjs";
 
 const VALET = resolve(process.env.VALET ?? "target/debug/valet");
 const API_KEY = "test-key-of-the-browser-tests";
@@ -49,12 +49,30 @@ export async function vendor() {
   return { address, stop };
 }
 
-/** `valet run` on free ports, before one vendor and for one issuer; `issuer` is the text of its table. */
-export async function gateway({ issuer, vendor, login }) {
+/** `valet simulate idp` on a free port. */
+export async function idp() {
+  let address;
+  const { stop } = await program(["simulate", "idp", "--listen", "127.0.0.1:0", "--audience", "my-app"], (line) => {
+    address ??= line.match(/^Listening\s+(\S+)/)?.[1];
+    return line.includes("Ctrl-C");
+  });
+  return {
+    /** The text of its table. */
+    issuer: `issuer = "${address}"\naudiences = ["my-app"]\nalgorithms = ["ES256"]\nkeys = { discovery = true }`,
+    token: async (user) => (await told(`${address}/token`, { method: "POST", body: { user } })).access_token,
+    stop,
+  };
+}
+
+/**
+ * `valet run` on free ports, before one vendor and for one issuer; `issuer` is the text of its table, `origins` are the pages that may read
+ * the JSON.
+ */
+export async function gateway({ issuer, vendor, login = "/login", origins = [] }) {
   const folder = await mkdtemp(join(tmpdir(), "valet-oidc-"));
   const config = join(folder, "valet.toml");
   await writeFile(join(folder, "vendor.key"), API_KEY, { mode: 0o600 });
-  await writeFile(config, toml({ issuer, vendor, login }));
+  await writeFile(config, toml({ issuer, vendor, login, origins }));
   const at = {};
   const { lines, stop } = await program(["run", "--config", config], (line) => {
     const { message, address } = line.startsWith("{") ? JSON.parse(line) : {};
@@ -88,7 +106,7 @@ export async function gateway({ issuer, vendor, login }) {
   };
 }
 
-const toml = ({ issuer, vendor, login }) => `
+const toml = ({ issuer, vendor, login, origins }) => `
 [server]
 public_url = "http://app.localhost"
 
@@ -117,4 +135,5 @@ provider = "simulated"
 mint = "face-scan"
 path = "/plugins/face-scan"
 reuse = "user"
+allowed_origins = ${JSON.stringify(origins)}
 `;

@@ -43,9 +43,21 @@ export async function launch(args = []) {
   });
 }
 
-/** `valet demo` on free ports, until `stop`. */
-export async function demo() {
-  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", "0", "--no-open"]);
+/** The first of five free ports in a row. */
+export async function ports() {
+  for (;;) {
+    const first = 12_000 + Math.floor(Math.random() * 18_000);
+    const servers = Array.from({ length: 5 }, () => createServer());
+    const listening = servers.map((server, i) => once(server.listen(first + i, "127.0.0.1"), "listening"));
+    const all = await Promise.allSettled(listening);
+    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+    if (all.every(({ status }) => status === "fulfilled")) return first;
+  }
+}
+
+/** `valet demo` on this port and the four behind it, or on free ones, until `stop`. */
+export async function demo(port = 0) {
+  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", String(port), "--no-open"]);
   const lines = [];
   let told = "";
   child.stderr.on("data", (bytes) => (told += bytes));
@@ -60,12 +72,11 @@ export async function demo() {
   });
   await ready;
   const find = (what) => lines.find((line) => line.includes(what)).match(/http:\/\/\S+/)[0];
-  const app = find("Open in a browser");
-  const port = (url) => new URL(url).port;
   return {
-    app,
-    gateway: `http://app.localhost:${port(find("Valet is serving"))}`,
-    idp: `http://idp.localhost:${port(find("simulated IdP"))}`,
+    app: find("Open in a browser"),
+    /** The app past the gateway. */
+    upstream: find("the app behind it"),
+    idp: `http://idp.localhost:${new URL(find("simulated IdP")).port}`,
     lines,
     async stop() {
       child.kill("SIGTERM");
@@ -127,9 +138,9 @@ export async function signIn(page, demo, name = "Ada") {
   await page.locator("#who", { hasText: name }).waitFor();
 }
 
-/** A counter on the page. */
+/** A counter on the page, once the page knows it. */
 export async function counter(page, name) {
-  return Number(await page.locator(`[data-counter="${name}"]`).first().textContent());
+  return Number(await page.locator(`[data-counter="${name}"]`, { hasText: /^\d+$/ }).first().textContent());
 }
 
 /** Waits until a counter on the page shows this. */

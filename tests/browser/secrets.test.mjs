@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
+import { ask } from "./ask.mjs";
 import { counter, demo, frame, launch, plugin, scan, signIn, site, visit } from "./kit.mjs";
 
 describe("secrets", () => {
@@ -20,6 +21,27 @@ describe("secrets", () => {
     const session = cookies.find((cookie) => cookie.name === "session");
     assert.deepEqual([session.httpOnly, session.sameSite, session.path, session.domain], [true, "Lax", "/", "app.localhost"]);
     assert.equal(await page.evaluate(() => document.cookie), "");
+    await end();
+  });
+
+  test("the app learns who it is from the gateway alone: not from a page that says so, and never by the session itself", async () => {
+    const { page, end } = await visit(browser);
+    await signIn(page, valet, "Ada");
+    const session = (await page.context().cookies()).find((cookie) => cookie.name === "session").value;
+    const answer = await page.evaluate(async () => {
+      const headers = { "x-auth-subject": "grace", X_Auth_Name: "Grace" };
+      return (await fetch("/me", { headers })).json();
+    });
+    assert.deepEqual(answer, {
+      name: "Ada",
+      received: { "x-auth-issuer": valet.idp, "x-auth-name": "Ada", "x-auth-subject": "ada" },
+      credential: false,
+    });
+    // The control: the app sees the session where nobody cuts it out, and there is no way to its page past the gateway.
+    const past = { host: new URL(valet.app).host, cookie: `session=${session}` };
+    assert.equal(JSON.parse((await ask(`${valet.upstream}/me`, { headers: past })).text).credential, true);
+    const straight = await ask(valet.upstream);
+    assert.deepEqual([straight.status, straight.text.includes(valet.app)], [421, true]);
     await end();
   });
 
@@ -53,7 +75,7 @@ describe("secrets", () => {
     assert.equal(seen.inside, "SecurityError", "the app can't look into the frame");
     assert.deepEqual(seen.history, [length, "null", `${valet.app}/`], "no step in the history");
     assert.deepEqual([seen.storage, seen.databases, seen.caches], ["[{},{},\"\"]", 0, 0]);
-    assert.equal(seen.dom, `${valet.gateway}/plugins/face-scan`);
+    assert.equal(seen.dom, `${valet.app}/plugins/face-scan`);
     const all = JSON.stringify(seen);
     for (const secret of [token, "action_token", "patient=", new URL(link).search]) {
       assert.ok(!all.includes(secret), `${secret.slice(0, 20)} is in the app's page`);
@@ -86,7 +108,7 @@ describe("secrets", () => {
 
   test("no Referer comes from a link on a foreign page either", async () => {
     const foreign = await site({
-      "/mail": `<!doctype html><link rel="icon" href="data:,"><a href="${valet.gateway}/plugins/face-scan">Your scan</a>`,
+      "/mail": `<!doctype html><link rel="icon" href="data:,"><a href="${valet.app}/plugins/face-scan">Your scan</a>`,
     });
     const { page, end } = await visit(browser);
     await signIn(page, valet);
@@ -126,7 +148,7 @@ describe("secrets", () => {
   });
 
   test("a foreign site that frames, posts to or asks the gateway gets nothing", async () => {
-    const target = `${valet.gateway}/plugins/face-scan`;
+    const target = `${valet.app}/plugins/face-scan`;
     const head = '<!doctype html><link rel="icon" href="data:,">';
     const foreign = await site({
       "/frame": `${head}<iframe name="f" src="${target}"></iframe>`,
@@ -172,6 +194,31 @@ describe("secrets", () => {
     assert.equal(await counter(page, "asked"), before, "the vendor was not asked");
     await end(/Failed to load resource/, /blocked by CORS/, /status of 40\d/, /Refused to/, /net::ERR/, /violates/);
     await foreign.stop();
+  });
+
+  test("a page on another port of the same host is another origin: it frames and posts nothing, though its requests carry the cookie", async () => {
+    const target = `${valet.app}/plugins/face-scan`;
+    const head = '<!doctype html><link rel="icon" href="data:,">';
+    const other = await site({
+      "/frame": `${head}<iframe name="f" src="${target}"></iframe>`,
+      "/post": `${head}<iframe name="f"></iframe><form method="post" action="${target}" target="f"><button>go</button></form>`,
+    });
+    const { page, end } = await visit(browser);
+    await signIn(page, valet);
+    const before = await counter(page, "asked");
+    const refused = async (act) => {
+      const [response] = await Promise.all([page.waitForResponse(target), act()]);
+      assert.match((await response.request().allHeaders()).cookie, /session=/);
+      assert.equal(response.status(), 403);
+    };
+    await refused(() => page.goto(`${other.at("app.localhost")}/frame`));
+    await page.goto(`${other.at("app.localhost")}/post`);
+    await refused(() => page.locator("button").click());
+    await page.goto(valet.app);
+    await page.locator("#requests td.bad", { hasText: "403" }).first().waitFor();
+    assert.equal(await counter(page, "asked"), before, "the vendor was not asked");
+    await end(/status of 403/);
+    await other.stop();
   });
 
   test("neither link nor token is in what the demo printed", async () => {

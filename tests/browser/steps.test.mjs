@@ -74,7 +74,7 @@ describe("back, forward, reload", () => {
   test("a scan in a tab of its own: back and forward work too", async () => {
     const { page, end } = await visit(browser);
     await signIn(page, valet);
-    await page.goto(`${valet.gateway}/plugins/face-scan`);
+    await page.goto(`${valet.app}/plugins/face-scan`);
     await page.locator("#continue").waitFor();
     await page.goBack();
     await page.locator("#scan").waitFor();

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::client::once;
+use super::client::{Connection, once};
 use super::process::{Ended, Program, Stream, end_of, free_port, there_is, valet};
 use super::stack::bearer;
 
@@ -19,10 +19,16 @@ fn line(program: &Program, begins: &str) -> String {
     program.line(Stream::Stdout, |line| line.starts_with(begins).then(|| line.to_owned()))
 }
 
+/// The addresses on the line that says this.
+fn addresses(program: &Program, what: &str) -> Vec<String> {
+    let line = program.line(Stream::Stdout, |line| line.contains(what).then(|| line.to_owned()));
+    let words = line.split("http://").skip(1).map(|rest| rest.split([' ', ',', '/']).next().unwrap_or_default());
+    words.map(|address| address.trim().to_owned()).collect()
+}
+
 /// The address that it prints for the gateway.
 fn address(program: &Program) -> String {
-    let line = program.line(Stream::Stdout, |line| line.contains("Valet is serving").then(|| line.to_owned()));
-    line.split("http://").nth(1).expect("an address").trim().to_owned()
+    addresses(program, "Valet is serving").pop().expect("an address")
 }
 
 #[test]
@@ -49,6 +55,22 @@ fn it_prints_an_address_a_token_and_the_line_that_follows_the_redirect() {
 }
 
 #[test]
+fn the_app_behind_it_learns_who_has_the_token_and_gets_no_credential() {
+    let program = start("0");
+    let (token, address) = (line(&program, "TOKEN="), address(&program));
+    let host = address.replace("127.0.0.1", "app.localhost");
+    let token = bearer(token.trim_start_matches("TOKEN="));
+    let request = format!("GET /me HTTP/1.1\r\nhost: {host}\r\n{token}\r\nconnection: close\r\n\r\n");
+    let me = Connection::open(&address).ask(&request).json();
+    assert_eq!(
+        (&me["name"], &me["received"]["x-auth-subject"], &me["credential"]),
+        (&"Ada".into(), &"ada".into(), &false.into())
+    );
+    let nobody = Connection::open(&address).ask(&request.replace(&format!("{token}\r\n"), ""));
+    assert_eq!((nobody.status, &nobody.json()["name"]), (200, &serde_json::Value::Null));
+}
+
+#[test]
 fn its_health_and_metrics_are_where_it_says() {
     let program = start("0");
     let url = program.line(Stream::Stdout, |line| {
@@ -69,11 +91,15 @@ fn a_signal_ends_it_well_as_soon_as_it_has_said_so() {
 }
 
 #[test]
-fn a_port_can_be_chosen() {
+fn a_port_can_be_chosen_and_the_others_come_behind_it_in_their_order() {
     let port = free_port(4);
     let program = start(&port.to_string());
     assert!(line(&program, "  Open in a browser").ends_with(&format!(" http://app.localhost:{port}")));
-    assert_eq!(address(&program), format!("127.0.0.1:{}", port + 1));
+    let at = |offset: u16| format!("127.0.0.1:{}", port + offset);
+    assert_eq!(addresses(&program, "Valet is serving"), [at(0)], "the browser opens the gateway");
+    assert_eq!(addresses(&program, "the app behind it"), [at(1)]);
+    assert_eq!(addresses(&program, "the simulated vendor"), [at(4), at(2)]);
+    assert_eq!(addresses(&program, "the simulated IdP"), [at(3)]);
     // Under another name than its own it says where it is.
     let page = once(&format!("127.0.0.1:{port}"), "GET", "/", &[], "");
     assert!(
@@ -82,7 +108,7 @@ fn a_port_can_be_chosen() {
     );
 }
 
-/// The app's port, and the four behind it: one after the other taken. What the demo says.
+/// The gateway's port, and the four behind it: one after the other taken. What the demo says.
 fn with_a_port_taken() -> Vec<(u16, Ended)> {
     let port = free_port(4);
     let try_with = |taken: u16| {

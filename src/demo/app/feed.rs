@@ -13,7 +13,10 @@ const KEPT: usize = 40;
 /// A line is far shorter; what is longer is none.
 const MAX_LINE: usize = 16 * 1024;
 
-/// The last access lines. Cheap to clone; all clones are one.
+/// What the page shows beside the app asks below this path, and is not what it shows.
+const BESIDE: &str = "/demo/";
+
+/// The last access lines, but for those of the page's own live part. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Feed(Arc<Mutex<Lines>>);
 
@@ -53,6 +56,9 @@ impl Feed {
 impl Lines {
     fn keep(&mut self, line: &[u8]) {
         let Ok(Value::Object(mut line)) = serde_json::from_slice(line) else { return };
+        if line.get("path").and_then(Value::as_str).is_some_and(|path| path.starts_with(BESIDE)) {
+            return;
+        }
         self.count += 1;
         line.insert("n".into(), self.count.into());
         if self.kept.len() == KEPT {
@@ -95,6 +101,17 @@ mod tests {
         let seen: Vec<(u64, u64)> =
             feed.last().iter().map(|line| (line["n"].as_u64().unwrap(), line["a"].as_u64().unwrap())).collect();
         assert_eq!(seen, [(3, 3), (2, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn what_the_live_part_asks_is_passed_on_and_not_kept() {
+        let feed = Feed::default();
+        let mut out = feed.tee(Vec::new());
+        let lines = b"{\"path\":\"/demo/feed\"}\n{\"path\":\"/demo\"}\n{\"path\":null}\n";
+        out.write_all(lines).unwrap();
+        assert_eq!(out.out, lines);
+        let kept: Vec<Value> = feed.last().iter().map(|line| line["path"].clone()).collect();
+        assert_eq!(kept, [Value::Null, Value::from("/demo")]);
     }
 
     #[test]

@@ -1,17 +1,23 @@
 //! What the page shows beside the app: the gateway's requests and counters, the vendor's calls.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use hyper::body::Frame;
 use prometheus::IntCounterVec;
 use prometheus::core::Collector;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{AppSim, Trouble};
+use crate::demo::fault::reason;
 use crate::demo::provider::{Call, CallKind};
 use crate::demo::serve::stopped;
 
@@ -21,39 +27,63 @@ const CALLS: usize = 40;
 /// How soon a change is seen: at once, to an eye.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A reader is answered after this long though nothing has changed, so that a connection that is gone is noticed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A feed says something at least so often: what stands between need not take it for dead, and a reader that is gone is noticed.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
-#[derive(Deserialize)]
-pub(super) struct Seen {
-    seen: Option<String>,
+/// `GET /demo/feed`: what there is to see, and again whenever it has changed, as server-sent events (HTML, section 9.2). Dropped: it ends.
+pub(super) async fn feed(State(sim): State<AppSim>) -> Response {
+    if *sim.0.stopping.borrow() {
+        return reason(StatusCode::SERVICE_UNAVAILABLE, "the demo ends");
+    }
+    // One: an event that a slow reader has not taken is not followed by a second.
+    let (events, body) = mpsc::channel(1);
+    tokio::spawn(tell(sim, events));
+    let mut response = Body::new(Events(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
-/// `GET /feed?seen=VERSION`: what there is to see, as soon as it is another than the version seen. Dropped: nothing.
-pub(super) async fn feed(State(sim): State<AppSim>, Query(query): Query<Seen>) -> Response {
-    let seen = query.seen.unwrap_or_default();
-    let changed = async {
+/// Ends with the reader, or when feeds are to end.
+async fn tell(sim: AppSim, events: mpsc::Sender<Bytes>) {
+    let telling = async {
+        let mut seen = String::new();
         loop {
-            let (version, text) = sim.view();
-            if version != seen {
-                return (version, text);
+            let event = match tokio::time::timeout(SIGN_OF_LIFE, sim.another(&seen)).await {
+                Ok(text) => {
+                    seen = text;
+                    // JSON is on one line.
+                    format!("data: {seen}\n\n")
+                }
+                // A comment.
+                Err(_) => ":\n\n".to_owned(),
+            };
+            if events.send(event.into()).await.is_err() {
+                return;
             }
-            tokio::time::sleep(LOOK).await;
         }
     };
-    let (version, text) = tokio::select! {
-        view = changed => view,
-        () = tokio::time::sleep(PATIENCE) => return StatusCode::NO_CONTENT.into_response(),
-        () = stopped(sim.0.stopping.subscribe()) => return StatusCode::NO_CONTENT.into_response(),
-    };
-    let mut response = text.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(version) = HeaderValue::from_str(&version) {
-        headers.insert("x-version", version);
+    tokio::select! {
+        () = telling => {}
+        () = events.closed() => {}
+        () = stopped(sim.0.stopping.subscribe()) => {}
     }
-    response
+}
+
+/// The body that is made of what is sent.
+struct Events(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
 }
 
 #[derive(Serialize)]
@@ -94,22 +124,32 @@ struct Counters {
 }
 
 impl AppSim {
-    fn view(&self) -> (String, String) {
+    /// What there is to see, once it is another than this. Dropped: nothing.
+    async fn another(&self, seen: &str) -> String {
+        loop {
+            let text = self.view();
+            if text != seen {
+                return text;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn view(&self) -> String {
         let parts = &self.0.parts;
+        // Read before the counters: a line that is seen has been counted.
+        let requests = parts.feed.last();
         let calls = parts.stage.provider.last_calls(CALLS, |call| call.kind != CallKind::Page);
         let view = View {
             trouble: parts.stage.trouble(),
             ahead_s: parts.stage.ahead().as_secs(),
             key: parts.idp.kid(),
             counters: self.counters(),
-            requests: parts.feed.last(),
+            requests,
             calls: calls.into_iter().map(|(n, call)| Numbered { n, call }).collect(),
         };
         // Strings and numbers: nothing in it can fail to be written.
-        let text = serde_json::to_string(&view).unwrap_or_default();
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        (format!("{:016x}", hasher.finish()), text)
+        serde_json::to_string(&view).unwrap_or_default()
     }
 
     fn counters(&self) -> Counters {
@@ -119,9 +159,11 @@ impl AppSim {
         let session = |outcome: &str| total(&metrics.session_checks, "outcome", outcome);
         let request = |outcome: &str| total(&metrics.requests, "outcome", outcome);
         let (hit, minted, joined) = (lease("hit"), lease("minted"), lease("joined"));
-        let answered = request("redirect") + request("json");
+        let opened = request("redirect") + request("json");
+        // A client that has left was not refused either.
+        let others: u64 = ["forwarded", "login", "preflight", "cancelled"].into_iter().map(request).sum();
         Counters {
-            opened: answered,
+            opened,
             hit,
             minted,
             joined,
@@ -129,7 +171,7 @@ impl AppSim {
             verified: session("valid"),
             cached: session("cached"),
             held: metrics.leases_held.get(),
-            refused: total(&metrics.requests, "", "") - answered,
+            refused: total(&metrics.requests, "", "") - opened - others,
             key_sets: total(&metrics.jwks_fetches, "outcome", "ok"),
             asked: stage.provider.mint_count(),
         }

@@ -1,6 +1,7 @@
 //! The demo's app: a page that signs people in, opens their plug-ins through the gateway, and shows what the gateway did.
 //!
-//! It stands for a team's own app: it knows the gateway's address and its own sessions, and never a plug-in URL or an API key.
+//! It stands for a team's own app behind the gateway. It signs people in, and from then on reads who they are from header fields that only
+//! the gateway can set: there is no code here that reads a token. It never sees a plug-in URL or an API key.
 
 mod feed;
 mod live;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use self::feed::{Feed, Tee};
+pub use self::live::SIGN_OF_LIFE;
 pub use self::stage::{Stage, Trouble};
 use super::fault::reason;
 use super::guard::own_site_only;
@@ -34,10 +36,8 @@ const SCRIPT: &str = include_str!("../pages/app.js");
 
 /// Where everything is. Origins: scheme, host and port.
 pub struct Places {
-    /// The app, as a browser names it.
+    /// The app, as a browser names it: the gateway's address, for the app stands behind it.
     pub app: String,
-    /// The gateway, as a browser names it: the app's host, so that one cookie serves both.
-    pub gateway: String,
     /// The plug-in's pages.
     pub plugin: String,
     /// The identity provider, as a browser names it.
@@ -52,7 +52,7 @@ pub struct Places {
 pub struct AppParts {
     /// Where everything is.
     pub places: Places,
-    /// The identity provider whose sessions it takes.
+    /// The identity provider: its key is changed by a button, and it signs the session of twenty tabs.
     pub idp: IdpSim,
     /// The buttons, and what they act on.
     pub stage: Stage,
@@ -86,6 +86,11 @@ impl AppSim {
     pub fn stage(&self) -> &Stage {
         &self.0.parts.stage
     }
+
+    /// Ends what has no end of its own, as before a stop. The rest goes on.
+    pub fn end_feeds(&self) {
+        self.0.stopping.send_replace(true);
+    }
 }
 
 /// Serves `listener` on a task of its own.
@@ -96,7 +101,7 @@ pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<Running<AppSim>, S
     let task = tokio::spawn(async move {
         let watcher = async {
             serve::stopped(stopped.clone()).await;
-            served.0.stopping.send_replace(true);
+            served.end_feeds();
         };
         tokio::join!(serve::serve(listener, routes(served.clone()), stopped.clone()), watcher);
     });
@@ -106,11 +111,11 @@ pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<Running<AppSim>, S
 fn routes(sim: AppSim) -> Router {
     Router::new()
         .route("/logout", post(session::logout))
-        .route("/feed", get(live::feed))
-        .route("/trouble", post(stage::trouble))
-        .route("/clock", post(stage::clock))
-        .route("/keys", post(stage::keys))
-        .route("/tabs", post(tabs::open))
+        .route("/api/tabs", post(tabs::open))
+        .route("/demo/feed", get(live::feed))
+        .route("/demo/trouble", post(stage::trouble))
+        .route("/demo/clock", post(stage::clock))
+        .route("/demo/keys", post(stage::keys))
         .route_layer(middleware::from_fn(own_site_only))
         .route("/", get(show))
         .route("/me", get(session::me))
@@ -142,24 +147,17 @@ async fn nothing() -> Response {
 }
 
 async fn show(State(sim): State<AppSim>) -> Response {
-    let Places { gateway, plugin, idp, .. } = sim.places();
+    let Places { plugin, .. } = sim.places();
     // The plug-in is named too: a browser holds the redirect behind a frame and behind a form to the page's policy.
-    let allowed = format!(
-        "connect-src 'self'; frame-src {gateway} {plugin}; form-action 'self' {gateway} {plugin} {idp}; frame-ancestors 'none'"
-    );
+    let allowed =
+        format!("connect-src 'self'; frame-src 'self' {plugin}; form-action 'self' {plugin}; frame-ancestors 'none'");
     let mut response = page::respond(
         StatusCode::OK,
         PAGE,
         &allowed,
-        &[
-            ("app_style", Part::Markup(STYLE)),
-            ("app_script", Part::Markup(SCRIPT)),
-            ("gateway", Part::Text(gateway)),
-            ("plugin", Part::Text(plugin)),
-        ],
+        &[("app_style", Part::Markup(STYLE)), ("app_script", Part::Markup(SCRIPT)), ("plugin", Part::Text(plugin))],
     );
-    // As a page that says nothing of it: its form must name its origin to the gateway, and that the plug-in gets no Referer is the
-    // gateway's doing.
+    // As a page that says nothing of it: that the plug-in gets no Referer is the gateway's doing.
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin"));
     response
 }

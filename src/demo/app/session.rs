@@ -1,6 +1,6 @@
-//! Signing in with the identity provider (OpenID Connect's code flow with PKCE), and who is signed in.
+//! Signing in with the identity provider (OpenID Connect's code flow with PKCE), and who the gateway says is signed in.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,8 +20,14 @@ use uuid::Uuid;
 
 use super::{AppSim, cookie, refused};
 
-/// The cookie that the gateway reads too.
+/// The cookie that the gateway reads. The app sets it and never reads it.
 const SESSION: &str = "session";
+
+/// Who is signed in, as the gateway tells it.
+const SUBJECT: &str = "x-auth-subject";
+
+/// The claim `name`, which the gateway was told to pass on.
+const NAME: &str = "x-auth-name";
 
 /// Ties the browser that comes back to the one that left (RFC 6749, section 10.12).
 const STATE: &str = "sign_in";
@@ -71,7 +77,7 @@ pub(super) struct Login {
 
 /// `GET /login`: to the identity provider.
 pub(super) async fn login(State(sim): State<AppSim>, Query(query): Query<Login>) -> Response {
-    let return_to = query.return_to.filter(|place| sim.is_home(place)).unwrap_or_else(|| "/".into());
+    let return_to = query.return_to.filter(|place| is_home(place)).unwrap_or_else(|| "/".into());
     let (state, verifier) = sim.0.sign_ins.begin(return_to);
     let question = Serializer::new(String::new())
         .append_pair("response_type", "code")
@@ -115,28 +121,40 @@ pub(super) async fn logout() -> Response {
     response
 }
 
-/// `GET /me`: who is signed in, or `null`.
-pub(super) async fn me(State(sim): State<AppSim>, headers: HeaderMap) -> Response {
-    let name = sim.signed_in(&headers).map(|(_, name)| name);
-    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(json!({ "name": name }))).into_response()
+/// `GET /me`: who is signed in, or `null`, and what told it so.
+pub(super) async fn me(headers: HeaderMap) -> Response {
+    let received: BTreeMap<&str, String> = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("x-auth-"))
+        .map(|(name, value)| (name.as_str(), text(value)))
+        .collect();
+    let answer = json!({ "name": said(&headers, NAME), "received": received, "credential": has_credential(&headers) });
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response()
+}
+
+/// The subject of who is signed in. It is true because nobody but the gateway reaches the app, and the gateway takes out what others say.
+pub(super) fn subject(headers: &HeaderMap) -> Option<String> {
+    said(headers, SUBJECT)
+}
+
+fn said(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(text)
+}
+
+/// UTF-8: a name may have letters that ASCII has not.
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// Whether the app got something by which it could speak for the person. A JWT begins with `{"`, in base64url.
+fn has_credential(headers: &HeaderMap) -> bool {
+    let token = |value: &HeaderValue| value.as_bytes().windows(3).any(|three| three == b"eyJ");
+    headers.contains_key(header::AUTHORIZATION) || headers.values().any(token)
 }
 
 impl AppSim {
-    /// The subject and the name of who is signed in.
-    pub(super) fn signed_in(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        let claims = self.0.parts.idp.introspect(cookie(headers, SESSION)?)?;
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        Some((text("sub")?, text("name")?))
-    }
-
     fn redirect_uri(&self) -> String {
         format!("{}/callback", self.places().app)
-    }
-
-    /// A place of the app or of the gateway, which sends people here to sign in. Nothing else is gone back to.
-    fn is_home(&self, place: &str) -> bool {
-        let below = place.strip_prefix(&self.places().gateway).unwrap_or(place);
-        below.starts_with('/') && !below.starts_with("//") && !below.contains('\\') && !below.contains(char::is_control)
     }
 
     async fn exchange(&self, code: &str, verifier: &str) -> Option<String> {
@@ -154,6 +172,11 @@ impl AppSim {
         let answer: Value = serde_json::from_slice(&answer.body).ok()?;
         answer["access_token"].as_str().map(str::to_owned)
     }
+}
+
+/// A path of ours, the plug-ins' included: the gateway sends people here to sign in. Nothing else is gone back to.
+fn is_home(place: &str) -> bool {
+    place.starts_with('/') && !place.starts_with("//") && !place.contains('\\') && !place.contains(char::is_control)
 }
 
 /// Tokens and states are of base64url letters and dots: the value is always a header's.

@@ -125,7 +125,7 @@ pub(super) struct Wanted {
     trouble: Trouble,
 }
 
-/// `POST /trouble` `{"trouble": …}`.
+/// `POST /demo/trouble` `{"trouble": …}`.
 pub(super) async fn trouble(State(sim): State<AppSim>, Json(wanted): Json<Wanted>) -> Response {
     match sim.0.parts.stage.set(wanted.trouble).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
@@ -133,13 +133,13 @@ pub(super) async fn trouble(State(sim): State<AppSim>, Json(wanted): Json<Wanted
     }
 }
 
-/// `POST /clock`: six hours go by.
+/// `POST /demo/clock`: six hours go by.
 pub(super) async fn clock(State(sim): State<AppSim>) -> StatusCode {
     sim.0.parts.stage.expire();
     StatusCode::NO_CONTENT
 }
 
-/// `POST /keys`: the identity provider signs with a new key; tokens of the old one stay good.
+/// `POST /demo/keys`: the identity provider signs with a new key; tokens of the old one stay good.
 pub(super) async fn keys(State(sim): State<AppSim>) -> Response {
     match sim.0.parts.idp.rotate(true) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),

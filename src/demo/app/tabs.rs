@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::AppSim;
+use super::session::subject;
 use crate::demo::fault::reason;
 use crate::demo::idp::TokenRequest;
 
@@ -25,11 +26,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Redirects have no body; refusals have little.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// `POST /tabs`: opens the face scan so often at the same moment, as the one who is signed in, in a new session. A browser would open
+/// `POST /api/tabs`: opens the face scan so often at the same moment, as the one who is signed in, in a new session. A browser would open
 /// six connections at a time; from here they all go at once. Dropped: the tabs are closed.
 pub(super) async fn open(State(sim): State<AppSim>, headers: HeaderMap) -> Response {
-    let Some((subject, _)) = sim.signed_in(&headers) else {
-        return reason(StatusCode::UNAUTHORIZED, "nobody is signed in");
+    let Some(subject) = subject(&headers) else {
+        return reason(StatusCode::FORBIDDEN, "this is for the gateway to ask, in somebody's name");
     };
     let parts = &sim.0.parts;
     let token = parts.idp.token(&TokenRequest::user(&subject).session(&Uuid::new_v4().to_string()));

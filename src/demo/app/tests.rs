@@ -1,6 +1,11 @@
 //! The app in the whole demo, as a browser would use it.
 
 use http::Method;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::*;
@@ -42,8 +47,13 @@ impl Visit {
         self.places().app.replace("http://", "")
     }
 
+    /// Through the gateway, as a browser asks.
     fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.whole.app.url())
+        format!("{}{path}", self.places().gateway_here)
+    }
+
+    fn cookie(&self) -> String {
+        format!("session={}", self.session)
     }
 
     async fn get(&self, path: &str, cookie: &str) -> Answer {
@@ -51,8 +61,7 @@ impl Visit {
     }
 
     async fn post(&self, path: &str, body: Value) -> Answer {
-        let cookie = format!("session={}", self.session);
-        send_json(Method::POST, &self.at(path), &[("host", &self.host()), ("cookie", &cookie)], body).await
+        send_json(Method::POST, &self.at(path), &[("host", &self.host()), ("cookie", &self.cookie())], body).await
     }
 
     /// To the identity provider: its address, and the cookie that ties the way back.
@@ -92,23 +101,67 @@ impl Visit {
     }
 
     async fn name(&self) -> Value {
-        self.get("/me", &format!("session={}", self.session)).await.json()["name"].clone()
+        self.get("/me", &self.cookie()).await.json()["name"].clone()
     }
 
-    /// Through the gateway.
     async fn scan(&self, method: Method) -> Answer {
-        let url = format!("{}/plugins/face-scan", self.places().gateway_here);
-        send(method, &url, &[("cookie", &format!("session={}", self.session))], "").await
+        send(method, &self.at("/plugins/face-scan"), &[("cookie", &self.cookie())], "").await
     }
 
-    async fn feed(&self, seen: &str) -> (String, Value) {
-        let answer = self.get(&format!("/feed?seen={seen}"), "").await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        (answer.header("x-version").unwrap().to_owned(), answer.json())
+    async fn follow(&self) -> Following {
+        Following::start(&self.at("/demo/feed"), &self.host()).await
+    }
+
+    /// What there is to see now.
+    async fn view(&self) -> Value {
+        self.follow().await.next().await.expect("an event")
     }
 
     fn mints(&self) -> u64 {
         self.whole.provider.sim.mint_count()
+    }
+}
+
+/// The feed, read as it comes.
+struct Following {
+    body: Incoming,
+    read: String,
+}
+
+impl Following {
+    async fn start(url: &str, host: &str) -> Self {
+        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let request = Request::get(url).header("host", host).body(Full::default()).unwrap();
+        let answer = client.request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { body: answer.into_body(), read: String::new() }
+    }
+
+    /// The next event; `None` at the end, which is a whole one.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let view = event.strip_prefix("data: ").map(|text| serde_json::from_str(text).unwrap());
+                self.read = rest.to_owned();
+                match view {
+                    Some(view) => return Some(view),
+                    None => continue,
+                }
+            }
+            let piece = self.body.frame().await?.expect("the feed is not cut").into_data().unwrap();
+            self.read.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+    }
+
+    /// The next view of which this is true.
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let view = self.next().await.expect("an event");
+            if wanted(&view) {
+                return view;
+            }
+        }
     }
 }
 
@@ -147,18 +200,17 @@ async fn a_sign_in_ends_where_it_began_and_once() {
 }
 
 #[tokio::test]
-async fn after_signing_in_one_goes_to_the_app_or_the_gateway_and_nowhere_else() {
+async fn after_signing_in_one_goes_to_a_path_behind_the_gateway_and_nowhere_else() {
     let visit = Visit::start().await;
-    let gateway = visit.places().gateway.clone();
-    let here = format!("{gateway}/plugins/face-scan");
+    let home = visit.places().app.clone();
     for (wanted, place) in [
         ("/somewhere?x=1", "/somewhere?x=1"),
-        (here.as_str(), here.as_str()),
+        ("/plugins/face-scan", "/plugins/face-scan"),
         ("//evil.example", "/"),
         ("/\\evil.example", "/"),
         ("https://evil.example/", "/"),
-        (&format!("{gateway}.evil.example/"), "/"),
-        (&format!("{gateway}@evil.example/"), "/"),
+        (&format!("{home}.evil.example/"), "/"),
+        (&format!("{home}@evil.example/"), "/"),
         ("", "/"),
     ] {
         let question = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", wanted).finish();
@@ -170,9 +222,51 @@ async fn after_signing_in_one_goes_to_the_app_or_the_gateway_and_nowhere_else() 
 }
 
 #[tokio::test]
+async fn without_a_session_a_navigation_to_the_plug_in_leads_to_the_apps_sign_in_and_back() {
+    let mut visit = Visit::start().await;
+    let navigation = [("host", &*visit.host()), ("sec-fetch-mode", "navigate")];
+    let answer = get(&visit.at("/plugins/face-scan"), &navigation).await;
+    assert_eq!(answer.header("location"), Some("/login?return_to=%2Fplugins%2Fface-scan"));
+    let (place, cookie) = visit.leave(answer.header("location").unwrap()).await;
+    let back = visit.get(&visit.choose(&place, "ada").await, &cookie).await;
+    assert_eq!(back.header("location"), Some("/plugins/face-scan"));
+    // A session that is no good, as of a demo that has ended: one is not sent away, and can sign in anew.
+    visit.session = "x.y.z".to_owned();
+    assert_eq!(visit.get("/me", &visit.cookie()).await.status, 401);
+    assert_eq!(visit.get("/", &visit.cookie()).await.status, 200);
+    assert_eq!(visit.get("/login", &visit.cookie()).await.status, 303);
+    visit.whole.stop().await;
+}
+
+#[tokio::test]
+async fn the_app_learns_who_it_is_and_never_the_credential() {
+    let mut visit = Visit::start().await;
+    assert_eq!(visit.get("/me", "").await.json(), json!({ "name": null, "received": {}, "credential": false }));
+    visit.sign_in("ada").await;
+    let (host, cookie) = (visit.host(), format!("a=1; {}; b=2", visit.cookie()));
+    let bearer = format!("Bearer {}", visit.session);
+    let known = json!({
+        "name": "Ada",
+        "received": { "x-auth-issuer": visit.places().idp, "x-auth-name": "Ada", "x-auth-subject": "ada" },
+        "credential": false,
+    });
+    for credentials in
+        [&[("cookie", &*cookie)][..], &[("authorization", &bearer)], &[("authorization", &bearer), ("cookie", &cookie)]]
+    {
+        let own = [("host", &*host), ("x-auth-subject", "grace"), ("X-Auth_Name", "Grace"), ("x-auth.issuer", "me")];
+        let fields: Vec<(&str, &str)> = own.iter().chain(credentials).copied().collect();
+        assert_eq!(get(&visit.at("/me"), &fields).await.json(), known, "{}", credentials.len());
+    }
+    // The app notices, if the gateway did not cut it out.
+    let straight = get(&format!("{}/me", visit.whole.app.url()), &[("host", &host), ("cookie", &cookie)]).await;
+    assert_eq!(straight.json(), json!({ "name": null, "received": {}, "credential": true }));
+    visit.whole.stop().await;
+}
+
+#[tokio::test]
 async fn the_page_is_served_under_its_own_name_alone() {
     let visit = Visit::start().await;
-    let port = visit.whole.app.address().port();
+    let port = visit.host().split_once(':').unwrap().1.to_owned();
     let page = visit.get("/", "").await;
     assert_eq!(page.status, 200);
     let policy = page.header("content-security-policy").unwrap();
@@ -189,24 +283,28 @@ async fn the_page_is_served_under_its_own_name_alone() {
         let answer = get(&visit.at("/"), &[("host", &host)]).await;
         assert_eq!(answer.status.as_u16(), status, "{host}");
         assert!(answer.header("location").is_none_or(|place| place == visit.places().app), "{host}");
-        assert_eq!(get(&visit.at("/feed"), &[("host", &host)]).await.status, 421, "{host}");
+        assert_eq!(get(&visit.at("/demo/feed"), &[("host", &host)]).await.status, 421, "{host}");
     }
+    // Past the gateway there is nothing to open.
+    let past = get(&visit.whole.app.url(), &[]).await;
+    assert!(past.status == 421 && past.text().contains(&visit.places().app), "{}", past.text());
     assert_eq!(visit.get("/nothing", "").await.status, 404);
     visit.whole.stop().await;
 }
 
 #[tokio::test]
 async fn another_site_may_turn_no_switch() {
-    let visit = Visit::start().await;
-    for path in ["/logout", "/trouble", "/clock", "/keys", "/tabs"] {
+    let visit = Visit::signed_in().await;
+    for path in ["/logout", "/api/tabs", "/demo/trouble", "/demo/clock", "/demo/keys"] {
         for field in [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "null")] {
-            let (url, host) = (visit.at(path), visit.host());
-            let answer = send_json(Method::POST, &url, &[("host", &host), field], json!({ "trouble": "slow" })).await;
+            let (url, host, cookie) = (visit.at(path), visit.host(), visit.cookie());
+            let fields = [("host", &*host), ("cookie", &cookie), field];
+            let answer = send_json(Method::POST, &url, &fields, json!({ "trouble": "slow" })).await;
             assert_eq!(answer.status, 403, "{path} {field:?}");
         }
     }
     assert_eq!(visit.whole.app.sim.stage().trouble(), Trouble::None);
-    let wrong = visit.post("/trouble", json!({ "trouble": "none", "more": 1 })).await;
+    let wrong = visit.post("/demo/trouble", json!({ "trouble": "none", "more": 1 })).await;
     assert_eq!(wrong.status, 422);
     visit.whole.stop().await;
 }
@@ -215,13 +313,13 @@ async fn another_site_may_turn_no_switch() {
 async fn each_trouble_shows_and_ends_and_a_held_link_goes_on() {
     let mut visit = Visit::start().await;
     for (trouble, status) in [("unreachable", 502), ("foreign", 502), ("busy", 503), ("slow", 504)] {
-        assert_eq!(visit.post("/trouble", json!({ "trouble": "none" })).await.status, 204);
+        assert_eq!(visit.post("/demo/trouble", json!({ "trouble": "none" })).await.status, 204);
         // By the clock a pause and a failure that is remembered end.
-        visit.post("/clock", json!({})).await;
+        visit.post("/demo/clock", json!({})).await;
         visit.sign_in("ada").await;
         assert_eq!(visit.scan(Method::GET).await.status, 302, "before {trouble}");
-        assert_eq!(visit.post("/trouble", json!({ "trouble": trouble })).await.status, 204);
-        assert_eq!(visit.feed("").await.1["trouble"], trouble);
+        assert_eq!(visit.post("/demo/trouble", json!({ "trouble": trouble })).await.status, 204);
+        assert_eq!(visit.view().await["trouble"], trouble);
         assert_eq!(visit.scan(Method::GET).await.status, 302, "held under {trouble}");
         assert_eq!(visit.scan(Method::POST).await.status, status, "{trouble}");
     }
@@ -234,12 +332,12 @@ async fn six_hours_end_a_link_and_four_times_that_a_session() {
     visit.scan(Method::GET).await;
     visit.scan(Method::GET).await;
     assert_eq!(visit.mints(), 1, "held");
-    visit.post("/clock", json!({})).await;
-    assert_eq!(visit.feed("").await.1["ahead_s"], 6 * 3600);
+    visit.post("/demo/clock", json!({})).await;
+    assert_eq!(visit.view().await["ahead_s"], 6 * 3600);
     assert_eq!(visit.scan(Method::GET).await.status, 302);
     assert_eq!(visit.mints(), 2, "ended");
     for _ in 0..3 {
-        visit.post("/clock", json!({})).await;
+        visit.post("/demo/clock", json!({})).await;
     }
     assert_eq!(visit.name().await, Value::Null);
     assert_eq!(visit.scan(Method::GET).await.status, 401);
@@ -249,11 +347,11 @@ async fn six_hours_end_a_link_and_four_times_that_a_session() {
 #[tokio::test]
 async fn a_new_key_of_the_identity_provider_is_taken_and_the_old_one_stays_good() {
     let mut visit = Visit::signed_in().await;
-    let before = visit.feed("").await.1["key"].clone();
-    assert_eq!(visit.post("/keys", json!({})).await.status, 204);
+    let before = visit.view().await["key"].clone();
+    assert_eq!(visit.post("/demo/keys", json!({})).await.status, 204);
     // A gateway that asked for keys a moment ago asks again after its cool-down.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-    assert_ne!(visit.feed("").await.1["key"], before);
+    assert_ne!(visit.view().await["key"], before);
     assert_eq!(visit.scan(Method::GET).await.status, 302, "the old key");
     visit.sign_in("grace").await;
     assert_eq!(visit.scan(Method::GET).await.status, 302, "the new key");
@@ -263,27 +361,27 @@ async fn a_new_key_of_the_identity_provider_is_taken_and_the_old_one_stays_good(
 #[tokio::test]
 async fn twenty_tabs_are_one_mint() {
     let visit = Visit::signed_in().await;
-    let result = visit.post("/tabs", json!({})).await.json();
+    let result = visit.post("/api/tabs", json!({})).await.json();
     assert_eq!(result, json!({ "tabs": 20, "opened": 20, "links": 1, "asked": 1 }));
     assert_eq!(visit.mints(), 1);
     let nobody = Visit { session: String::new(), ..visit };
-    assert_eq!(nobody.post("/tabs", json!({})).await.status, 401);
+    let refused = nobody.post("/api/tabs", json!({})).await;
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"), "the gateway says so, not the app");
     nobody.whole.stop().await;
 }
 
 #[tokio::test]
 async fn the_feed_tells_what_happened_as_soon_as_it_has_and_no_secret() {
     let visit = Visit::signed_in().await;
-    let (version, empty) = visit.feed("").await;
-    assert_eq!((&empty["requests"], &empty["calls"]), (&json!([]), &json!([])));
-    let (waited, link) = tokio::join!(visit.feed(&version), visit.scan(Method::GET));
-    assert_ne!(waited.0, version);
-    let mut view = waited.1;
-    while view["requests"] == json!([]) {
-        view = visit.feed("").await.1;
-    }
+    let mut feed = visit.follow().await;
+    let before = feed.until(|view| view["requests"][0]["path"] == "/callback").await;
+    assert_eq!(before["requests"].as_array().unwrap().len(), 2, "the sign-in, and not the feed: {before}");
+    assert_eq!(before["calls"], json!([]));
+    let link = visit.scan(Method::GET).await;
+    let view = feed.until(|view| view["requests"][0]["route"] == "face-scan").await;
     let line = &view["requests"][0];
-    assert_eq!((&line["n"], &line["session_check"], &line["source"]), (&json!(1), &json!("valid"), &json!("minted")));
+    assert_eq!((&line["n"], &line["session_check"], &line["source"]), (&json!(3), &json!("valid"), &json!("minted")));
     let kinds: Vec<&Value> = view["calls"].as_array().unwrap().iter().map(|call| &call["kind"]).collect();
     assert_eq!(kinds, ["mint", "register"]);
     for (counter, value) in
@@ -303,6 +401,18 @@ async fn the_feed_tells_what_happened_as_soon_as_it_has_and_no_secret() {
         200
     );
     assert_eq!(visit.whole.provider.sim.calls_of(CallKind::Page).len(), 1);
-    assert_eq!(visit.feed("").await.1["calls"].as_array().unwrap().len(), 2);
+    assert_eq!(visit.view().await["calls"].as_array().unwrap().len(), 2);
     visit.whole.stop().await;
+}
+
+#[tokio::test]
+async fn a_feed_that_is_open_ends_well_when_the_demo_does() {
+    let visit = Visit::start().await;
+    let mut feed = visit.follow().await;
+    feed.next().await.expect("an event");
+    let (_, rest) = tokio::join!(visit.whole.stop(), async {
+        while feed.next().await.is_some() {}
+        feed.read
+    });
+    assert_eq!(rest, "", "it ended between events, and was not cut");
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value};
 
 use crate::demo::serve::SimFault;
@@ -106,15 +106,6 @@ impl SigningKey {
             Some(_) => Ok(key),
             None => Err(SimFault::NoKey),
         }
-    }
-
-    /// The claims of a JWT that this key signed for one of these audiences. Its time is the caller's to judge.
-    pub(super) fn verify(&self, token: &str, audiences: &[String]) -> Option<Map<String, Value>> {
-        let mut rules = Validation::new(self.algorithm);
-        rules.set_audience(audiences);
-        rules.validate_exp = false;
-        let key = DecodingKey::from_jwk(&self.jwk).ok()?;
-        Some(jsonwebtoken::decode(token, &key, &rules).ok()?.claims)
     }
 
     /// A JWT with these claims; `typ` in place of `JWT`.

@@ -349,21 +349,3 @@ async fn listed_addresses_are_the_only_ones() {
         assert_eq!(answer.status.as_u16(), status, "{wanted}");
     }
 }
-
-#[tokio::test]
-async fn its_own_tokens_are_known_while_they_last_and_no_others() {
-    let (idp, hands) = start(|_| {}).await;
-    let token = idp.sim.token(&TokenRequest::user("ada"));
-    assert_eq!(idp.sim.introspect(&token).unwrap()["sub"], "ada");
-    let (other, _) = start(|_| {}).await;
-    for (wrong, fault) in [
-        (other.sim.token(&TokenRequest::user("ada")), "another issuer's"),
-        (idp.sim.token(&TokenRequest::user("ada").without("exp")), "no end"),
-        (format!("{token}x"), "another signature"),
-        ("nonsense".to_owned(), "no token"),
-    ] {
-        assert_eq!(idp.sim.introspect(&wrong), None, "{fault}");
-    }
-    hands.advance(std::time::Duration::from_secs(3601));
-    assert_eq!(idp.sim.introspect(&token), None, "ended");
-}

@@ -140,15 +140,6 @@ impl IdpSim {
         self.signer().and_then(|key| key.sign(wanted.typ.as_deref(), &claims)).unwrap_or_default()
     }
 
-    /// The claims of a token of ours that is good now, as an app that trusts this issuer would read them.
-    pub fn introspect(&self, token: &str) -> Option<Map<String, Value>> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let key = self.0.state.lock().keys.iter().find(|key| key.kid == kid).cloned()?;
-        let claims = key.verify(token, &self.0.options.audiences)?;
-        let ends = claims.get("exp").and_then(Value::as_i64)?;
-        (self.0.options.clock.now().as_secs() < ends).then_some(claims)
-    }
-
     /// The life of a token that asks for none, in seconds.
     pub(super) fn life_secs(&self) -> i64 {
         i64::try_from(self.0.options.life.as_secs()).unwrap_or(i64::MAX)

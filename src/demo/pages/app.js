@@ -2,7 +2,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const { gateway, plugin } = document.body.dataset;
+  const { plugin } = document.body.dataset;
   const make = (tag, text, className) => {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
@@ -44,7 +44,7 @@
   };
 
   const open = (name, title) => {
-    newFrame(title).src = `${gateway}/plugins/${name}`;
+    newFrame(title).src = `/plugins/${name}`;
   };
 
   const MEANING = {
@@ -91,7 +91,10 @@
 
   let known = null;
   const recognise = async () => {
-    const { name } = await (await ask("/me")).json();
+    const answer = await ask("/me").catch(() => ({ status: 0 }));
+    // 401: a session that is no good, as of a demo that has ended. One signs in anew.
+    if (answer.status !== 200 && answer.status !== 401) return lost(true);
+    const { name, received, credential } = answer.status === 200 ? await answer.json() : {};
     if (known && !name) {
       clearFrame();
       at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as the other.";
@@ -100,6 +103,16 @@
     at("who").textContent = name || "";
     at("signed-in").hidden = !name;
     at("signed-out").hidden = Boolean(name);
+    at("received").hidden = !name;
+    at("fields").replaceChildren(...Object.entries(received || {}).map(([field, value]) => {
+      const line = make("li");
+      line.append(make("code", field), make("strong", value));
+      return line;
+    }));
+    at("credential").dataset.came = String(credential);
+    at("credential").textContent = credential
+      ? "A credential came too: Valet should have cut it out."
+      : "No credential came with them: Valet read your session’s cookie, and cut it out.";
   };
 
   at("address").textContent = location.host;
@@ -154,6 +167,24 @@
     place.querySelector('[data-part="what"]').textContent = text;
   };
 
+  // Routes, as the access log names them.
+  const PLUGINS = ["face-scan", "health-dashboard"];
+  const ME = "app-me";
+
+  const drawApp = (line) => {
+    const [check, checked] = SESSION[line.session_check];
+    const told = {
+      valid: "Valet told the app who you are, and kept the session to itself.",
+      expired: "To the app, nobody is signed in.",
+    };
+    step("session", line.session_check, check);
+    step("link", "idle", "not wanted");
+    step("vendor", "not-asked", "not asked");
+    step("browser", line.status === 200 ? "opened" : "failed", `${line.method} ${line.path} → ${line.status}`);
+    const outcome = told[line.session_check === "cached" ? "valid" : line.session_check] || "The app was not asked.";
+    at("story").textContent = `${checked} ${outcome} Answer: ${line.status} in ${span(line.duration_us)}.`;
+  };
+
   const draw = (line, trouble) => {
     const [check, checked] = SESSION[line.session_check] || ["not looked at", ""];
     const good = line.session_check === "valid" || line.session_check === "cached";
@@ -184,7 +215,7 @@
       clock(new Date(line.time)), `${line.method || "?"} ${line.path || ""}`, line.session_check || "–", line.source || "–",
       line.source ? String(line.status) : `${line.status} ${line.outcome}`, span(line.duration_us),
     ].map((text) => make("td", text));
-    if (!line.source) cells[4].className = "bad";
+    if (!line.source && !["forwarded", "login"].includes(line.outcome)) cells[4].className = "bad";
     const tr = make("tr");
     tr.append(...cells);
     return tr;
@@ -224,13 +255,14 @@
     for (const button of all("[data-trouble]")) button.setAttribute("aria-pressed", String(button.dataset.trouble === view.trouble));
     if (ahead !== null && view.ahead_s !== ahead) note = `The clock is ${life(view.ahead_s)} ahead: every link has ended. Start a scan: Valet asks for a new one.`;
     if (key !== null && view.key !== key) note = "The identity provider signs with a new key now. Sessions of the old key stay good; sign in anew, and Valet fetches the new key when it sees it.";
-    if (view.ahead_s !== ahead) void recognise();
+    if (ahead !== null && view.ahead_s !== ahead) void recognise();
     [ahead, key] = [view.ahead_s, view.key];
     const hint = HINTS[view.trouble];
     show("hint", hint ? `${hint} A link that Valet holds goes on working: press Start face scan. To see what a person sees without one, press Scan again.` : note);
 
-    const last = view.requests.find((line) => line.route && line.route !== "none");
-    if (last && last.n > newest.request) draw(last, view.trouble);
+    // That nobody is signed in is no story.
+    const last = view.requests.find((line) => PLUGINS.includes(line.route) || (line.route === ME && line.session_check !== "absent"));
+    if (last && last.n > newest.request) (last.route === ME ? drawApp : draw)(last, view.trouble);
     document.querySelector("#requests tbody").replaceChildren(...view.requests.map((line) => mark(row(line), line.n, newest.request)));
     at("calls").replaceChildren(...view.calls.map((call) => mark(callLine(call), call.n, newest.call)));
     if (!view.calls.length) at("calls").append(make("li", "Nothing yet.", "empty"));
@@ -256,9 +288,9 @@
         button.focus();
       }
     });
-  for (const button of all("[data-trouble]")) press(button, "/trouble", { trouble: button.dataset.trouble });
-  press(at("expire"), "/clock", {});
-  press(at("rotate"), "/keys", {});
+  for (const button of all("[data-trouble]")) press(button, "/demo/trouble", { trouble: button.dataset.trouble });
+  press(at("expire"), "/demo/clock", {});
+  press(at("rotate"), "/demo/keys", {});
 
   const tabsResult = (status, result) => {
     if (status === 401) return show("tabs-result", "Sign in first: the tabs are opened in your name.");
@@ -268,46 +300,38 @@
     const refused = opened < tabs ? ` ${tabs - opened} were refused: the access log says why.` : "";
     show("tabs-result", `${tabs} tabs in one new session of yours, all at once: ${opened} opened, with ${count(links, "link")}. The vendor was asked for ${count(asked, "link")}.${refused}`);
   };
-  press(at("tabs"), "/tabs", {}, tabsResult);
+  press(at("tabs"), "/api/tabs", {}, tabsResult);
 
+  let isLost = false;
   const lost = (is) => {
+    if (isLost && !is) void recognise();
+    isLost = is;
     at("line-state").textContent = is ? "the demo can’t be reached: is it still running?" : "live";
     at("line-state").classList.toggle("lost", is);
   };
-  // Only a page that is hidden waits for this: the next change makes it visible.
-  const visible = () => new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 
-  // One question is always open, and is answered when there is something new. A hidden page asks nothing: a browser has few connections
-  // to a host, and other tabs need them.
-  const follow = async () => {
-    let seen = "";
-    for (;;) {
-      if (document.hidden) await visible();
-      const hide = new AbortController();
-      const hidden = () => document.hidden && hide.abort();
-      document.addEventListener("visibilitychange", hidden);
-      try {
-        const answer = await fetch(`/feed?seen=${seen}`, { signal: hide.signal });
-        if (answer.status === 200) {
-          update(await answer.json());
-          seen = answer.headers.get("x-version");
-        } else if (answer.status !== 204) {
-          throw new Error(String(answer.status));
-        }
-        lost(false);
-      } catch {
-        if (!hide.signal.aborted) {
-          lost(true);
-          await new Promise((resolve) => setTimeout(resolve, 1500));
-        }
-      } finally {
-        document.removeEventListener("visibilitychange", hidden);
-      }
-    }
+  // A hidden page has no feed: a browser has few connections to a host, and other tabs need them.
+  let feed = null;
+  let again = null;
+  const follow = () => {
+    clearTimeout(again);
+    feed?.close();
+    feed = null;
+    if (document.hidden) return;
+    const own = new EventSource("/demo/feed");
+    feed = own;
+    own.addEventListener("open", () => lost(false));
+    own.addEventListener("message", (event) => update(JSON.parse(event.data)));
+    own.addEventListener("error", () => {
+      lost(true);
+      // A connection that breaks is tried again by the browser; an answer that is no feed is not.
+      if (own.readyState === EventSource.CLOSED) again = setTimeout(follow, 1500);
+    });
   };
+  document.addEventListener("visibilitychange", follow);
 
-  void recognise().catch(() => lost(true));
-  void follow();
+  void recognise();
+  follow();
   // Back to this page from the browser's memory: somebody else may be signed in by now.
   addEventListener("pageshow", (event) => event.persisted && void recognise());
 })();
