@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint setup-browser setup-fuzz demo test screenshots prove fuzz bench lint dist clean
+.PHONY: help setup setup-lint setup-browser setup-fuzz demo test screenshots peers prove fuzz bench lint dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ test: setup-browser ## run the tests, check the files in deploy/, walk through t
 screenshots: setup-browser ## make the pictures in docs/images anew
 	$(CARGO) build $(LOCKED)
 	tools/browser screenshots
+
+peers: setup ## try the gateway between real clients and real apps: curl, websockets, nginx, HAProxy, Caddy, Node
+	$(CARGO) build $(LOCKED)
+	tools/peers
 
 prove: setup ## run the proofs that take longer than a test may
 	tools/prove
