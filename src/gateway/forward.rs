@@ -118,7 +118,7 @@ impl ProxyHttp for Forwarder {
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !exchange.is_upgrade_req() {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
-        hygiene::response(response, exchange.req_header().version);
+        hygiene::response(response);
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             way.answered = true;
             if let Some(picked) = &way.picked {
@@ -130,10 +130,11 @@ impl ProxyHttp for Forwarder {
 
     async fn response_filter(
         &self,
-        _: &mut Exchange,
+        exchange: &mut Exchange,
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
+        hygiene::response_to(exchange.req_header().version, response);
         if let Some(journey) = &way.journey {
             response.insert_header(REQUEST_ID, journey.start.id.text())?;
         }

@@ -81,7 +81,7 @@ impl Gateway {
         let verdict = match verdict {
             Ok(Verdict::Forward(forward)) => {
                 let start = Start { began, time, id: RequestId(id.0), close: head.close || lame };
-                match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
+                match Journey::new(forward, head, &trace, arrival, start, (&self.sources, self.own_host())) {
                     Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                     Err(BadConnection) => Err(Refusal::BadRequest),
                 }

@@ -63,6 +63,8 @@ pub(super) struct Told<'a> {
     pub peer: &'a str,
     pub tls: bool,
     pub request_id: &'a str,
+    /// Our own `host[:port]`, from `public_url`.
+    pub own_host: &'a str,
 }
 
 /// Takes the fields of a request in the order in which the app gets them.
@@ -149,7 +151,10 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         out.field("x-forwarded-for", told.peer.as_bytes());
     }
     out.field("x-forwarded-proto", if told.tls { b"https" } else { b"http" });
-    if !head.host.is_empty() {
+    if head.host.is_empty() {
+        // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2).
+        out.field("host", told.own_host.as_bytes());
+    } else {
         out.field("x-forwarded-host", head.host.as_bytes());
     }
 }
@@ -186,7 +191,7 @@ fn is_ours(name: &str, claims: &[(HeaderName, usize)]) -> bool {
 }
 
 /// An answer as the client gets it: what is between the app and us stays there (RFC 9110, section 7.6.1).
-pub(super) fn response(response: &mut ResponseHeader, version: Version) {
+pub(super) fn response(response: &mut ResponseHeader) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     if response.headers.contains_key(header::CONNECTION) {
@@ -212,7 +217,10 @@ pub(super) fn response(response: &mut ResponseHeader, version: Version) {
     if response.status != StatusCode::SWITCHING_PROTOCOLS && response.headers.contains_key(header::UPGRADE) {
         response.remove_header(&header::UPGRADE);
     }
-    // A client of HTTP/1.0 knows no chunks: the end of the connection is that of the answer.
+}
+
+/// The same for a client of this version: one of HTTP/1.0 knows no chunks, so the end of the connection is that of the answer.
+pub(super) fn response_to(version: Version, response: &mut ResponseHeader) {
     if version == Version::HTTP_10 {
         response.remove_header(&header::TRANSFER_ENCODING);
     }
@@ -269,9 +277,10 @@ mod tests {
             left.sort_unstable();
             left
         };
-        response(&mut answer, Version::HTTP_11);
+        response(&mut answer);
+        response_to(Version::HTTP_11, &mut answer);
         assert_eq!(left(&answer), ["connection", "set-cookie", "transfer-encoding"]);
-        response(&mut answer, Version::HTTP_10);
+        response_to(Version::HTTP_10, &mut answer);
         assert_eq!(left(&answer), ["connection", "set-cookie"]);
     }
 }

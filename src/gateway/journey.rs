@@ -55,14 +55,14 @@ pub(super) struct Journey {
 }
 
 impl Journey {
-    /// `sources`: where credentials stand.
+    /// `sources`: where credentials stand; `own_host`: our own, from `public_url`.
     pub fn new(
         forward: Forward,
         head: &Head<'_>,
         trace: &Trace<'_, '_>,
         arrival: &Arrival<'_>,
         start: Start,
-        sources: &Sources,
+        (sources, own_host): (&Sources, &str),
     ) -> Result<(Self, Onward), BadConnection> {
         let told = Told {
             app: forward.app(),
@@ -70,6 +70,7 @@ impl Journey {
             peer: arrival.peer,
             tls: arrival.tls,
             request_id: start.id.text(),
+            own_host,
         };
         let onward = if arrival.http2 {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);

@@ -125,6 +125,11 @@ impl Gateway {
         route.map(Reached).ok_or(Refusal::NotFound)
     }
 
+    /// `host[:port]` of our own origin.
+    fn own_host(&self) -> &str {
+        self.public_origin.split_once("://").map_or("", |(_, host)| host)
+    }
+
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
         let routes = parts.plugins.into_iter().map(|(settings, plugin)| {
