@@ -25,9 +25,10 @@ setup-fuzz:
 demo: setup ## run the gateway, an app behind it, a vendor and an identity provider in one process, on loopback; prints the page to open
 	$(CARGO) run $(LOCKED) -- demo
 
-test: setup-browser ## run the tests, check the files in deploy/, walk through the demo and a real sign-in in a headless Chromium
+test: setup-browser ## run the tests, check the files in deploy/, try real clients and apps, walk through the demo and a real sign-in in a headless Chromium
 	$(CARGO) test $(LOCKED)
 	tools/check-deploy
+	tools/peers
 	tools/browser
 
 screenshots: setup-browser ## make the pictures in docs/images anew

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
@@ -30,6 +30,9 @@ const TRIES: usize = 3;
 const MIN_BODY_RATE: u64 = 256;
 
 const SLOW_AFTER: Duration = Duration::from_secs(10);
+
+/// A client takes a piece of an answer, at most 64 KiB, in this time: over 2 KiB a second, which the slowest phone has.
+const PIECE_TAKEN: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -64,7 +67,11 @@ impl ProxyHttp for Forwarder {
             return Ok(true);
         }
         let journey = journey(way)?;
-        exchange.set_write_timeout(Some(self.limits.head));
+        exchange.set_write_timeout(Some(PIECE_TAKEN));
+        if exchange.req_header().version == Version::HTTP_10 {
+            // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
+            exchange.set_ignore_info_resp(true);
+        }
         if journey.websocket {
             exchange.set_read_timeout(None);
         } else {
@@ -116,6 +123,9 @@ impl ProxyHttp for Forwarder {
     ) -> pingora::Result<()> {
         // Nobody asked for another protocol.
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !exchange.is_upgrade_req() {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        if !hygiene::is_framed_once(response) {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         hygiene::response(response);
@@ -207,6 +217,8 @@ impl ProxyHttp for Forwarder {
         let Some(journey) = &way.journey else { return };
         let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
         let outcome = match &way.refusal {
+            // The app's answer went out; that the client did not send the rest of its request then is no matter.
+            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if way.answered => "forwarded",
             Some(refusal) => refusal.row().outcome,
             None if way.answered => "forwarded",
             None => "cancelled",

@@ -219,8 +219,26 @@ pub(super) fn response(response: &mut ResponseHeader) {
     }
 }
 
+/// Whether an answer says its length once at most (RFC 9110, section 8.6: to pass two on is not allowed).
+pub(super) fn is_framed_once(response: &ResponseHeader) -> bool {
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (_, Some(_)) => false,
+        (Some(length), None) => !length.as_bytes().contains(&b','),
+        (None, None) => true,
+    }
+}
+
 /// The same for a client of this version: one of HTTP/1.0 knows no chunks, so the end of the connection is that of the answer.
 pub(super) fn response_to(version: Version, response: &mut ResponseHeader) {
+    // RFC 9112, section 2.3: the version of an answer is that of who sends it.
+    if response.version == Version::HTTP_10 || response.version == Version::HTTP_09 {
+        response.set_version(Version::HTTP_11);
+    }
+    // RFC 9112, section 6.1.
+    if response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
     if version == Version::HTTP_10 {
         response.remove_header(&header::TRANSFER_ENCODING);
     }

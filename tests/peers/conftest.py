@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from kit.apps import App, before_node, files, node_app
+from kit.apps import App, before_node, files, http_server, node_app
 from kit.gateway import PLAIN, Gateway, Idp
 from kit.sockets import SocketServer
 from kit.stack import Stack
@@ -50,7 +50,8 @@ def apps(home, node, sockets):
 
     def app(name: str) -> App:
         if name not in running:
-            running[name] = before_node(name, home / name, served, node, sockets.port)
+            old = name == "http.server"
+            running[name] = http_server(served) if old else before_node(name, home / name, served, node, sockets.port)
         return running[name]
 
     yield app

@@ -1,9 +1,11 @@
 """Requests as clients may write them: old ones, odd ones, and those of a client that takes the gateway for a proxy."""
 
 import json
+import uuid
 
 import pytest
 
+from kit.apps import PIECE
 from kit.client import Curl
 
 
@@ -36,6 +38,13 @@ def test_a_client_of_http_1_0_need_not_name_a_host(stack):
         wire.write("GET /seen HTTP/1.0\r\n\r\n")
         assert target(wire.answer()) == "/seen"
         assert wire.is_closed()
+
+
+def test_a_client_of_http_1_0_gets_no_interim_answers(stack):
+    with stack.wire() as wire:
+        wire.write(stack.head("GET /hints HTTP/1.0"))
+        answer = wire.answer()
+    assert (answer.status, answer.interim) == (200, [])
 
 
 def test_a_client_of_http_1_0_may_not_send_chunks(stack):

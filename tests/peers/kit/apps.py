@@ -3,7 +3,9 @@
 import hashlib
 import os
 import random
+import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +67,13 @@ def node_app() -> App:
     program = Program([need("node", "nodejs"), FOLDER / "app.mjs"])
     port = program.line(lambda line: int(line.split()[1]) if line.startswith("port ") else None)
     return App("node", port, program)
+
+
+def http_server(served: Path) -> App:
+    """The server of Python's own library, which speaks HTTP/1.0."""
+    program = Program([sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory", served, "0"])
+    port = program.line(lambda line: (found := re.search(r" port (\d+) ", line)) and int(found[1]))
+    return App("http.server", port, program)
 
 
 def before_node(name: str, home: Path, served: Path, node: App, sockets: int) -> App:

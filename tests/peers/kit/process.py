@@ -129,9 +129,5 @@ def _stop_all():
         program.stop()
 
 
-def _end(number, _):
-    sys.exit(128 + number)
-
-
-if threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGTERM, _end)
+# Who is asked to end ends as by Ctrl-C: what was started is stopped.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
