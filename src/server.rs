@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 mod bind;
 mod build;
+mod doors;
 mod tls;
 
 pub use bind::BindFault;
@@ -100,7 +101,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
     let front = Arc::new(Front::new(gateway, drain.clone(), limits, proxying(&config, &parts)));
-    let doors = parts.doors(&metrics).map_err(StartFault::Build)?;
+    let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {
         let mut service = Service::new("admin".into(), Admin::new(health.clone()));

@@ -1,10 +1,15 @@
-//! How the connections of a listener begin: as they come, or with TLS.
+//! How the connections of a listener begin: as they come, with the PROXY protocol, with TLS.
+
+use std::net::{IpAddr, SocketAddr};
 
 use pingora_core::listeners::tls::Acceptor;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as Transport;
+use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use prometheus::IntCounter;
 
+use crate::gateway::announce::{self, Announced};
+use crate::gateway::peer::Peer;
+use crate::gateway::trusted::Trusted;
 use crate::telemetry::Metrics;
 
 /// The way in through one listener.
@@ -12,30 +17,92 @@ use crate::telemetry::Metrics;
 /// TLS is made here and not by Pingora: the bounds on connections and our own deadline hold for a handshake too, one that fails is a count
 /// and no error in the log, and a connection that the kernel took while the listener closes is served like any other.
 pub struct Door {
+    kind: DoorKind,
     tls: Option<Acceptor>,
     made: IntCounter,
     failed: IntCounter,
 }
 
+/// What a listener is told of its connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DoorKind {
+    /// It listens on a Unix socket.
+    pub unix: bool,
+    /// Each connection begins with the PROXY protocol, and comes from a trusted proxy.
+    pub proxy_protocol: bool,
+}
+
+/// Who has come in.
+pub(super) struct Guest {
+    pub stream: Stream,
+    pub peer: Peer,
+}
+
+/// Why somebody has not.
+pub(super) enum Shut {
+    /// The connection does not begin as it must; it came from this peer.
+    Malformed(Peer),
+    /// It has ended, or its handshake failed, which was counted.
+    Gone,
+}
+
 impl Door {
     /// With `tls`, connections that begin with anything else are closed.
-    pub fn new(tls: Option<Acceptor>, metrics: &Metrics) -> Self {
+    pub fn new(kind: DoorKind, tls: Option<Acceptor>, metrics: &Metrics) -> Self {
         let count = |outcome| metrics.tls_handshakes.with_label_values(&[outcome]);
-        Self { tls, made: count("ok"), failed: count("failed") }
+        Self { kind, tls, made: count("ok"), failed: count("failed") }
     }
 
-    /// The connection, ready for its first head; `None`: it is none that we serve, and is closed.
+    /// The connection, ready for its first head.
     ///
     /// Dropped: it is closed.
-    pub(super) async fn open(&self, stream: Stream) -> Option<Stream> {
-        let Some(tls) = &self.tls else { return Some(stream) };
-        let mut outcome = Outcome(&self.failed);
+    pub(super) async fn open(&self, stream: Stream, trusted: &Trusted) -> Result<Guest, Shut> {
+        let mut peer = Peer::new(address(&stream), self.kind.unix, trusted);
+        if !self.kind.proxy_protocol && self.tls.is_none() {
+            return Ok(Guest { stream, peer });
+        }
         // Always one: nothing else is accepted.
-        let transport = stream.into_any().downcast::<Transport>().ok()?;
-        let stream = tls.tls_handshake(*transport).await.ok()?;
-        outcome.0 = &self.made;
-        Some(Box::new(stream))
+        let Ok(mut transport) = stream.into_any().downcast::<Transport>() else { return Err(Shut::Gone) };
+        if self.kind.proxy_protocol {
+            if !peer.is_trusted() {
+                return Err(Shut::Malformed(peer));
+            }
+            let (announced, rest) = announce::read(&mut transport).await;
+            match announced {
+                Announced::For(client) => {
+                    peer = Peer::new(Some(client.ip()), false, trusted);
+                    transport.set_socket_digest(digest(&transport, client));
+                }
+                Announced::Own => {}
+                Announced::Malformed => return Err(Shut::Malformed(peer)),
+                Announced::Gone => return Err(Shut::Gone),
+            }
+            transport.rewind(&rest);
+        }
+        let stream: Stream = match &self.tls {
+            None => transport,
+            Some(tls) => {
+                let mut outcome = Outcome(&self.failed);
+                let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(Shut::Gone) };
+                outcome.0 = &self.made;
+                Box::new(stream)
+            }
+        };
+        Ok(Guest { stream, peer })
     }
+}
+
+/// Who is at the other end of the socket; `None` on a Unix socket, and if nobody is any more.
+fn address(stream: &Stream) -> Option<IpAddr> {
+    Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip().to_canonical())
+}
+
+/// What Pingora is told of the socket: that it comes from this client.
+fn digest(transport: &Transport, client: SocketAddr) -> SocketDigest {
+    let digest = SocketDigest::from_raw_fd(transport.id());
+    // Fresh: it can't be set already.
+    let _ = digest.peer_addr.set(Some(client.into()));
+    digest
 }
 
 /// Counts a handshake at its end, be it that somebody waits for it no longer.

@@ -20,6 +20,7 @@ use crate::gateway::drain::Drain;
 use crate::gateway::handle::{After, Arrival, micros};
 use crate::gateway::head::{BadHead, Head};
 use crate::gateway::journey::{Journey, Onward, Way};
+use crate::gateway::peer::Peer;
 use crate::gateway::{Gateway, Limits, hygiene};
 use crate::problem::Refusal;
 
@@ -84,7 +85,7 @@ impl ProxyHttp for Forwarder {
 
     async fn upstream_peer(&self, _: &mut Exchange, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
         let journey = journey(way)?;
-        let picked = journey.forward.app().pick(journey.forward.session(), &journey.peer, &way.tried);
+        let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, &way.tried);
         let picked = picked.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
         let peer = if journey.websocket { picked.websocket_peer() } else { picked.peer() };
         way.picked = Some(picked);
@@ -272,7 +273,7 @@ impl Gateway {
             remaining: None,
             upstream,
             duration_us: micros(journey.start.began),
-            peer: &journey.peer,
+            peer: &journey.start.client,
             session: journey.forward.session(),
         });
     }
@@ -282,8 +283,10 @@ impl Forwarder {
     /// A request that came over HTTP/2, past our own reading of heads. `false`: it is answered.
     async fn judge(&self, exchange: &mut Exchange, way: &mut Way) -> pingora::Result<bool> {
         let has_body = !exchange.as_downstream_mut().is_body_empty();
-        let peer = exchange.client_addr().and_then(|address| address.as_inet());
-        let peer = peer.map_or_else(|| "-".into(), |address| address.ip().to_canonical().to_string());
+        // The announced one, where the PROXY protocol is spoken: the door told Pingora so.
+        let address = exchange.client_addr().and_then(|address| address.as_inet());
+        let unix = exchange.server_addr().is_some_and(|address| address.as_unix().is_some());
+        let peer = Peer::new(address.map(|address| address.ip().to_canonical()), unix, self.gateway.trusted());
         let tls = exchange.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let request = exchange.req_header().clone();
         let field = |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.clone(), value.clone());
@@ -304,8 +307,8 @@ impl Forwarder {
                 let arrival = Arrival { raw: &[], peer: &peer, tls, http2: true, drain: &self.drain };
                 self.gateway.answer(&head, &arrival, &mut out, cut).await
             }
-            Err(BadHead::Malformed) => self.gateway.turn_away(&Refusal::BadRequest, &peer, &mut out),
-            Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, &peer, &mut out),
+            Err(BadHead::Malformed) => self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out),
+            Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
         };
         if let After::Forward(journey, Onward::Fields(fields)) = after {
             replace(exchange.req_header_mut(), journey.forward.target(), fields)?;

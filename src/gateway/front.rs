@@ -14,7 +14,7 @@ use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::Gateway;
-use crate::gateway::door::Door;
+use crate::gateway::door::{Door, Guest, Shut};
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::forward::Forwarder;
 use crate::gateway::guard::{Cuts, Guarded};
@@ -104,7 +104,6 @@ impl Front {
             self.gateway.count_turned_away();
             return;
         }
-        let peer = peer(&stream);
         let mut cut = self.drain.cut();
         let watch = stop;
         let mut stop = stop.clone();
@@ -122,10 +121,18 @@ impl Front {
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
-            opened = Box::pin(door.open(stream)) => opened,
-            () = alarm.rings(true) => None,
+            opened = Box::pin(door.open(stream, self.gateway.trusted())) => opened,
+            () = alarm.rings(true) => return,
         };
-        let Some(mut stream) = opened else { return };
+        let Guest { mut stream, peer } = match opened {
+            Ok(guest) => guest,
+            Err(Shut::Gone) => return,
+            Err(Shut::Malformed(peer)) => {
+                // Closed unanswered: what is spoken there nobody knows.
+                self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out);
+                return;
+            }
+        };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.http2(stream, watch).await;
         }
@@ -154,10 +161,10 @@ impl Front {
                     buffer.advance(end);
                     after
                 }
-                Read::Malformed => self.gateway.turn_away(&Refusal::BadRequest, &peer, &mut out),
-                Read::LongTarget => self.gateway.turn_away(&Refusal::UriTooLong, &peer, &mut out),
-                Read::TooLarge => self.gateway.turn_away(&Refusal::HeaderTooLarge, &peer, &mut out),
-                Read::TooSlow => self.gateway.turn_away(&Refusal::TooSlow, &peer, &mut out),
+                Read::Malformed => self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out),
+                Read::LongTarget => self.gateway.turn_away(&Refusal::UriTooLong, peer.text(), &mut out),
+                Read::TooLarge => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
+                Read::TooSlow => self.gateway.turn_away(&Refusal::TooSlow, peer.text(), &mut out),
             };
             alarm.set(head);
             if !write(&mut stream, &out, &mut alarm).await {
@@ -285,11 +292,4 @@ async fn linger(mut stream: Stream) {
         }
     };
     let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
-/// The client's address without its port; `-` on a Unix socket.
-fn peer(stream: &Stream) -> String {
-    let digest = stream.get_socket_digest();
-    let address = digest.as_ref().and_then(|digest| digest.peer_addr());
-    address.and_then(|address| address.as_inet()).map_or("-".into(), |address| address.ip().to_canonical().to_string())
 }

@@ -17,8 +17,10 @@ use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
 use crate::gateway::hygiene::BadConnection;
 use crate::gateway::journey::{Journey, Onward, Start};
+use crate::gateway::peer::Peer;
 use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::Route;
+use crate::gateway::trusted::Trusted;
 use crate::lease::Lease;
 use crate::problem::Refusal;
 use crate::telemetry::Metrics;
@@ -39,7 +41,7 @@ pub(super) enum After {
 /// A request as the connection sees it.
 pub(super) struct Arrival<'a> {
     pub raw: &'a [u8],
-    pub peer: &'a str,
+    pub peer: &'a Peer,
     /// The connection is encrypted.
     pub tls: bool,
     /// The client speaks HTTP/2.
@@ -56,8 +58,8 @@ impl Gateway {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         match Head::parse(arrival.raw, &mut slots) {
             Ok(head) => self.answer(&head, &arrival, out, cut).await,
-            Err(BadHead::Malformed) => self.turn_away(&Refusal::BadRequest, arrival.peer, out),
-            Err(BadHead::TooManyHeaders) => self.turn_away(&Refusal::HeaderTooLarge, arrival.peer, out),
+            Err(BadHead::Malformed) => self.turn_away(&Refusal::BadRequest, arrival.peer.text(), out),
+            Err(BadHead::TooManyHeaders) => self.turn_away(&Refusal::HeaderTooLarge, arrival.peer.text(), out),
         }
     }
 
@@ -70,7 +72,8 @@ impl Gateway {
         cut: impl Future<Output = ()>,
     ) -> After {
         let (began, time) = (Instant::now(), self.clock.now());
-        let id = RequestId::new();
+        let id = if arrival.peer.is_trusted() { RequestId::of(head) } else { RequestId::new() };
+        let client = arrival.peer.client(head, &self.trusted);
         let mut trace = Trace::default();
         let verdict = tokio::select! {
             biased;
@@ -80,7 +83,8 @@ impl Gateway {
         let lame = arrival.drain.is_lame();
         let verdict = match verdict {
             Ok(Verdict::Forward(forward)) => {
-                let start = Start { began, time, id: RequestId(id.0), close: head.close || lame };
+                let (id, client) = (RequestId(id.0), (&*client).into());
+                let start = Start { began, time, id, client, close: head.close || lame };
                 match Journey::new(forward, head, &trace, arrival, start, (&self.sources, self.own_host())) {
                     Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                     Err(BadConnection) => Err(Refusal::BadRequest),
@@ -110,7 +114,7 @@ impl Gateway {
             remaining: trace.remaining,
             upstream: None,
             duration_us: micros(began),
-            peer: arrival.peer,
+            peer: &client,
             session: trace.session.as_deref(),
         });
         after
@@ -142,6 +146,11 @@ impl Gateway {
             session: None,
         });
         After::Close
+    }
+
+    /// Whose word on where a request came from is taken.
+    pub(super) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     /// All counters.
@@ -248,10 +257,21 @@ pub(super) fn known(method: &str) -> &str {
     }
 }
 
-/// A fresh `x-request-id`.
+/// An `x-request-id`.
 pub(super) struct RequestId([u8; Hyphenated::LENGTH]);
 
 impl RequestId {
+    /// The one that came in, as it was written, if it is one UUID; else a fresh one.
+    fn of(head: &Head<'_>) -> Self {
+        let mut all = head.all("x-request-id");
+        let (Some(text), None) = (all.next(), all.next()) else { return Self::new() };
+        // Of this length only the form with hyphens is one.
+        match <[u8; Hyphenated::LENGTH]>::try_from(text) {
+            Ok(text) if Uuid::try_parse_ascii(&text).is_ok() => Self(text),
+            _ => Self::new(),
+        }
+    }
+
     fn new() -> Self {
         let mut text = [0; Hyphenated::LENGTH];
         Uuid::new_v4().hyphenated().encode_lower(&mut text);

@@ -184,7 +184,7 @@ fn content_length(value: &[u8]) -> Result<u64, BadHead> {
 }
 
 /// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((v6, port)) if v6.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => (v6, port),

@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 
 use crate::app::settings::SessionNeed;
 use crate::gateway::app_route::AppRoute;
+use crate::gateway::forwarded::{self, Facts};
 use crate::gateway::head::Head;
+use crate::gateway::peer::Peer;
 use crate::session::{Cut, Session, Sources};
 
 /// Whom the session speaks for.
@@ -60,7 +62,7 @@ pub(super) struct BadConnection;
 pub(super) struct Told<'a> {
     pub app: &'a AppRoute,
     pub session: Option<&'a Session>,
-    pub peer: &'a str,
+    pub peer: &'a Peer,
     pub tls: bool,
     pub request_id: &'a str,
     /// Our own `host[:port]`, from `public_url`.
@@ -147,15 +149,15 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         }
     }
     out.field(REQUEST_ID, told.request_id.as_bytes());
-    if told.peer != "-" {
-        out.field("x-forwarded-for", told.peer.as_bytes());
-    }
-    out.field("x-forwarded-proto", if told.tls { b"https" } else { b"http" });
     if head.host.is_empty() {
         // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2).
         out.field("host", told.own_host.as_bytes());
-    } else {
-        out.field("x-forwarded-host", head.host.as_bytes());
+    }
+    let facts = Facts { peer: told.peer.address(), tls: told.tls, host: head.host };
+    for (name, value) in forwarded::fields(&told.peer.said(head), facts) {
+        if let Some(value) = value {
+            out.field(name, value.as_bytes());
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Start {
     pub began: Instant,
     pub time: Timestamp,
     pub id: RequestId,
+    /// Who sent it, as access lines show it.
+    pub client: Box<str>,
     /// The connection is closed behind the answer.
     pub close: bool,
 }
@@ -46,7 +48,6 @@ pub(super) struct Journey {
     /// The path as judged.
     pub path: Box<str>,
     pub check: Option<Check>,
-    pub peer: Box<str>,
     pub websocket: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
     pub navigation: bool,
@@ -93,7 +94,6 @@ impl Journey {
             method: known(head.method).into(),
             path: trace.path.as_deref().unwrap_or("/").into(),
             check: trace.check,
-            peer: arrival.peer.into(),
             websocket: head.wants_websocket(),
             navigation: accept::is_navigation(head),
             told: AtomicBool::new(false),

@@ -5,14 +5,17 @@
 
 mod accept;
 mod access;
+mod announce;
 mod answer;
 mod app_route;
 mod certificate;
+mod client;
 mod cross_site;
 mod decide;
 mod door;
 mod drain;
 mod forward;
+pub mod forwarded;
 mod frames;
 mod front;
 mod guard;
@@ -22,19 +25,22 @@ mod hygiene;
 mod journey;
 mod login;
 mod path;
+mod peer;
 mod plugin_route;
 mod reader;
 mod routes;
 pub mod settings;
+mod trusted;
 
 use std::sync::Arc;
 
 pub use app_route::AppParts;
 pub use certificate::{Certificate, CertificateFault};
-pub use door::Door;
+pub use door::{Door, DoorKind};
 pub use drain::{Drain, Present};
 pub use front::{Front, Limits};
 pub use plugin_route::{Claims, PluginParts};
+pub use trusted::Trusted;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
@@ -58,6 +64,7 @@ pub struct Gateway {
     clock: Clock,
     /// Our own origin, from `public_url`.
     public_origin: Box<str>,
+    trusted: Trusted,
     metrics: Metrics,
     access_log: Option<LineSink>,
 }
@@ -74,6 +81,8 @@ pub struct GatewayParts {
     pub login_url: Option<String>,
     /// The origin of `server.public_url`.
     pub public_origin: String,
+    /// `server.trusted_proxies`.
+    pub trusted: Trusted,
     /// Where credentials stand.
     pub sources: Sources,
     /// Who verifies them.
@@ -150,6 +159,7 @@ impl Gateway {
             book: parts.book,
             clock: parts.clock,
             public_origin: parts.public_origin.into(),
+            trusted: parts.trusted,
             metrics: parts.metrics,
             access_log: parts.access_log,
         })

@@ -23,6 +23,10 @@ pub struct ServerSettings {
     /// For this long `/readyz` says no before the listeners stop accepting.
     #[serde(default = "default_drain_delay")]
     pub drain_delay: Span,
+    /// The proxies before this gateway: networks (`10.0.0.0/8`), addresses, or `unix:` for listeners on Unix sockets. What they say of where a
+    /// request came from is believed; what anybody else says is not.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
 }
 
 /// `[[listener]]`.
@@ -35,6 +39,9 @@ pub struct ListenerSettings {
     /// plain HTTP.
     #[serde(default)]
     pub tls: Vec<CertificateFiles>,
+    /// Each connection begins with the PROXY protocol (version 1 or 2) and comes from one of `server.trusted_proxies`.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// An entry of `listener.tls`.

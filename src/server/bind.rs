@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::protocols::{GetSocketDigest, SocketDigest, UniqueID};
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::listening::Service;
 
@@ -62,15 +63,21 @@ impl Handle {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().ok()?;
                 stream.set_nonblocking(true).ok()?;
-                Some(tokio::net::TcpStream::from_std(stream).ok()?.into())
+                Some(known(tokio::net::TcpStream::from_std(stream).ok()?.into()))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().ok()?;
                 stream.set_nonblocking(true).ok()?;
-                Some(tokio::net::UnixStream::from_std(stream).ok()?.into())
+                Some(known(tokio::net::UnixStream::from_std(stream).ok()?.into()))
             }
         }
     }
+}
+
+/// As Pingora's own accept leaves it: with a way to ask who is at the other end.
+fn known(mut stream: L4Stream) -> L4Stream {
+    stream.set_socket_digest(SocketDigest::from_raw_fd(stream.id()));
+    stream
 }
 
 /// Binds the listeners and the administration address.

@@ -13,7 +13,7 @@ use crate::app::{Pool, PoolFault};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::settings::{ListenerSettings, PluginSettings};
-use crate::gateway::{AppParts, Claims, Door, Gateway, GatewayParts, PluginParts};
+use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trusted};
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, ClientFault, Route, RouteFault};
 use crate::lease::{Book, Plan, Rules, Shelves};
@@ -21,14 +21,14 @@ use crate::logging::LineSink;
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Recipe, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource};
-use crate::server::tls::{self, Certificates};
+use crate::server::tls::Certificates;
 use crate::session::settings::IssuerSettings;
 use crate::session::{ClientFault as KeyClientFault, KeyClient, Sessions, Sources};
 use crate::telemetry::Metrics;
 
 /// Faults that only the making of the parts shows, in the operator's words.
 #[derive(Debug)]
-pub struct BuildFault(Vec<String>);
+pub struct BuildFault(pub(super) Vec<String>);
 
 impl BuildFault {
     /// One line each.
@@ -62,7 +62,7 @@ pub struct Parts {
     pub claim_names: Arc<[String]>,
     secrets: Arc<[Watched]>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
-    certificates: Arc<[Option<Arc<Certificates>>]>,
+    pub(super) certificates: Arc<[Option<Arc<Certificates>>]>,
 }
 
 /// A secret that is read again.
@@ -150,6 +150,7 @@ impl Parts {
             issuers: config.session.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
             login_url: config.session.login_url.clone(),
             public_origin: origin(&config.server.public_url),
+            trusted: Trusted::new(&config.server.trusted_proxies),
             sources: self.sources.clone(),
             sessions: self.sessions.clone(),
             book: self.book.clone(),
@@ -157,16 +158,6 @@ impl Parts {
             metrics: metrics.clone(),
             access_log,
         })
-    }
-
-    /// The ways in, in the order of the listeners.
-    pub(super) fn doors(&self, metrics: &Metrics) -> Result<Vec<Arc<Door>>, BuildFault> {
-        let door = |certificates: &Option<Arc<Certificates>>| {
-            let tls = certificates.clone().map(tls::acceptor).transpose();
-            let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
-            Ok(Arc::new(Door::new(tls, metrics)))
-        };
-        self.certificates.iter().map(door).collect()
     }
 
     /// The upstreams of all apps.

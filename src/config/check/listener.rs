@@ -1,14 +1,20 @@
-//! `[[listener]]` beyond its address: the certificates.
+//! `[[listener]]` beyond its address: certificates, and the proxies before it.
 
 use super::{Report, files};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::tree::Place;
-use crate::gateway::Certificate;
 use crate::gateway::settings::{CertificateFiles, ListenerSettings};
+use crate::gateway::{Certificate, Trusted};
 
-pub(super) fn check(listeners: &[ListenerSettings], report: &mut Report<'_>) {
-    for (i, listener) in listeners.iter().enumerate() {
-        let place = Place::root().key("listener").index(i).key("tls");
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let trusted = trusted(&config.server.trusted_proxies, report);
+    for (i, listener) in config.listeners.iter().enumerate() {
+        let place = Place::root().key("listener").index(i);
+        if listener.proxy_protocol {
+            announced(listener, &trusted, &place, report);
+        }
+        let place = place.key("tls");
         if listener.tls.is_empty() && report.written(&place) {
             report.fault(&place, "expected at least one certificate; without any the listener would speak plain HTTP");
         }
@@ -16,6 +22,37 @@ pub(super) fn check(listeners: &[ListenerSettings], report: &mut Report<'_>) {
             certificate(pair, &place.index(n), report);
         }
     }
+}
+
+fn trusted(entries: &[String], report: &mut Report<'_>) -> Trusted {
+    let place = Place::root().key("server").key("trusted_proxies");
+    for (i, entry) in entries.iter().enumerate() {
+        let place = place.index(i);
+        match Trusted::entry(entry) {
+            Err(fault) => report.fault(&place, fault),
+            Ok(Some(network)) if network.prefix_len() == 0 && report.sound(&place) => report.warnings.push(format!(
+                "server.trusted_proxies: \"{entry}\" is everybody: whoever reaches a listener can say that it is somebody else"
+            )),
+            Ok(_) => {}
+        }
+    }
+    let places = entries.iter().enumerate().map(|(i, entry)| (place.index(i), entry));
+    report.unique(places, "this entry stands in the list already");
+    Trusted::new(entries)
+}
+
+/// Somebody must be able to get in.
+fn announced(listener: &ListenerSettings, trusted: &Trusted, place: &Place, report: &mut Report<'_>) {
+    let trusts = Place::root().key("server").key("trusted_proxies");
+    if !report.sound(&trusts) || !report.sound(&place.key("address")) {
+        return;
+    }
+    let message = match listener.address.starts_with("unix:") {
+        true if !trusted.holds_unix() => "only trusted proxies may connect: add \"unix:\" to server.trusted_proxies",
+        false if !trusted.holds_networks() => "only trusted proxies may connect: name them in server.trusted_proxies",
+        _ => return,
+    };
+    report.fault(&place.key("proxy_protocol"), message);
 }
 
 fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) {

@@ -33,7 +33,7 @@ pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<
     let directory = config.directory.as_path();
     let mut report = Report { tree, holes, directory, found: Vec::new(), warnings: Vec::new() };
     server::check(config, &mut report);
-    listener::check(&config.listeners, &mut report);
+    listener::check(config, &mut report);
     session::check(&config.session, &mut report);
     provider::check(config, &mut report);
     plugin::check(config, &mut report);

@@ -3,6 +3,7 @@
 mod contract;
 mod page;
 mod properties;
+mod proxies;
 mod rules;
 mod shape;
 mod tls;

@@ -94,7 +94,7 @@ fn an_unknown_choice_lists_the_choices() {
 #[test]
 fn keys_of_parts_that_do_not_exist_are_refused() {
     for (text, key) in [
-        (with("[server]", "trusted_proxies = []"), "server.trusted_proxies"),
+        (with("[server]", "proxies = []"), "server.proxies"),
         (with("[server]", "upgrade_socket = \"/run/x\""), "server.upgrade_socket"),
         (with("[[listener]]", "cert = \"a\""), "listener.cert"),
         (with("[[session.issuer]]", "logout_audiences = [\"web\"]"), "session.issuer.logout_audiences"),

@@ -1,0 +1,45 @@
+//! The proxies before the gateway.
+
+use super::*;
+
+#[test]
+fn a_trusted_proxy_is_a_network_an_address_or_a_unix_socket() {
+    let trusting = |entry: &str| with("[server]", &format!("trusted_proxies = [{entry}]"));
+    let expected =
+        "server.trusted_proxies: expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address, or \"unix:\"";
+    for (entries, faults) in [
+        ("", vec![]),
+        ("\"10.0.0.0/8\", \"fd00::/8\", \"192.0.2.1\", \"::1\", \"unix:\"", vec![]),
+        ("\"10.1.0.0/8\"", vec!["server.trusted_proxies: write the network as \"10.0.0.0/8\""]),
+        ("\"balancer.internal\", \"10.0.0.0/33\"", vec![expected, expected]),
+        ("\"::1\", \"::1\"", vec!["server.trusted_proxies: this entry stands in the list already"]),
+    ] {
+        assert_faults(&trusting(entries), &faults);
+    }
+    for (entry, warned) in [("0.0.0.0/0", true), ("::/0", true), ("0.0.0.0/1", false)] {
+        let warnings = parse(&trusting(&format!("\"{entry}\""))).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|line| line.contains("is everybody")), warned, "{warnings:?}");
+    }
+}
+
+#[test]
+fn the_proxy_protocol_needs_somebody_who_may_speak_it() {
+    let listener = |address: &str, trusted: &str| {
+        edited("address = \"127.0.0.1:8080\"", &format!("address = \"{address}\"\nproxy_protocol = true")).replacen(
+            "[server]",
+            &format!("[server]\ntrusted_proxies = [{trusted}]"),
+            1,
+        )
+    };
+    let nobody = "listener.proxy_protocol: only trusted proxies may connect: name them in server.trusted_proxies";
+    let unix = "listener.proxy_protocol: only trusted proxies may connect: add \"unix:\" to server.trusted_proxies";
+    for (address, trusted, faults) in [
+        ("127.0.0.1:8080", "\"127.0.0.1\"", vec![]),
+        ("127.0.0.1:8080", "", vec![nobody]),
+        ("127.0.0.1:8080", "\"unix:\"", vec![nobody]),
+        ("unix:/run/valet.sock", "\"unix:\"", vec![]),
+        ("unix:/run/valet.sock", "\"127.0.0.1\"", vec![unix]),
+    ] {
+        assert_faults(&listener(address, trusted), &faults);
+    }
+}

@@ -1,0 +1,205 @@
+//! What an app behind us is told of where a request came from: `X-Forwarded-*`, and `Forwarded` (RFC 7239).
+//!
+//! Written afresh for each request. What came in is kept, and added to, only where it came from a trusted proxy: anybody else could write it.
+
+use std::net::IpAddr;
+
+/// What a request says of where it came from; empty where it did not come from a trusted proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Said<'h> {
+    pub(super) forwarded_for: Vec<&'h [u8]>,
+    pub(super) forwarded: Vec<&'h [u8]>,
+    proto: Vec<&'h [u8]>,
+    host: Vec<&'h [u8]>,
+    port: Vec<&'h [u8]>,
+}
+
+impl<'h> Said<'h> {
+    /// From the fields of a request that a trusted proxy passed on.
+    pub fn read(fields: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut said = Self::default();
+        for (name, value) in fields {
+            // The length tells most names apart before letters are compared.
+            let list = match name.len() {
+                15 if name.eq_ignore_ascii_case("x-forwarded-for") => &mut said.forwarded_for,
+                9 if name.eq_ignore_ascii_case("forwarded") => &mut said.forwarded,
+                17 if name.eq_ignore_ascii_case("x-forwarded-proto") => &mut said.proto,
+                16 if name.eq_ignore_ascii_case("x-forwarded-host") => &mut said.host,
+                16 if name.eq_ignore_ascii_case("x-forwarded-port") => &mut said.port,
+                _ => continue,
+            };
+            list.push(value);
+        }
+        said
+    }
+}
+
+/// What we know ourselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who is connected, or was announced by the PROXY protocol; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether the connection has TLS.
+    pub tls: bool,
+    /// `Host`, checked; may be empty (HTTP/1.0).
+    pub host: &'a str,
+}
+
+/// The fields to set, each once; `None`: to remove.
+pub fn fields(said: &Said<'_>, facts: Facts<'_>) -> [(&'static str, Option<String>); 5] {
+    let proto = only(&said.proto).filter(|proto| matches!(*proto, "http" | "https"));
+    let proto = proto.unwrap_or(if facts.tls { "https" } else { "http" });
+    let host = only(&said.host).filter(|host| super::head::is_host(host)).unwrap_or(facts.host);
+    let port = only(&said.port).filter(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
+    let port = port.or_else(|| port_of(host)).unwrap_or(if proto == "https" { "443" } else { "80" });
+    let peer = facts.peer.map(|peer| peer.to_string());
+    [
+        ("x-forwarded-for", list(&said.forwarded_for, peer)),
+        ("x-forwarded-proto", Some(proto.to_owned())),
+        ("x-forwarded-host", Some(host.to_owned()).filter(|host| !host.is_empty())),
+        ("x-forwarded-port", Some(port.to_owned())),
+        ("forwarded", list(&said.forwarded, Some(element(facts)))),
+    ]
+}
+
+/// The value of the only field, where it is text.
+fn only<'h>(values: &[&'h [u8]]) -> Option<&'h str> {
+    let [one] = values else { return None };
+    std::str::from_utf8(one).ok()
+}
+
+/// What was said, and then this. Values that are no visible ASCII are left out: no list that a reader could take apart in two ways.
+fn list(said: &[&[u8]], more: Option<String>) -> Option<String> {
+    let said = said.iter().filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim);
+    let said = said.filter(|value| !value.is_empty() && value.bytes().all(|b| matches!(b, 0x20..=0x7e)));
+    let all: Vec<String> = said.map(str::to_owned).chain(more).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// `example.com:8443` → `8443`.
+fn port_of(host: &str) -> Option<&str> {
+    let (_, port) = host.rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())).then_some(port)
+}
+
+/// Our own element (RFC 7239, section 4): what is no token stands in quotes.
+fn element(facts: Facts<'_>) -> String {
+    let origin = match facts.peer {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(peer)) => peer.to_string(),
+        Some(IpAddr::V6(peer)) => format!("\"[{peer}]\""),
+    };
+    let proto = if facts.tls { "https" } else { "http" };
+    match facts.host {
+        "" => format!("for={origin};proto={proto}"),
+        host if host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) => {
+            format!("for={origin};host={host};proto={proto}")
+        }
+        // Checked to hold neither quote nor backslash.
+        host => format!("for={origin};host=\"{host}\";proto={proto}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(
+        said: &[(&'static str, &'static str)],
+        peer: Option<&str>,
+        tls: bool,
+        host: &str,
+    ) -> Vec<(&'static str, String)> {
+        let said = Said::read(said.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let peer = peer.map(|peer| peer.parse().unwrap());
+        let told = fields(&said, Facts { peer, tls, host });
+        told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    fn pairs(list: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+        list.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn without_a_proxy_all_is_what_we_know() {
+        assert_eq!(
+            told(&[], Some("203.0.113.7"), true, "app.example.com"),
+            pairs(&[
+                ("x-forwarded-for", "203.0.113.7"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "app.example.com"),
+                ("x-forwarded-port", "443"),
+                ("forwarded", "for=203.0.113.7;host=app.example.com;proto=https"),
+            ])
+        );
+        assert_eq!(
+            told(&[], Some("2001:db8::1"), false, "app.example.com:8080"),
+            pairs(&[
+                ("x-forwarded-for", "2001:db8::1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "app.example.com:8080"),
+                ("x-forwarded-port", "8080"),
+                ("forwarded", "for=\"[2001:db8::1]\";host=\"app.example.com:8080\";proto=http"),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_proxys_words_are_kept_and_its_address_is_added() {
+        let said = [
+            ("X-Forwarded-For", "203.0.113.7"),
+            ("x-forwarded-for", "10.0.0.3"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "app.example.com"),
+            ("X-Forwarded-Port", "8443"),
+            ("Forwarded", "for=203.0.113.7;proto=https"),
+            ("X-Forwarded-Server", "not ours"),
+        ];
+        assert_eq!(
+            told(&said, Some("10.0.0.2"), false, "inner.example"),
+            pairs(&[
+                ("x-forwarded-for", "203.0.113.7, 10.0.0.3, 10.0.0.2"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "app.example.com"),
+                ("x-forwarded-port", "8443"),
+                ("forwarded", "for=203.0.113.7;proto=https, for=10.0.0.2;host=inner.example;proto=http"),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_written_afresh() {
+        let said = [
+            ("X-Forwarded-For", "\u{7f}"),
+            ("X-Forwarded-Proto", "gopher"),
+            ("X-Forwarded-Host", "a b"),
+            ("X-Forwarded-Port", "0"),
+            ("Forwarded", " "),
+        ];
+        assert_eq!(told(&said, Some("10.0.0.2"), true, "a.example"), told(&[], Some("10.0.0.2"), true, "a.example"));
+        let twice = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")];
+        assert_eq!(told(&twice, None, false, "a.example"), told(&[], None, false, "a.example"));
+    }
+
+    #[test]
+    fn behind_a_unix_socket_nobody_has_an_address() {
+        let alone = told(&[], None, false, "");
+        assert_eq!(
+            alone,
+            pairs(&[
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-port", "80"),
+                ("forwarded", "for=unknown;proto=http")
+            ])
+        );
+        assert_eq!(told(&[("X-Forwarded-For", "203.0.113.7")], None, false, "")[0].1, "203.0.113.7");
+    }
+
+    #[test]
+    fn hosts_with_brackets_have_their_ports_found() {
+        for (host, port) in [("[::1]:8080", "8080"), ("[::1]", "80"), ("a", "80")] {
+            let told = told(&[], None, false, host);
+            assert!(told.contains(&("x-forwarded-port", port.to_owned())), "{told:?}");
+        }
+    }
+}
