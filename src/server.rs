@@ -100,7 +100,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
-    let front = Arc::new(Front::new(gateway, drain.clone(), limits, proxying(&config, &parts)));
+    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &parts));
+    let front = Arc::new(Front::new(gateway, drain.clone(), limits, per_address, proxy));
     let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {

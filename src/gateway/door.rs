@@ -1,6 +1,7 @@
 //! How the connections of a listener begin: as they come, with the PROXY protocol, with TLS.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::l4::stream::Stream as Transport;
@@ -8,6 +9,7 @@ use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use prometheus::IntCounter;
 
 use crate::gateway::announce::{self, Announced};
+use crate::gateway::crowd::{Crowd, Seat};
 use crate::gateway::peer::Peer;
 use crate::gateway::trusted::Trusted;
 use crate::telemetry::Metrics;
@@ -36,12 +38,16 @@ pub struct DoorKind {
 pub(super) struct Guest {
     pub stream: Stream,
     pub peer: Peer,
+    /// Held for as long as the connection.
+    pub seat: Seat,
 }
 
 /// Why somebody has not.
 pub(super) enum Shut {
     /// The connection does not begin as it must; it came from this peer.
     Malformed(Peer),
+    /// Its address has as many connections as it may.
+    Full,
     /// It has ended, or its handshake failed, which was counted.
     Gone,
 }
@@ -56,10 +62,11 @@ impl Door {
     /// The connection, ready for its first head.
     ///
     /// Dropped: it is closed.
-    pub(super) async fn open(&self, stream: Stream, trusted: &Trusted) -> Result<Guest, Shut> {
+    pub(super) async fn open(&self, stream: Stream, trusted: &Trusted, crowd: &Arc<Crowd>) -> Result<Guest, Shut> {
         let mut peer = Peer::new(address(&stream), self.kind.unix, trusted);
         if !self.kind.proxy_protocol && self.tls.is_none() {
-            return Ok(Guest { stream, peer });
+            let seat = crowd.enter(peer.address()).ok_or(Shut::Full)?;
+            return Ok(Guest { stream, peer, seat });
         }
         // Always one: nothing else is accepted.
         let Ok(mut transport) = stream.into_any().downcast::<Transport>() else { return Err(Shut::Gone) };
@@ -79,6 +86,8 @@ impl Door {
             }
             transport.rewind(&rest);
         }
+        // Before the handshake, which costs most.
+        let seat = crowd.enter(peer.address()).ok_or(Shut::Full)?;
         let stream: Stream = match &self.tls {
             None => transport,
             Some(tls) => {
@@ -88,7 +97,7 @@ impl Door {
                 Box::new(stream)
             }
         };
-        Ok(Guest { stream, peer })
+        Ok(Guest { stream, peer, seat })
     }
 }
 

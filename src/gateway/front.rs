@@ -14,6 +14,7 @@ use pingora_core::server::configuration::ServerConf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::Gateway;
+use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::forward::Forwarder;
@@ -70,17 +71,25 @@ pub struct Front {
     /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
     proxy: Option<Arc<HttpProxy<Forwarder>>>,
     cuts: Cuts,
+    crowd: Arc<Crowd>,
 }
 
 impl Front {
-    /// Answers connections with `gateway`. `proxy`: how Pingora's proxy is set up; `None`: there are no apps, and no HTTP/2 is spoken.
-    pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, limits: Limits, proxy: Option<ServerConf>) -> Self {
+    /// Answers connections with `gateway`; of one address at most `per_address` at once. `proxy`: how Pingora's proxy is set up; `None`: there are
+    /// no apps, and no HTTP/2 is spoken.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        drain: Arc<Drain>,
+        limits: Limits,
+        per_address: Option<usize>,
+        proxy: Option<ServerConf>,
+    ) -> Self {
         let cuts = Cuts::new(gateway.metrics());
         let proxy = proxy.map(|conf| {
             let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits };
             Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
         });
-        Self { gateway, drain, limits, cuts, proxy }
+        Self { gateway, drain, limits, cuts, crowd: Crowd::new(per_address), proxy }
     }
 
     /// Ends what waits inside Pingora's proxy.
@@ -121,12 +130,13 @@ impl Front {
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
-            opened = Box::pin(door.open(stream, self.gateway.trusted())) => opened,
+            opened = Box::pin(door.open(stream, self.gateway.trusted(), &self.crowd)) => opened,
             () = alarm.rings(true) => return,
         };
-        let Guest { mut stream, peer } = match opened {
+        let Guest { mut stream, peer, seat: _seat } = match opened {
             Ok(guest) => guest,
             Err(Shut::Gone) => return,
+            Err(Shut::Full) => return self.gateway.count_turned_away(),
             Err(Shut::Malformed(peer)) => {
                 // Closed unanswered: what is spoken there nobody knows.
                 self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out);

@@ -11,6 +11,7 @@ mod app_route;
 mod certificate;
 mod client;
 mod cross_site;
+mod crowd;
 mod decide;
 mod door;
 mod drain;

@@ -27,6 +27,8 @@ pub struct ServerSettings {
     /// request came from is believed; what anybody else says is not.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+    /// Connections of one client address at once; one more is closed. Off when left out.
+    pub connections_per_address: Option<usize>,
 }
 
 /// `[[listener]]`.

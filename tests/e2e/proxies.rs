@@ -175,6 +175,39 @@ async fn an_announcement_is_due_in_time() {
     assert_eq!(stack.count("valet_requests_total", &[]), 0);
 }
 
+/// A connection with a request under way.
+async fn open(stack: &Stack, announcement: &str) -> Wire {
+    let mut wire = stack.wire().await;
+    wire.write([announcement.as_bytes(), &stack.get("/nothing").bytes()].concat()).await;
+    wire
+}
+
+#[tokio::test]
+async fn one_address_has_so_many_connections_and_no_more() {
+    let stack = Setup::new().server("connections_per_address = 2").start().await;
+    let (mut first, mut second) = (open(&stack, "").await, open(&stack, "").await);
+    first.answer().await.assert_status(404);
+    second.answer().await.assert_status(404);
+    open(&stack, "").await.assert_closed().await;
+    assert_eq!((stack.answered("turned_away"), stack.answered("not_found")), (1, 2));
+    // Those who are in are not disturbed, and who leaves makes room.
+    first.write(stack.get("/nothing").bytes()).await;
+    first.answer().await.assert_status(404);
+    drop(second);
+    crate::kit::until("room", || stack.count("valet_connections", &[]) == 1).await;
+    open(&stack, "").await.answer().await.assert_status(404);
+}
+
+#[tokio::test]
+async fn the_announced_address_is_counted_and_not_the_proxys() {
+    let stack = announced().server("connections_per_address = 1").start().await;
+    let mut first = open(&stack, LINE).await;
+    first.answer().await.assert_status(404);
+    open(&stack, LINE).await.assert_closed().await;
+    open(&stack, &LINE.replace("113.7", "113.8")).await.answer().await.assert_status(404);
+    assert_eq!(stack.answered("turned_away"), 1);
+}
+
 #[tokio::test]
 async fn the_announcement_comes_before_tls() {
     let authority = Authority::new();

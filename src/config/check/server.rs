@@ -16,6 +16,9 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     if config.server.threads > MAX_THREADS {
         report.fault(&server.key("threads"), "at most 1024");
     }
+    if config.server.connections_per_address == Some(0) {
+        report.fault(&server.key("connections_per_address"), "expected at least 1; left out, there is no bound");
+    }
     addresses(config, report);
     if let Some(source) = &config.log.subject_key {
         report.secret(&Place::root().key("log").key("subject_key"), source);

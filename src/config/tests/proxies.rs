@@ -1,4 +1,4 @@
-//! The proxies before the gateway.
+//! The proxies before the gateway, and how many connections an address may have.
 
 use super::*;
 
@@ -20,6 +20,14 @@ fn a_trusted_proxy_is_a_network_an_address_or_a_unix_socket() {
         let warnings = parse(&trusting(&format!("\"{entry}\""))).unwrap().warnings;
         assert_eq!(warnings.iter().any(|line| line.contains("is everybody")), warned, "{warnings:?}");
     }
+}
+
+#[test]
+fn an_address_may_have_at_least_one_connection() {
+    let bound = |most: &str| with("[server]", &format!("connections_per_address = {most}"));
+    assert_eq!(parse(&bound("1")).unwrap().server.connections_per_address, Some(1));
+    assert_eq!(parse(GOOD).unwrap().server.connections_per_address, None);
+    assert_faults(&bound("0"), &["server.connections_per_address: expected at least 1; left out, there is no bound"]);
 }
 
 #[test]
