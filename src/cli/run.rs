@@ -78,7 +78,7 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                info!(target: "valet", "reading keys and secrets again");
+                info!(target: "valet", "reading keys, secrets and certificates again");
                 running.reread();
             }
         }

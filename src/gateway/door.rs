@@ -7,12 +7,16 @@ use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::l4::stream::Stream as Transport;
 use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use prometheus::IntCounter;
+use tokio::io::AsyncReadExt;
 
 use crate::gateway::announce::{self, Announced};
 use crate::gateway::crowd::{Crowd, Seat};
 use crate::gateway::peer::Peer;
 use crate::gateway::trusted::Trusted;
 use crate::telemetry::Metrics;
+
+/// Room for what a browser sends first (ClientHello).
+const FIRST: usize = 2048;
 
 /// The way in through one listener.
 ///
@@ -91,6 +95,7 @@ impl Door {
         let stream: Stream = match &self.tls {
             None => transport,
             Some(tls) => {
+                begins(&mut transport).await?;
                 let mut outcome = Outcome(&self.failed);
                 let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(Shut::Gone) };
                 outcome.0 = &self.made;
@@ -98,6 +103,18 @@ impl Door {
             }
         };
         Ok(Guest { stream, peer, seat })
+    }
+}
+
+/// Waits for the first bytes: a balancer that only looks whether somebody listens is no failed handshake.
+async fn begins(transport: &mut Transport) -> Result<(), Shut> {
+    let mut first = [0; FIRST];
+    match transport.read(&mut first).await {
+        Ok(some) if some > 0 => {
+            transport.rewind(&first[..some]);
+            Ok(())
+        }
+        _ => Err(Shut::Gone),
     }
 }
 

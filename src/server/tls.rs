@@ -11,6 +11,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
+use tracing::info;
 
 use crate::gateway::settings::CertificateFiles;
 use crate::gateway::{Certificate, CertificateFault};
@@ -53,12 +54,19 @@ impl Certificates {
     pub fn reread(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let last = self.current.load_full();
-        let read = self.pairs.iter().zip(&last.all).map(|(pair, last)| {
-            Certificate::read(pair, &self.directory).map(Arc::new).unwrap_or_else(|found| {
-                faults.extend(found.iter().map(line));
-                last.clone()
-            })
-        });
+        let read =
+            self.pairs.iter().zip(&last.all).map(|(pair, last)| match Certificate::read(pair, &self.directory) {
+                Ok(fresh) if fresh.served.cert != last.served.cert => {
+                    let (chain, ends) = (pair.chain.display().to_string(), fresh.ends.rfc3339());
+                    info!(target: "valet", chain, ends, "read again: it has changed");
+                    Arc::new(fresh)
+                }
+                Ok(_) => last.clone(),
+                Err(found) => {
+                    faults.extend(found.iter().map(line));
+                    last.clone()
+                }
+            });
         self.take(read.collect());
         faults
     }

@@ -147,9 +147,14 @@ async fn a_handshake_that_does_not_go_on_ends_the_connection() {
     let authority = Authority::new();
     let setup = with_sites(&[&authority.site(&[HOST])]).limits(|limits| limits.head = Duration::from_millis(300));
     let stack = setup.start().await;
-    assert_eq!(reply(&stack, b"").await, b"");
     assert_eq!(reply(&stack, &hello([3, 3])[..20]).await, b"");
-    assert_eq!(handshakes(&stack, "failed"), 2);
+    assert_eq!(handshakes(&stack, "failed"), 1);
+    // Who sends nothing, or only looks whether somebody listens, has begun none.
+    assert_eq!(reply(&stack, b"").await, b"");
+    let mut look = TcpStream::connect(&stack.address).await.unwrap();
+    look.shutdown().await.unwrap();
+    Wire::over(look).assert_closed().await;
+    assert_eq!(handshakes(&stack, "failed"), 1);
 }
 
 #[tokio::test]
