@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::kit::tls::Authority;
-use crate::kit::{FACE_SCAN, HOST, Setup, Stack, Wire};
+use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, Wire, in_time};
 
 const LINE: &str = "PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n";
 
@@ -173,6 +173,67 @@ async fn an_announcement_is_due_in_time() {
         wire.assert_closed().await;
     }
     assert_eq!(stack.count("valet_requests_total", &[]), 0);
+}
+
+/// `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `Forwarded` of what the app saw last.
+fn told(app: &App) -> [Option<String>; 5] {
+    let seen = app.last();
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"]
+        .map(|name| seen.field(name).map(str::to_owned))
+}
+
+#[tokio::test]
+async fn an_app_is_told_what_a_trusted_proxy_says_and_what_we_know_of_anybody_else() {
+    let fields = [
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "outer.example"),
+        ("X-Forwarded-Port", "8443"),
+        ("Forwarded", "for=203.0.113.7;proto=https"),
+        ("X-Forwarded-User", "root"),
+    ];
+    let own = "for=127.0.0.1;host=app.example.com;proto=http";
+    for (proxy, expected) in [
+        (
+            "127.0.0.1",
+            [
+                "203.0.113.7, 127.0.0.1",
+                "https",
+                "outer.example",
+                "8443",
+                &format!("for=203.0.113.7;proto=https, {own}"),
+            ],
+        ),
+        ("192.0.2.1", ["127.0.0.1", "http", HOST, "80", own]),
+    ] {
+        let app = App::start().await;
+        let stack = trusting(proxy).app(&app, "session = \"none\"").start().await;
+        let ask = stack.get("/");
+        fields.iter().fold(ask, |ask, (name, value)| ask.field(name, value)).send().await.assert_status(200);
+        assert_eq!(told(&app), expected.map(|value| Some(value.to_owned())), "{proxy}");
+        assert_eq!(app.last().field("x-forwarded-user"), None);
+    }
+}
+
+#[tokio::test]
+async fn over_http_2_the_client_is_the_announced_one_too() {
+    let (authority, app) = (Authority::new(), App::start().await);
+    let site = authority.site(&[HOST]);
+    let setup = announced().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
+    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key);
+    let stack = setup.app(&app, "session = \"none\"").start().await;
+    let mut tcp = TcpStream::connect(&stack.address).await.unwrap();
+    tcp.write_all(&block(0x21)).await.unwrap();
+    let tls = authority.client(&["h2"]).over(tcp, HOST).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(tls).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{HOST}/")).header("x-forwarded-for", "1.1.1.1").body(()).unwrap();
+    let answer = in_time("an answer", send.send_request(request, true).unwrap().0).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let own = "for=203.0.113.7;host=app.example.com;proto=https";
+    assert_eq!(told(&app), ["203.0.113.7", "https", HOST, "443", own].map(|value| Some(value.to_owned())));
+    drop(send);
+    assert_eq!(peers(&stack, 1).await, ["203.0.113.7"]);
 }
 
 /// A connection with a request under way.
