@@ -144,7 +144,7 @@ impl Front {
             }
         };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.http2(stream, watch).await;
+            return self.http2(stream, &mut alarm, watch).await;
         }
         let tls = stream.get_ssl_digest().is_some();
         // A client that connects has something to say: its first head is due at once.
@@ -193,9 +193,14 @@ impl Front {
     }
 
     /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
-    async fn http2(&self, stream: Stream, stop: &ShutdownWatch) {
-        let Some(guarded) = Guarded::enter(stream, self.limits.head, &self.cuts).await else { return };
-        let Some(proxy) = &self.proxy else { return };
+    async fn http2(&self, stream: Stream, alarm: &mut Alarm<'_>, stop: &ShutdownWatch) {
+        // The guard has the deadline; a silent client holds up no stop.
+        alarm.set(self.limits.head + GRACE);
+        let entered = tokio::select! {
+            entered = Guarded::enter(stream, self.limits.head, &self.cuts) => entered,
+            () = alarm.rings(true) => None,
+        };
+        let (Some(guarded), Some(proxy)) = (entered, &self.proxy) else { return };
         let mut cut = self.drain.cut();
         tokio::select! {
             _ = proxy.process_new(Box::new(guarded), stop) => {}

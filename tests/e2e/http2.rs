@@ -134,3 +134,16 @@ async fn a_client_that_knows_no_http_2_speaks_http_1_on_the_same_port() {
         assert_eq!(app.last().field("x-forwarded-proto"), Some("https"));
     }
 }
+
+#[tokio::test]
+async fn a_silent_client_holds_up_no_stop() {
+    let authority = Authority::new();
+    let site = authority.site(&[HOST]);
+    let setup = Setup::new().real_time().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
+    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key).server("drain = \"1h\"");
+    // Longer than a test may take.
+    let mut stack = setup.limits(|limits| limits.head = std::time::Duration::from_secs(3600)).start().await;
+    let silent = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    in_time("the stop", stack.take_gateway().stop()).await;
+    drop(silent);
+}
