@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use prometheus::IntCounter;
@@ -23,6 +24,7 @@ pub(super) struct AppRoute {
     pub pass_credential: bool,
     pub login: Option<Login>,
     pub max_body: u64,
+    pub read_timeout: Duration,
     /// Header fields that carry claims, with the claim's position in [`Session::claims`].
     pub claims: Vec<(HeaderName, usize)>,
     pool: Arc<Pool>,
@@ -102,6 +104,7 @@ impl AppRoute {
             pass_credential: settings.pass_credential,
             login,
             max_body: settings.max_body.0,
+            read_timeout: settings.read_timeout.0,
             claims: parts.claims,
             pool: parts.pool,
             forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),

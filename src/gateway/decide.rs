@@ -9,6 +9,7 @@ use crate::gateway::accept;
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::cross_site;
 use crate::gateway::head::{Body, Head};
+use crate::gateway::hygiene;
 use crate::gateway::login::Login;
 use crate::gateway::path;
 use crate::gateway::plugin_route::{self, PluginRoute};
@@ -164,6 +165,10 @@ impl Gateway {
             },
         };
         trace.session.clone_from(&session);
+        // To the app ` ada` and `ada` would be one person: white space at the ends of a field is no part of it.
+        if session.as_ref().is_some_and(|session| !hygiene::is_carried_whole(session.subject())) {
+            return Err(Refusal::NotPermitted);
+        }
         let path = trace.path.as_deref().unwrap_or("/");
         let target: Box<str> = trace.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
         // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.

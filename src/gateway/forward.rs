@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Version};
+use http::{HeaderName, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
@@ -17,10 +17,9 @@ use crate::app::UpstreamFailure;
 use crate::gateway::access::Facts;
 use crate::gateway::answer::Reply;
 use crate::gateway::drain::Drain;
-use crate::gateway::handle::{After, Arrival, micros};
-use crate::gateway::head::{BadHead, Head};
-use crate::gateway::journey::{Journey, Onward, Way};
-use crate::gateway::peer::Peer;
+use crate::gateway::exchange::write;
+use crate::gateway::handle::micros;
+use crate::gateway::journey::{Journey, Way};
 use crate::gateway::{Gateway, Limits, hygiene};
 use crate::problem::Refusal;
 
@@ -92,6 +91,19 @@ impl ProxyHttp for Forwarder {
         Ok(peer)
     }
 
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Exchange,
+        request: &mut RequestHeader,
+        way: &mut Way,
+    ) -> pingora::Result<()> {
+        // Pingora takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
+        if request.version == Version::HTTP_2 && way.journey.as_ref().is_some_and(|journey| journey.trailers) {
+            request.insert_header(http::header::TE, "trailers")?;
+        }
+        Ok(())
+    }
+
     async fn request_body_filter(
         &self,
         _: &mut Exchange,
@@ -131,7 +143,9 @@ impl ProxyHttp for Forwarder {
         }
         hygiene::response(response);
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            way.answered = true;
+            if let Some(journey) = &way.journey {
+                journey.answered.store(true, Ordering::Relaxed);
+            }
             if let Some(picked) = &way.picked {
                 picked.succeeded();
             }
@@ -146,6 +160,10 @@ impl ProxyHttp for Forwarder {
         way: &mut Way,
     ) -> pingora::Result<()> {
         hygiene::response_to(exchange.req_header().version, response);
+        if self.drain.is_lame() {
+            // Asked now, and not when the request came: the client must not believe that it may send another.
+            exchange.set_keepalive(None);
+        }
         if let Some(journey) = &way.journey {
             response.insert_header(REQUEST_ID, journey.start.id.text())?;
         }
@@ -175,13 +193,13 @@ impl ProxyHttp for Forwarder {
         let idle = reused && matches!(error.retry, RetryType::ReusedOnly);
         if *error.esource() == ErrorSource::Upstream && failure(&error) == UpstreamFailure::TimedOut {
             // The app answers when it has the whole body: who did not send it is who is slow.
-            way.unsent = !way.answered && !exchange.as_downstream_mut().is_body_done();
+            way.unsent = !way.answered() && !exchange.as_downstream_mut().is_body_done();
         }
         if let (ErrorSource::Upstream, false, false, Some(picked)) = (error.esource(), idle, way.unsent, &way.picked) {
             picked.failed(failure(&error));
         }
         let once_only = !exchange.req_header().method.is_idempotent() || exchange.as_ref().retry_buffer_truncated();
-        if once_only || way.answered {
+        if once_only || way.answered() {
             error.set_retry(false);
         } else {
             error.retry.decide_reuse(reused);
@@ -214,14 +232,15 @@ impl ProxyHttp for Forwarder {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, exchange: &mut Exchange, _: Option<&Error>, way: &mut Way) {
+    async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, way: &mut Way) {
         let Some(journey) = &way.journey else { return };
         let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
         let outcome = match &way.refusal {
             // The app's answer went out; that the client did not send the rest of its request then is no matter.
-            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if way.answered => "forwarded",
+            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if way.answered() => "forwarded",
             Some(refusal) => refusal.row().outcome,
-            None if way.answered => "forwarded",
+            // A tunnel ends when one of its ends is gone.
+            None if way.answered() && (error.is_none() || status == 101) => "forwarded",
             None => "cancelled",
         };
         let upstream = way.picked.as_ref().map(|picked| picked.address().to_string());
@@ -279,80 +298,8 @@ impl Gateway {
     }
 }
 
-impl Forwarder {
-    /// A request that came over HTTP/2, past our own reading of heads. `false`: it is answered.
-    async fn judge(&self, exchange: &mut Exchange, way: &mut Way) -> pingora::Result<bool> {
-        let has_body = !exchange.as_downstream_mut().is_body_empty();
-        // The announced one, where the PROXY protocol is spoken: the door told Pingora so.
-        let address = exchange.client_addr().and_then(|address| address.as_inet());
-        let unix = exchange.server_addr().is_some_and(|address| address.as_unix().is_some());
-        let peer = Peer::new(address.map(|address| address.ip().to_canonical()), unix, self.gateway.trusted());
-        let tls = exchange.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let request = exchange.req_header().clone();
-        let field = |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.clone(), value.clone());
-        let fields: Vec<(HeaderName, HeaderValue)> = request.headers.iter().map(field).collect();
-        let fields: Vec<httparse::Header<'_>> = fields
-            .iter()
-            .map(|(name, value)| httparse::Header { name: name.as_str(), value: value.as_bytes() })
-            .collect();
-        let target = std::str::from_utf8(request.raw_path()).unwrap_or_default();
-        let host = request.uri.authority().map_or("", |authority| authority.as_str());
-        let mut out = Vec::new();
-        let after = match Head::of_parts(request.method.as_str(), target, host, &fields, has_body) {
-            Ok(head) => {
-                let mut cut = self.drain.cut();
-                let cut = async {
-                    let _ = cut.wait_for(|cut| *cut).await;
-                };
-                let arrival = Arrival { raw: &[], peer: &peer, tls, http2: true, drain: &self.drain };
-                self.gateway.answer(&head, &arrival, &mut out, cut).await
-            }
-            Err(BadHead::Malformed) => self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out),
-            Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
-        };
-        if let After::Forward(journey, Onward::Fields(fields)) = after {
-            replace(exchange.req_header_mut(), journey.forward.target(), fields)?;
-            way.journey = Some(journey);
-            return Ok(true);
-        }
-        write(exchange, &out).await?;
-        Ok(false)
-    }
-}
-
-/// The head that goes on is ours.
-fn replace(request: &mut RequestHeader, target: &str, fields: Vec<(HeaderName, HeaderValue)>) -> pingora::Result<()> {
-    let names: Vec<HeaderName> = request.headers.keys().cloned().collect();
-    for name in names {
-        request.remove_header(&name);
-    }
-    let authority = request.uri.authority().cloned();
-    request.set_raw_path(target.as_bytes())?;
-    for (name, value) in fields {
-        request.append_header(name, value)?;
-    }
-    if let Some(authority) = authority {
-        request.insert_header(http::header::HOST, authority.as_str())?;
-    }
-    Ok(())
-}
-
 fn journey(way: &Way) -> pingora::Result<&Journey> {
     way.journey.as_deref().ok_or_else(|| Error::new_in(ErrorType::InternalError))
-}
-
-/// Writes an answer of ours, which is the text of HTTP/1.1, by whatever protocol the client speaks.
-async fn write(exchange: &mut Exchange, out: &[u8]) -> pingora::Result<()> {
-    let mut slots = [httparse::EMPTY_HEADER; 32];
-    let mut parsed = httparse::Response::new(&mut slots);
-    let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else {
-        return Err(Error::new_in(ErrorType::InternalError));
-    };
-    let mut head = ResponseHeader::build_no_case(parsed.code.unwrap_or(500), Some(parsed.headers.len()))?;
-    for field in parsed.headers.iter().filter(|field| !field.name.eq_ignore_ascii_case("connection")) {
-        head.append_header(field.name.to_owned(), field.value)?;
-    }
-    exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(&out[end..])).await
 }
 
 /// What the upstream did wrong.
@@ -380,8 +327,14 @@ fn refusal(error: &Error) -> Option<Refusal> {
             UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
         }),
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Refusal::TooSlow),
-        (ErrorSource::Downstream, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed)
-        | (ErrorSource::Downstream, ErrorType::WriteTimedout) => None,
+        (
+            ErrorSource::Downstream,
+            ErrorType::WriteError
+            | ErrorType::ReadError
+            | ErrorType::ConnectionClosed
+            | ErrorType::WriteTimedout
+            | ErrorType::H2Error,
+        ) => None,
         (ErrorSource::Downstream, _) => Some(Refusal::BadRequest),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Refusal::Internal),
     }

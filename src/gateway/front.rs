@@ -1,6 +1,7 @@
 //! Our Pingora application: one task for each connection, one head after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -29,6 +30,9 @@ const LINGER_BYTES: u64 = 256 * 1024;
 
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
+const DATA_FRAME_BUDGET: usize = 1 << 20;
 
 /// A connection that was taken while we stop has this long to send something.
 const GRACE: Duration = Duration::from_secs(1);
@@ -241,9 +245,26 @@ impl Front {
                 self.gateway.tell_of(&journey, 0, "cut", None);
                 return None;
             }
+            // A tunnel may be silent for long; the app's word that it is one may not.
+            () = silence(&journey) => {
+                self.gateway.tell_of(&journey, 0, Refusal::AppTimeout.row().outcome, None);
+                return None;
+            }
         };
         Some(back.consume().0)
     }
+}
+
+/// Ends when an app has not answered the wish for a WebSocket within its `read_timeout`; never for other requests, whose answers Pingora
+/// waits for.
+async fn silence(journey: &Journey) {
+    if journey.websocket {
+        tokio::time::sleep(journey.forward.app().read_timeout).await;
+        if !journey.answered.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The proxy with our bounds for HTTP/2.
@@ -252,6 +273,8 @@ fn bounded(mut proxy: HttpProxy<Forwarder>, limits: &Limits) -> HttpProxy<Forwar
     options.h2_idle_timeout = Some(limits.idle);
     proxy.server_options = Some(options);
     let mut h2 = default_h2_options();
+    // Small pieces, as gRPC streams them, are no attack; those that ask for nothing the guard counts.
+    h2.data_frame_budget(DATA_FRAME_BUDGET);
     h2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
     proxy.h2_options = Some(h2);
     proxy

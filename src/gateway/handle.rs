@@ -15,7 +15,7 @@ use crate::gateway::answer::Reply;
 use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
 use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
-use crate::gateway::hygiene::BadConnection;
+use crate::gateway::hygiene::BadFields;
 use crate::gateway::journey::{Journey, Onward, Start};
 use crate::gateway::peer::Peer;
 use crate::gateway::plugin_route::PluginRoute;
@@ -87,7 +87,7 @@ impl Gateway {
                 let start = Start { began, time, id, client, close: head.close || lame };
                 match Journey::new(forward, head, &trace, arrival, start, (&self.sources, self.own_host())) {
                     Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
-                    Err(BadConnection) => Err(Refusal::BadRequest),
+                    Err(BadFields) => Err(Refusal::BadRequest),
                 }
             }
             other => other,

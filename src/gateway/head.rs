@@ -42,6 +42,7 @@ pub(super) struct Head<'h> {
     pub expects_continue: bool,
     /// HTTP/1.1 or later; else HTTP/1.0.
     pub modern: bool,
+    pub http2: bool,
     /// `Host`, lower case not yet applied; empty in an HTTP/1.0 request without one.
     pub host: &'h str,
 }
@@ -79,6 +80,7 @@ impl<'h> Head<'h> {
             close: fields.close || minor == 0,
             expects_continue: fields.expects_continue,
             modern: minor > 0,
+            http2: false,
             host,
         })
     }
@@ -103,14 +105,20 @@ impl<'h> Head<'h> {
         }
         let body = if has_body && fields.body == Body::Empty { Body::Chunked } else { fields.body };
         let expects_continue = fields.expects_continue;
-        Ok(Self { method, target, headers, body, close: false, expects_continue, modern: true, host })
+        Ok(Self { method, target, headers, body, close: false, expects_continue, modern: true, http2: true, host })
     }
 
-    /// Whether the client asks for a WebSocket (RFC 6455, section 4.1).
+    /// Whether the client asks for a WebSocket (RFC 6455, section 4.1). One with a body does not: it is a request like any other.
     pub fn wants_websocket(&self) -> bool {
-        self.method == "GET"
+        let upgrades =
+            |value: &[u8]| value.split(|b| *b == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+        let asked = self.text("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+        asked
+            && self.method == "GET"
             && self.modern
-            && self.text("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+            && !self.http2
+            && self.body == Body::Empty
+            && self.all("connection").any(upgrades)
     }
 
     /// The value of the first field of this name (lower case), if it is visible ASCII or spaces.

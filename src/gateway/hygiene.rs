@@ -22,18 +22,30 @@ const ISSUER: &str = "x-auth-issuer";
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// Fields by which apps believe that somebody before them says who or where the client is, or which path was meant.
-const SAID_BY_PROXIES: [&str; 9] = [
+/// Fields by which apps believe that somebody before them says who or where the client is, or which host, path or method was meant. So do all
+/// that begin with `x-forwarded-`.
+const SAID_BY_PROXIES: [&str; 17] = [
+    "client-ip",
     "forwarded",
-    "x-real-ip",
+    "proxy",
+    "true-client-ip",
     "x-client-ip",
     "x-cluster-client-ip",
-    "true-client-ip",
-    "x-rewrite-url",
-    "x-original-url",
-    "x-original-uri",
+    "x-forwarded",
+    "x-host",
+    "x-http-host-override",
+    "x-original-forwarded-for",
+    "x-original-host",
     "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-override-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
+
+/// Fields that frame a message. In another spelling some app servers take them for these, and we don't: two readings of one request.
+const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "host"];
 
 /// Fields that are between the client and us (RFC 9110, section 7.6.1), besides those that `Connection` names.
 const HOP_BY_HOP: [&str; 8] = [
@@ -54,9 +66,9 @@ const NOT_TO_BE_NAMED: [&str; 6] =
 /// More names in `Connection` than this are no browser's.
 const MAX_NAMED: usize = 9;
 
-/// A `Connection` field that is no list of names, or names what it must not.
+/// A `Connection` field that is no list of names or names what it must not, or a field that frames the message in an odd spelling.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadConnection;
+pub(super) struct BadFields;
 
 /// What the app is told beside what the client said.
 pub(super) struct Told<'a> {
@@ -99,7 +111,7 @@ pub(super) fn request(
     told: &Told<'_>,
     sources: &Sources,
     out: &mut impl Sink,
-) -> Result<(), BadConnection> {
+) -> Result<(), BadFields> {
     let named = named_by_connection(head)?;
     let websocket = head.wants_websocket();
     let cut = told.app.need != SessionNeed::None && !told.app.pass_credential;
@@ -112,6 +124,9 @@ pub(super) fn request(
             || named.iter().any(|known| name.as_bytes().eq_ignore_ascii_case(known));
         if between_us || is_ours(name, &told.app.claims) {
             continue;
+        }
+        if FRAMING.iter().any(|known| !is(known) && same(known, name)) {
+            return Err(BadFields);
         }
         let left = if cut { sources.cut(name.as_bytes(), field.value) } else { Cut::Whole };
         let value = match left {
@@ -142,8 +157,8 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         out.field(ISSUER, session.issuer().as_bytes());
         for (name, position) in &told.app.claims {
             let claim = session.claims().get(*position).and_then(Option::as_deref);
-            // A claim that no field can carry is as good as absent.
-            if let Some(claim) = claim.filter(|claim| !claim.bytes().any(|b| b < 0x20 || b == 0x7f)) {
+            // A claim that no field can carry as it is counts as absent.
+            if let Some(claim) = claim.filter(|claim| is_carried_whole(claim)) {
                 out.field(name.as_str(), claim.as_bytes());
             }
         }
@@ -162,14 +177,14 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
 }
 
 /// The names in `Connection` that are fields of the request.
-fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, BadConnection> {
+fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, BadFields> {
     let mut named = SmallVec::new();
     for value in head.all("connection") {
         for name in value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
             let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
             let not_to_be = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
             if !name.iter().all(token) || NOT_TO_BE_NAMED.iter().any(not_to_be) || named.len() == MAX_NAMED {
-                return Err(BadConnection);
+                return Err(BadFields);
             }
             named.push(name);
         }
@@ -177,19 +192,26 @@ fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, B
     Ok(named)
 }
 
-/// Whether a field is one that only we may say. Many app servers read `_` and `.` in names as `-`, so each spelling counts.
+/// Whether a field carries this text as it is: no control characters, and no white space at its ends, which every reader takes away.
+pub(super) fn is_carried_whole(text: &str) -> bool {
+    text.trim().len() == text.len() && !text.bytes().any(|b| b < 0x20 || b == 0x7f)
+}
+
+/// Whether two names are one to some app server: many read `_`, `.` and other signs in names as `-`.
+fn same(own: &str, name: &str) -> bool {
+    let plain = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { b'-' };
+    own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain))
+}
+
+/// Whether a field is one that only we may say, in any spelling.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.get(..12).is_some_and(|start| name.len() > 12 && same("x-forwarded-", start))
+        || [SUBJECT, ISSUER, REQUEST_ID].iter().chain(&SAID_BY_PROXIES).chain(&FRAMING).any(|own| same(own, name))
+}
+
 fn is_ours(name: &str, claims: &[(HeaderName, usize)]) -> bool {
-    let plain = |c: u8| if matches!(c, b'_' | b'.') { b'-' } else { c.to_ascii_lowercase() };
-    let same = |own: &str| own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain));
-    if claims.iter().any(|(own, _)| same(own.as_str())) {
-        return true;
-    }
-    // All others begin with one of these.
-    if !matches!(name.as_bytes().first(), Some(b'x' | b'X' | b'f' | b'F' | b't' | b'T')) {
-        return false;
-    }
-    let forwarded = name.len() > 12 && name.bytes().take(12).map(plain).eq(*b"x-forwarded-");
-    forwarded || [SUBJECT, ISSUER, REQUEST_ID].into_iter().chain(SAID_BY_PROXIES).any(same)
+    claims.iter().any(|(own, _)| same(own.as_str(), name))
+        || (is_reserved(name) && !FRAMING.iter().any(|framing| same(framing, name)))
 }
 
 /// An answer as the client gets it: what is between the app and us stays there (RFC 9110, section 7.6.1).
@@ -221,13 +243,15 @@ pub(super) fn response(response: &mut ResponseHeader) {
     }
 }
 
-/// Whether an answer says its length once at most (RFC 9110, section 8.6: to pass two on is not allowed).
+/// Whether an answer can be framed in one way only: one length or exactly `chunked`, not both (RFC 9112, section 6; RFC 9110, section 8.6).
 pub(super) fn is_framed_once(response: &ResponseHeader) -> bool {
     let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (_, Some(_)) => false,
-        (Some(length), None) => !length.as_bytes().contains(&b','),
-        (None, None) => true,
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), lengths.next(), codings.next(), codings.next()) {
+        (None, None, None, None) => true,
+        (Some(length), None, None, None) => !length.as_bytes().contains(&b','),
+        (None, None, Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
     }
 }
 
@@ -237,8 +261,11 @@ pub(super) fn response_to(version: Version, response: &mut ResponseHeader) {
     if response.version == Version::HTTP_10 || response.version == Version::HTTP_09 {
         response.set_version(Version::HTTP_11);
     }
-    // RFC 9112, section 6.1.
+    // RFC 9112, section 6.1; RFC 9110, section 8.6.
     if response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&header::CONTENT_LENGTH);
+    }
+    if matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     if version == Version::HTTP_10 {
@@ -269,6 +296,11 @@ mod tests {
             "x_original.url",
             "x-rewrite-url",
             "x-request-id",
+            "X~Auth~Subject",
+            "x+auth+issuer",
+            "x|real|ip",
+            "Proxy",
+            "Client_IP",
         ] {
             assert!(is_ours(name, &claims), "{name}");
         }

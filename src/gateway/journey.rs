@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::{HeaderName, HeaderValue};
@@ -14,7 +14,7 @@ use crate::gateway::accept;
 use crate::gateway::decide::{Check, Forward, Trace};
 use crate::gateway::handle::{Arrival, RequestId, known};
 use crate::gateway::head::Head;
-use crate::gateway::hygiene::{self, BadConnection, Told};
+use crate::gateway::hygiene::{self, BadFields, Told};
 use crate::problem::Refusal;
 use crate::session::Sources;
 
@@ -49,8 +49,12 @@ pub(super) struct Journey {
     pub path: Box<str>,
     pub check: Option<Check>,
     pub websocket: bool,
+    /// `te: trailers` over HTTP/2: gRPC asks for it by name.
+    pub trailers: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
     pub navigation: bool,
+    /// The app's answer has begun.
+    pub answered: AtomicBool,
     /// Its access line is written.
     pub told: AtomicBool,
 }
@@ -64,7 +68,7 @@ impl Journey {
         arrival: &Arrival<'_>,
         start: Start,
         (sources, own_host): (&Sources, &str),
-    ) -> Result<(Self, Onward), BadConnection> {
+    ) -> Result<(Self, Onward), BadFields> {
         let told = Told {
             app: forward.app(),
             session: forward.session(),
@@ -95,10 +99,19 @@ impl Journey {
             path: trace.path.as_deref().unwrap_or("/").into(),
             check: trace.check,
             websocket: head.wants_websocket(),
+            trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
             navigation: accept::is_navigation(head),
+            answered: AtomicBool::new(false),
             told: AtomicBool::new(false),
         };
         Ok((journey, onward))
+    }
+}
+
+impl Way {
+    /// The app's answer has begun.
+    pub fn answered(&self) -> bool {
+        self.journey.as_ref().is_some_and(|journey| journey.answered.load(Ordering::Relaxed))
     }
 }
 
@@ -113,8 +126,6 @@ pub(super) struct Way {
     pub tried: SmallVec<[SocketAddr; 2]>,
     /// The app waited in vain for the rest of the request's body.
     pub unsent: bool,
-    /// The app's answer has begun.
-    pub answered: bool,
     /// Bytes of the request's body so far, and when the first of them came.
     pub body: u64,
     pub body_began: Option<Instant>,

@@ -15,6 +15,7 @@ mod crowd;
 mod decide;
 mod door;
 mod drain;
+mod exchange;
 mod forward;
 pub mod forwarded;
 mod frames;
@@ -40,6 +41,7 @@ pub use certificate::{Certificate, CertificateFault};
 pub use door::{Door, DoorKind};
 pub use drain::{Drain, Present};
 pub use front::{Front, Limits};
+pub(crate) use hygiene::is_reserved as is_reserved_field;
 pub use plugin_route::{Claims, PluginParts};
 pub use trusted::Trusted;
 

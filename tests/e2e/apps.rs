@@ -1,7 +1,9 @@
 //! Apps behind the gateway: who gets to them, what they learn, and what they never see.
 
+use valet_gateway::demo::idp::TokenRequest;
+
 use crate::kit::ask::basic;
-use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, until};
+use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time, until};
 
 /// An app for all paths that needs a session, and a gateway before it.
 async fn portal(lines: &str) -> (App, Stack) {
@@ -146,6 +148,12 @@ async fn what_only_the_gateway_may_say_is_taken_out_in_every_spelling() {
         "X-Original-URL",
         "X-Rewrite-URL",
         "X-Request-Id",
+        "X~Auth~Subject",
+        "x+auth+subject",
+        "X!Auth!Email",
+        "x|forwarded|for",
+        "Proxy",
+        "Client-IP",
     ];
     let ask = forged.iter().fold(stack.get("/").as_user("ada"), |ask, name| ask.field(name, "forged"));
     ask.field("X-Auth-Subject", "forged").send().await.assert_status(200);
@@ -409,4 +417,74 @@ async fn a_request_that_is_cut_at_the_end_of_the_drain_is_told_of() {
     let lines = stack.lines.all(1).await;
     assert_eq!((&lines[0]["path"], &lines[0]["outcome"]), (&"/pieces".into(), &"cut".into()));
     assert_eq!(stack.answered("cut"), 1);
+}
+
+#[tokio::test]
+async fn a_field_that_frames_has_one_spelling() {
+    let (app, stack) = portal("session = \"none\"").await;
+    for name in ["Content_Length", "Content.Length", "Transfer_Encoding", "transfer~encoding", "HOST_", "Ho-st"] {
+        let answer = stack.get("/").field(name, "5").send().await;
+        let frames = name.starts_with(['C', 'T', 't']);
+        assert_eq!(answer.status, if frames { 400 } else { 200 }, "{name}");
+    }
+    assert!(!app.seen().iter().any(|seen| seen.head.to_lowercase().contains("content_length")));
+}
+
+#[tokio::test]
+async fn a_subject_that_no_field_can_carry_as_it_is_gets_to_no_app() {
+    let (app, stack) = portal("claims = { x-auth-mail = \"email\" }").await;
+    for subject in ["ada ", " ada", "\u{a0}ada"] {
+        let token = stack.idp().token(&TokenRequest::user(subject));
+        stack.get("/").bearer(&token).send().await.assert_problem(403, "not-permitted");
+        // The vendor is told in a place that carries it.
+        stack.get(FACE_SCAN).bearer(&token).send().await.assert_status(302);
+    }
+    assert_eq!(app.connections(), 0);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_websocket_is_bound_as_others_until_the_app_says_yes() {
+    let (app, stack) = portal("session = \"none\"\nread_timeout = \"200ms\"\nmax_body = \"10B\"").await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    // With a body it is a request like any other.
+    for (line, fields, body, status) in [
+        ("GET /x", "Content-Length: 5\r\n", "12345", 200),
+        ("GET /x", "Content-Length: 11\r\n", "0123456789x", 413),
+        ("GET /x", "Transfer-Encoding: chunked\r\n", "b\r\n0123456789x\r\n0\r\n\r\n", 413),
+        ("GET /hang", "Content-Length: 1\r\n", "x", 504),
+        ("POST /x", "", "", 200),
+    ] {
+        let mut wire = stack.wire().await;
+        wire.write(format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}{fields}\r\n{body}")).await;
+        wire.answer().await.assert_status(status);
+        assert!(app.seen().iter().all(|seen| seen.field("upgrade").is_none()), "{line} {fields}");
+    }
+    // Without `Connection` it is no wish for one either (RFC 6455, section 4.1).
+    stack.get("/x").field("Upgrade", "websocket").send().await.assert_status(200);
+    assert_eq!(app.last().field("upgrade"), None);
+    let mut tunnel = stack.wire().await;
+    tunnel.write(format!("GET /socket HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}\r\n")).await;
+    tunnel.read_to("\r\n\r\n").await;
+    // An app that does not say yes in time is left; one that did may be silent for longer.
+    let mut silent = stack.wire().await;
+    silent.write(format!("GET /hang HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}\r\n")).await;
+    silent.assert_closed().await;
+    tunnel.write("still there").await;
+    tunnel.read_to("still there").await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_ready_while_the_gateway_stops_closes_its_connection() {
+    let app = App::start().await;
+    let mut stack = Setup::new().real_time().app(&app, "").start().await;
+    stack.until_ready().await;
+    let mut sent = stack.get("/later").as_user("ada").start().await;
+    until("the app has it", || !app.seen().is_empty()).await;
+    let stopping = tokio::spawn(stack.take_gateway().stop());
+    // The stop has begun when answers close their connections.
+    in_time("the stop", async { while stack.get("/.valet").send().await.field("connection") != Some("close") {} })
+        .await;
+    app.go_on();
+    sent.answer().await.assert_status(200).assert_field("connection", "close");
+    stopping.await.expect("a stop");
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ pub struct App {
     pub address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<Mutex<usize>>,
+    go: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -55,13 +57,20 @@ impl App {
         let address = listener.local_addr().expect("an address").to_string();
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let (into, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        let go = Arc::new(Notify::new());
+        let gone = Arc::clone(&go);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 *count.lock().expect("no test panicked with it") += 1;
-                tokio::spawn(serve(stream, Arc::clone(&into)));
+                tokio::spawn(serve(stream, Arc::clone(&into), Arc::clone(&gone)));
             }
         });
-        Self { address, seen, connections, task }
+        Self { address, seen, connections, go, task }
+    }
+
+    /// Lets it answer what waits at `/later`.
+    pub fn go_on(&self) {
+        self.go.notify_one();
     }
 
     /// All that it got so far.
@@ -81,7 +90,7 @@ impl App {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, go: Arc<Notify>) {
     let mut buffer = Vec::new();
     loop {
         let Some(end) = read_until(&mut stream, &mut buffer, b"\r\n\r\n").await else { return };
@@ -98,6 +107,9 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>) {
         }
         let Some(body) = read_body(&mut stream, &mut buffer, &request).await else { return };
         seen.lock().expect("no test panicked with it")[at].body = body;
+        if request.line().ends_with("/later") {
+            go.notified().await;
+        }
         if !answer(&mut stream, &mut buffer, &request).await {
             return;
         }

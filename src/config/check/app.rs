@@ -11,26 +11,13 @@ use crate::app::settings::AppSettings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::tree::Place;
+use crate::gateway::is_reserved_field;
 use crate::telemetry::Metrics;
 use crate::units::Bytes;
 
-/// Fields that frame or route a request, carry credentials, or are ours: a claim must not stand in for them.
-const RESERVED_FIELDS: [&str; 14] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-auth-issuer",
-    "x-auth-subject",
-];
+/// Fields that frame a request or carry credentials, beside those that are ours: a claim must not stand in for them.
+const RESERVED_FIELDS: [&str; 8] =
+    ["authorization", "connection", "content-type", "cookie", "expect", "te", "trailer", "upgrade"];
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let apps = Place::root().key("app");
@@ -78,10 +65,10 @@ fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
     for (field, claim) in &settings.claims {
         let place = place.key(field);
         // As an app may read it.
-        let plain = field.to_ascii_lowercase().replace(['_', '.'], "-");
+        let plain = field.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         if !is_token(field) {
             report.fault(&place, "expected the name of a header field");
-        } else if RESERVED_FIELDS.contains(&plain.as_str()) || plain.starts_with("x-forwarded-") {
+        } else if RESERVED_FIELDS.contains(&plain.as_str()) || is_reserved_field(field) {
             report.fault(&place, "this field can't carry a claim");
         } else if !seen.insert(plain) {
             report.fault(&place, "this field stands in the table already, in another spelling");
