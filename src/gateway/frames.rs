@@ -12,6 +12,9 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 
+/// The flag of HEADERS and CONTINUATION: nothing of this request's head follows (RFC 9113, section 6.2).
+const END_HEADERS: u8 = 4;
+
 /// Bounds hold for a second.
 const SPAN: Duration = Duration::from_secs(1);
 
@@ -42,12 +45,25 @@ pub(super) struct Frames {
     since: Instant,
     idle: u32,
     resets: u32,
+    /// Requests whose head began.
+    heads: u64,
+    /// The last of them is to be continued.
+    continued: bool,
 }
 
 impl Frames {
     /// What follows is the first frame.
     pub fn new() -> Self {
-        Self { head: [0; HEAD], have: 0, payload: 0, since: Instant::now(), idle: 0, resets: 0 }
+        Self {
+            head: [0; HEAD],
+            have: 0,
+            payload: 0,
+            since: Instant::now(),
+            idle: 0,
+            resets: 0,
+            heads: 0,
+            continued: false,
+        }
     }
 
     /// Counts the frames that begin in the next bytes, wherever these are cut.
@@ -72,8 +88,14 @@ impl Frames {
         }
     }
 
+    /// The number of the request whose head began and is not whole yet.
+    pub fn half_a_head(&self) -> Option<u64> {
+        let inside = self.payload > 0 && matches!(self.head[3], HEADERS | CONTINUATION);
+        (inside || self.continued).then_some(self.heads)
+    }
+
     fn count(&mut self) -> Result<(), Excess> {
-        let [a, b, c, kind, ..] = self.head;
+        let [a, b, c, kind, flags, ..] = self.head;
         self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
         match kind {
             RST_STREAM => {
@@ -82,7 +104,11 @@ impl Frames {
             }
             DATA if self.payload > 0 => Ok(()),
             // Requests have their own bounds, in h2 too.
-            HEADERS | CONTINUATION => Ok(()),
+            HEADERS | CONTINUATION => {
+                self.heads += u64::from(kind == HEADERS);
+                self.continued = flags & END_HEADERS == 0;
+                Ok(())
+            }
             _ => {
                 self.idle += 1;
                 if self.idle > MOST_IDLE { Err(Excess::Flood) } else { Ok(()) }
@@ -154,6 +180,33 @@ mod tests {
         assert_eq!(frames.take(&most, at(start, 1000)), Ok(()));
         assert_eq!(frames.take(&frame(PING, 8), at(start, 1999)), Err(Excess::Flood));
         assert_eq!(frames.take(&most, at(start, 2000)), Ok(()));
+    }
+
+    #[test]
+    fn a_head_is_whole_with_its_last_byte() {
+        let mut frames = Frames::new();
+        let now = Instant::now();
+        let flagged = |kind, payload, flags| {
+            let mut one = frame(kind, payload);
+            one[4] = flags;
+            one
+        };
+        let mut see = |bytes: &[u8]| {
+            frames.take(bytes, now).unwrap();
+            frames.half_a_head()
+        };
+        assert_eq!(see(&frame(DATA, 3)[..10]), None);
+        assert_eq!(see(&[0; 2]), None);
+        let whole = flagged(HEADERS, 5, END_HEADERS);
+        assert_eq!(see(&whole[..9]), Some(1));
+        assert_eq!(see(&whole[9..13]), Some(1));
+        assert_eq!(see(&whole[13..]), None);
+        assert_eq!(see(&[whole.clone(), whole[..11].to_vec()].concat()), Some(3));
+        assert_eq!(see(&whole[11..]), None);
+        assert_eq!(see(&flagged(HEADERS, 5, 0)), Some(4));
+        assert_eq!(see(&flagged(CONTINUATION, 5, 0)), Some(4));
+        assert_eq!(see(&flagged(CONTINUATION, 0, END_HEADERS)), None);
+        assert_eq!(see(&flagged(DATA, 9, 0)[..12]), None);
     }
 
     #[test]

@@ -101,16 +101,16 @@ impl Bed {
     }
 
     /// The client goes; the server ends by itself.
-    async fn end(self) -> [u64; 3] {
+    async fn end(self) -> [u64; 4] {
         drop(self.client);
         self.server.await.unwrap();
         cuts(&self.metrics)
     }
 }
 
-/// How many connections were ended for want of a preface, for a flood, for resets.
-fn cuts(metrics: &Metrics) -> [u64; 3] {
-    ["preface", "flood", "resets"].map(|cause| metrics.connections_cut.with_label_values(&[cause]).get())
+/// How many connections were ended for want of a preface, for a flood, for resets, for half a head.
+fn cuts(metrics: &Metrics) -> [u64; 4] {
+    ["preface", "flood", "resets", "head"].map(|cause| metrics.connections_cut.with_label_values(&[cause]).get())
 }
 
 fn request() -> http::Request<()> {
@@ -139,7 +139,7 @@ async fn requests_pass_one_after_the_other_and_at_once() {
     assert_eq!(bed.answered.load(Ordering::Relaxed), 200);
     drop(send);
     bed.server.await.unwrap();
-    assert_eq!(cuts(&bed.metrics), [0; 3]);
+    assert_eq!(cuts(&bed.metrics), [0; 4]);
 }
 
 /// PING with eight bytes (RFC 9113, section 6.7).
@@ -151,7 +151,7 @@ async fn a_flood_of_pings_ends_after_a_bounded_count_though_the_client_reads_the
     let came = bed.flood(&PING.repeat(100)).await;
     // Two seconds' worth at most, should a second have passed meanwhile; and the settings.
     assert!(came / PING.len() <= 20_010, "{came} bytes of answers");
-    assert_eq!(bed.end().await, [0, 1, 0]);
+    assert_eq!(bed.end().await, [0, 1, 0, 0]);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn floods_of_other_frames_end_too() {
     ] {
         let mut bed = Bed::new().await;
         bed.flood(&frame.repeat(100)).await;
-        assert_eq!(bed.end().await, [0, 1, 0], "{frame:?}");
+        assert_eq!(bed.end().await, [0, 1, 0, 0], "{frame:?}");
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_client_that_takes_back_every_request_is_cut_off() {
     }
     assert!(connection.await.unwrap().is_err());
     bed.server.await.unwrap();
-    assert_eq!(cuts(&bed.metrics), [0, 0, 1]);
+    assert_eq!(cuts(&bed.metrics), [0, 0, 1, 0]);
     // 500 in a second, should one have passed meanwhile.
     assert!(bed.answered.load(Ordering::Relaxed) <= 1000, "{:?}", bed.answered);
 }
@@ -201,6 +201,35 @@ async fn a_client_without_a_preface_has_ten_seconds() {
         let waited = began.elapsed();
         assert_eq!(waited < Duration::from_millis(9_990), at_once, "{waited:?}");
         assert!(waited < Duration::from_millis(10_010), "{waited:?}");
-        assert_eq!(bed.end().await, [1, 0, 0]);
+        assert_eq!(bed.end().await, [1, 0, 0, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_has_ten_seconds_whatever_comes_meanwhile() {
+    /// HEADERS of stream 1, with and without END_HEADERS (RFC 9113, section 6.2): `:method: GET`, and a length that says there is more.
+    const BEGUN: &[u8] = &[0, 0, 40, 1, 1 | 4, 0, 0, 0, 1, 0x82];
+    const TO_BE_CONTINUED: &[u8] = &[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
+    for (half, more) in [(BEGUN, &b""[..]), (TO_BE_CONTINUED, b""), (BEGUN, b"\0")] {
+        let mut bed = Bed::new().await;
+        let (mut read, mut write) = tokio::io::split(&mut bed.client);
+        let began = Instant::now();
+        let send = async {
+            write.write_all(PREFACE).await.unwrap();
+            write.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            write.write_all(half).await.unwrap();
+            write.flush().await.unwrap();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let _ = write.write_all(more).await;
+                let _ = write.flush().await;
+            }
+        };
+        let mut came = Vec::new();
+        tokio::select! { _ = read.read_to_end(&mut came) => {}, () = send => unreachable!() }
+        let waited = began.elapsed();
+        assert!((9_990..10_010).contains(&waited.as_millis()), "{waited:?}");
+        assert_eq!(bed.answered.load(Ordering::Relaxed), 0);
+        assert_eq!(bed.end().await, [0, 0, 0, 1]);
     }
 }
