@@ -6,14 +6,45 @@ import uuid
 import pytest
 
 from kit.apps import App, before_node, files, http_server, node_app
-from kit.gateway import PLAIN, Gateway, Idp
+from kit.certificates import Authority
+from kit.gateway import H2, HTTPS, PLAIN, Gateway, Idp
 from kit.sockets import SocketServer
 from kit.stack import Stack
 
 APPS = ["node", "nginx", "haproxy", "caddy"]
 
-# How clients reach the gateway. TLS with HTTP/1.1 and HTTP/2 are further rows.
-FRONTS = [PLAIN]
+# How clients reach the gateway.
+FRONTS = [PLAIN, HTTPS, H2]
+
+
+# Every app is behind the first front, those behind the others: all of them behind all would take twice as long.
+BEHIND = {HTTPS.name: ("node", "python", "nginx"), H2.name: ("node", "caddy")}
+
+
+def pytest_collection_modifyitems(config, items):
+    def apart(item):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        front, app = params.get("front"), params.get("stack")
+        return front is None or app is None or app in BEHIND.get(front.name, (app,))
+
+    kept = [item for item in items if apart(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not apart(item)])
+    items[:] = kept
+
+
+def pytest_generate_tests(metafunc):
+    """Each test that asks for a front runs once for each, or for each of its file's; a mark says where it makes no sense, and why."""
+    if "front" not in metafunc.fixturenames:
+        return
+    plain = metafunc.definition.get_closest_marker("only_plain")
+    http_1 = metafunc.definition.get_closest_marker("only_http_1")
+
+    def row(front):
+        mark = (plain if front is not PLAIN else None) or (http_1 if front is H2 else None)
+        why = mark and mark.args[0]
+        return pytest.param(front, id=front.name, marks=[pytest.mark.skip(reason=why)] if why else [])
+
+    metafunc.parametrize("front", [row(front) for front in getattr(metafunc.module, "FRONTS", FRONTS)], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +82,8 @@ def apps(home, node, sockets):
     def app(name: str) -> App:
         if name not in running:
             old = name == "http.server"
-            running[name] = http_server(served) if old else before_node(name, home / name, served, node, sockets.port)
+            before = lambda: before_node(name, home / name, node, files=served, sockets=sockets.port)  # noqa: E731
+            running[name] = http_server(served) if old else before()
         return running[name]
 
     yield app
@@ -79,9 +111,20 @@ def stacks(home, apps, idp):
         assert stack.gateway.program.ended() == 0
 
 
-@pytest.fixture(params=FRONTS, ids=lambda front: front.name, scope="session")
-def front(request):
-    return request.param
+@pytest.fixture(scope="session")
+def authority(home):
+    return Authority(home, "house")
+
+
+@pytest.fixture(scope="session")
+def fronts(authority):
+    """Each front with its certificate, by its name."""
+    return {front.name: front.signed(authority) for front in FRONTS}
+
+
+@pytest.fixture(scope="session")
+def front(request, fronts):
+    return fronts[request.param.name]
 
 
 @pytest.fixture(params=APPS, scope="session")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import pytest
 
 from kit.apps import PIECE, need
-from kit.gateway import OPEN
+from kit.gateway import OPEN, PLAIN
 from kit.load import GoodClient, Watch, room
 from kit.process import until
 
 pytestmark = pytest.mark.long
+
+FRONTS = [PLAIN]
 
 # docs/operations.md, "Bounds": a head, a read of a body, an answer that is not taken, in seconds.
 BOUND = 10
@@ -61,7 +63,7 @@ def test_slow_clients_are_closed_and_good_ones_are_served(leaving, proof, mode):
     words = [need("slowhttptest", "slowhttptest"), "-c", count, "-r", RATE, *mode.words, "-l", LENGTH, "-p", GOOD]
     words += ["-u", f"http://127.0.0.1:{stack.gateway.port}{mode.path}"]
     head = stack.head("GET /chunks HTTP/1.1", "Connection: close")
-    with GoodClient(stack.gateway.port, head) as good, Watch(stack.gateway) as watch:
+    with GoodClient(stack.gateway, head) as good, Watch(stack.gateway) as watch:
         done = subprocess.run(list(map(str, words)), capture_output=True, timeout=90)
         # A few good clients may be there at any time.
         few = count // 20
@@ -125,7 +127,7 @@ def test_idle_connections_cost_little_and_good_clients_are_served(leaving, proof
         assert wire.recv(4096).startswith(b"HTTP/1.1 204 ")
         idle.append(wire)
     peak = stack.gateway.program.peak()
-    with GoodClient(stack.gateway.port, stack.head("GET /chunks HTTP/1.1", "Connection: close")) as good:
+    with GoodClient(stack.gateway, stack.head("GET /chunks HTTP/1.1", "Connection: close")) as good:
         until("a hundred good requests", lambda: len(good.seconds) >= 100)
     # Each of them may ask again.
     for wire in idle:

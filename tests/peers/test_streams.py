@@ -4,6 +4,8 @@ import hashlib
 import json
 import uuid
 
+import pytest
+
 from kit.apps import PIECE, pieces_hash
 from kit.process import until
 
@@ -14,6 +16,7 @@ PIECES = 1024
 GROWTH = 64
 
 
+@pytest.mark.only_http_1("written by hand; test_http2.py does the like with frames")
 def test_each_event_arrives_before_the_next_is_sent(stack):
     """The app sends the next event only when the client has said, on another connection, that it has the last."""
     name = uuid.uuid4().hex
@@ -33,9 +36,12 @@ def test_an_answer_that_breaks_off_does_not_look_whole(stack):
     for path in ["/broken", "/broken/chunked"]:
         done = stack.curl.run(*stack.session, stack.url(path), check=False)
         # 18: less than was announced; 56: the connection broke.
-        assert (done.returncode, done.stdout[:5]) in [(18, b"01234"), (56, b"01234")]
+        # 92: the stream was reset; what was on the way may be lost with it.
+        assert done.returncode in ((92,) if stack.version == "HTTP/2" else (18, 56))
+        assert done.stdout[:5] == b"01234" or stack.version == "HTTP/2"
 
 
+@pytest.mark.only_http_1("written by hand; test_http2.py does the like with frames")
 def test_the_app_learns_that_the_client_went(stack):
     name = uuid.uuid4().hex
     with stack.wire() as wire:
@@ -45,6 +51,7 @@ def test_the_app_learns_that_the_client_went(stack):
     until("the app saw it", lambda: stack.direct(f"/left/{name}").body == b"yes")
 
 
+@pytest.mark.only_http_1("written by hand; test_http2.py does the like with frames")
 def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(node_stack):
     with node_stack.wire() as wire:
         wire.write(node_stack.head("POST /echo HTTP/1.1", "Transfer-Encoding: chunked"))
@@ -66,10 +73,11 @@ def test_a_long_body_passes_each_way_without_being_held(stack, tmp_path, proof):
         answer = stack.ask("/seen", *words, "--upload-file", tmp_path / "got")
         assert json.loads(answer.body)["body"] == {"length": PIECES * len(PIECE), "sha256": wanted}
     after = stack.gateway.program.peak()
-    proof(f"64 MiB each way, {stack.app.name} behind", f"most memory resident: {before:.0f} → {after:.0f} MiB")
+    proof(f"64 MiB each way over {stack.gateway.front.name}, {stack.app.name} behind", f"most memory resident: {before:.0f} → {after:.0f} MiB")
     assert after - before < GROWTH
 
 
+@pytest.mark.only_http_1("clients of HTTP/2 get the final answer only")
 def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(stack):
     answer = stack.ask("/seen", "--header", "Expect: 100-continue", "--data-binary", "@-", input=PIECE * 16)
     # Caddy may say it twice: for itself, and for the app behind it.
@@ -77,6 +85,7 @@ def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(stack):
     assert json.loads(answer.body)["body"]["length"] == 16 * len(PIECE)
 
 
+@pytest.mark.only_http_1("clients of HTTP/2 get the final answer only")
 def test_a_client_that_waits_is_told_at_once_that_it_may_not(node_stack):
     """Neither a refusal of the gateway nor one of the app costs the body."""
     words = ["--header", "Expect: 100-continue", "--expect100-timeout", "30", "--data-binary", "@-"]

@@ -1,6 +1,7 @@
 """WebSockets, between the client and the server of the Python package websockets."""
 
 import socket
+import ssl
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -8,6 +9,9 @@ from websockets.sync.client import connect
 
 from kit.gateway import PORTAL
 from kit.process import HANG, until
+from kit.sockets import through_tls
+
+pytestmark = pytest.mark.only_http_1("WebSockets over HTTP/2 do not pass")
 
 # The server itself, and behind each proxy that an app may have of its own.
 SERVERS = ["python", "nginx", "haproxy", "caddy"]
@@ -22,7 +26,11 @@ def stack(request, stacks, front):
 
 def dial(stack, token=None, **options):
     """A WebSocket through the gateway."""
-    wire = socket.create_connection(("127.0.0.1", stack.gateway.port), HANG)
+    front, port = stack.gateway.front, stack.gateway.port
+    if front.ca:
+        wire = through_tls(port, ssl.create_default_context(cafile=front.ca), PORTAL)
+    else:
+        wire = socket.create_connection(("127.0.0.1", port), HANG)
     headers = {"Authorization": f"Bearer {token or stack.token}"} if token != "" else {}
     return connect(
         f"ws://{PORTAL}/socket?room=1",

@@ -1,6 +1,8 @@
-// An app on Node's own HTTP server. It prints its port, tells what it saw, and answers in every way that could be spoilt.
+// An app on Node's own HTTP server. It prints its port, tells what it saw, and answers in every way that could be spoilt. With the
+// argument `h2c` it speaks HTTP/2, without TLS.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
 /** The piece of which long bodies are made; the tests make the same. */
@@ -132,7 +134,8 @@ async function serve(request, response) {
   await route(request, response, rest);
 }
 
-const server = createServer((request, response) => {
+const create = process.argv[2] === "h2c" ? createHttp2Server : createServer;
+const server = create((request, response) => {
   response.sendDate = true;
   serve(request, response).catch(() => response.destroy());
 });

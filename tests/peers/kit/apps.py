@@ -63,8 +63,8 @@ def pieces_hash(count: int) -> str:
     return digest.hexdigest()
 
 
-def node_app() -> App:
-    program = Program([need("node", "nodejs"), FOLDER / "app.mjs"])
+def node_app(*words: str) -> App:
+    program = Program([need("node", "nodejs"), FOLDER / "app.mjs", *words])
     port = program.line(lambda line: int(line.split()[1]) if line.startswith("port ") else None)
     return App("node", port, program)
 
@@ -76,14 +76,14 @@ def http_server(served: Path) -> App:
     return App("http.server", port, program)
 
 
-def before_node(name: str, home: Path, served: Path, node: App, sockets: int) -> App:
-    """nginx, HAProxy or Caddy, which answers some paths itself and has the rest from Node."""
+def before_node(name: str, home: Path, node: App, **more) -> App:
+    """nginx, HAProxy or Caddy, which answers some paths itself and has the rest from Node. `more` fills the marks of its configuration."""
     home.mkdir()
     (home / "store").mkdir()
     # Another process may take the free port in between: then another one.
     for attempt in range(3):
         port = free_port()
-        marks = {"PORT": port, "NODE": node.port, "SOCKETS": sockets, "HOME": home, "FILES": served}
+        marks = {"PORT": port, "NODE": node.port, "HOME": home, **{mark.upper(): value for mark, value in more.items()}}
         program = Program(_words(name, home, marks), env=os.environ | {"HOME": str(home)})
         try:
             program.serves(port)
@@ -109,7 +109,10 @@ def _words(name: str, home: Path, marks: dict) -> list:
         case "haproxy":
             filled("seen.json", "seen.json")
             return [need("haproxy", "haproxy"), "-db", "-f", filled("haproxy.cfg", "haproxy.cfg")]
-        case "caddy":
-            config = filled("Caddyfile", "Caddyfile")
+        case "mtls nginx":
+            return [need("nginx", "nginx-light"), "-p", home, "-c", filled("mtls.nginx.conf", "nginx.conf")]
+        case "caddy" | "mtls caddy" | "h2c caddy":
+            kind = name.removesuffix("caddy").strip()
+            config = filled(f"{kind}.Caddyfile" if kind else "Caddyfile", "Caddyfile")
             return [need("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", config]
     raise AssertionError(name)

@@ -1,6 +1,7 @@
 """Clients: curl as a program, and bytes on a socket."""
 
 import socket
+import ssl
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -32,9 +33,11 @@ class Answer:
     def field(self, name: str) -> str | None:
         return next(iter(self.all(name)), None)
 
-    def end_to_end(self):
-        """All that an app says to a client through any proxy; fields of one name in their order."""
-        kept = [pair for pair in self.fields if pair[0] not in PER_HOP]
+    def end_to_end(self, version: str = "HTTP/1.1"):
+        """All that an app says to a client of this version through any proxy; fields of one name in their order."""
+        # HTTP/2 has frames in place of chunks.
+        hop = PER_HOP | ({"transfer-encoding"} if version == "HTTP/2" else set())
+        kept = [pair for pair in self.fields if pair[0] not in hop]
         return self.status, sorted(kept, key=lambda pair: pair[0]), self.body
 
 
@@ -81,8 +84,10 @@ def _answer(heads: str, body: bytes) -> Answer:
 class Wire:
     """A connection on which a test writes what it likes."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None, host: str | None = None):
         self._socket = socket.create_connection(("127.0.0.1", port), TIME)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=host)
         self._file = self._socket.makefile("rb")
 
     def write(self, text: str | bytes):
@@ -124,10 +129,6 @@ class Wire:
 
     def read(self, count: int) -> bytes:
         return self._file.read(count)
-
-    def half_close(self):
-        """Says that nothing more will be sent."""
-        self._socket.shutdown(socket.SHUT_WR)
 
     def is_closed(self) -> bool:
         """Waits for the other side: true if it closes, false if it sends."""

@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import ssl
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .certificates import Authority
+from .client import Wire
 from .process import Program, until
 
 VALET = os.environ.get("VALET", "target/debug/valet")
@@ -35,23 +38,55 @@ class Front:
     """How clients reach the gateway."""
 
     name: str
+    # What curl is told, and the version that an answer then has.
+    curl: tuple[str, ...] = ("--http1.1",)
+    version: str = "HTTP/1.1"
     scheme: str = "http"
-    # Further lines of `[[listener]]`, and further words of curl.
+    # Further lines of `[[listener]]`.
     listener: str = ""
-    curl: tuple[str, ...] = field(default=("--http1.1",))
+    # The authority by which clients believe the gateway.
+    ca: Path | None = None
+
+    def signed(self, authority: Authority) -> "Front":
+        """The same, with a certificate if it needs one."""
+        if self.scheme == "http":
+            return self
+        site = authority.pair("site", PORTAL, OPEN)
+        listener = f'tls = [{{ chain = "{site.chain}", key = "{site.key}" }}]\n{self.listener}'
+        curl = "--cacert", str(authority.file), *self.curl
+        return replace(self, listener=listener, curl=curl, ca=authority.file)
+
+    def wire(self, port: int, protocol: str = "http/1.1") -> Wire:
+        """A connection on which a test writes what it likes; over TLS, if that is this front."""
+        if self.ca is None:
+            return Wire(port)
+        context = ssl.create_default_context(cafile=self.ca)
+        context.set_alpn_protocols([protocol])
+        return Wire(port, context, PORTAL)
 
 
 PLAIN = Front("http/1.1")
+HTTPS = Front("https/1.1", scheme="https")
+H2 = Front("h2", ("--http2",), "HTTP/2", "https")
 
 
 class Gateway:
     """`valet run` on ports of its own before one app."""
 
-    def __init__(self, home: Path, idp: Idp, upstream: str, front: Front = PLAIN, app: str = "", server: str = ""):
+    def __init__(
+        self,
+        home: Path,
+        idp: Idp,
+        upstream: str,
+        front: Front = PLAIN,
+        app: str = "",
+        server: str = "",
+        more: str = "",
+    ):
         home.mkdir(parents=True, exist_ok=True)
         self.front = front
         config = home / "valet.toml"
-        config.write_text(_toml(idp, upstream, front, app, server))
+        config.write_text(_toml(idp, upstream, front, app, server) + more)
         self.program = Program([VALET, "run", "--config", config], env=os.environ | {"RUST_BACKTRACE": "0"})
         self._at: dict[str, str] = {}
         self.program.line(self._address)
@@ -72,6 +107,10 @@ class Gateway:
                 return answer.status
         except urllib.error.HTTPError as refusal:
             return refusal.code
+
+    def wire(self) -> Wire:
+        """A connection to it, for HTTP/1.1 by hand."""
+        return self.front.wire(self.port)
 
     def counted(self, outcome: str) -> int:
         """Requests to the apps that ended so."""

@@ -7,7 +7,6 @@ import threading
 import time
 import urllib.request
 
-from .client import Wire
 from .gateway import Gateway
 
 
@@ -21,8 +20,8 @@ def room(wanted: int) -> int:
 class GoodClient:
     """Asks one request after the other, each on a connection of its own, and takes the time of each."""
 
-    def __init__(self, port: int, head: str):
-        self._port, self._head = port, head
+    def __init__(self, gateway: Gateway, head: str):
+        self._gateway, self._head = gateway, head
         self.seconds: list[float] = []
         self.failures: list[str] = []
         self._done = threading.Event()
@@ -32,7 +31,7 @@ class GoodClient:
         while not self._done.is_set():
             began = time.monotonic()
             try:
-                with Wire(self._port) as wire:
+                with self._gateway.wire() as wire:
                     wire.write(self._head)
                     status = wire.answer().status
                 if status != 200:

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import os
 import queue
 import signal
 import socket
@@ -93,6 +94,13 @@ class Program:
         with open(f"/proc/{self.pid}/status") as status:
             kibibytes = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
         return int(kibibytes) / 1024
+
+    def cpu(self) -> float:
+        """The time that it has had of all cores, in seconds."""
+        with open(f"/proc/{self.pid}/stat") as stat:
+            # Behind the name, which may hold spaces: utime and stime are fields 14 and 15.
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def signal(self, number: int):
         self._child.send_signal(number)

@@ -35,12 +35,17 @@ class Stack:
         return self.curl.ask(self.url(path), *self.session, *words, **options)
 
     @property
+    def version(self) -> str:
+        """Of the answers that come through the gateway."""
+        return self.gateway.front.version
+
+    @property
     def session(self) -> tuple[str, ...]:
         return "--header", f"Authorization: Bearer {self.token}"
 
     def wire(self) -> Wire:
-        """A connection to the gateway; with TLS in front it is curl's business."""
-        return Wire(self.gateway.port)
+        """A connection to the gateway, for HTTP/1.1 by hand."""
+        return self.gateway.wire()
 
     def head(self, line: str, *fields: str, host: str = PORTAL) -> str:
         """A request's head with ada's session, by hand."""
