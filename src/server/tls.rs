@@ -137,7 +137,7 @@ pub(super) fn acceptor(certificates: Arc<Certificates>) -> Result<Acceptor, rust
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Without memory for each session, so that a crowd does not push one another's out.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Acceptor::from_server_config(Arc::new(config)))

@@ -96,7 +96,8 @@ async fn a_new_certificate_is_shown_to_the_next_and_no_connection_is_cut() {
 async fn http_2_is_offered_and_http_1_too() {
     let authority = Authority::new();
     let stack = with_sites(&[&authority.site(&[HOST])]).start().await;
-    for (offered, chosen) in [(&["http/1.1", "h2"][..], "h2"), (&["http/1.1"], "http/1.1")] {
+    for (offered, chosen) in [(&["http/1.1", "h2"][..], "h2"), (&["http/1.1"], "http/1.1"), (&["http/1.0"], "http/1.0")]
+    {
         let tls = authority.client(offered).connect(&stack.address, HOST).await.unwrap();
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(chosen.as_bytes()));
     }

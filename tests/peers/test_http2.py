@@ -179,6 +179,22 @@ MALFORMED = {
 }  # fmt: skip
 
 
+def test_an_app_may_answer_before_it_has_read_the_body(stack):
+    """The answer is whole; a reset behind it says that the rest of the body is not wanted, and no fault (RFC 9113, section 8.1)."""
+    for _ in range(10):
+        with client(stack) as h2:
+            number, left = h2.open(h2.head("POST", "/here/missing"), end=False), 4 << 20
+            stream = h2.streams[number]
+            while left and not stream.over:
+                if room := min(h2.state.local_flow_control_window(number), 16384, left):
+                    h2.send(number, bytes(room))
+                    left -= room
+                else:
+                    h2.read()
+            assert h2.answer(number).status == 404
+            assert (stream.ended, stream.reset) in [(True, None), (True, 0)]
+
+
 def fragment(fields):
     return [(name, "/seen#x" if name == ":path" else value) for name, value in fields]
 

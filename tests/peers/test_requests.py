@@ -56,7 +56,6 @@ def test_a_client_of_http_1_0_may_not_send_chunks(stack):
         assert problem(wire.answer()) == (400, "bad-request")
 
 
-@pytest.mark.xfail(strict=True, reason="the handshake ends with `no application protocol`: `http/1.0` is not offered")
 def test_a_client_of_http_1_0_may_say_so_in_the_tls_handshake(stacks, fronts):
     """curl does (ALPN). nginx, for one, agrees to it."""
     assert stacks("node", fronts[HTTPS.name]).ask("/seen", "--http1.0").status == 200
