@@ -24,7 +24,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kit::load::{load, requests};
 use kit::process::{Server, role};
-use kit::{ROLE, Row, median, move_to_core_1, setting, stack, table};
+use kit::{ROLE, median, move_to_core_1, rotate, setting, stack, table};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -102,18 +102,10 @@ fn first_sight(runtime: &tokio::runtime::Runtime, valet: &Server, haproxy: Optio
     // Half is left for what comes after.
     let share = fresh.len() / 2 / rounds.max(1);
     let servers: Vec<&Server> = [Some(valet), haproxy].into_iter().flatten().collect();
-    let mut rows: Vec<Row> = servers.iter().map(|server| Row::new(server.name)).collect();
-    for round in 0..rounds {
-        let piece = &fresh[round * share..(round + 1) * share];
-        for turn in 0..servers.len() {
-            let at = (round + turn) % servers.len();
-            let (before, began) = (servers[at].cpu(), Instant::now());
-            let far = began + Duration::from_secs(3600);
-            let answered = runtime.block_on(load(servers[at].address, piece, connections, far, true)).answered as f64;
-            rows[at].cpu.push((servers[at].cpu() - before) / answered);
-            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
-        }
-    }
+    let rows = rotate(&servers, rounds, |round, server| {
+        let far = Instant::now() + Duration::from_secs(3600);
+        runtime.block_on(load(server.address, &fresh[round * share..(round + 1) * share], connections, far, true))
+    });
     println!("{rounds} rounds of {share} tokens in rotation, {connections} connections; median (lowest–highest)");
     let medians = table(rows);
     match medians.as_slice() {

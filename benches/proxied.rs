@@ -22,9 +22,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use kit::load::{load, requests_for};
 use kit::process::{Server, instructions, role};
-use kit::{ROLE, Row, move_to_core_1, setting, stack, table};
-use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
-use pingora::server::Server as PingoraServer;
+use kit::{ROLE, bare, move_to_core_1, rotate, setting, stack, table};
+use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -83,17 +82,8 @@ impl ProxyHttp for Bare {
 }
 
 fn serve_bare() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let peer = HttpPeer::new(std::env::var("APP").unwrap(), false, String::new());
-    let mut server = PingoraServer::new(None).unwrap();
-    server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Bare(peer));
-    service.threads = Some(1);
-    service.add_tcp(&format!("127.0.0.1:{port}"));
-    server.add_service(service);
-    println!("address 127.0.0.1:{port}\nready");
-    std::io::stdout().flush().unwrap();
-    server.run_forever();
+    bare::serve(Bare(peer));
 }
 
 fn compare() {
@@ -120,18 +110,11 @@ fn compare() {
     let plain = requests_for(PATH, &servers[1].tokens);
     let far = Instant::now() + Duration::from_secs(3600);
     runtime.block_on(load(servers[1].address, &plain, 8, far, true));
-    let mut rows = vec![Row::new(BARE), Row::new(VALET)];
-    for round in 0..rounds {
-        for turn in 0..2 {
-            let at = (round + turn) % 2;
-            let (before, began) = (servers[at].cpu(), Instant::now());
-            let until = began + Duration::from_secs(seconds as u64);
-            let outcome = runtime.block_on(load(servers[at].address, &plain, setting("CONNECTIONS", 64), until, false));
-            let answered = outcome.answered as f64;
-            rows[at].cpu.push((servers[at].cpu() - before) / answered);
-            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
-        }
-    }
+    let [bare, valet] = &servers;
+    let rows = rotate(&[bare, valet], rounds, |_, server| {
+        let until = Instant::now() + Duration::from_secs(seconds as u64);
+        runtime.block_on(load(server.address, &plain, setting("CONNECTIONS", 64), until, false))
+    });
     println!("{rounds} rounds of {seconds} s in rotation; median (lowest–highest)");
     let medians = table(rows);
     println!("{VALET} over {BARE}: {:.2}", medians[1] / medians[0]);

@@ -15,17 +15,15 @@
 
 mod kit;
 
-use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kit::load::{load, requests};
 use kit::process::{Server, instructions, role};
-use kit::{ROLE, Row, move_to_core_1, setting, stack, table};
+use kit::{ROLE, bare, move_to_core_1, rotate, setting, stack, table};
 use pingora::http::ResponseHeader;
-use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
-use pingora::server::Server as PingoraServer;
+use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
 #[global_allocator]
@@ -36,7 +34,7 @@ const WARM: &str = "Valet, warm redirect";
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
-        Ok("bare") => serve_bare(),
+        Ok("bare") => bare::serve(Bare),
         Ok("valet") => stack::serve(),
         _ if setting("INSTRUCTIONS", 0) == 1 => count(),
         _ => compare(),
@@ -64,20 +62,6 @@ impl ProxyHttp for Bare {
     }
 }
 
-fn serve_bare() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut server = PingoraServer::new(None).unwrap();
-    server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Bare);
-    service.threads = Some(1);
-    service.add_tcp(&format!("127.0.0.1:{port}"));
-    server.add_service(service);
-    println!("address 127.0.0.1:{port}");
-    println!("ready");
-    std::io::stdout().flush().unwrap();
-    server.run_forever();
-}
-
 fn valet() -> Command {
     let mut command = role("valet");
     command.env("FRESH", "0");
@@ -94,18 +78,11 @@ fn compare() {
     let far = Instant::now() + Duration::from_secs(3600);
     runtime.block_on(load(servers[1].address, &plain, 8, far, true));
 
-    let mut rows = vec![Row::new(BARE), Row::new(WARM)];
-    for round in 0..rounds {
-        for turn in 0..2 {
-            let at = (round + turn) % 2;
-            let server = &servers[at];
-            let (before, began) = (server.cpu(), Instant::now());
-            let until = began + Duration::from_secs(seconds as u64);
-            let answered = runtime.block_on(load(server.address, &plain, connections, until, false)).answered as f64;
-            rows[at].cpu.push((server.cpu() - before) / answered);
-            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
-        }
-    }
+    let [bare, warm] = &servers;
+    let rows = rotate(&[bare, warm], rounds, |_, server| {
+        let until = Instant::now() + Duration::from_secs(seconds as u64);
+        runtime.block_on(load(server.address, &plain, connections, until, false))
+    });
     println!("{rounds} rounds of {seconds} s in rotation, {connections} connections; median (lowest–highest)");
     let medians = table(rows);
     println!("{WARM} over {BARE}: {:.2}", medians[1] / medians[0]);

@@ -3,11 +3,16 @@
 // Each bench uses its part of the kit.
 #![allow(dead_code)]
 
+pub mod bare;
 pub mod load;
 pub mod process;
 pub mod stack;
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use load::Outcome;
+use process::Server;
 
 /// The environment variable that makes a bench's own program one of its servers.
 pub const ROLE: &str = "VALET_BENCH_ROLE";
@@ -38,10 +43,20 @@ pub struct Row {
     pub rate: Vec<f64>,
 }
 
-impl Row {
-    pub fn new(name: &'static str) -> Self {
-        Self { name, cpu: Vec::new(), rate: Vec::new() }
+/// Asks the servers one after the other, another one first in each round. `ask` gets the round's number and the server.
+pub fn rotate(servers: &[&Server], rounds: usize, mut ask: impl FnMut(usize, &Server) -> Outcome) -> Vec<Row> {
+    let mut rows: Vec<Row> =
+        servers.iter().map(|server| Row { name: server.name, cpu: Vec::new(), rate: Vec::new() }).collect();
+    for round in 0..rounds {
+        for turn in 0..servers.len() {
+            let at = (round + turn) % servers.len();
+            let (before, began) = (servers[at].cpu(), Instant::now());
+            let answered = ask(round, servers[at]).answered as f64;
+            rows[at].cpu.push((servers[at].cpu() - before) / answered);
+            rows[at].rate.push(answered / began.elapsed().as_secs_f64());
+        }
     }
+    rows
 }
 
 /// Prints a table of rows, and gives the median CPU of each.

@@ -33,7 +33,7 @@ pub fn instructions(name: &'static str, command: &Command, path: &str) -> f64 {
     const SHORT: usize = 20;
     const MORE: usize = 40;
     const TOKENS: usize = 50;
-    let mut command = again(command);
+    let mut command = copied(Command::new(command.get_program()), command);
     command.env("USERS", TOKENS.to_string()).env("FRESH", "0");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let counts = [SHORT, SHORT + MORE].map(|times| {
@@ -50,14 +50,19 @@ pub fn instructions(name: &'static str, command: &Command, path: &str) -> f64 {
     (counts[1] - counts[0]) / (MORE * TOKENS) as f64
 }
 
-/// The same command once more.
-fn again(command: &Command) -> Command {
-    let mut again = Command::new(command.get_program());
-    again.args(command.get_args());
+/// The command as arguments of this one.
+fn wrapped(mut wrapper: Command, command: &Command) -> Command {
+    wrapper.arg(command.get_program());
+    copied(wrapper, command)
+}
+
+/// The command with this one's arguments and environment.
+fn copied(mut into: Command, command: &Command) -> Command {
+    into.args(command.get_args());
     for (name, value) in command.get_envs() {
-        again.env(name, value.unwrap_or_default());
+        into.env(name, value.unwrap_or_default());
     }
-    again
+    into
 }
 
 /// This program in one of its roles.
@@ -70,11 +75,8 @@ pub fn role(role: &str) -> Command {
 /// The command on a core.
 fn on_core(core: &str, command: &Command) -> Command {
     let mut pinned = Command::new("taskset");
-    pinned.args(["-c", core]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        pinned.env(name, value.unwrap_or_default());
-    }
-    pinned
+    pinned.args(["-c", core]);
+    wrapped(pinned, command)
 }
 
 impl Server {
@@ -160,11 +162,8 @@ impl Counted {
     pub fn start(name: &'static str, command: &Command) -> Self {
         let mut counted = Command::new("valgrind");
         counted.args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--"]);
-        counted.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            counted.env(name, value.unwrap_or_default());
-        }
-        let spawned = counted.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let spawned =
+            wrapped(counted, command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.expect("valgrind is needed to count instructions");
         let stderr = child.stderr.take().unwrap();
         Self { server: Server::listen(name, child), stderr }

@@ -31,7 +31,7 @@ reuse = "user"
 "#;
 
 /// Checks this text in a folder with these files.
-fn check(config: &str, files: &[(&str, &str)]) -> Ended {
+pub(super) fn check(config: &str, files: &[(&str, &str)]) -> Ended {
     let folder = Folder::new();
     folder.write("valet.toml", config);
     for (name, text) in files {

@@ -1,7 +1,6 @@
 //! The how-tos of docs/sessions.md: each block of configuration that they give passes `valet check` as it stands.
 
-use super::process::{Ended, end_of};
-use super::stack::Folder;
+use super::process::Ended;
 
 const PAGE: &str = include_str!("../../docs/sessions.md");
 
@@ -102,15 +101,11 @@ path = "/plugins/face-scan"
 reuse = "user"
 "#
     );
-    let folder = Folder::new();
-    folder.write("valet.toml", &config);
     let table: toml::Table = toml::from_str(&config).unwrap_or_else(|fault| panic!("{fault}\n{config}"));
     let mut named = Vec::new();
     files(&toml::Value::Table(table), &mut named);
-    for (name, content) in named {
-        folder.write(&name, content);
-    }
-    end_of(folder.path(), &["check", "--config", "valet.toml"])
+    let named: Vec<(&str, &str)> = named.iter().map(|(name, content)| (name.as_str(), *content)).collect();
+    super::check::check(&config, &named)
 }
 
 #[test]

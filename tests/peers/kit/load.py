@@ -17,15 +17,33 @@ def room(wanted: int) -> int:
     return min(wanted, hard - 256)
 
 
-class GoodClient:
+class Background:
+    """Runs in a thread of its own while a `with` goes on, until `_done` is set."""
+
+    def __init__(self):
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        raise NotImplementedError
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+
+class GoodClient(Background):
     """Asks one request after the other, each on a connection of its own, and takes the time of each."""
 
     def __init__(self, gateway: Gateway, head: str):
         self._gateway, self._head = gateway, head
         self.seconds: list[float] = []
         self.failures: list[str] = []
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
 
     def _run(self):
         while not self._done.is_set():
@@ -41,29 +59,20 @@ class GoodClient:
             self.seconds.append(time.monotonic() - began)
             self._done.wait(0.02)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
-
     def __str__(self):
         middle, worst = statistics.median(self.seconds) * 1000, max(self.seconds) * 1000
         count, failed = len(self.seconds), len(self.failures)
         return f"{count} good requests, {failed} failed, {middle:.0f} ms in the middle, {worst:.0f} ms at most"
 
 
-class Watch:
+class Watch(Background):
     """Counts the gateway's open connections every quarter of a second."""
 
     def __init__(self, gateway: Gateway):
         self._address = f"http://{gateway.admin}/metrics"
         # Seconds since the start, and connections.
         self.seen: list[tuple[float, int]] = []
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
 
     def _run(self):
         began = time.monotonic()
@@ -78,11 +87,3 @@ class Watch:
     def last(self, few: int) -> float:
         """When there were for the last time so many connections or more, in seconds."""
         return max(at for at, count in self.seen if count >= few)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._done.set()
-        self._thread.join()
