@@ -11,13 +11,14 @@
 //! | [`admin`] | health and metrics, on an address of their own |
 //! | [`demo`] | simulators of vendor and identity provider, and the whole in one process |
 //! | [`gateway`] | the data plane: a head is read, the questions are asked in their order, the answer is written |
+//! | [`minter`] | the role that holds the key: edges ask it, it believes none of them |
 //! | [`problem`] | every refusal and its status, one table |
 //! | [`app`] | the apps behind: upstreams, which is asked, whether it is well |
 //! | [`lease`] | which URL is held for whom; one mint at a time for each key |
 //! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
 //! | [`session`] | credential → session: sources, verifier, keys, cache |
 //! | [`http_client`] | the one outgoing client |
-//! | [`logging`] [`telemetry`] [`secret`] [`clock`] [`files`] [`units`] | leaves, for everyone |
+//! | [`logging`] [`telemetry`] [`secret`] [`clock`] [`certificate`] [`files`] [`units`] | leaves, for everyone |
 //!
 //! A request: [`gateway::Front`] reads one head under deadlines and sizes → path, route, method → credential → session → foreign pages →
 //! lease: held, or one mint for all who wait → `302`, byte for byte as the vendor gave it. Every refusal is a row of [`problem::Refusal`].
@@ -29,6 +30,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -38,6 +40,7 @@ pub mod gateway;
 pub mod http_client;
 pub mod lease;
 pub mod logging;
+pub mod minter;
 pub mod problem;
 pub mod provider;
 pub mod secret;

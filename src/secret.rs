@@ -19,9 +19,12 @@ const MAX_SECRET_KIB: u64 = 64;
 pub struct Secret(SecretSlice<u8>);
 
 impl Secret {
-    /// Takes the bytes as they are.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(SecretSlice::from(bytes))
+    /// Takes the bytes as they are. Whatever they were in is zeroed.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        // Of exact size: a vector with room to spare would be moved, and what it was moved from not zeroed.
+        let exact = SecretSlice::from(bytes.as_slice().to_vec());
+        bytes.zeroize();
+        Self(exact)
     }
 
     /// The only way out. Each caller says where the value goes.

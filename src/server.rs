@@ -12,10 +12,13 @@ use tokio::task::JoinHandle;
 mod bind;
 mod build;
 mod doors;
+mod minter;
 mod tls;
+mod workshop;
 
 pub use bind::BindFault;
 pub use build::{BuildFault, Parts};
+pub use minter::MinterParts;
 
 use crate::admin::{Admin, Health};
 use crate::clock::Clock;
@@ -24,6 +27,8 @@ use crate::files::Watch;
 pub use crate::gateway::Limits;
 use crate::gateway::{Door, Drain, Front};
 use crate::logging::LineSink;
+use crate::minter::Serving;
+use crate::provider::Provider;
 use crate::telemetry::Metrics;
 
 /// Idle connections to all apps together: more than a busy gateway has under way, so that none is opened anew for each burst.
@@ -70,6 +75,8 @@ pub struct Running {
     pub addresses: Vec<String>,
     /// The administration address, as bound.
     pub admin: Option<String>,
+    /// Where edges reach the minter, as bound.
+    pub minter: Option<String>,
     /// All counters.
     pub metrics: Metrics,
     parts: Parts,
@@ -79,6 +86,7 @@ pub struct Running {
     drain_at_most: Duration,
     drain_delay: Duration,
     backlog: Vec<(bind::Handle, Arc<Door>)>,
+    serving: Option<Serving>,
     services: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stop_tasks: watch::Sender<bool>,
@@ -91,11 +99,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let bound = bind::all(&config).map_err(StartFault::Bind)?;
+    let mut bound = bind::all(&config).map_err(StartFault::Bind)?;
     let parts = Parts::new(&config, &clock, &metrics).map_err(StartFault::Build)?;
-    let gateway = parts.gateway(&config, &clock, &metrics, access_log);
+    let gateway = parts.gateway(&config, &clock, &metrics, access_log.clone());
     let drain = Drain::new(metrics.connections.clone());
-    let health = Health::new(metrics.clone(), parts.sessions.clone(), parts.vendors.clone(), parts.pools(), clock);
+    let health =
+        Health::new(metrics.clone(), parts.sessions.clone(), parts.providers.clone(), parts.pools(), clock.clone());
 
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
@@ -112,14 +121,27 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     }
     tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
     tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));
+    for provider in parts.providers.iter() {
+        if let Provider::Remote(remote) = provider {
+            tokio::spawn(remote.clone().run(tasks_stopped.clone()));
+        }
+    }
     for app in parts.apps.iter() {
         tokio::spawn(app.pool.clone().run(tasks_stopped.clone()));
     }
     tokio::spawn(look_at_files(parts.clone(), tasks_stopped));
+    let serving = match (&parts.minter, bound.minter.take()) {
+        (Some(minter), Some(listener)) => {
+            let serving = minter.serve(listener, &parts, clock, metrics.clone(), access_log);
+            Some(serving.map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?)
+        }
+        _ => None,
+    };
 
     Ok(Running {
         addresses: bound.listeners,
         admin: bound.admin,
+        minter: serving.as_ref().map(|serving| serving.address.clone()),
         metrics,
         parts,
         front,
@@ -128,6 +150,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         drain_at_most: config.server.drain.0,
         drain_delay: config.server.drain_delay.0,
         backlog: bound.backlog.into_iter().zip(doors).collect(),
+        serving,
         services,
         stop,
         stop_tasks,
@@ -199,6 +222,7 @@ impl Running {
     /// Dropped: connections are cut.
     pub async fn stop(mut self) {
         self.health.drain();
+        self.serving.iter().for_each(Serving::drain);
         tokio::time::sleep(self.drain_delay).await;
         let began = Instant::now();
         self.drain.lame_duck().await;
@@ -208,7 +232,13 @@ impl Running {
             let _ = service.await;
         }
         self.serve_backlog();
-        self.drain.finish(self.drain_at_most.saturating_sub(began.elapsed())).await;
+        let left = self.drain_at_most.saturating_sub(began.elapsed());
+        let edges = async {
+            if let Some(serving) = self.serving.take() {
+                serving.stop(left).await;
+            }
+        };
+        tokio::join!(self.drain.finish(left), edges);
         self.stop_tasks.send_replace(true);
     }
 

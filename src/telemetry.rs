@@ -63,6 +63,10 @@ pub struct Metrics {
     pub redirect_remaining: Histogram,
     /// `valet_jwks_fetches_total{issuer,outcome}`
     pub jwks_fetches: IntCounterVec,
+    /// `valet_minter_up{provider,minter}`
+    pub minter_up: IntGaugeVec,
+    /// `valet_minter_requests_total{edge,outcome}`
+    pub minter_requests: IntCounterVec,
     /// `valet_degraded{what}`
     pub degraded: IntGaugeVec,
     /// `valet_upstream_up{app,upstream}`
@@ -136,6 +140,12 @@ impl Metrics {
                 &[0.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0],
             )?,
             jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
+            minter_up: gauges("valet_minter_up", "1 while a minter says that it is there.", &["provider", "minter"])?,
+            minter_requests: vec(
+                "valet_minter_requests_total",
+                "What edges asked of this minter, by outcome.",
+                &["edge", "outcome"],
+            )?,
             degraded: gauges("valet_degraded", "1 for each part that is in trouble.", &["what"])?,
             upstream_up: gauges("valet_upstream_up", "1 while nothing is against an upstream.", &["app", "upstream"])?,
             upstream_ejections: vec(

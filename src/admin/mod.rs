@@ -20,7 +20,7 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
-use crate::provider::Vendor;
+use crate::provider::Provider;
 use crate::session::Sessions;
 use crate::telemetry::Metrics;
 
@@ -34,7 +34,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Health {
     metrics: Metrics,
     sessions: Arc<Sessions>,
-    vendors: Arc<[Vendor]>,
+    providers: Arc<[Provider]>,
     apps: Vec<Arc<Pool>>,
     clock: Clock,
     started: Tick,
@@ -46,12 +46,12 @@ impl Health {
     pub fn new(
         metrics: Metrics,
         sessions: Arc<Sessions>,
-        vendors: Arc<[Vendor]>,
+        providers: Arc<[Provider]>,
         apps: Vec<Arc<Pool>>,
         clock: Clock,
     ) -> Arc<Self> {
         let started = clock.tick();
-        Arc::new(Self { metrics, sessions, vendors, apps, clock, started, draining: AtomicBool::new(false) })
+        Arc::new(Self { metrics, sessions, providers, apps, clock, started, draining: AtomicBool::new(false) })
     }
 
     /// From now on `/readyz` says no.
@@ -64,9 +64,9 @@ impl Health {
         for app in &self.apps {
             app.is_degraded();
         }
-        for vendor in self.vendors.iter() {
+        for provider in self.providers.iter() {
             // Also moves `valet_degraded`: a pause ends by time alone.
-            vendor.is_degraded();
+            provider.is_degraded();
         }
         let reason = self.not_ready();
         self.metrics.ready.set(if reason.is_none() { 1.0 } else { 0.0 });

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::provider::{MintFailure, MintInput, Minted};
-use crate::server::Parts;
+use crate::provider::{Errand, Greeting, MintFailure, MintInput, Minted, Provider, Remote};
+use crate::server::{MinterParts, Parts};
 use crate::telemetry::Metrics;
 
 /// Under this name the vendor sees the check.
@@ -37,7 +37,21 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
             say(&format!("issuer {}: keys are there", issuer.issuer));
         }
     }
-    for plugin in parts.plugins.iter() {
+    for provider in parts.providers.iter() {
+        if let Provider::Remote(remote) = provider {
+            faults.extend(greet(remote, config).await);
+        }
+    }
+    for offer in parts.minter.iter().flat_map(MinterParts::offers) {
+        if !parts.plugins.iter().any(|plugin| plugin.settings.name == offer.0) {
+            let input = canary(CANARY, None, parts.claim_names.len());
+            match offer.1.mint.mint(&input).await {
+                Ok(minted) => say(&format!("mint {}: minted, {}", offer.0, life(&minted, clock))),
+                Err(failure) => faults.push(format!("mint {}: {}", offer.0, explain(failure))),
+            }
+        }
+    }
+    for plugin in parts.plugins.iter().filter(|plugin| !is_remote(parts, &plugin.settings.provider)) {
         let name = &plugin.settings.name;
         match plugin.mint.mint(&canary(CANARY, None, plugin.claim_count)).await {
             Ok(minted) => say(&format!("plugin {name}: minted, {}", life(&minted, clock))),
@@ -45,6 +59,36 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(End { code: exit::UNAVAILABLE, lines: faults }) }
+}
+
+/// Asks the minters of one provider what this edge may mint. No canary is minted: a minter mints for sessions.
+async fn greet(remote: &Remote, config: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    let plugins = || config.plugins.iter().filter(|plugin| plugin.provider == remote.name());
+    for (minter, greeting) in remote.greet().await {
+        match greeting {
+            Greeting::Welcome(may) => {
+                say(&format!("minter {minter}: there; this edge may mint {}", may.join(", ")));
+                let missing = plugins().filter(|plugin| !may.contains(&plugin.mint));
+                faults.extend(missing.map(|plugin| {
+                    format!("plugin {}: the minter {minter} has no {:?} for this edge: look at its [[minter.edge]]", plugin.name, plugin.mint)
+                }));
+            }
+            Greeting::Refused(denial) => faults.push(format!(
+                "minter {minter}: refuses this edge ({}): look at its [[minter.edge]] and at the names in this edge's certificate",
+                denial.label()
+            )),
+            Greeting::Absent => faults.push(format!(
+                "minter {minter}: can't be reached, or one side does not believe the other's certificate: look at url, ca, and the minter's client_ca"
+            )),
+        }
+    }
+    faults
+}
+
+/// Whether a minter mints for this provider.
+pub(super) fn is_remote(parts: &Parts, provider: &str) -> bool {
+    parts.providers.iter().any(|known| known.name() == provider && matches!(known, Provider::Remote(_)))
 }
 
 /// A user that the vendor may know under this name.
@@ -55,6 +99,7 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
         subject: external_id.into(),
         language: language.map(Into::into),
         claims: vec![Some(CANARY.into()); claims].into(),
+        errand: Errand::default(),
     }
 }
 
@@ -85,6 +130,7 @@ pub(super) fn explain(failure: MintFailure) -> String {
         MintFailure::TimedOut => "the provider did not answer within timeout".into(),
         MintFailure::Nonsense => "the answer holds no usable URL: look at the mint's path, url and expires".into(),
         MintFailure::ForbiddenHost => "the minted URL leads to a host outside redirect_hosts".into(),
+        MintFailure::Limited(wait) => format!("too many mints of one subject; wait {} s", wait.as_secs()),
         MintFailure::Busy(wait) => format!("the provider is busy; it asks to wait {} s", wait.as_secs()),
     }
 }

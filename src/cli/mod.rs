@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod fortify;
 mod open;
 mod run;
 mod simulate;

@@ -16,6 +16,10 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     let plugin = parts.plugins.iter().find(|plugin| plugin.settings.name == arguments.plugin);
     let plugin = plugin.ok_or_else(|| unknown(format!("no plugin is named {:?}", arguments.plugin)))?;
 
+    if check::is_remote(&parts, &plugin.settings.provider) {
+        let provider = &plugin.settings.provider;
+        return Err(unknown(format!("{provider:?} is minted by a minter, for sessions only: run `valet open` there")));
+    }
     if let Some(language) = &arguments.language
         && !plugin.settings.languages.iter().any(|known| known.eq_ignore_ascii_case(language))
     {

@@ -3,6 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, error, info};
 
+use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,6 +13,8 @@ use crate::server::{self, Options, StartFault};
 use crate::telemetry::{LogLevel, Metrics};
 
 pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
+    // Before the first secret is read.
+    fortify()?;
     let config = load(file)?;
     let runtime = runtime(config.server.threads)?;
     let logs = Logs::new(&config)?;
@@ -69,6 +72,9 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
     }));
     for address in &running.addresses {
         info!(target: "valet", address, version = super::VERSION, "serving");
+    }
+    if let Some(address) = &running.minter {
+        info!(target: "valet", address, version = super::VERSION, "minting for edges");
     }
     if let Some(address) = &running.admin {
         info!(target: "valet", address, "administration address serving");

@@ -23,6 +23,7 @@ use crate::admin::settings::AdminSettings;
 use crate::app::settings::AppSettings;
 use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings};
 use crate::lease::settings::LeasesSettings;
+use crate::minter::settings::MinterSettings;
 use crate::provider::settings::ProviderSettings;
 use crate::session::settings::SessionSettings;
 use crate::telemetry::LogSettings;
@@ -41,9 +42,10 @@ pub struct Config {
     /// What is worth a look though it is no fault, one line each.
     #[serde(skip)]
     pub warnings: Vec<String>,
-    /// The process, and the address under which browsers know it.
+    /// The process, and the address under which browsers know it. Required, but of a minter alone.
+    #[serde(default)]
     pub server: ServerSettings,
-    /// The addresses at which browsers reach the gateway. At least one.
+    /// The addresses at which browsers reach the gateway. At least one, but of a minter alone.
     #[serde(default, rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
     /// The administration address: health and metrics. Without it there is none.
@@ -51,7 +53,8 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: LogSettings,
-    /// Where credentials are read, and how sessions are judged.
+    /// Where credentials are read, and how sessions are judged. Required, but of a minter that believes its edges.
+    #[serde(default)]
     pub session: SessionSettings,
     /// The vendors.
     #[serde(default, rename = "provider")]
@@ -62,6 +65,8 @@ pub struct Config {
     /// The apps behind the gateway.
     #[serde(default, rename = "app")]
     pub apps: Vec<AppSettings>,
+    /// The role that holds the key, and mints for edges that don't.
+    pub minter: Option<MinterSettings>,
     /// Where plug-in URLs are kept, and how many.
     #[serde(default)]
     pub leases: LeasesSettings,

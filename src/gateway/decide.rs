@@ -62,9 +62,19 @@ impl Forward {
     }
 }
 
+/// A credential that opened a session.
+struct Believed<'h> {
+    session: Arc<Session>,
+    check: Check,
+    /// Where it stood.
+    kind: SourceKind,
+    token: &'h [u8],
+}
+
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
 #[derive(Default)]
 pub(super) struct Trace<'g, 'h> {
+    pub request_id: &'h str,
     pub route: Option<Route<'g>>,
     pub session: Option<Arc<Session>>,
     /// How the credential was judged; `None`: nobody asked for it.
@@ -150,7 +160,7 @@ impl Gateway {
         let session = match app.need {
             SessionNeed::None => None,
             SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need).await {
-                Ok(found) => found.map(|(session, check, _)| {
+                Ok(found) => found.map(|Believed { session, check, .. }| {
                     trace.check = Some(check);
                     session
                 }),
@@ -197,8 +207,8 @@ impl Gateway {
             return Err(Refusal::BodyTooLarge);
         }
 
-        let (session, check, kind) = match self.session(head, SessionNeed::Required).await {
-            Ok(Some(session)) => session,
+        let Believed { session, check, kind, token } = match self.session(head, SessionNeed::Required).await {
+            Ok(Some(believed)) => believed,
             Ok(None) => return Err(Refusal::Internal),
             Err(refusal) => {
                 trace.check = Some(Check::behind(&refusal));
@@ -221,7 +231,7 @@ impl Gateway {
         }
 
         let language = accept::language(trace.query, &route.languages);
-        let (lease, source) = self.lease(route, &session, language, renew).await?;
+        let (lease, source) = self.lease(route, &session, (language, token, trace.request_id), renew).await?;
         trace.source = Some(source);
         let json = head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
@@ -229,11 +239,7 @@ impl Gateway {
 
     /// The session behind a request, how it was judged, and where its credential stood. `None`: where none is needed, the request has
     /// credentials of another scheme, which are the app's.
-    async fn session(
-        &self,
-        head: &Head<'_>,
-        need: SessionNeed,
-    ) -> Result<Option<(Arc<Session>, Check, SourceKind)>, Refusal> {
+    async fn session<'h>(&self, head: &Head<'h>, need: SessionNeed) -> Result<Option<Believed<'h>>, Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
         if found.malformed || (found.other_scheme && need == SessionNeed::Required) {
@@ -256,7 +262,7 @@ impl Gateway {
             }
         }
         let (session, check) = session?;
-        Ok(Some((session, check, first.from)))
+        Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
     }
 
     async fn check(&self, token: &[u8]) -> Result<(Arc<Session>, Check), Refusal> {
@@ -277,11 +283,11 @@ impl Gateway {
         &self,
         route: &PluginRoute,
         session: &Session,
-        language: Option<&str>,
+        (language, token, request_id): (Option<&str>, &[u8], &str),
         renew: bool,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
         let key = route.key(session, language).ok_or(Refusal::NotPermitted)?;
-        let input = || plugin_route::input(session, language);
+        let input = || plugin_route::input(session, language, token, request_id);
         let (book, plan) = (&self.book, &route.plan);
         let leased = if plan.rules.reuse == Reuse::Never {
             book.once(plan, &key, input).await
@@ -304,6 +310,7 @@ impl Gateway {
                 | MintFailure::Nonsense
                 | MintFailure::ForbiddenHost => Refusal::ProviderUnavailable,
                 MintFailure::TimedOut => Refusal::ProviderTimeout,
+                MintFailure::Limited(wait) => Refusal::TooManyRequests(wait),
                 MintFailure::Busy(wait) => Refusal::ProviderBusy(wait.max(Duration::from_secs(1))),
             },
         })

@@ -74,7 +74,7 @@ impl Gateway {
         let (began, time) = (Instant::now(), self.clock.now());
         let id = if arrival.peer.is_trusted() { RequestId::of(head) } else { RequestId::new() };
         let client = arrival.peer.client(head, &self.trusted);
-        let mut trace = Trace::default();
+        let mut trace = Trace { request_id: id.text(), ..Trace::default() };
         let verdict = tokio::select! {
             biased;
             verdict = self.decide(head, &mut trace) => verdict,

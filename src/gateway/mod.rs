@@ -8,7 +8,6 @@ mod access;
 mod announce;
 mod answer;
 mod app_route;
-mod certificate;
 mod client;
 mod cross_site;
 mod crowd;
@@ -37,7 +36,6 @@ mod trusted;
 use std::sync::Arc;
 
 pub use app_route::AppParts;
-pub use certificate::{Certificate, CertificateFault};
 pub use door::{Door, DoorKind};
 pub use drain::{Drain, Present};
 pub use front::{Front, Limits};

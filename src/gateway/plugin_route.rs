@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use prometheus::IntCounter;
+use zeroize::Zeroizing;
 
 use crate::gateway::cross_site::Embed;
 use crate::gateway::login::Login;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
 use crate::lease::{LeaseKey, Plan, Scope};
-use crate::provider::MintInput;
+use crate::provider::{Errand, MintInput};
 use crate::session::Session;
 use crate::telemetry::Metrics;
 
@@ -107,14 +108,20 @@ impl PluginRoute {
     }
 }
 
-/// What the vendor is told of this session.
-pub(super) fn input(session: &Session, language: Option<&str>) -> MintInput {
+/// What the vendor is told of this session, and a minter of this request.
+pub(super) fn input(session: &Session, language: Option<&str>, token: &[u8], request_id: &str) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
         issuer: session.issuer().into(),
         subject: session.subject().into(),
         language: language.map(Into::into),
         claims: session.claims().into(),
+        errand: Errand {
+            session: session.session_id().map(Into::into),
+            credential: Some(Zeroizing::new(token.into())),
+            request_id: Some(request_id.into()),
+            ..Errand::default()
+        },
     }
 }
 

@@ -1,10 +1,9 @@
 //! `[[plugin]]`, `[server]`, `[[listener]]`: what the data plane is told.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::certificate::CertificateFiles;
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::units::Span;
 
@@ -15,7 +14,8 @@ pub struct ServerSettings {
     /// Worker threads; 0: one per core.
     #[serde(default)]
     pub threads: usize,
-    /// The origin under which browsers know this gateway, such as `https://app.example.com`.
+    /// The origin under which browsers know this gateway, such as `https://app.example.com`. Required, but of a minter alone.
+    #[serde(default)]
     pub public_url: String,
     /// How long a drain may take at most; it ends when nothing is under way.
     #[serde(default = "default_drain")]
@@ -31,6 +31,19 @@ pub struct ServerSettings {
     pub connections_per_address: Option<usize>,
 }
 
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            public_url: String::new(),
+            drain: default_drain(),
+            drain_delay: default_drain_delay(),
+            trusted_proxies: Vec::new(),
+            connections_per_address: None,
+        }
+    }
+}
+
 /// `[[listener]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,16 +57,6 @@ pub struct ListenerSettings {
     /// Each connection begins with the PROXY protocol (version 1 or 2) and comes from one of `server.trusted_proxies`.
     #[serde(default)]
     pub proxy_protocol: bool,
-}
-
-/// An entry of `listener.tls`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CertificateFiles {
-    /// The certificate and those between it and the authority, in PEM, its own first.
-    pub chain: PathBuf,
-    /// The key of the first certificate, in PEM.
-    pub key: PathBuf,
 }
 
 /// `[[plugin]]`.
@@ -102,10 +105,10 @@ fn default_drain() -> Span {
 fn default_drain_delay() -> Span {
     Span::secs(0)
 }
-fn default_max_age() -> Span {
+pub(crate) fn default_max_age() -> Span {
     Span::secs(6 * 3600)
 }
-fn default_min_remaining() -> Span {
+pub(crate) fn default_min_remaining() -> Span {
     Span::secs(300)
 }
 fn default_embed() -> Vec<String> {

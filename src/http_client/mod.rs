@@ -1,9 +1,11 @@
-//! The one outgoing HTTP client: calls to vendors, and key sets of issuers.
+//! The one outgoing HTTP client: calls to vendors and minters, and key sets of issuers.
 //!
-//! HTTP/1.1 over TCP or TLS (rustls with aws-lc-rs, the machine's own roots or those of a [`Route`]). It follows no redirect, asks for no
+//! HTTP/1.1 over TCP or TLS (rustls with aws-lc-rs, the machine's own roots or those of a [`Route`]); to systems of our own HTTP/2 with a
+//! certificate of ours. It follows no redirect, asks for no
 //! compression, takes a proxy from its [`Route`] alone and never from the environment, and reads no more of an answer than its caller
 //! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length` and `user-agent`.
 
+mod identity;
 mod route;
 pub mod settings;
 
@@ -22,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+pub use identity::Identity;
 use route::Proxy;
 pub use route::{Route, RouteFault, authorities};
 
@@ -80,6 +83,9 @@ impl Client {
 
     /// A client that goes this way and no other. As [`Client::new`] where the route names no authorities.
     pub fn through(route: Route) -> Result<Self, ClientFault> {
+        if let (Some(roots), Some(identity)) = (&route.roots, &route.identity) {
+            return Self::to_our_own(roots.clone(), identity.clone());
+        }
         let tls = match route.roots {
             Some(roots) => tls()?.with_root_certificates(roots),
             None => match tls()?.with_native_roots() {
@@ -104,6 +110,23 @@ impl Client {
                 Pools::Tunnelled(pool(connector.enable_http1().wrap_connector(tunnel)))
             }
         }))
+    }
+
+    fn to_our_own(roots: RootCertStore, identity: Arc<Identity>) -> Result<Self, ClientFault> {
+        let tls =
+            provided().with_protocol_versions(&[&rustls::version::TLS13]).map_err(|_| ClientFault::Unreachable)?;
+        let mut tls = tls.with_root_certificates(roots).with_client_cert_resolver(identity);
+        // A certificate that was replaced or taken back is shown anew, and judged anew, with each connection.
+        tls.resumption = rustls::client::Resumption::disabled();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+        let pool = Pool::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http2_only(true)
+            .http2_max_header_list_size(MAX_HEAD_BYTES as u32)
+            .build(connector.enable_http2().wrap_connector(tcp()));
+        Ok(Self(Pools::Direct(pool)))
     }
 
     /// `GET url`, answered with at most `max_bytes` of body within `deadline` from now. Any status is an answer; a 3xx is not followed.
@@ -172,10 +195,12 @@ fn pool<C: Connect + Clone>(connector: C) -> Pool<C, Full<Bytes>> {
 }
 
 /// The provider is named, not taken from the process: which one is installed there depends on who came first.
-fn tls() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ClientFault> {
+fn provided() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVersions> {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| ClientFault::Unreachable)
+}
+
+fn tls() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ClientFault> {
+    provided().with_safe_default_protocol_versions().map_err(|_| ClientFault::Unreachable)
 }
 
 #[cfg(test)]

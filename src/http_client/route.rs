@@ -1,6 +1,7 @@
 //! The way to one outside system: whom its certificate is believed from, and through which proxy.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::identity::Identity;
 use super::settings::ProxySettings;
 use crate::files;
 use crate::secret::Secret;
@@ -31,6 +33,8 @@ pub struct Route {
     /// These authorities instead of the machine's own.
     pub(super) roots: Option<RootCertStore>,
     pub(super) proxy: Option<Proxy>,
+    /// Who we are there, and then the way is HTTP/2 and TLS 1.3 alone.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 pub(super) struct Proxy {
@@ -53,12 +57,18 @@ impl Route {
             let authorization = authorization.transpose().map_err(|message| note("proxy.credentials", message)).ok();
             Some(Proxy { address: address?, authorization: authorization? })
         });
-        if faults.is_empty() { Ok(Self { roots, proxy }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { roots, proxy, identity: None }) } else { Err(faults) }
+    }
+
+    /// The way to a system of our own: these authorities alone, this certificate, HTTP/2.
+    pub fn to_our_own(ca: &Path, identity: Arc<Identity>, directory: &Path) -> Result<Self, RouteFault> {
+        let roots = roots(&directory.join(ca)).map_err(|message| RouteFault { key: "ca", message })?;
+        Ok(Self { roots: Some(roots), proxy: None, identity: Some(identity) })
     }
 
     /// Whether it is the plain way: the machine's own authorities, no proxy.
     pub fn is_plain(&self) -> bool {
-        self.roots.is_none() && self.proxy.is_none()
+        self.roots.is_none() && self.proxy.is_none() && self.identity.is_none()
     }
 }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::clock::Clock;
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{Book, LeaseKey, Plan, Rules, Scope, Shelves};
-use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::provider::{Errand, Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::session::Session;
 use crate::telemetry::Metrics;
 
@@ -30,7 +30,7 @@ struct Fixed;
 impl Mint for Fixed {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         let start = format!("https://plugin.example/?action_token={}", input.subject);
-        Ok(Minted { url: PluginUrl::unchecked(&format!("{start:x<URL_BYTES$}")), ends: None })
+        Ok(Minted { url: PluginUrl::unchecked(&format!("{start:x<URL_BYTES$}")), ends: None, hold_until: None })
     }
 }
 
@@ -65,6 +65,7 @@ impl Fixture {
             subject: subject(user).into(),
             language: None,
             claims: Box::default(),
+            errand: Errand::default(),
         };
         let minted = self.book.obtain(&self.plan, &self.key(user), input).await;
         assert!(minted.is_ok(), "the fixture's mint gives a URL");

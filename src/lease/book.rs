@@ -16,7 +16,7 @@ use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
 use crate::lease::plan::Plan;
 use crate::lease::record::{Landing, Lease, Record, Step, Ticket};
-use crate::provider::MintInput;
+use crate::provider::{MintInput, Reason};
 use crate::telemetry::Metrics;
 
 /// How often ended leases are cleared away.
@@ -69,10 +69,24 @@ impl<G: Ground> Book<G> {
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
+        self.obtain_with(plan, key, Duration::ZERO, Reason::Miss, input).await
+    }
+
+    /// The same for who needs more than `life`: a held lease with less does not count. `reason` is told to who mints.
+    ///
+    /// Dropped while waiting: the mint goes on for the others, and its lease is held.
+    pub async fn obtain_with(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        key: &LeaseKey,
+        life: Duration,
+        reason: Reason,
+        input: impl FnOnce() -> MintInput,
+    ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let id = self.next_id();
-        let step = self.with(key, now, |record| record.ask(key.variant(), now, &plan.rules, id));
-        self.follow(plan, key, step, input).await
+        let step = self.with(key, now, |record| record.ask(key.variant(), now, &plan.rules, life, id));
+        self.follow(plan, key, step, reason, input).await
     }
 
     /// "Scan again": forgets this owner's leases and answers with a mint that began after this call.
@@ -88,7 +102,7 @@ impl<G: Ground> Book<G> {
         let id = self.next_id();
         let (step, dropped) = self.with(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
         dropped.iter().for_each(|lease| self.forgotten(lease));
-        self.follow(plan, key, step, input).await
+        self.follow(plan, key, step, Reason::Again, input).await
     }
 
     /// `reuse = "never"`: one mint for this request alone, neither joined nor kept.
@@ -107,7 +121,7 @@ impl<G: Ground> Book<G> {
         }
         let mut duty = Duty { book: self.clone(), key: key.clone(), id: seq, open: true };
         let (landing, landed) = watch::channel(None);
-        let (plan_there, input) = (plan.clone(), input());
+        let (plan_there, input) = (plan.clone(), plan.charge(Reason::Miss, input()));
         self.ground.spawn(async move {
             let (outcome, _) = duty.book.mint(&plan_there, &input, seq).await;
             duty.done();
@@ -125,7 +139,7 @@ impl<G: Ground> Book<G> {
         let now = self.clock.moment();
         let id = self.next_id();
         if let Some(ticket) = self.with(key, now, |record| record.ahead(key.variant(), now, &plan.rules, id)) {
-            self.fly(plan, key, ticket, input, true);
+            self.fly(plan, key, ticket, Reason::Ahead, input);
         }
     }
 
@@ -183,6 +197,7 @@ impl<G: Ground> Book<G> {
         plan: &Arc<Plan>,
         key: &LeaseKey,
         step: Step,
+        reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         match step {
@@ -197,7 +212,7 @@ impl<G: Ground> Book<G> {
             }
             Step::Start(ticket) => {
                 let landed = ticket.landed.clone();
-                self.fly(plan, key, ticket, input, false);
+                self.fly(plan, key, ticket, reason, input);
                 let lease = wait(landed).await?;
                 plan.counts.minted.inc();
                 Ok((lease, Source::Minted))
@@ -213,12 +228,12 @@ impl<G: Ground> Book<G> {
         plan: &Arc<Plan>,
         key: &LeaseKey,
         ticket: Ticket,
+        reason: Reason,
         input: impl FnOnce() -> MintInput,
-        ahead: bool,
     ) {
         // Before anything of others runs: from here on the flight is cleared away whatever happens.
         let mut duty = Duty { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
-        let (plan, input) = (plan.clone(), input());
+        let (plan, input) = (plan.clone(), plan.charge(reason, input()));
         self.ground.spawn(async move {
             let before = match ticket.after.clone() {
                 Some(after) => wait(after).await.err(),
@@ -232,7 +247,7 @@ impl<G: Ground> Book<G> {
                 _ => book.mint(&plan, &input, ticket.id).await,
             };
             let kept = book.land(key, &ticket, &landing, keep);
-            if ahead && kept {
+            if reason == Reason::Ahead && kept {
                 plan.counts.ahead.inc();
             }
             duty.done();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use crate::lease::rules::Rules;
-use crate::provider::Mint;
+use crate::lease::settings::Reuse;
+use crate::provider::{Mint, MintInput, Reason, Share};
 use crate::telemetry::Metrics;
 
 /// What the book knows of one plug-in.
@@ -43,5 +44,20 @@ impl Plan {
             nonsense: minted("nonsense"),
         };
         Self { rules, mint, counts }
+    }
+
+    /// Says to who mints why, and what is of use.
+    pub(super) fn charge(&self, reason: Reason, mut input: MintInput) -> MintInput {
+        input.errand.reason = reason;
+        input.errand.life = match reason {
+            Reason::Ahead => self.rules.refresh_ahead.unwrap_or_default(),
+            Reason::Miss | Reason::Again => self.rules.min_remaining,
+        };
+        input.errand.share = match self.rules.reuse {
+            Reuse::User => Share::User,
+            Reuse::Session => Share::Session,
+            Reuse::Never => Share::Nobody,
+        };
+        input
     }
 }

@@ -120,10 +120,10 @@ impl Record {
         Some((lease.clone(), ahead))
     }
 
-    /// A `GET`: the held lease, or one mint for all who ask.
-    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Step {
+    /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
+    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, life: Duration, id: u64) -> Step {
         let generation = self.generation;
-        if let Some((lease, _)) = self.held(variant, now) {
+        if let Some((lease, _)) = self.held(variant, now).filter(|(lease, _)| lease.remaining(now.wall) > life) {
             return Step::Held(lease);
         }
         // Found, not made: who is only turned away leaves nothing behind.

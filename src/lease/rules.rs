@@ -47,6 +47,7 @@ impl Rules {
         // By both clocks: a wall clock that is set back during the mint doesn't prolong the lease.
         let left_by_tick = self.max_age.saturating_sub(now.tick.since(began.tick));
         let bound = began.wall.plus(self.max_age).min(now.wall.plus(left_by_tick));
+        let bound = minted.hold_until.map_or(bound, |until| until.min(bound));
         let end = minted.ends.map_or(bound, |own| own.min(bound));
         let left = end.since(now.wall);
         if left <= MIN_SENSIBLE {
@@ -102,7 +103,7 @@ mod tests {
 
     fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
         let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
-        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends }, at(0), at(0), 1, 0.0)
+        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends, hold_until: None }, at(0), at(0), 1, 0.0)
     }
 
     #[test]
@@ -115,14 +116,14 @@ mod tests {
 
     #[test]
     fn six_hours_count_from_the_mints_start_not_from_its_answer() {
-        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None };
+        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
         let lease = rules().judge(minted, at(0), at(4_000), 1, 0.0).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
     }
 
     #[test]
     fn a_wall_clock_that_is_set_back_during_the_mint_does_not_prolong_the_lease() {
-        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None };
+        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
         let set_back = Moment { wall: at(-3_600_000).wall, tick: Tick::from_millis(4_000) };
         let lease = rules().judge(minted, at(0), set_back, 1, 0.0).ok().unwrap().lease;
         assert_eq!(lease.remaining(set_back.wall), Duration::from_secs(6 * H - 4));

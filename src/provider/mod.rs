@@ -5,27 +5,34 @@ mod auth;
 mod body;
 mod breaker;
 mod call;
+mod errand;
 mod fingerprint;
+mod gate;
 mod keys;
 mod needs;
 mod outcome;
 mod preset;
 mod recipe;
 mod redirect_hosts;
+mod remote;
 mod retry_after;
 pub mod settings;
 mod template;
 mod vendor;
+pub mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::errand::{Errand, Reason, Share};
 pub use self::needs::{claim_names, claim_names_of, mint_names, uses_subject_hash};
 pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, compile};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
+pub use self::remote::{Greeting, Remote, RemoteParts};
 pub use self::vendor::Vendor;
 use crate::clock::Timestamp;
 
@@ -69,15 +76,19 @@ pub struct MintInput {
     pub language: Option<Box<str>>,
     /// The claims that recipes of this configuration name, in the configuration's order; `None`: absent, empty or not a string.
     pub claims: Box<[Option<Box<str>>]>,
+    /// What only a minter is told.
+    pub errand: Errand,
 }
 
-/// What a vendor gave.
+/// What a vendor gave, or a minter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Minted {
     /// The URL, byte for byte.
     pub url: PluginUrl,
     /// The URL's own end, if it says one.
     pub ends: Option<Timestamp>,
+    /// Not to be held longer, whatever the URL says: it was minted a while ago.
+    pub hold_until: Option<Timestamp>,
 }
 
 /// Why there is no URL. Labels of `valet_mints_total`.
@@ -95,6 +106,52 @@ pub enum MintFailure {
     ForbiddenHost,
     /// `max_in_flight`, an open breaker, or the vendor's own 429 or 503; try again after this long.
     Busy(Duration),
+    /// The minter's bound on mints of one subject; try again after this long.
+    Limited(Duration),
+}
+
+/// One `[[provider]]`: a vendor whose key we hold, or a minter that holds it.
+#[derive(Clone)]
+pub enum Provider {
+    /// We hold the key.
+    Vendor(Vendor),
+    /// A minter holds it.
+    Remote(Remote),
+}
+
+impl Provider {
+    /// As configured.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Vendor(vendor) => vendor.name(),
+            Self::Remote(remote) => remote.name(),
+        }
+    }
+
+    /// The mint of this name; `None` if the recipe has no such mint. What a minter has only it knows.
+    pub fn mint(&self, name: &str) -> Option<Arc<dyn Mint>> {
+        match self {
+            Self::Vendor(vendor) => vendor.minter(name),
+            Self::Remote(remote) => Some(remote.mint(name)),
+        }
+    }
+
+    /// Of everything here that decides what a URL is.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        match self {
+            Self::Vendor(vendor) => vendor.recipe().fingerprint(),
+            Self::Remote(remote) => remote.fingerprint(),
+        }
+    }
+
+    /// Whether mints are held back now. Brings `valet_degraded{what="provider:NAME"}` up to date: ask before each reading of the metrics, for
+    /// a pause ends without an event.
+    pub fn is_degraded(&self) -> bool {
+        match self {
+            Self::Vendor(vendor) => vendor.is_degraded(),
+            Self::Remote(remote) => remote.is_degraded(),
+        }
+    }
 }
 
 /// Mints plug-in URLs for one `(provider, mint)` pair.

@@ -20,12 +20,20 @@ pub fn uses_subject_hash(settings: &ProviderSettings) -> bool {
 
 /// Every claim that a call of the provider names, sorted, and whether it may be absent. A claim that is required once is required.
 pub fn claim_names(settings: &ProviderSettings) -> Vec<(String, bool)> {
-    effective(settings).map(|source| claims(values(&source, None))).unwrap_or_default()
+    told(settings)
+        .unwrap_or_else(|| effective(settings).map(|source| claims(values(&source, None))).unwrap_or_default())
 }
 
 /// [`claim_names`] of registration and this mint alone: what one mint needs.
 pub fn claim_names_of(settings: &ProviderSettings, mint: &str) -> Vec<(String, bool)> {
-    effective(settings).map(|source| claims(values(&source, Some(mint)))).unwrap_or_default()
+    told(settings)
+        .unwrap_or_else(|| effective(settings).map(|source| claims(values(&source, Some(mint)))).unwrap_or_default())
+}
+
+/// What a minter is told: whether it needs them it says itself.
+fn told(settings: &ProviderSettings) -> Option<Vec<(String, bool)>> {
+    let link = settings.minter.as_ref()?;
+    Some(link.claims.iter().map(|name| (name.clone(), true)).collect())
 }
 
 fn claims(values: Vec<Value>) -> Vec<(String, bool)> {

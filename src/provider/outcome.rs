@@ -20,6 +20,8 @@ pub(super) enum Fault {
         unavailable: bool,
         retry_after: Option<Duration>,
     },
+    /// The minter's bound on mints of one subject.
+    Limited(Duration),
 }
 
 impl Fault {
@@ -27,7 +29,11 @@ impl Fault {
     pub(super) fn counts(&self) -> bool {
         match self {
             Self::Unreachable | Self::TimedOut | Self::Waiting { unavailable: true, .. } => true,
-            Self::Refused | Self::Nonsense | Self::ForbiddenHost | Self::Waiting { unavailable: false, .. } => false,
+            Self::Refused
+            | Self::Nonsense
+            | Self::ForbiddenHost
+            | Self::Waiting { unavailable: false, .. }
+            | Self::Limited(_) => false,
         }
     }
 
@@ -39,6 +45,7 @@ impl Fault {
             Self::TimedOut => MintFailure::TimedOut,
             Self::Nonsense => MintFailure::Nonsense,
             Self::ForbiddenHost => MintFailure::ForbiddenHost,
+            Self::Limited(wait) => MintFailure::Limited(wait),
             Self::Waiting { retry_after, .. } => {
                 MintFailure::Busy(retry_after.unwrap_or(at_least).clamp(at_least, super::breaker::MAX_PAUSE))
             }
@@ -76,7 +83,7 @@ impl Counters {
             MintFailure::TimedOut => &self.timeout,
             MintFailure::Nonsense => &self.nonsense,
             MintFailure::ForbiddenHost => &self.forbidden_host,
-            MintFailure::Busy(_) => &self.busy,
+            MintFailure::Busy(_) | MintFailure::Limited(_) => &self.busy,
         };
         counter.inc();
     }

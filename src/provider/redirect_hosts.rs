@@ -8,7 +8,7 @@ use url::{Host, Url};
 const MAX_URL_BYTES: usize = 8 * 1024;
 
 /// The hosts that are allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedirectHosts(Box<[Pattern]>);
 
 /// Why a minted URL is not sent on.

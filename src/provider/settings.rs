@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::certificate::CertificateFiles;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::secret::SecretSources;
@@ -19,10 +21,13 @@ pub struct ProviderSettings {
     pub name: String,
     /// A recipe that Valet brings: `intelliprove-v2` or `intelliprove-v1`.
     pub preset: Option<String>,
-    /// Where the API is; the key is sent to this scheme, host and port only.
+    /// Where the API is; the key is sent to this scheme, host and port only. Required, but with `minter`.
+    #[serde(default)]
     pub base_url: String,
-    /// The API key; of two, the second is tried when the vendor answers 401 or 403 to the first.
-    pub api_key: SecretSources,
+    /// The API key; of two, the second is tried when the vendor answers 401 or 403 to the first. Required, but with `minter`.
+    pub api_key: Option<SecretSources>,
+    /// Who mints, where this process is an edge that holds no key: in place of `base_url`, `api_key` and the recipe.
+    pub minter: Option<MinterLink>,
     /// Where the key goes in a call. A preset brings its own.
     pub auth: Option<AuthSettings>,
     /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`.
@@ -49,6 +54,70 @@ pub struct ProviderSettings {
     pub mint: BTreeMap<String, MintSettings>,
     /// The call at logout. It is checked; logout is not there yet, so nothing makes it today.
     pub revoke: Option<RevokeSettings>,
+}
+
+/// `minter`: the way to the minters of one provider, over HTTP/2 with mutual TLS.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MinterLink {
+    /// `https://host:port` of the minter; of several each user has one, and the others stand in for it.
+    pub url: OneOrMore,
+    /// The authorities (PEM) that sign the minters' certificates.
+    pub ca: PathBuf,
+    /// The certificate by which minters know this edge, with those between it and the authority (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+    /// The claims that the minter's recipe uses: leases that differ in them are different ones.
+    #[serde(default)]
+    pub claims: Vec<String>,
+}
+
+impl MinterLink {
+    /// Who this edge is.
+    pub fn identity(&self) -> CertificateFiles {
+        CertificateFiles { chain: self.certificate.clone(), key: self.key.clone() }
+    }
+}
+
+/// A text, or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// Several.
+    List(Vec<String>),
+}
+
+impl OneOrMore {
+    /// As a list.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::List(list) => list,
+        }
+    }
+}
+
+/// By hand, so that a fault names the key and not the Rust enum.
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore::One(text.to_owned()))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<OneOrMore, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMore::List)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// `auth`: exactly one of `header`, `bearer`, `query`.

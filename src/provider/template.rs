@@ -202,6 +202,7 @@ mod tests {
             subject: "s".into(),
             language: None,
             claims: [Some("".into()), Some("x".into())].into(),
+            errand: Default::default(),
         };
         let claims = ["empty".to_owned(), "full".to_owned()];
         let values = Values { input: &input, claims: &claims, subject_hash: None };

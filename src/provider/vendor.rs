@@ -10,18 +10,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::ACCEPT;
 use http::{HeaderValue, Request};
 use http_body_util::Full;
-use parking_lot::Mutex;
-use prometheus::Histogram;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::answer::Answer;
-use super::breaker::{Breaker, Change};
 use super::call::Call;
+use super::gate::Gate;
 use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
-use super::outcome::{Counters, Fault};
+use super::outcome::Fault;
 use super::recipe::{MintCall, Recipe, Register};
 use super::redirect_hosts::UrlFault;
 use super::retry_after::retry_after;
@@ -42,30 +39,18 @@ const REGISTERED: usize = 100_000;
 /// A URL that ends sooner can't be followed in time.
 const TOO_SHORT: Duration = Duration::from_secs(5);
 
-/// What callers are told where nobody knows better.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
 /// One provider of the configuration. Cheap to clone; clones share keys, breaker, memory and limits. Its `Debug` is its name.
 #[derive(Clone)]
 pub struct Vendor(Arc<Inner>);
 
 struct Inner {
-    name: String,
+    gate: Gate,
     recipe: Recipe,
     needs_subject_hash: bool,
     keys: KeyRing,
     subject_key: Option<Arc<SecretCell>>,
     client: Client,
-    clock: Clock,
-    timeout: Duration,
-    /// Of `max_in_flight`. Tried, never waited for.
-    slots: Semaphore,
-    breaker: Breaker,
     registered: Cache<[u8; 32], ()>,
-    counters: Counters,
-    duration: Histogram,
-    /// How the last mint failed, if it did: a change is told once.
-    last_failure: Mutex<Option<MintFailure>>,
 }
 
 impl Vendor {
@@ -79,22 +64,14 @@ impl Vendor {
         clock: Clock,
         metrics: &Metrics,
     ) -> Self {
-        let gauge = metrics.degraded.with_label_values(&[&format!("provider:{}", settings.name)]);
         Self(Arc::new(Inner {
-            name: settings.name.clone(),
+            gate: Gate::new(settings, clock, metrics),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
             keys: KeyRing::new(keys),
             subject_key,
             client,
-            clock,
-            timeout: settings.timeout.0,
-            slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            breaker: Breaker::new(settings.breaker, gauge),
             registered: Cache::new(REGISTERED),
-            counters: Counters::new(metrics, &settings.name),
-            duration: metrics.mint_duration.clone(),
-            last_failure: Mutex::new(None),
         }))
     }
 
@@ -106,7 +83,7 @@ impl Vendor {
 
     /// The provider's name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.0.gate.name
     }
 
     /// The recipe.
@@ -117,13 +94,13 @@ impl Vendor {
     /// Whether calls are held back now (breaker, `Retry-After`). Brings `valet_degraded{what="provider:NAME"}` up to date: ask before each
     /// reading of the metrics, for a pause ends without an event.
     pub fn is_degraded(&self) -> bool {
-        self.0.breaker.is_degraded(self.0.clock.tick())
+        self.0.gate.is_degraded(false)
     }
 }
 
 impl std::fmt::Debug for Vendor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Vendor").field(&self.0.name).finish()
+        f.debug_tuple("Vendor").field(&self.0.gate.name).finish()
     }
 }
 
@@ -149,10 +126,7 @@ impl Mint for Minter {
             Some(mint) => self.vendor.mint(mint, input).await,
             None => Err(MintFailure::Refused),
         };
-        if let Err(failure) = &verdict {
-            self.vendor.counters.count(*failure);
-        }
-        self.vendor.tell(verdict.as_ref().err().copied());
+        self.vendor.gate.note(&verdict);
         verdict
     }
 }
@@ -161,45 +135,15 @@ impl Inner {
     async fn mint(&self, mint: &MintCall, input: &MintInput) -> Result<Minted, MintFailure> {
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
         let calls = self.fill(mint, input).map_err(|Unfit| MintFailure::Refused)?;
-        let _slot = self.slots.try_acquire().map_err(|_| MintFailure::Busy(TRY_AGAIN))?;
-        let pass = self.breaker.admit(self.clock.tick()).map_err(MintFailure::Busy)?;
-        let start = std::time::Instant::now();
-        let outcome = tokio::time::timeout(self.timeout, self.attempt(&calls, self.clock.now())).await;
-        let outcome = outcome.unwrap_or(Err(Fault::TimedOut));
-        let now = self.clock.tick();
-        self.duration.observe(start.elapsed().as_secs_f64());
-        if let Err(Fault::Waiting { retry_after: Some(span), .. }) = &outcome {
-            self.breaker.pause(*span, now);
-        }
-        match pass.settle(outcome.as_ref().is_err_and(Fault::counts), now) {
-            Change::None => {}
-            Change::Opened => warn!(target: "valet::provider", provider = self.name, "provider is down, calls pause"),
-            Change::Closed => warn!(target: "valet::provider", provider = self.name, "provider is back"),
-        }
-        outcome.map_err(|fault| fault.failure(TRY_AGAIN))
-    }
-
-    /// One line when mints begin to fail, or fail in another way, or are good again. Never what the vendor said.
-    fn tell(&self, failure: Option<MintFailure>) {
-        if matches!(failure, Some(MintFailure::Busy(_))) {
-            return;
-        }
-        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
-        match failure {
-            Some(failure) if before != Some(failure) => {
-                warn!(target: "valet::provider", provider = self.name, ?failure, "mints fail");
-            }
-            None if before.is_some() => info!(target: "valet::provider", provider = self.name, "mints are good again"),
-            _ => {}
-        }
+        self.gate.pass(self.attempt(&calls, self.gate.clock.now())).await
     }
 
     /// The host alone: what an operator compares with `redirect_hosts`.
     fn tell_host(&self, url: &str) {
-        if *self.last_failure.lock() != Some(MintFailure::ForbiddenHost) {
+        if self.gate.last_failure() != Some(MintFailure::ForbiddenHost) {
             let url = url::Url::parse(url).ok();
             let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
-            warn!(target: "valet::provider", provider = self.name, host, "a minted URL leads outside redirect_hosts");
+            warn!(target: "valet::provider", provider = self.gate.name, host, "a minted URL leads outside redirect_hosts");
         }
     }
 
@@ -270,17 +214,17 @@ impl Inner {
             }
         })?;
         let ends = read.ends(&mint.expires, &url, start);
-        if ends.is_some_and(|ends| ends <= self.clock.now().plus(TOO_SHORT)) {
+        if ends.is_some_and(|ends| ends <= self.gate.clock.now().plus(TOO_SHORT)) {
             return Err(Fault::Nonsense);
         }
-        Ok(Minted { url: PluginUrl::new(&url), ends })
+        Ok(Minted { url: PluginUrl::new(&url), ends, hold_until: None })
     }
 
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
     fn fault(&self, answer: &Response) -> Fault {
         match answer.status {
             429 | 503 => {
-                let retry_after = retry_after(&answer.headers, self.clock.now());
+                let retry_after = retry_after(&answer.headers, self.gate.clock.now());
                 Fault::Waiting { unavailable: answer.status == 503, retry_after }
             }
             400..=499 => Fault::Refused,
@@ -304,7 +248,8 @@ impl Inner {
                     .body(Full::new(call.body.clone()))
                     .map_err(|_| Fault::Refused)?;
                 *request.headers_mut() = headers;
-                let answer = self.client.send(request, MAX_ANSWER_BYTES, self.timeout).await.map_err(client_fault)?;
+                let answer =
+                    self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await.map_err(client_fault)?;
                 if !matches!(answer.status, 401 | 403) {
                     if answer.status < 500 {
                         self.keys.works(at);
@@ -314,7 +259,7 @@ impl Inner {
                 refusal = Some(answer);
             }
             if applied.is_ok() && self.keys.is_refused(at) {
-                warn!(target: "valet::provider", provider = self.name, key = at + 1, "provider refused the API key");
+                warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
             }
         }
         refusal.ok_or(Fault::Refused)

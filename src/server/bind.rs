@@ -45,6 +45,7 @@ impl std::fmt::Display for BindFault {
 pub(super) struct Bound {
     pub listeners: Vec<String>,
     pub admin: Option<String>,
+    pub minter: Option<TcpListener>,
     pub fds: ListenFds,
     /// Second handles of the listeners: a listening socket closes with its last handle.
     pub backlog: Vec<Handle>,
@@ -94,7 +95,16 @@ pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
         Some(admin) => Some(bind(&admin.address, &mut fds)?.0),
         None => None,
     };
-    Ok(Bound { listeners, admin, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
+    let minter = match &config.minter {
+        Some(minter) => {
+            let fault = |cause| BindFault { address: minter.address.clone(), cause };
+            let listener = TcpListener::bind(&minter.address).map_err(fault)?;
+            listener.set_nonblocking(true).map_err(fault)?;
+            Some(listener)
+        }
+        None => None,
+    };
+    Ok(Bound { listeners, admin, minter, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
 }
 
 fn bind(address: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {

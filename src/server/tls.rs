@@ -13,8 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme};
 use tracing::info;
 
-use crate::gateway::settings::CertificateFiles;
-use crate::gateway::{Certificate, CertificateFault};
+use crate::certificate::{Certificate, CertificateFault, CertificateFiles};
 use crate::telemetry::Metrics;
 
 /// The certificates of one listener.

@@ -5,6 +5,7 @@
 pub mod settings;
 
 mod algorithm;
+mod asserted;
 mod claims;
 mod cut;
 mod explain;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asserted::Asserted;
 pub use cut::Cut;
 pub use explain::{Explanation, Refused};
 pub use remote::{ClientFault, ClientOf, KeyClient};

@@ -32,6 +32,19 @@ pub struct SessionSettings {
     pub issuers: Vec<IssuerSettings>,
 }
 
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            sources: default_sources(),
+            clock_skew: default_clock_skew(),
+            max_token_bytes: default_max_token_bytes(),
+            cache: default_cache(),
+            login_url: None,
+            issuers: Vec::new(),
+        }
+    }
+}
+
 /// `[[session.issuer]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -339,7 +339,7 @@ impl Sessions {
         }
     }
 
-    fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
+    pub(super) fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
         let mut context = hmac::Context::with_key(&self.subject_key);
         context.update(issuer.as_bytes());
         context.update(&[0]);

@@ -12,18 +12,18 @@ const ORDER: [&str; 16] = [
     "admin",
     "demo",
     "gateway",
+    "minter",
     "problem",
     "policy",
     "app",
     "lease",
     "provider",
-    "minter",
     "session",
     "http_client",
 ];
 
 /// Every module may use them, and they may use one another.
-const LEAVES: [&str; 6] = ["logging", "telemetry", "secret", "clock", "files", "units"];
+const LEAVES: [&str; 7] = ["logging", "telemetry", "secret", "clock", "certificate", "files", "units"];
 
 /// The simulators stand in for other companies' systems: they share nothing with the gateway that they test but the leaves.
 const DEMO: &str = "demo";

@@ -1,11 +1,12 @@
 //! `[[listener]]` beyond its address: certificates, and the proxies before it.
 
 use super::{Report, files};
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::gateway::settings::{CertificateFiles, ListenerSettings};
-use crate::gateway::{Certificate, Trusted};
+use crate::gateway::Trusted;
+use crate::gateway::settings::ListenerSettings;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let trusted = trusted(&config.server.trusted_proxies, report);
@@ -19,7 +20,13 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
             report.fault(&place, "expected at least one certificate; without any the listener would speak plain HTTP");
         }
         for (n, pair) in listener.tls.iter().enumerate() {
-            certificate(pair, &place.index(n), report);
+            let place = place.index(n);
+            if certificate(pair, &place, report).is_some_and(|certificate| certificate.names.is_empty()) {
+                let shown = report.directory.join(&pair.chain).display().to_string();
+                report
+                    .warnings
+                    .push(format!("{shown}: this certificate has no name (subjectAltName); browsers refuse it"));
+            }
         }
     }
 }
@@ -55,9 +62,10 @@ fn announced(listener: &ListenerSettings, trusted: &Trusted, place: &Place, repo
     report.fault(&place.key("proxy_protocol"), message);
 }
 
-fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) {
+/// Reads it. Warns of a key that others can read, and of dates.
+pub(super) fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) -> Option<Certificate> {
     if !report.sound(place) {
-        return;
+        return None;
     }
     let certificate = match Certificate::read(pair, report.directory) {
         Ok(certificate) => certificate,
@@ -66,7 +74,7 @@ fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) 
                 let (key, message) = fault.parts();
                 report.fault(&place.key(key), message);
             }
-            return;
+            return None;
         }
     };
     report.warnings.extend(files::readable_by_others(&report.directory.join(&pair.key)));
@@ -78,7 +86,5 @@ fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) 
     } else if now < certificate.begins {
         report.warnings.push(format!("{shown}: this certificate begins at {}", certificate.begins.rfc3339()));
     }
-    if certificate.names.is_empty() {
-        report.warnings.push(format!("{shown}: this certificate has no name (subjectAltName); browsers refuse it"));
-    }
+    Some(certificate)
 }

@@ -3,9 +3,11 @@
 mod app;
 mod files;
 mod listener;
+mod minter;
 mod origin;
 mod plugin;
 mod provider;
+mod remote;
 mod route;
 mod server;
 mod session;
@@ -34,10 +36,11 @@ pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<
     let mut report = Report { tree, holes, directory, found: Vec::new(), warnings: Vec::new() };
     server::check(config, &mut report);
     listener::check(config, &mut report);
-    session::check(&config.session, &mut report);
+    session::check(config, &mut report);
     provider::check(config, &mut report);
     plugin::check(config, &mut report);
     app::check(config, &mut report);
+    minter::check(config, &mut report);
     report
 }
 

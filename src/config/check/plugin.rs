@@ -17,7 +17,7 @@ const MINTS_WITHIN: std::ops::RangeInclusive<Span> = Span::secs(1)..=Span::secs(
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let plugins = Place::root().key("plugin");
-    if config.plugins.is_empty() && config.apps.is_empty() && report.sound(&plugins) {
+    if config.plugins.is_empty() && config.apps.is_empty() && config.minter.is_none() && report.sound(&plugins) {
         report.warnings.push("no [[plugin]] and no [[app]]: there is nothing to open".into());
     }
     let places = || config.plugins.iter().enumerate().map(|(i, settings)| (plugins.index(i), settings));
@@ -90,6 +90,10 @@ fn mint(config: &Config, settings: &PluginSettings, place: &Place, report: &mut 
         return;
     };
     let provider = &config.providers[index];
+    if provider.minter.is_some() {
+        // The names are the minter's.
+        return report.note(&place.key("mint"), name(&settings.mint));
+    }
     let names = crate::provider::mint_names(provider);
     let at = providers.index(index);
     let known = report.sound(&at.key("preset")) && !report.is_hole(&at.key("mint"));

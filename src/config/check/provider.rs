@@ -1,11 +1,12 @@
 //! `[[provider]]`.
 
 use super::origin::{base_url, redirect_host};
-use super::{Report, is_token, is_visible, name, route, template};
+use super::{Report, is_token, is_visible, name, remote, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::provider;
 use crate::provider::settings::{AuthSettings, ProviderSettings};
+use crate::secret::SecretSources;
 use crate::units::Span;
 
 /// Shorter than this no vendor answers over the internet.
@@ -33,12 +34,20 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another provider has this name");
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
-        report.note(&place.key("base_url"), base_url(&settings.base_url));
+        redirect_hosts(settings, &place, report);
+        limits(settings, &place, report);
+        if let Some(link) = &settings.minter {
+            remote::check(link, &place, report);
+            continue;
+        }
+        // One with a fault in `minter` was meant to be an edge's.
+        if report.written(&place.key("minter")) {
+            continue;
+        }
+        base(settings, &place, report);
         recipe(settings, &place, report);
         api_key(settings, &place, report);
-        redirect_hosts(settings, &place, report);
         route::check(settings.ca.as_deref(), settings.proxy.as_ref(), &settings.base_url, &place, report);
-        limits(settings, &place, report);
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
         if ["preset", "auth", "register", "mint", "revoke"].iter().all(|key| report.sound(&place.key(key))) {
@@ -47,6 +56,15 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
                 report.fault(&place, message);
             }
         }
+    }
+}
+
+fn base(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
+    let place = place.key("base_url");
+    if report.written(&place) {
+        report.note(&place, base_url(&settings.base_url));
+    } else {
+        report.fault(&place, "is required");
     }
 }
 
@@ -98,11 +116,14 @@ fn authentication(auth: &AuthSettings, place: &Place, report: &mut Report<'_>) {
 
 fn api_key(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
     let place = provider.key("api_key");
-    let sources = settings.api_key.as_slice();
+    let Some(settings_key) = &settings.api_key else {
+        return report.fault(&place, "is required");
+    };
+    let sources = settings_key.as_slice();
     if !(1..=2).contains(&sources.len()) {
         report.fault(&place, "expected one source of the key, or a list of two");
     }
-    let in_a_list = matches!(settings.api_key, crate::secret::SecretSources::List(_));
+    let in_a_list = matches!(settings_key, SecretSources::List(_));
     let in_query = settings.auth.as_ref().is_some_and(|auth| auth.query.is_some());
     for (i, source) in sources.iter().enumerate() {
         let place = if in_a_list { place.index(i) } else { place.clone() };

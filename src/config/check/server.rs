@@ -1,4 +1,4 @@
-//! `[server]`, `[[listener]]`, `[admin]`, `[log]`, `[leases]`.
+//! `[server]`, `[[listener]]`, `[admin]`, `[log]`, `[leases]`; which address is whose.
 
 use super::Report;
 use super::origin::{Address, origin};
@@ -12,7 +12,7 @@ const MAX_LEASES: usize = 1_000_000_000;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let server = Place::root().key("server");
-    report.note(&server.key("public_url"), origin(&config.server.public_url));
+    public_url(config, &server, report);
     if config.server.threads > MAX_THREADS {
         report.fault(&server.key("threads"), "at most 1024");
     }
@@ -28,17 +28,33 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
 }
 
+/// What faces browsers must know its own name.
+fn public_url(config: &Config, server: &Place, report: &mut Report<'_>) {
+    let place = server.key("public_url");
+    let needed = !config.listeners.is_empty() || config.minter.is_none();
+    match (report.written(server), report.written(&place)) {
+        (false, _) if needed => report.fault(server, "is required"),
+        (true, false) if needed => report.fault(&place, "is required"),
+        (true, true) => report.note(&place, origin(&config.server.public_url)),
+        _ => {}
+    }
+}
+
 fn addresses(config: &Config, report: &mut Report<'_>) {
     let listener = Place::root().key("listener");
-    if config.listeners.is_empty() {
+    if config.listeners.is_empty() && config.minter.is_none() {
         report.fault(&listener, "at least one [[listener]] is required");
     }
     let listeners = config.listeners.iter().enumerate().map(|(i, l)| (listener.index(i).key("address"), &l.address));
     let admin = config.admin.iter().map(|a| (Place::root().key("admin").key("address"), &a.address));
+    let minter = config.minter.iter().map(|m| (Place::root().key("minter").key("address"), &m.address));
     let mut taken: Vec<(Place, Address)> = Vec::new();
-    for (place, text) in listeners.chain(admin) {
+    for (place, text) in listeners.chain(admin).chain(minter) {
         match Address::parse(text) {
             Err(message) => report.fault(&place, message),
+            Ok(Address::Unix(_)) if place == Place::root().key("minter").key("address") => {
+                report.fault(&place, "expected an address such as \"10.0.0.5:8444\": edges come over the network");
+            }
             Ok(address) => {
                 if let Some((other, _)) = taken.iter().find(|(_, other)| other.collides(&address)) {
                     let message = format!("this address is taken by {} already", other.dotted());

@@ -2,6 +2,7 @@
 
 use super::origin::{is_local, login_url, secure_url};
 use super::{Report, files, is_token, route, template};
+use crate::config::Config;
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
 use crate::session::{bare_type, try_jwks_file, try_pem_file};
@@ -24,8 +25,14 @@ const NO_SESSIONS: [&str; 4] = ["logout+jwt", "secevent+jwt", "dpop+jwt", "token
 /// Verified tokens are kept in memory, about 1 KiB each.
 const MAX_CACHE: usize = 100_000_000;
 
-pub(super) fn check(session: &SessionSettings, report: &mut Report<'_>) {
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let place = Place::root().key("session");
+    let session = &config.session;
+    // A minter that believes its edges judges no session.
+    let judges = !config.listeners.is_empty() || config.minter.as_ref().is_none_or(|minter| minter.verify_sessions);
+    if judges && !report.written(&place) {
+        return report.fault(&place, "is required");
+    }
     sources(session, &place.key("sources"), report);
     if session.clock_skew > MAX_CLOCK_SKEW {
         report.fault(&place.key("clock_skew"), "at most \"5m\"");
@@ -40,7 +47,7 @@ pub(super) fn check(session: &SessionSettings, report: &mut Report<'_>) {
         report.note(&place.key("login_url"), login_url(url));
     }
     let issuers = place.key("issuer");
-    if session.issuers.is_empty() {
+    if session.issuers.is_empty() && judges {
         report.fault(&issuers, "at least one [[session.issuer]] is required");
     }
     for (i, settings) in session.issuers.iter().enumerate() {

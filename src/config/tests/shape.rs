@@ -102,7 +102,6 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
         (format!("{GOOD}[limits]\n"), "limits"),
         (format!("{GOOD}[leases]\nseal_keys = []"), "leases.seal_keys"),
-        (format!("{GOOD}[minter]\naddress = \"127.0.0.1:1\""), "minter"),
         (format!("{GOOD}directory = \"/\""), "plugin.directory"),
         (format!("warnings = []\n{GOOD}"), "warnings"),
     ] {

@@ -5,7 +5,7 @@ use rcgen::{CertificateParams, KeyPair};
 use super::*;
 
 /// The good file's folder with `site.pem`, `site.key` and another key.
-fn folder_with_site(names: &[&str], years: (i32, i32)) -> tempfile::TempDir {
+pub(super) fn folder_with_site(names: &[&str], years: (i32, i32)) -> tempfile::TempDir {
     let folder = folder();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();

@@ -37,7 +37,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 fn trusting_nobody() -> Client {
-    Client::through(Route { roots: Some(RootCertStore::empty()), proxy: None }).unwrap()
+    Client::through(Route { roots: Some(RootCertStore::empty()), ..Route::default() }).unwrap()
 }
 
 async fn get(url: &Url, max_bytes: usize) -> Result<Response, ClientFault> {

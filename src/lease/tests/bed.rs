@@ -59,8 +59,8 @@ impl Mint for Vendor {
         self.begun.send_replace(number);
         let url = PluginUrl::unchecked(&format!("https://vendor/{}", number - 1));
         match answered.await.unwrap() {
-            Answer::Life(life) => Ok(Minted { url, ends: Some(self.clock.now().plus(life)) }),
-            Answer::Endless => Ok(Minted { url, ends: None }),
+            Answer::Life(life) => Ok(Minted { url, ends: Some(self.clock.now().plus(life)), hold_until: None }),
+            Answer::Endless => Ok(Minted { url, ends: None, hold_until: None }),
             Answer::Fail(failure) => Err(failure),
             Answer::Panic => std::panic::resume_unwind(Box::new("a mint that falls over")),
         }
@@ -140,6 +140,7 @@ pub fn input(key: &LeaseKey) -> MintInput {
         subject: text(key.owner()),
         language: Some(text(key.variant())).filter(|language| !language.is_empty()),
         claims: Box::new([]),
+        errand: Default::default(),
     }
 }
 

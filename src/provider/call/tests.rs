@@ -31,6 +31,7 @@ fn fill(call: &CallTemplate, subject: &str, language: Option<&str>) -> Result<Ca
         subject: "s".into(),
         language: language.map(Into::into),
         claims: [Some("Rhône".into()), None].into(),
+        errand: Default::default(),
     };
     let claims = ["region".to_owned(), "absent".to_owned()];
     call.fill("/api", &Values { input: &input, claims: &claims, subject_hash: Some("hash") })

@@ -178,6 +178,7 @@ pub(super) fn person(issuer: &str, subject: &str) -> MintInput {
         subject: subject.into(),
         language: None,
         claims: [].into(),
+        errand: Default::default(),
     }
 }
 

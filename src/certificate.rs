@@ -1,6 +1,6 @@
-//! A certificate with its key, as a listener presents it (RFC 5280; RFC 8446, section 4.4.2).
+//! A certificate with its key, as one side of a connection presents it (RFC 5280; RFC 8446, section 4.4.2).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -8,6 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -15,10 +17,19 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::files;
-use crate::gateway::settings::CertificateFiles;
 
 /// Larger than any chain or key; a bound so that a wrong path is refused and not read whole.
 const MAX_KIB: u64 = 1024;
+
+/// A certificate and its key, as a configuration names them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// The certificate and those between it and the authority, in PEM, its own first.
+    pub chain: PathBuf,
+    /// The key of the first certificate, in PEM.
+    pub key: PathBuf,
+}
 
 /// A chain and the key of its first certificate.
 #[derive(Debug)]
@@ -113,6 +124,20 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<Box<str>> {
         _ => None,
     });
     names.collect()
+}
+
+/// Who the other side of a connection is: the names in its certificate (subjectAltName: DNS names in lower case, URIs as they are), and when
+/// the certificate ends. `None`: it can't be read.
+pub fn identities(certificate: &CertificateDer<'_>) -> Option<(Vec<Box<str>>, Timestamp)> {
+    let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
+    let mut all = names(&leaf);
+    if let Ok(Some(extension)) = leaf.subject_alternative_name() {
+        all.extend(extension.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).into()),
+            _ => None,
+        }));
+    }
+    Some((all, Timestamp::from_secs(leaf.validity().not_after.timestamp())))
 }
 
 #[cfg(test)]

@@ -1,0 +1,49 @@
+//! Who we are to a system of our own: a certificate that is read again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+
+use crate::certificate::{Certificate, CertificateFault, CertificateFiles};
+
+/// Shown in each handshake that asks for it. A reading that fails keeps the one before.
+#[derive(Debug)]
+pub struct Identity {
+    files: CertificateFiles,
+    directory: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Identity {
+    /// Reads both files. Every fault at once.
+    pub fn open(files: CertificateFiles, directory: &Path) -> Result<Self, Vec<CertificateFault>> {
+        let current = ArcSwap::new(Certificate::read(&files, directory)?.served);
+        Ok(Self { files, directory: directory.to_owned(), current })
+    }
+
+    /// Reads them again; connections that stand are not touched.
+    pub fn reread(&self) -> Result<(), Vec<CertificateFault>> {
+        self.current.store(Certificate::read(&self.files, &self.directory)?.served);
+        Ok(())
+    }
+
+    /// The files behind it.
+    pub fn files(&self) -> [PathBuf; 2] {
+        [&self.files.chain, &self.files.key].map(|path| self.directory.join(path))
+    }
+}
+
+impl ResolvesClientCert for Identity {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.load_full();
+        current.key.choose_scheme(schemes).is_some().then_some(current)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,302 @@
+//! What an edge asks, judged: who it is, what it may, whether the session is one here too; then the minter's own lease book.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::TARGET;
+use super::ledger::{self, Entry, Ledger};
+use super::roster::{Edge, Roster};
+use super::settings::MinterSettings;
+use crate::clock::Clock;
+use crate::lease::settings::Reuse;
+use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Scope, Source};
+use crate::logging::LineSink;
+use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
+use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
+use crate::session::{Asserted, Session, SessionFault, Sessions};
+use crate::telemetry::Metrics;
+
+/// The longest tag that makes sense (RFC 5646, section 4.4.1) is shorter.
+const MAX_LANGUAGE: usize = 64;
+
+/// As long as any identity provider's (OpenID Connect Core, section 2).
+const MAX_SUBJECT: usize = 255;
+
+/// An edge that waits longer has a browser that waits longer.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Under this name the metrics count who is no edge.
+const UNKNOWN: &str = "unknown";
+
+/// Something that edges may ask for.
+#[derive(Clone)]
+pub struct Offer {
+    /// The plug-in's name, or the mint's.
+    pub name: String,
+    /// The provider's name.
+    pub provider: String,
+    /// The name of the provider's mint.
+    pub mint: String,
+    /// Who shares a URL; `None`: as the edge says.
+    pub reuse: Option<Reuse>,
+    /// The rules of time, the mint and its counters.
+    pub plan: Arc<Plan>,
+    /// Of the provider.
+    pub fingerprint: [u8; 32],
+    /// Claims that the recipe uses: name, place in [`Session::claims`], whether it may be absent.
+    pub claims: Vec<(String, usize, bool)>,
+}
+
+/// What a desk is made of.
+pub struct DeskParts<'a> {
+    /// As configured.
+    pub settings: &'a MinterSettings,
+    /// What may be asked for.
+    pub offers: Vec<Offer>,
+    /// Who verifies sessions.
+    pub sessions: Arc<Sessions>,
+    /// How many claims a session has.
+    pub claim_count: usize,
+    /// Who holds leases.
+    pub book: Arc<Book>,
+    /// Time.
+    pub clock: Clock,
+    /// All counters.
+    pub metrics: Metrics,
+    /// Where the ledger's lines go.
+    pub lines: Option<LineSink>,
+}
+
+/// The judge of asks.
+pub struct Desk {
+    offers: Box<[Offer]>,
+    roster: Roster,
+    verify: bool,
+    sessions: Arc<Sessions>,
+    claim_count: usize,
+    book: Arc<Book>,
+    clock: Clock,
+    metrics: Metrics,
+    ledger: Ledger,
+}
+
+/// A URL for the edge, and where it came from.
+struct Found {
+    lease: Arc<Lease>,
+    source: Source,
+}
+
+impl Desk {
+    /// A desk. Says in the log, and in `valet_degraded`, if it believes edges.
+    pub fn new(parts: DeskParts<'_>) -> Self {
+        let DeskParts { settings, offers, sessions, claim_count, book, clock, metrics, lines } = parts;
+        let place = |name: &str| find(&offers, name);
+        let roster = Roster::new(&settings.edges, settings.per_edge, place);
+        if !settings.verify_sessions {
+            tracing::warn!(target: TARGET, "verify_sessions is off: edges are believed, and one that is taken over mints for anybody");
+        }
+        let off = i64::from(!settings.verify_sessions);
+        metrics.degraded.with_label_values(&["minter.verify_sessions"]).set(off);
+        let verify = settings.verify_sessions;
+        let ledger = Ledger::new(lines);
+        Self { offers: offers.into(), roster, verify, sessions, claim_count, book, clock, metrics, ledger }
+    }
+
+    /// The edge with one of these names of a certificate.
+    pub(super) fn edge(&self, names: &[Box<str>]) -> Option<Arc<Edge>> {
+        self.roster.find(names)
+    }
+
+    /// What this edge may mint; a refusal while there are no keys yet to judge sessions by.
+    pub(super) fn health(&self, edge: &Edge) -> Result<Health, Denied> {
+        if self.verify && !self.sessions.ready().any_had_once() {
+            return Err(Denied::now(Denial::KeysUnavailable));
+        }
+        let offers = edge.plugins().filter_map(|at| self.offers.get(at));
+        let mut plugins: Vec<String> = offers.map(|offer| offer.name.clone()).collect();
+        plugins.sort_unstable();
+        Ok(Health { plugins })
+    }
+
+    /// Counts an ask that ended before it could be judged.
+    pub(super) fn count(&self, edge: Option<&Edge>, outcome: &str) {
+        let edge = edge.map_or(UNKNOWN, |edge| &edge.name);
+        self.metrics.minter_requests.with_label_values(&[edge, outcome]).inc();
+    }
+
+    /// Judges, answers, counts, and writes the ledger's line.
+    ///
+    /// Dropped: a mint that it waits for goes on, and is held.
+    pub(super) async fn answer(&self, edge: &Edge, ask: Ask) -> Result<Granted, Denied> {
+        let (began, time) = (Instant::now(), self.clock.now());
+        let at = find(&self.offers, &ask.plugin);
+        let offer = at.and_then(|at| self.offers.get(at));
+        let mut session = None;
+        let verdict = match (at, offer) {
+            _ if edge.rate.admit().is_err() => {
+                // The wait is a second at most in any sensible setting: rates are a second's.
+                Err(Denied::for_now(Denial::ProviderBusy, Duration::from_secs(1)))
+            }
+            (Some(at), Some(offer)) if edge.may(at) => {
+                let wait = Duration::from_millis(ask.deadline_ms).min(MAX_WAIT);
+                let judged = tokio::time::timeout(wait, self.judge(offer, &ask, &mut session)).await;
+                judged.unwrap_or(Err(Denied::now(Denial::ProviderTimeout)))
+            }
+            _ => Err(Denied::now(Denial::NotPermitted)),
+        };
+        let now = self.clock.now();
+        let outcome = verdict.as_ref().map_or_else(|denied| denied.refusal.label(), |_| "granted");
+        let source = verdict.as_ref().ok().map(|found| found.source.label());
+        self.metrics.minter_requests.with_label_values(&[&*edge.name, source.unwrap_or(outcome)]).inc();
+        let id = ask.request_id.as_deref().filter(|id| uuid::Uuid::try_parse(id).is_ok());
+        self.ledger.note(&Entry {
+            time: ledger::time(time),
+            request_id: id,
+            edge: &edge.name,
+            plugin: offer.map(|offer| offer.name.as_str()),
+            provider: offer.map(|offer| offer.provider.as_str()),
+            reason: ask.reason.label(),
+            outcome,
+            source,
+            remaining_s: verdict.as_ref().ok().map(|found| found.lease.remaining(now).as_secs()),
+            duration_us: ledger::micros(began.elapsed()),
+            subject: session.as_deref().map(Session::log_id),
+        });
+        let lease = verdict?.lease;
+        Ok(Granted {
+            // To the edge that asked, for this session's user.
+            url: lease.url.expose().to_owned(),
+            ends_at_ms: Some(lease.own_end.as_millis()),
+            hold_ms: u64::try_from(lease.end.since(now).as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    async fn judge(&self, offer: &Offer, ask: &Ask, seen: &mut Option<Arc<Session>>) -> Result<Found, Denied> {
+        let language = ask.language.as_deref();
+        if !language.is_none_or(is_language) || !is_subject(&ask.subject) {
+            return Err(Denied::now(Denial::BadRequest));
+        }
+        // An edge that does not tell leases apart by what the vendor is told hands one out for another.
+        if let Some((missing, ..)) = offer.claims.iter().find(|(name, ..)| !ask.claims.contains_key(name.as_str())) {
+            tracing::warn!(target: TARGET, plugin = offer.name, claim = missing, "an edge must name this claim in `minter.claims`");
+            return Err(Denied::now(Denial::BadRequest));
+        }
+        let session = seen.insert(self.session(offer, ask).await?);
+        let has = |at: &usize| session.claims().get(*at).is_some_and(Option::is_some);
+        if !offer.claims.iter().all(|(_, at, optional)| *optional || has(at)) {
+            return Err(Denied::now(Denial::NotPermitted));
+        }
+        let reuse = offer.reuse.unwrap_or(match ask.share {
+            Share::User => Reuse::User,
+            Share::Session => Reuse::Session,
+            Share::Nobody => Reuse::Never,
+        });
+        let scope = Scope::new(session.issuer(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
+        let used: Vec<usize> = offer.claims.iter().map(|(_, at, _)| *at).collect();
+        let key = LeaseKey::new(&scope, session, reuse, language, &used);
+        let (book, plan) = (&self.book, &offer.plan);
+        let life = Duration::from_secs(ask.life_s);
+        let input = || input(session, ask);
+        let leased = match (reuse, ask.reason) {
+            (Reuse::Never, _) => book.once(plan, &key, input).await,
+            (_, Reason::Again) => book.renew(plan, &key, input).await,
+            (_, reason) => book.obtain_with(plan, &key, life, reason, input).await,
+        };
+        leased.map(|(lease, source)| Found { lease, source }).map_err(denied)
+    }
+
+    /// The session, by our own keys; and it must be the person that the edge names.
+    async fn session(&self, offer: &Offer, ask: &Ask) -> Result<Arc<Session>, Denied> {
+        if !self.verify {
+            if !is_subject(&ask.external_id) {
+                return Err(Denied::now(Denial::BadRequest));
+            }
+            return Ok(Arc::new(self.sessions.assert(Asserted {
+                issuer: &ask.issuer,
+                subject: &ask.subject,
+                external_id: &ask.external_id,
+                session_id: ask.session.as_deref(),
+                credential: ask.credential.as_deref(),
+                claims: self.claims(offer, ask),
+            })));
+        }
+        let Some(token) = ask.credential.as_deref() else { return Err(Denied::now(Denial::SessionInvalid)) };
+        let now = self.clock.now();
+        let session = match self.sessions.cached(token.as_bytes(), now) {
+            Some(session) => session,
+            None => self.sessions.verify(token.as_bytes(), now).await.map_err(|fault| match fault {
+                SessionFault::Expired => Denied::now(Denial::SessionExpired),
+                SessionFault::Invalid(_) => Denied::now(Denial::SessionInvalid),
+                SessionFault::KeysUnavailable(wait) => Denied::for_now(Denial::KeysUnavailable, wait),
+            })?,
+        };
+        let same = (session.issuer(), session.subject()) == (&*ask.issuer, &*ask.subject);
+        if same { Ok(session) } else { Err(Denied::now(Denial::SessionInvalid)) }
+    }
+
+    /// The edge's word for the claims, in our order.
+    fn claims(&self, offer: &Offer, ask: &Ask) -> Box<[Option<Box<str>>]> {
+        let mut claims: Box<[Option<Box<str>>]> = vec![None; self.claim_count].into();
+        for (name, at, _) in &offer.claims {
+            if let Some(place) = claims.get_mut(*at) {
+                let said = ask.claims.get(name.as_str()).cloned().flatten();
+                *place = said.filter(|value| !value.is_empty());
+            }
+        }
+        claims
+    }
+}
+
+/// A plug-in by its name, else a mint by its own.
+fn find(offers: &[Offer], name: &str) -> Option<usize> {
+    let by_name = offers.iter().position(|offer| offer.name == name);
+    by_name.or_else(|| {
+        let mut by_mint = offers.iter().enumerate().filter(|(_, offer)| offer.mint == name);
+        // Of two nobody knows which is meant.
+        by_mint.next().filter(|_| by_mint.next().is_none()).map(|(at, _)| at)
+    })
+}
+
+fn input(session: &Session, ask: &Ask) -> MintInput {
+    MintInput {
+        external_id: session.external_id().into(),
+        issuer: session.issuer().into(),
+        subject: session.subject().into(),
+        language: ask.language.clone(),
+        claims: session.claims().into(),
+        // For a provider that is itself a minter's.
+        errand: Errand {
+            session: session.session_id().map(Into::into),
+            credential: ask.credential.as_ref().map(|text| Zeroizing::new(text.as_bytes().into())),
+            request_id: ask.request_id.clone(),
+            ..Errand::default()
+        },
+    }
+}
+
+fn denied(none: NoLease) -> Denied {
+    match none {
+        NoLease::Limited(wait) | NoLease::Mint(MintFailure::Limited(wait)) => {
+            Denied::for_now(Denial::TooManyRequests, wait)
+        }
+        NoLease::Lost => Denied::now(Denial::Internal),
+        NoLease::Mint(MintFailure::Refused) => Denied::now(Denial::ProviderRefused),
+        NoLease::Mint(MintFailure::Unreachable) => Denied::now(Denial::ProviderUnreachable),
+        NoLease::Mint(MintFailure::TimedOut) => Denied::now(Denial::ProviderTimeout),
+        NoLease::Mint(MintFailure::Nonsense) => Denied::now(Denial::ProviderNonsense),
+        NoLease::Mint(MintFailure::ForbiddenHost) => Denied::now(Denial::ForbiddenHost),
+        NoLease::Mint(MintFailure::Busy(wait)) => Denied::for_now(Denial::ProviderBusy, wait),
+    }
+}
+
+/// What can be a language tag (RFC 5646, section 2.1) in any vendor's reading.
+fn is_language(text: &str) -> bool {
+    (1..=MAX_LANGUAGE).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+fn is_subject(text: &str) -> bool {
+    (1..=MAX_SUBJECT).contains(&text.len()) && !text.chars().any(char::is_control)
+}

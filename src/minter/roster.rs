@@ -1,0 +1,92 @@
+//! Who may mint what, by the names in an edge's certificate.
+
+use std::sync::Arc;
+
+use super::bounds::Rate;
+use super::settings::{EdgeSettings, RateSettings};
+
+/// The configured edges.
+pub(super) struct Roster(Box<[Arc<Edge>]>);
+
+/// One edge. Connections of the same edge share it.
+pub(super) struct Edge {
+    pub name: Box<str>,
+    /// Places in the desk's list.
+    plugins: Box<[usize]>,
+    pub rate: Rate,
+}
+
+impl Edge {
+    pub fn may(&self, plugin: usize) -> bool {
+        self.plugins.contains(&plugin)
+    }
+
+    pub fn plugins(&self) -> impl Iterator<Item = usize> {
+        self.plugins.iter().copied()
+    }
+}
+
+impl Roster {
+    /// `place` finds a plug-in by its name; a name that is none gives no right.
+    pub fn new(edges: &[EdgeSettings], rate: RateSettings, place: impl Fn(&str) -> Option<usize>) -> Self {
+        let edge = |settings: &EdgeSettings| {
+            let plugins = settings.plugins.iter().filter_map(|name| place(name)).collect();
+            Arc::new(Edge { name: canonical(&settings.name).into(), plugins, rate: Rate::new(rate) })
+        };
+        Self(edges.iter().map(edge).collect())
+    }
+
+    /// The edge with one of these names, the first one of the configuration.
+    pub fn find(&self, names: &[Box<str>]) -> Option<Arc<Edge>> {
+        self.0.iter().find(|edge| names.iter().any(|name| canonical(name) == *edge.name)).cloned()
+    }
+}
+
+/// DNS names have no case (RFC 4343); URIs are compared as they are written.
+fn canonical(name: &str) -> String {
+    if name.contains("://") { name.to_owned() } else { name.to_ascii_lowercase() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster() -> Roster {
+        let edge = |name: &str, plugins: &[&str]| EdgeSettings {
+            name: name.into(),
+            plugins: plugins.iter().map(|plugin| (*plugin).to_owned()).collect(),
+        };
+        let edges = [
+            edge("Edge-1.internal", &["face-scan", "unknown"]),
+            edge("edge-2.internal", &["health-dashboard"]),
+            edge("spiffe://example.com/Edge", &[]),
+        ];
+        let names = ["face-scan", "health-dashboard"];
+        Roster::new(&edges, RateSettings { rate: 1, burst: 1 }, |name| names.iter().position(|known| *known == name))
+    }
+
+    fn found(names: &[&str]) -> Option<String> {
+        let names: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
+        roster().find(&names).map(|edge| edge.name.to_string())
+    }
+
+    #[test]
+    fn an_edge_is_who_one_of_its_names_says() {
+        assert_eq!(found(&["other", "edge-1.internal"]).as_deref(), Some("edge-1.internal"));
+        assert_eq!(found(&["EDGE-2.internal"]).as_deref(), Some("edge-2.internal"));
+        assert_eq!(found(&["edge-2.internal", "edge-1.internal"]).as_deref(), Some("edge-1.internal"));
+        assert_eq!(found(&["spiffe://example.com/Edge"]).as_deref(), Some("spiffe://example.com/Edge"));
+        for strangers in
+            [&[][..], &["edge-1"], &["edge-1.internal.evil.example"], &["*.internal"], &["spiffe://example.com/edge"]]
+        {
+            assert_eq!(found(strangers), None, "{strangers:?}");
+        }
+    }
+
+    #[test]
+    fn an_edge_may_what_is_named_and_nothing_else() {
+        let edge = roster().find(&["edge-1.internal".into()]).unwrap();
+        assert!(edge.may(0) && !edge.may(1));
+        assert_eq!(edge.plugins().collect::<Vec<_>>(), [0]);
+    }
+}

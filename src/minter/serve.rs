@@ -1,0 +1,222 @@
+//! The minter's listener: HTTP/2 with mutual TLS, each connection an edge's.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::TARGET;
+use super::desk::Desk;
+use super::roster::Edge;
+use crate::certificate::identities;
+use crate::provider::wire::{self, Ask, Denial, Denied};
+
+/// Edges are few, and each has one connection or two: what comes in beyond this is no edge.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// A handshake between two machines of one network.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// An ask is one frame or two.
+const BODY: Duration = Duration::from_secs(5);
+
+/// Asks of one connection at once: an edge has no more mints under way by default.
+const MAX_STREAMS: u32 = 256;
+
+/// An ask's head is a path and a length.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+
+/// A certificate that was taken back is shown anew, and judged anew, after this long.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// An edge that is gone without a word is noticed after this and half as long again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+
+/// After a failed accept (no file descriptor is free) the next is tried after this.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that serves edges.
+pub struct Serving {
+    /// As bound.
+    pub address: String,
+    draining: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// From now on edges are told to ask another minter.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the listener, lets what is under way end, for `at_most` this long.
+    ///
+    /// Dropped: connections are cut when the runtime ends.
+    pub async fn stop(self, at_most: Duration) {
+        self.drain();
+        self.stop.send_replace(true);
+        let _ = tokio::time::timeout(at_most, self.task).await;
+    }
+}
+
+/// Serves edges on a listener that is bound and does not block. Must be called on a tokio runtime.
+pub fn serve(listener: std::net::TcpListener, tls: Arc<ServerConfig>, desk: Arc<Desk>) -> std::io::Result<Serving> {
+    let address = listener.local_addr()?.to_string();
+    let listener = TcpListener::from_std(listener)?;
+    let (stop, stopped) = watch::channel(false);
+    let draining = Arc::new(AtomicBool::new(false));
+    let house = House { desk, draining: draining.clone(), tls: TlsAcceptor::from(tls), stopped };
+    Ok(Serving { address, draining, stop, task: tokio::spawn(house.accept(listener)) })
+}
+
+#[derive(Clone)]
+struct House {
+    desk: Arc<Desk>,
+    draining: Arc<AtomicBool>,
+    tls: TlsAcceptor,
+    stopped: watch::Receiver<bool>,
+}
+
+impl House {
+    async fn accept(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut stopped = self.stopped.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+                _ = stopped.wait_for(|stop| *stop) => break,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Beyond the bound the connection closes.
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                self.desk.count(None, "turned-away");
+                continue;
+            };
+            let house = self.clone();
+            connections.spawn(async move {
+                house.connection(stream).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn connection(mut self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let handshake = tokio::time::timeout(HANDSHAKE, self.tls.accept(stream));
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            _ = self.stopped.wait_for(|stop| *stop) => return,
+        };
+        let Ok(Ok(stream)) = stream else {
+            // No certificate, an unknown authority, or no TLS at all.
+            return self.desk.count(None, "handshake");
+        };
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let names = leaf.and_then(identities).map(|(names, _)| names).unwrap_or_default();
+        let edge = self.desk.edge(&names);
+        if edge.is_none() {
+            let names = names.join(", ");
+            tracing::warn!(target: TARGET, names, "a certificate of our authority names no [[minter.edge]]");
+        }
+        let (desk, draining) = (self.desk.clone(), self.draining.clone());
+        let service = service_fn(move |request| {
+            let (desk, edge, draining) = (desk.clone(), edge.clone(), draining.clone());
+            async move { Ok::<_, Infallible>(respond(&desk, edge.as_deref(), &draining, request).await) }
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .keep_alive_interval(SIGN_OF_LIFE)
+            .keep_alive_timeout(SIGN_OF_LIFE / 2)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            // An edge that broke off is no event.
+            _ = connection.as_mut() => return,
+            () = tokio::time::sleep(MAX_AGE) => {}
+            _ = self.stopped.wait_for(|stop| *stop) => {}
+        }
+        // GOAWAY: what is under way is answered.
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+async fn respond(
+    desk: &Desk,
+    edge: Option<&Edge>,
+    draining: &AtomicBool,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let Some(edge) = edge else {
+        desk.count(None, Denial::NotPermitted.label());
+        return refuse(Denied::now(Denial::NotPermitted));
+    };
+    let draining = draining.load(Ordering::Relaxed);
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, wire::HEALTH) if draining => refuse(Denied::now(Denial::Draining)),
+        (&Method::GET, wire::HEALTH) => desk.health(edge).map_or_else(refuse, |health| json(StatusCode::OK, &health)),
+        // Also while it drains: whoever asked did not know.
+        (&Method::POST, wire::MINT) => match read(request).await {
+            Some(ask) => desk.answer(edge, ask).await.map_or_else(refuse, |granted| json(StatusCode::OK, &granted)),
+            None => {
+                desk.count(Some(edge), Denial::BadRequest.label());
+                refuse(Denied::now(Denial::BadRequest))
+            }
+        },
+        _ => {
+            desk.count(Some(edge), Denial::NotFound.label());
+            refuse(Denied::now(Denial::NotFound))
+        }
+    }
+}
+
+async fn read(request: Request<Incoming>) -> Option<Ask> {
+    let body = Limited::new(request.into_body(), wire::MAX_ASK_BYTES).collect();
+    let body = tokio::time::timeout(BODY, body).await.ok()?.ok()?.to_bytes();
+    serde_json::from_slice(&body).ok()
+}
+
+fn refuse(denied: Denied) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(denied.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, &denied);
+    if let Some(wait) = denied.retry_after() {
+        // Whole seconds, and not too early (RFC 9110, section 10.2.3).
+        let seconds = HeaderValue::from(u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1));
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    response
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,78 @@
+//! `[minter]`: the role that holds the key.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::certificate::CertificateFiles;
+
+/// `[minter]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MinterSettings {
+    /// Where edges reach it: `ADDRESS:PORT`, on a private network.
+    pub address: String,
+    /// Who it is to edges, and whose edges it lets in.
+    pub tls: MinterTls,
+    /// Whether each session's credential is verified again. Without it an edge that was taken over mints for anybody.
+    #[serde(default = "default_verify_sessions")]
+    pub verify_sessions: bool,
+    /// The bound on what one edge asks.
+    #[serde(default = "default_rate")]
+    pub per_edge: RateSettings,
+    /// The bound on mints of one provider, for all edges together.
+    #[serde(default = "default_rate")]
+    pub per_provider: RateSettings,
+    /// The edges that may ask. Others are refused, whoever signed their certificates.
+    #[serde(default, rename = "edge")]
+    pub edges: Vec<EdgeSettings>,
+}
+
+/// `minter.tls`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MinterTls {
+    /// The minter's certificate and those between it and the authority, in PEM, its own first.
+    pub chain: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+    /// The authorities (PEM) that sign the edges' certificates.
+    pub client_ca: PathBuf,
+}
+
+impl MinterTls {
+    /// Who the minter is.
+    pub fn identity(&self) -> CertificateFiles {
+        CertificateFiles { chain: self.chain.clone(), key: self.key.clone() }
+    }
+}
+
+/// `[[minter.edge]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeSettings {
+    /// A subject alternative name of the edge's certificate: a DNS name, or a URI such as `spiffe://example.com/edge`.
+    pub name: String,
+    /// What it may mint: names of plug-ins, or of the providers' mints.
+    pub plugins: Vec<String>,
+}
+
+/// `{ rate, burst }`: so many a second in the long run, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateSettings {
+    /// A second.
+    pub rate: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+fn default_verify_sessions() -> bool {
+    true
+}
+
+/// The first minutes of a working day: 2,000 users at once, and 12,000 more in each minute.
+fn default_rate() -> RateSettings {
+    RateSettings { rate: 200, burst: 2000 }
+}

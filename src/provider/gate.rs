@@ -1,0 +1,104 @@
+//! What stands before each mint of a provider, whoever mints: how many at once, the breaker, the time-out, what is counted and told.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus::{Histogram, IntGauge};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::breaker::{Breaker, Change};
+use super::outcome::{Counters, Fault};
+use super::settings::ProviderSettings;
+use super::{MintFailure, Minted};
+use crate::clock::Clock;
+use crate::telemetry::Metrics;
+
+/// What callers are told where nobody knows better.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Gate {
+    pub name: String,
+    pub clock: Clock,
+    pub timeout: Duration,
+    /// Of `max_in_flight`. Tried, never waited for.
+    slots: Semaphore,
+    breaker: Breaker,
+    degraded: IntGauge,
+    counters: Counters,
+    duration: Histogram,
+    /// How the last mint failed, if it did: a change is told once.
+    last_failure: Mutex<Option<MintFailure>>,
+}
+
+impl Gate {
+    pub fn new(settings: &ProviderSettings, clock: Clock, metrics: &Metrics) -> Self {
+        let degraded = metrics.degraded.with_label_values(&[&format!("provider:{}", settings.name)]);
+        Self {
+            name: settings.name.clone(),
+            clock,
+            timeout: settings.timeout.0,
+            slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            breaker: Breaker::new(settings.breaker, degraded.clone()),
+            degraded,
+            counters: Counters::new(metrics, &settings.name),
+            duration: metrics.mint_duration.clone(),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    /// Lets one mint through, if it may be tried now.
+    pub async fn pass(&self, attempt: impl Future<Output = Result<Minted, Fault>>) -> Result<Minted, MintFailure> {
+        let _slot = self.slots.try_acquire().map_err(|_| MintFailure::Busy(TRY_AGAIN))?;
+        let pass = self.breaker.admit(self.clock.tick()).map_err(MintFailure::Busy)?;
+        let start = std::time::Instant::now();
+        let outcome = tokio::time::timeout(self.timeout, attempt).await;
+        let outcome = outcome.unwrap_or(Err(Fault::TimedOut));
+        let now = self.clock.tick();
+        self.duration.observe(start.elapsed().as_secs_f64());
+        if let Err(Fault::Waiting { retry_after: Some(span), .. }) = &outcome {
+            self.breaker.pause(*span, now);
+        }
+        match pass.settle(outcome.as_ref().is_err_and(Fault::counts), now) {
+            Change::None => {}
+            Change::Opened => warn!(target: "valet::provider", provider = self.name, "provider is down, calls pause"),
+            Change::Closed => warn!(target: "valet::provider", provider = self.name, "provider is back"),
+        }
+        outcome.map_err(|fault| fault.failure(TRY_AGAIN))
+    }
+
+    /// Counts and tells how a mint ended.
+    pub fn note(&self, verdict: &Result<Minted, MintFailure>) {
+        if let Err(failure) = verdict {
+            self.counters.count(*failure);
+        }
+        self.tell(verdict.as_ref().err().copied());
+    }
+
+    /// How the last mint failed, if it did.
+    pub fn last_failure(&self) -> Option<MintFailure> {
+        *self.last_failure.lock()
+    }
+
+    /// Whether calls are held back now, or `also` speaks against the provider. Brings `valet_degraded` up to date.
+    pub fn is_degraded(&self, also: bool) -> bool {
+        let degraded = self.breaker.is_degraded(self.clock.tick()) || also;
+        self.degraded.set(i64::from(degraded));
+        degraded
+    }
+
+    /// One line when mints begin to fail, or fail in another way, or are good again. Never what the vendor said.
+    fn tell(&self, failure: Option<MintFailure>) {
+        if matches!(failure, Some(MintFailure::Busy(_) | MintFailure::Limited(_))) {
+            return;
+        }
+        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
+        match failure {
+            Some(failure) if before != Some(failure) => {
+                warn!(target: "valet::provider", provider = self.name, ?failure, "mints fail");
+            }
+            None if before.is_some() => info!(target: "valet::provider", provider = self.name, "mints are good again"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The minter's part of a process: what edges may ask for, and the TLS by which they are known.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
+
+use super::build::{Parts, origin, rules};
+use super::tls::Certificates;
+use super::workshop::Workshop;
+use crate::certificate::CertificateFault;
+use crate::clock::Clock;
+use crate::gateway::settings;
+use crate::http_client::{Client, Identity, Route, RouteFault, authorities};
+use crate::lease::settings::{MintsPerSubject, Reuse};
+use crate::lease::{Plan, Rules};
+use crate::logging::LineSink;
+use crate::minter::settings::MinterSettings;
+use crate::minter::{self, Bounded, Desk, DeskParts, Offer, Serving};
+use crate::provider::settings::{MinterLink, ProviderSettings};
+use crate::provider::{self, Provider, Remote, RemoteParts};
+use crate::telemetry::Metrics;
+
+/// The minter's part of a process, made but not started.
+#[derive(Clone)]
+pub struct MinterParts {
+    settings: MinterSettings,
+    offers: Vec<Offer>,
+    certificates: Arc<Certificates>,
+    edges: Arc<Edges>,
+}
+
+impl MinterParts {
+    /// What edges may ask for: the names, and how each is minted.
+    pub fn offers(&self) -> impl Iterator<Item = (&str, &Arc<Plan>)> {
+        self.offers.iter().map(|offer| (offer.name.as_str(), &offer.plan))
+    }
+
+    pub(super) fn reread(&self) -> Vec<String> {
+        let certificates =
+            self.certificates.reread().into_iter().map(|fault| fault.replace("listener.tls", "minter.tls"));
+        let edges = self.edges.reread().err().map(|fault| format!("minter.tls.client_ca: {fault}"));
+        certificates.chain(edges).collect()
+    }
+
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.certificates.files().chain([self.edges.path()]).collect()
+    }
+
+    /// Serves edges on a listener that is bound.
+    pub(super) fn serve(
+        &self,
+        listener: TcpListener,
+        of: &Parts,
+        clock: Clock,
+        metrics: Metrics,
+        lines: Option<LineSink>,
+    ) -> std::io::Result<Serving> {
+        let tls = tls(self.certificates.clone(), self.edges.clone()).map_err(std::io::Error::other)?;
+        let desk = Desk::new(DeskParts {
+            settings: &self.settings,
+            offers: self.offers.clone(),
+            sessions: of.sessions.clone(),
+            claim_count: of.claim_names.len(),
+            book: of.book.clone(),
+            clock,
+            metrics,
+            lines,
+        });
+        minter::serve(listener, tls, Arc::new(desk))
+    }
+}
+
+impl Workshop<'_> {
+    /// The plug-ins, and each mint of a provider that no plug-in is named after.
+    pub fn minter(
+        &mut self,
+        settings: &MinterSettings,
+        providers: &[Provider],
+        claim_names: &[String],
+    ) -> Option<MinterParts> {
+        let certificates = self.certificates(&[settings.tls.identity()]);
+        let edges = Edges::open(&settings.tls.client_ca, &self.config.directory)
+            .map_err(|fault| self.faults.push(format!("minter.tls.client_ca: {fault}")));
+        let mut offers = Vec::new();
+        for provider in &self.config.providers {
+            let Some(made) = providers.iter().find(|made| made.name() == provider.name) else { continue };
+            let names = provider::mint_names(provider);
+            let mints = Bounded::all(
+                names.iter().filter_map(|name| made.mint(name)).collect(),
+                settings.per_provider,
+                &provider.name,
+                self.metrics,
+            );
+            for (mint, minted) in names.iter().zip(mints) {
+                let needs = provider::claim_names_of(provider, mint).into_iter();
+                let claims: Vec<_> = needs
+                    .filter_map(|(name, optional)| {
+                        let at = claim_names.iter().position(|known| *known == name)?;
+                        Some((name, at, optional))
+                    })
+                    .collect();
+                let offer = |name: &str, reuse, rules| Offer {
+                    name: name.to_owned(),
+                    provider: provider.name.clone(),
+                    mint: mint.clone(),
+                    reuse,
+                    plan: Arc::new(Plan::new(name, &provider.name, rules, minted.clone(), self.metrics)),
+                    fingerprint: made.fingerprint(),
+                    claims: claims.clone(),
+                };
+                let plugins = self.config.plugins.iter();
+                let ours = plugins.filter(|plugin| plugin.provider == provider.name && plugin.mint == *mint);
+                offers.extend(ours.map(|plugin| offer(&plugin.name, Some(plugin.reuse), rules(plugin))));
+                if !self.config.plugins.iter().any(|plugin| plugin.name == *mint) {
+                    offers.push(offer(mint, None, default_rules()));
+                }
+            }
+        }
+        Some(MinterParts { settings: settings.clone(), offers, certificates: certificates?, edges: edges.ok()? })
+    }
+
+    pub fn remote(&mut self, settings: &ProviderSettings, link: &MinterLink, claim_names: &[String]) -> Option<Remote> {
+        let name = &settings.name;
+        let directory = &self.config.directory;
+        let identity = Identity::open(link.identity(), directory).map_err(|faults| {
+            let lines =
+                faults.iter().map(|fault| format!("provider.minter.{} (provider {name})", identity_fault(fault)));
+            self.faults.extend(lines);
+        });
+        let identity = Arc::new(identity.ok()?);
+        let route = Route::to_our_own(&link.ca, identity.clone(), directory).map_err(|RouteFault { key, message }| {
+            self.faults.push(format!("provider.minter.{key}: {message} (provider {name})"));
+        });
+        let client = Client::through(route.ok()?).map_err(|_| {
+            self.faults.push(format!("provider.minter: no HTTP client can be made (provider {name})"));
+        });
+        self.identities.push((format!("provider.minter ({name})"), identity));
+        let origins = link.url.as_slice().iter().map(|url| origin(url)).collect();
+        let parts = RemoteParts { client: client.ok()?, origins, claim_names: claim_names.to_vec() };
+        Some(Remote::new(settings, parts, self.clock.clone(), self.metrics))
+    }
+}
+
+/// Those of a plug-in that leaves everything out.
+fn default_rules() -> Rules {
+    Rules {
+        // As the edge says.
+        reuse: Reuse::User,
+        max_age: settings::default_max_age().0,
+        min_remaining: settings::default_min_remaining().0,
+        refresh_ahead: None,
+        mints_per_subject: MintsPerSubject::default(),
+    }
+}
+
+/// `key: what is wrong`, by the keys of a certificate in `minter`.
+pub(super) fn identity_fault(fault: &CertificateFault) -> String {
+    match fault.parts() {
+        ("chain", fault) => format!("certificate: {fault}"),
+        (key, fault) => format!("{key}: {fault}"),
+    }
+}
+
+/// Who signs the edges' certificates. Read again when the file changes.
+#[derive(Debug)]
+pub(super) struct Edges {
+    path: PathBuf,
+    current: ArcSwap<Verifier>,
+}
+
+#[derive(Debug)]
+struct Verifier(Arc<dyn ClientCertVerifier>);
+
+impl Edges {
+    /// Reads the authorities. A fault is in the operator's words.
+    pub fn open(path: &Path, directory: &Path) -> Result<Arc<Self>, String> {
+        let path = directory.join(path);
+        let current = ArcSwap::from_pointee(verifier(&path)?);
+        Ok(Arc::new(Self { path, current }))
+    }
+
+    /// Reads them again; connections that stand are not touched.
+    pub fn reread(&self) -> Result<(), String> {
+        self.current.store(Arc::new(verifier(&self.path)?));
+        Ok(())
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+}
+
+fn verifier(path: &Path) -> Result<Verifier, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities(path)?);
+    // The provider is named, not taken from the process: which one is installed there depends on who came first.
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    built
+        .map(|verifier| Verifier(verifier as Arc<dyn ClientCertVerifier>))
+        .map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+impl ClientCertVerifier for Edges {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // An edge has one certificate and needs no hint.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.current.load().0.verify_client_cert(leaf, between, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.current.load().0.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.current.load().0.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.current.load().0.supported_verify_schemes()
+    }
+}
+
+/// TLS 1.3 alone, HTTP/2 alone, and no session is resumed: each connection shows its certificate anew.
+pub(super) fn tls(certificates: Arc<Certificates>, edges: Arc<Edges>) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(edges)
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
