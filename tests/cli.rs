@@ -20,8 +20,14 @@ mod howtos;
 mod live;
 #[path = "cli/logs.rs"]
 mod logs;
+#[path = "cli/memory.rs"]
+mod memory;
+#[path = "cli/minter.rs"]
+mod minter;
 #[path = "cli/open.rs"]
 mod open;
+#[path = "cli/pair.rs"]
+mod pair;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reread.rs"]
