@@ -131,9 +131,11 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<Box<str>> {
 pub fn identities(certificate: &CertificateDer<'_>) -> Option<(Vec<Box<str>>, Timestamp)> {
     let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
     let mut all = names(&leaf);
+    all.retain(|name| !name.contains("://"));
     if let Ok(Some(extension)) = leaf.subject_alternative_name() {
         all.extend(extension.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some((*uri).into()),
+            // A URI that could pass for a host name is none of ours.
+            GeneralName::URI(uri) if uri.contains("://") => Some((*uri).into()),
             _ => None,
         }));
     }
@@ -174,7 +176,7 @@ mod tests {
     fn names_and_dates_are_those_of_the_leaf() {
         let folder = folder(&["App.example.com", "*.example.com", "192.0.2.1"]);
         let certificate = Certificate::read(&pair(), folder.path()).unwrap();
-        assert_eq!(certificate.names, ["app.example.com".into(), "*.example.com".into()]);
+        assert_eq!(certificate.names, ["app.example.com", "*.example.com"].map(Box::<str>::from));
         assert_eq!(certificate.begins.rfc3339(), "2027-01-01T00:00:00.000Z");
         assert_eq!(certificate.ends.rfc3339(), "2027-04-01T00:00:00.000Z");
     }

@@ -26,6 +26,8 @@ use crate::config::Config;
 use crate::files::Watch;
 pub use crate::gateway::Limits;
 use crate::gateway::{Door, Drain, Front};
+use crate::lease::settings::StoreKind;
+use crate::lease::store::{FileStore, OpenFault};
 use crate::logging::LineSink;
 use crate::minter::Serving;
 use crate::provider::Provider;
@@ -41,7 +43,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Time; the demo and the tests move it.
     pub clock: Clock,
-    /// Where access lines go.
+    /// Where access lines go, unless the configuration has turned them off, and a minter's ledger in any case.
     pub access_log: Option<LineSink>,
     /// Deadlines and sizes of connections.
     pub limits: Limits,
@@ -56,6 +58,8 @@ pub enum StartFault {
     Build(BuildFault),
     /// An address can't be had.
     Bind(BindFault),
+    /// The file of leases can't be had.
+    Store(OpenFault),
 }
 
 impl std::fmt::Display for StartFault {
@@ -63,6 +67,7 @@ impl std::fmt::Display for StartFault {
         match self {
             Self::Build(fault) => fault.fmt(f),
             Self::Bind(fault) => fault.fmt(f),
+            Self::Store(fault) => fault.fmt(f),
         }
     }
 }
@@ -100,11 +105,25 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut bound = bind::all(&config).map_err(StartFault::Bind)?;
-    let parts = Parts::new(&config, &clock, &metrics).map_err(StartFault::Build)?;
-    let gateway = parts.gateway(&config, &clock, &metrics, access_log.clone());
+    let file = match (&config.leases.path, config.leases.store) {
+        (Some(path), StoreKind::File) => {
+            let path = config.directory.join(path);
+            let opened = FileStore::open(&path, config.leases.capacity, clock.clone(), &metrics);
+            Some(opened.map_err(StartFault::Store)?)
+        }
+        _ => None,
+    };
+    let parts = Parts::with(&config, &clock, &metrics, file).map_err(StartFault::Build)?;
+    let gateway = parts.gateway(&config, &clock, &metrics, access_log.clone().filter(|_| config.log.access));
     let drain = Drain::new(metrics.connections.clone());
-    let health =
-        Health::new(metrics.clone(), parts.sessions.clone(), parts.providers.clone(), parts.pools(), clock.clone());
+    let health = Health::new(
+        metrics.clone(),
+        parts.sessions.clone(),
+        parts.providers.clone(),
+        parts.pools(),
+        parts.book.vault().cloned(),
+        clock.clone(),
+    );
 
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
@@ -114,10 +133,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {
-        let mut service = Service::new("admin".into(), Admin::new(health.clone()));
+        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(&config)));
         bind::add(&mut service, address);
         let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    }
+    if let Some(vault) = parts.book.vault().cloned() {
+        let (book, stop) = (parts.book.clone(), tasks_stopped.clone());
+        tokio::spawn(async move { vault.run(|owner| book.forget_here(owner), stop).await });
     }
     tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
     tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));

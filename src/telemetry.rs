@@ -53,6 +53,8 @@ pub struct Metrics {
     pub leases: IntCounterVec,
     /// `valet_leases_held`
     pub leases_held: IntGauge,
+    /// `valet_store_operations_total{operation,outcome}`
+    pub store_operations: IntCounterVec,
     /// `valet_leases_evicted_total`
     pub leases_evicted: IntCounter,
     /// `valet_mints_total{provider,outcome}`
@@ -127,6 +129,11 @@ impl Metrics {
             session_cache_entries: gauge("valet_session_cache_entries", "Verified tokens kept.")?,
             leases: vec("valet_leases_total", "Leases handed out, by where they came from.", &["plugin", "source"])?,
             leases_held: gauge("valet_leases_held", "Leases held in memory.")?,
+            store_operations: vec(
+                "valet_store_operations_total",
+                "Calls to the store of leases, by outcome.",
+                &["operation", "outcome"],
+            )?,
             leases_evicted: evicted,
             mints: vec("valet_mints_total", "Mints asked of a provider, by outcome.", &["provider", "outcome"])?,
             mint_duration: histogram(

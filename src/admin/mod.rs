@@ -1,5 +1,6 @@
 //! The administration address: health and metrics, on hyper over Pingora's connections, so that its listener is one like the others.
 
+mod api;
 pub mod settings;
 
 use std::sync::Arc;
@@ -18,8 +19,10 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
+pub use self::api::Api;
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
+use crate::lease::store::{OnLoss, Vault};
 use crate::provider::Provider;
 use crate::session::Sessions;
 use crate::telemetry::Metrics;
@@ -36,6 +39,7 @@ pub struct Health {
     sessions: Arc<Sessions>,
     providers: Arc<[Provider]>,
     apps: Vec<Arc<Pool>>,
+    vault: Option<Arc<Vault>>,
     clock: Clock,
     started: Tick,
     draining: AtomicBool,
@@ -48,10 +52,11 @@ impl Health {
         sessions: Arc<Sessions>,
         providers: Arc<[Provider]>,
         apps: Vec<Arc<Pool>>,
+        vault: Option<Arc<Vault>>,
         clock: Clock,
     ) -> Arc<Self> {
         let started = clock.tick();
-        Arc::new(Self { metrics, sessions, providers, apps, clock, started, draining: AtomicBool::new(false) })
+        Arc::new(Self { metrics, sessions, providers, apps, vault, clock, started, draining: AtomicBool::new(false) })
     }
 
     /// From now on `/readyz` says no.
@@ -81,7 +86,15 @@ impl Health {
         let readiness = self.sessions.ready();
         let waited = self.clock.tick().since(self.started) >= PATIENCE;
         let enough = readiness.all_had_once() || (waited && readiness.any_had_once());
-        (!enough).then_some("waiting for the issuers' keys")
+        if !enough {
+            return Some("waiting for the issuers' keys");
+        }
+        let vault = self.vault.as_ref()?;
+        match vault.on_loss() {
+            _ if !vault.was_well() => Some("waiting for the store of leases"),
+            OnLoss::Refuse if !vault.is_well() => Some("the store of leases does not answer"),
+            OnLoss::Refuse | OnLoss::Local => None,
+        }
     }
 }
 
@@ -91,14 +104,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Tells about `health`.
-    pub fn new(health: Arc<Health>) -> Self {
+    /// Tells about `health`; and lets who holds the token administer, if there is one.
+    pub fn new(health: Arc<Health>, api: Option<Api>) -> Self {
         let router = Router::new()
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(health);
-        Self { router }
+        Self { router: api.into_iter().fold(router, |router, api| router.merge(api.router())) }
     }
 
     /// The routes, for a test without a socket.

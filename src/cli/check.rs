@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::provider::wire::Denial;
 use crate::provider::{Errand, Greeting, MintFailure, MintInput, Minted, Provider, Remote};
 use crate::server::{MinterParts, Parts};
 use crate::telemetry::Metrics;
@@ -13,6 +15,7 @@ use crate::telemetry::Metrics;
 const CANARY: &str = "valet-check";
 
 pub(super) fn check(file: &ConfigFile, live: bool) -> Result<(), End> {
+    fortify()?;
     let config = load(file)?;
     let clock = Clock::system();
     let parts = parts(&config, &clock)?;
@@ -74,10 +77,14 @@ async fn greet(remote: &Remote, config: &Config) -> Vec<String> {
                     format!("plugin {}: the minter {minter} has no {:?} for this edge: look at its [[minter.edge]]", plugin.name, plugin.mint)
                 }));
             }
+            Greeting::Refused(denial) if denial != Denial::NoEdge => {
+                faults.push(format!("minter {minter}: is there and can't mint now ({})", denial.label()));
+            }
             Greeting::Refused(denial) => faults.push(format!(
                 "minter {minter}: refuses this edge ({}): look at its [[minter.edge]] and at the names in this edge's certificate",
                 denial.label()
             )),
+            Greeting::Hangs => faults.push(format!("minter {minter}: does not answer within timeout")),
             Greeting::Absent => faults.push(format!(
                 "minter {minter}: can't be reached, or one side does not believe the other's certificate: look at url, ca, and the minter's client_ca"
             )),
@@ -131,6 +138,8 @@ pub(super) fn explain(failure: MintFailure) -> String {
         MintFailure::Nonsense => "the answer holds no usable URL: look at the mint's path, url and expires".into(),
         MintFailure::ForbiddenHost => "the minted URL leads to a host outside redirect_hosts".into(),
         MintFailure::Limited(wait) => format!("too many mints of one subject; wait {} s", wait.as_secs()),
+        MintFailure::Session(_) => "the minter does not take this session".into(),
+        MintFailure::StoreLost => "the store of leases can't be asked".into(),
         MintFailure::Busy(wait) => format!("the provider is busy; it asks to wait {} s", wait.as_secs()),
     }
 }

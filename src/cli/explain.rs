@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 
 use url::Url;
 
+use super::fortify::fortify;
 use super::{ConfigFile, End, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::problem::Refusal;
@@ -14,6 +15,7 @@ use crate::telemetry::Metrics;
 const MAX_INPUT: u64 = 1024 * 1024;
 
 pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
+    fortify()?;
     let config = load(file)?;
     let clock = Clock::system();
     let parts = check::parts(&config, &clock)?;

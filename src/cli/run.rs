@@ -57,13 +57,13 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let options = Options {
         clock: logs.clock.clone(),
-        access_log: config.log.access.then(|| logs.access.clone()),
+        access_log: Some(logs.access.clone()),
         limits: limits(&config),
         metrics: logs.metrics.clone(),
     };
     let running = server::start(config, options).map_err(|fault| match fault {
         StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
-        StartFault::Bind(fault) => End::new(exit::SOFTWARE, format!("valet: {fault}")),
+        fault @ (StartFault::Bind(_) | StartFault::Store(_)) => End::new(exit::SOFTWARE, format!("valet: {fault}")),
     })?;
     // From here on both streams are JSON lines.
     std::panic::set_hook(Box::new(|panic| {

@@ -17,7 +17,7 @@ use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Source};
 use crate::problem::Refusal;
-use crate::provider::MintFailure;
+use crate::provider::{MintFailure, SessionRefusal};
 use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
@@ -311,6 +311,13 @@ impl Gateway {
                 | MintFailure::ForbiddenHost => Refusal::ProviderUnavailable,
                 MintFailure::TimedOut => Refusal::ProviderTimeout,
                 MintFailure::Limited(wait) => Refusal::TooManyRequests(wait),
+                MintFailure::Session(refusal) => match refusal {
+                    SessionRefusal::Expired => Refusal::SessionExpired,
+                    SessionRefusal::Invalid => Refusal::SessionInvalid,
+                    SessionRefusal::NotPermitted => Refusal::NotPermitted,
+                    SessionRefusal::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
+                },
+                MintFailure::StoreLost => Refusal::StoreUnavailable,
                 MintFailure::Busy(wait) => Refusal::ProviderBusy(wait.max(Duration::from_secs(1))),
             },
         })

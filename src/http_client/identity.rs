@@ -27,7 +27,12 @@ impl Identity {
 
     /// Reads them again; connections that stand are not touched.
     pub fn reread(&self) -> Result<(), Vec<CertificateFault>> {
-        self.current.store(Certificate::read(&self.files, &self.directory)?.served);
+        let fresh = Certificate::read(&self.files, &self.directory)?;
+        if fresh.served.cert != self.current.load().cert {
+            let (chain, ends) = (self.files.chain.display().to_string(), fresh.ends.rfc3339());
+            tracing::info!(target: "valet", chain, ends, "read again: it has changed");
+            self.current.store(fresh.served);
+        }
         Ok(())
     }
 

@@ -31,6 +31,9 @@ pub use route::{Route, RouteFault, authorities};
 /// An idle connection is closed after this. Longer than the gaps of a busy minute, shorter than the minute after which many servers hang up.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// A connection to a system of our own that is dead without a word is noticed after two of these, and replaced.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
 /// Idle connections kept to one host: more than `max_in_flight` by default would ever use at once.
 const IDLE_PER_HOST: usize = 256;
 
@@ -65,7 +68,9 @@ pub struct Response {
 /// Why there is no answer. Says nothing of the request: its URL may hold a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFault {
-    /// No connection, no trust in its certificate, or it broke; or what came was not HTTP.
+    /// No connection, or no trust in its certificate: nothing was sent.
+    NoConnection,
+    /// The connection broke; or what came was not HTTP.
     Unreachable,
     /// The deadline passed.
     TimedOut,
@@ -119,13 +124,18 @@ impl Client {
         // A certificate that was replaced or taken back is shown anew, and judged anew, with each connection.
         tls.resumption = rustls::client::Resumption::disabled();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+        let mut near = tcp();
+        near.set_connect_timeout(Some(SIGN_OF_LIFE));
         let pool = Pool::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .http2_only(true)
+            .http2_keep_alive_interval(SIGN_OF_LIFE)
+            .http2_keep_alive_timeout(SIGN_OF_LIFE)
+            .http2_keep_alive_while_idle(true)
             .http2_max_header_list_size(MAX_HEAD_BYTES as u32)
-            .build(connector.enable_http2().wrap_connector(tcp()));
+            .build(connector.enable_http2().wrap_connector(near));
         Ok(Self(Pools::Direct(pool)))
     }
 
@@ -169,7 +179,10 @@ impl Client {
             Pools::Direct(pool) => pool.request(request),
             Pools::Tunnelled(pool) => pool.request(request),
         };
-        let answer = answer.await.map_err(|_| ClientFault::Unreachable)?;
+        let answer = answer.await.map_err(|fault| match fault.is_connect() {
+            true => ClientFault::NoConnection,
+            false => ClientFault::Unreachable,
+        })?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, max_bytes).collect().await.map_err(|fault| {
             if fault.is::<LengthLimitError>() { ClientFault::TooLarge } else { ClientFault::Unreachable }

@@ -13,6 +13,8 @@ pub enum Source {
     Minted,
     /// Another's mint.
     Joined,
+    /// The store.
+    Shared,
 }
 
 impl Source {
@@ -22,8 +24,23 @@ impl Source {
             Self::Hit => "hit",
             Self::Minted => "minted",
             Self::Joined => "joined",
+            Self::Shared => "shared",
         }
     }
+}
+
+/// What a lease must have, for somebody with rules of his own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// More life than this.
+    pub life: Duration,
+    /// A mint that began no longer ago than this, less `life`.
+    pub max_age: Duration,
+}
+
+impl Terms {
+    /// Whatever serves.
+    pub const ANY: Self = Self { life: Duration::ZERO, max_age: Duration::MAX };
 }
 
 /// Why there is no lease.

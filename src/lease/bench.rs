@@ -32,6 +32,10 @@ impl Mint for Fixed {
         let start = format!("https://plugin.example/?action_token={}", input.subject);
         Ok(Minted { url: PluginUrl::unchecked(&format!("{start:x<URL_BYTES$}")), ends: None, hold_until: None })
     }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        Some(PluginUrl::unchecked(url))
+    }
 }
 
 impl Fixture {

@@ -2,47 +2,56 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use crate::clock::{Clock, Moment};
-use crate::lease::answer::{NoLease, Source};
+use crate::lease::answer::{NoLease, Source, Terms};
 use crate::lease::duty::Duty;
 use crate::lease::ground::{Ground, Shelves};
+use crate::lease::held::Lease;
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
+use crate::lease::ledger::{Ledger, MintRecord};
 use crate::lease::plan::Plan;
-use crate::lease::record::{Landing, Lease, Record, Step, Ticket};
-use crate::provider::{MintInput, Reason};
+use crate::lease::record::{Landing, Record, Step, Ticket, Wanted};
+use crate::lease::share::Errand;
+use crate::lease::store::Vault;
+use crate::provider::{MintFailure, MintInput, Minted, Reason};
 use crate::telemetry::Metrics;
-
-/// How often ended leases are cleared away.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// All leases of this process.
 pub struct Book<G: Ground = Shelves> {
-    ground: G,
-    index: Index,
-    clock: Clock,
-    capacity: usize,
+    pub(super) ground: G,
+    pub(super) index: Index,
+    pub(super) clock: Clock,
+    pub(super) capacity: usize,
     /// Signed: a lease may be forgotten a moment before its landing has counted it.
-    held: AtomicI64,
+    pub(super) held: AtomicI64,
     ids: AtomicU64,
-    gauges: Gauges,
+    pub(super) gauges: Gauges,
+    pub(super) ledger: Ledger,
+    /// Behind the memory.
+    vault: Option<Arc<Vault>>,
 }
 
-struct Gauges {
-    held: prometheus::IntGauge,
-    evicted: IntCounter,
+pub(super) struct Gauges {
+    pub held: prometheus::IntGauge,
+    pub evicted: IntCounter,
 }
 
 impl<G: Ground> Book<G> {
     /// An empty book that holds at most `capacity` leases.
     pub fn new(ground: G, capacity: usize, clock: Clock, metrics: &Metrics) -> Arc<Self> {
+        Self::with(ground, capacity, clock, metrics, None)
+    }
+
+    /// The same with a store behind it.
+    pub fn with(ground: G, capacity: usize, clock: Clock, metrics: &Metrics, vault: Option<Arc<Vault>>) -> Arc<Self> {
         Arc::new(Self {
+            vault,
+            ledger: Ledger::default(),
             ground,
             index: Index::default(),
             clock,
@@ -55,7 +64,7 @@ impl<G: Ground> Book<G> {
 
     /// The warm path: the held lease, if it may be sent, and whether [`Book::ahead`] should be called.
     pub fn held(&self, plan: &Plan, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
-        let found = self.ground.look(key.owner(), |record| record.held(key.variant(), now)).flatten()?;
+        let found = self.ground.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
         plan.counts.hit.inc();
         Some(found)
     }
@@ -69,23 +78,24 @@ impl<G: Ground> Book<G> {
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        self.obtain_with(plan, key, Duration::ZERO, Reason::Miss, input).await
+        self.obtain_with(plan, key, Terms::ANY, Reason::Miss, input).await
     }
 
-    /// The same for who needs more than `life`: a held lease with less does not count. `reason` is told to who mints.
+    /// The same on somebody's terms: a held lease that does not meet them does not count. `reason` is told to who mints.
     ///
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
     pub async fn obtain_with(
         self: &Arc<Self>,
         plan: &Arc<Plan>,
         key: &LeaseKey,
-        life: Duration,
+        terms: Terms,
         reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let id = self.next_id();
-        let step = self.with(key, now, |record| record.ask(key.variant(), now, &plan.rules, life, id));
+        let wanted = Wanted { life: terms.life, max_age: terms.max_age, epoch: self.epoch() };
+        let step = self.change_or_make(key, now, |record| record.ask(key.variant(), now, &plan.rules, wanted, id));
         self.follow(plan, key, step, reason, input).await
     }
 
@@ -100,7 +110,7 @@ impl<G: Ground> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let id = self.next_id();
-        let (step, dropped) = self.with(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
+        let (step, dropped) = self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
         dropped.iter().for_each(|lease| self.forgotten(lease));
         self.follow(plan, key, step, Reason::Again, input).await
     }
@@ -116,7 +126,7 @@ impl<G: Ground> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let seq = self.next_id();
-        if let Some(wait) = self.with(key, now, |record| record.reserve(now.tick, &plan.rules)) {
+        if let Some(wait) = self.change_or_make(key, now, |record| record.reserve(now.tick, &plan.rules)) {
             return Err(NoLease::Limited(wait));
         }
         let mut duty = Duty { book: self.clone(), key: key.clone(), id: seq, open: true };
@@ -138,48 +148,10 @@ impl<G: Ground> Book<G> {
     pub fn ahead(self: &Arc<Self>, plan: &Arc<Plan>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
         let now = self.clock.moment();
         let id = self.next_id();
-        if let Some(ticket) = self.with(key, now, |record| record.ahead(key.variant(), now, &plan.rules, id)) {
+        if let Some(ticket) = self.change_or_make(key, now, |record| record.ahead(key.variant(), now, &plan.rules, id))
+        {
             self.fly(plan, key, ticket, Reason::Ahead, input);
         }
-    }
-
-    /// Clears away what has ended.
-    pub fn sweep(&self) {
-        let now = self.clock.moment();
-        while self.sweep_piece(now) {}
-    }
-
-    /// Sweeps once a second until `stop` says so or is gone. Other tasks run between the pieces of a sweep.
-    ///
-    /// Dropped: what has ended stays in memory, and is still never answered.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut tick = tokio::time::interval(SWEEP);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
-            let now = self.clock.moment();
-            while self.sweep_piece(now) {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// A part of a sweep; whether there may be more.
-    fn sweep_piece(&self, now: Moment) -> bool {
-        let ended = self.index.ended(now.wall);
-        for (seq, owner) in &ended {
-            if self.drop_lease(*seq, owner, now) {
-                self.count_held(-1);
-            }
-        }
-        let due = self.index.due(now.tick);
-        due.iter().for_each(|owner| {
-            self.change(owner, now, Record::visited);
-        });
-        !ended.is_empty() || !due.is_empty()
     }
 
     /// How many leases are held.
@@ -214,6 +186,9 @@ impl<G: Ground> Book<G> {
                 let landed = ticket.landed.clone();
                 self.fly(plan, key, ticket, reason, input);
                 let lease = wait(landed).await?;
+                if lease.tie.shared {
+                    return Ok((lease, Source::Shared));
+                }
                 plan.counts.minted.inc();
                 Ok((lease, Source::Minted))
             }
@@ -244,7 +219,13 @@ impl<G: Ground> Book<G> {
             let (landing, keep) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
                 Some(NoLease::Mint(failure)) => (Err(failure), false),
-                _ => book.mint(&plan, &input, ticket.id).await,
+                _ => match &book.vault {
+                    Some(vault) => {
+                        let errand = Errand { plan: &plan, key, input: &input, id: ticket.id };
+                        book.share(vault, &errand).await
+                    }
+                    None => book.mint(&plan, &input, ticket.id).await,
+                },
             };
             let kept = book.land(key, &ticket, &landing, keep);
             if reason == Reason::Ahead && kept {
@@ -256,9 +237,25 @@ impl<G: Ground> Book<G> {
     }
 
     /// One call of the mint, judged: the landing, and whether its lease may be held.
-    async fn mint(&self, plan: &Plan, input: &MintInput, seq: u64) -> (Landing, bool) {
+    pub(super) async fn mint(&self, plan: &Plan, input: &MintInput, seq: u64) -> (Landing, bool) {
         let began = self.clock.moment();
-        let minted = match plan.mint.mint(input).await {
+        let minted = plan.mint.mint(input).await;
+        let (landing, keep) = self.judge(plan, minted, began, seq);
+        let now = self.clock.moment();
+        self.ledger.note(MintRecord {
+            time: began.wall,
+            plugin: plan.plugin.clone(),
+            issuer: input.issuer.clone(),
+            subject: input.subject.clone(),
+            reason: input.errand.reason,
+            took: now.tick.since(began.tick),
+            outcome: landing.as_ref().map(|lease| lease.remaining(now.wall)).map_err(|failure| *failure),
+        });
+        (landing, keep)
+    }
+
+    fn judge(&self, plan: &Plan, minted: Result<Minted, MintFailure>, began: Moment, seq: u64) -> (Landing, bool) {
+        let minted = match minted {
             Ok(minted) => minted,
             Err(failure) => return (Err(failure), false),
         };
@@ -293,47 +290,6 @@ impl<G: Ground> Book<G> {
         landed.kept
     }
 
-    /// At the bound those that end soonest go. The place is counted as free before it is: of two mints that land at once none drops one too many.
-    fn evict(&self, now: Moment) {
-        let capacity = i64::try_from(self.capacity).unwrap_or(i64::MAX);
-        let one_less = |held: i64| (held > capacity).then(|| held - 1);
-        while self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            if !self.drop_soonest(now) {
-                // What is too much is just being dropped by others, who count it.
-                self.held.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            self.gauges.held.dec();
-            self.gauges.evicted.inc();
-        }
-    }
-
-    /// Whether there was one.
-    fn drop_soonest(&self, now: Moment) -> bool {
-        while let Some((seq, owner)) = self.index.soonest() {
-            if self.drop_lease(seq, &owner, now) {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn drop_lease(&self, seq: u64, owner: &Arc<[u8]>, now: Moment) -> bool {
-        self.change(owner, now, |record| record.drop_lease(seq).is_some()).unwrap_or(false)
-    }
-
-    /// A lease that has left its record, while its name is still in the index.
-    fn forgotten(&self, lease: &Lease) {
-        self.index.remove(lease.end, lease.seq);
-        self.count_held(-1);
-    }
-
-    /// Added, not set: two threads that set a gauge may do it in the wrong order.
-    fn count_held(&self, more: i64) {
-        self.held.fetch_add(more, Ordering::Relaxed);
-        self.gauges.held.add(more);
-    }
-
     /// Runs `act` on the record if it exists, and removes the record if nothing is left of it.
     pub(super) fn change<R>(&self, owner: &[u8], now: Moment, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let mut out = None;
@@ -351,7 +307,7 @@ impl<G: Ground> Book<G> {
     }
 
     /// Runs `act` on the record, which is made if absent.
-    fn with<R>(&self, key: &LeaseKey, now: Moment, act: impl FnOnce(&mut Record) -> R) -> R {
+    fn change_or_make<R>(&self, key: &LeaseKey, now: Moment, act: impl FnOnce(&mut Record) -> R) -> R {
         let (out, visit) = self.ground.with(key.owner(), |owner, record| {
             let out = act(record);
             (out, record.claim_visit(now.tick).map(|after| (after, owner.clone())))
@@ -360,6 +316,33 @@ impl<G: Ground> Book<G> {
             self.index.visit(now.tick, after, self.next_id(), owner);
         }
         out
+    }
+
+    /// Runs `look` on the record, if there is one.
+    pub(super) fn peek(
+        &self,
+        key: &LeaseKey,
+        look: impl FnOnce(&Record) -> Option<(Arc<Lease>, bool)>,
+    ) -> Option<Arc<Lease>> {
+        self.ground.look(key.owner(), look).flatten().map(|(lease, _)| lease)
+    }
+
+    /// Since when a held lease must have been heard of.
+    fn epoch(&self) -> Option<u32> {
+        self.vault.as_ref().map(|vault| vault.epoch())
+    }
+
+    /// The store behind the memory.
+    pub fn vault(&self) -> Option<&Arc<Vault>> {
+        self.vault.as_ref()
+    }
+
+    /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them.
+    pub fn forget_here(&self, owner: &[u8]) {
+        let now = self.clock.moment();
+        for lease in self.change(owner, now, Record::forget).unwrap_or_default() {
+            self.forgotten(&lease);
+        }
     }
 
     pub(super) fn now(&self) -> Moment {

@@ -1,6 +1,7 @@
 //! Which lease ends soonest, and which records to look at again.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,13 @@ impl Index {
 
     pub fn remove(&self, end: Timestamp, seq: u64) {
         self.ends.lock().remove(&(end, seq));
+    }
+
+    /// Leases behind this one, soonest first, at most `count`.
+    pub fn page(&self, after: Option<(Timestamp, u64)>, count: usize) -> Vec<((Timestamp, u64), Name)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ends = self.ends.lock();
+        ends.range((from, Bound::Unbounded)).take(count).map(|(at, owner)| (*at, owner.clone())).collect()
     }
 
     /// The lease that ends soonest.

@@ -13,6 +13,16 @@ use crate::session::Session;
 pub struct Scope([u8; 32]);
 
 impl Scope {
+    /// Its bytes, with which each owner of it begins.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The owner of this subject's leases.
+    pub fn owner(&self, subject: &str) -> Vec<u8> {
+        [self.0.as_slice(), subject.as_bytes()].concat()
+    }
+
     /// The scope of one issuer's sessions at one plug-in.
     pub fn new(issuer: &str, plugin: &str, provider: &str, mint: &str, fingerprint: &[u8; 32]) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
@@ -77,6 +87,27 @@ impl LeaseKey {
     pub(crate) fn raw(owner: &str, variant: &str) -> Self {
         Self { owner: owner.as_bytes().into(), variant: variant.as_bytes().into() }
     }
+}
+
+/// The session to which a variant belongs, if it belongs to one that has a name.
+pub(super) fn session_of(variant: &[u8]) -> Option<&str> {
+    let rest = skip(skip(variant)?)?;
+    let (kind, rest) = rest.split_first()?;
+    (*kind == 1).then_some(())?;
+    let (present, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_at_checked(4)?;
+    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+    (*present == 1).then(|| std::str::from_utf8(rest.get(..length)?).ok())?
+}
+
+/// What stands behind a part.
+fn skip(parts: &[u8]) -> Option<&[u8]> {
+    let (present, rest) = parts.split_first()?;
+    if *present == 0 {
+        return Some(rest);
+    }
+    let (length, rest) = rest.split_at_checked(4)?;
+    rest.get(u32::from_le_bytes(length.try_into().ok()?) as usize..)
 }
 
 impl fmt::Debug for LeaseKey {
@@ -196,5 +227,9 @@ mod tests {
         let later = Facts { session: Some("s2".into()), ..ada.clone() };
         assert_eq!(ada.key(Reuse::User), later.key(Reuse::User));
         assert_ne!(ada.key(Reuse::Session), later.key(Reuse::Session));
+        assert_eq!(session_of(ada.key(Reuse::Session).variant()), Some("s1"));
+        assert_eq!(session_of(ada.key(Reuse::User).variant()), None);
+        let unnamed = Facts { session: None, ..ada };
+        assert_eq!(session_of(unnamed.key(Reuse::Session).variant()), None);
     }
 }

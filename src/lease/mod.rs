@@ -4,22 +4,31 @@ mod answer;
 #[doc(hidden)]
 pub mod bench;
 mod book;
+mod bound;
 mod duty;
 mod ground;
+mod held;
 mod index;
 mod key;
+mod ledger;
+mod list;
 mod plan;
 mod record;
 mod rules;
 pub mod settings;
+mod share;
+pub mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{NoLease, Source};
+pub use answer::{NoLease, Source, Terms};
 pub use book::Book;
 pub use ground::{Ground, Shelves};
+pub use held::Lease;
 pub use key::{LeaseKey, Scope};
+pub use ledger::MintRecord;
+pub use list::{Cursor, Listed};
 pub use plan::Plan;
-pub use record::{Lease, Record};
+pub use record::Record;
 pub use rules::Rules;

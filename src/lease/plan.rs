@@ -15,6 +15,8 @@ pub struct Plan {
     pub rules: Rules,
     /// Its mint.
     pub mint: Arc<dyn Mint>,
+    /// Its name.
+    pub plugin: Box<str>,
     pub(super) counts: Counts,
 }
 
@@ -24,6 +26,7 @@ pub(super) struct Counts {
     pub minted: IntCounter,
     pub joined: IntCounter,
     pub ahead: IntCounter,
+    pub shared: IntCounter,
     pub ok: IntCounter,
     pub short: IntCounter,
     pub nonsense: IntCounter,
@@ -39,11 +42,17 @@ impl Plan {
             minted: lease("minted"),
             joined: lease("joined"),
             ahead: lease("ahead"),
+            shared: lease("shared"),
             ok: minted("ok"),
             short: minted("short"),
             nonsense: minted("nonsense"),
         };
-        Self { rules, mint, counts }
+        Self { rules, mint, plugin: plugin.into(), counts }
+    }
+
+    /// One came from the store.
+    pub(super) fn count_shared(&self) {
+        self.counts.shared.inc();
     }
 
     /// Says to who mints why, and what is of use.
@@ -53,6 +62,7 @@ impl Plan {
             Reason::Ahead => self.rules.refresh_ahead.unwrap_or_default(),
             Reason::Miss | Reason::Again => self.rules.min_remaining,
         };
+        input.errand.max_age = self.rules.max_age;
         input.errand.share = match self.rules.reuse {
             Reuse::User => Share::User,
             Reuse::Session => Share::Session,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::{Moment, Tick, Timestamp};
+use crate::clock::{Moment, Tick};
+use crate::lease::held::Lease;
 use crate::lease::rules::Rules;
-use crate::provider::{MintFailure, PluginUrl};
+use crate::provider::MintFailure;
 
 /// A failed mint answers for its key this long: no storm on a vendor in trouble, and no long punishment.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
@@ -17,31 +18,6 @@ const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 
 /// When mints under way use up `mints_per_subject`: how soon it is known whether they count.
 const UNDECIDED: Duration = Duration::from_secs(1);
-
-/// A plug-in URL that we hold for one subject, and when it ends.
-pub struct Lease {
-    /// The URL.
-    pub url: PluginUrl,
-    /// The URL's own end, as told to programs; where the URL has none, `end`.
-    pub own_end: Timestamp,
-    /// The earlier of the URL's own end and the mint's start + `max_age`.
-    pub end: Timestamp,
-    pub(super) serve_until: Moment,
-    pub(super) refresh_at: Timestamp,
-    pub(super) seq: u64,
-}
-
-impl Lease {
-    /// Whether a held lease may be sent: on both clocks, so that one that was set back doesn't prolong it.
-    pub fn serves(&self, now: Moment) -> bool {
-        now.wall < self.serve_until.wall && now.tick < self.serve_until.tick
-    }
-
-    /// Life left; zero when ended.
-    pub fn remaining(&self, now: Timestamp) -> Duration {
-        self.end.since(now)
-    }
-}
 
 /// How one mint ended, for all who wait for it.
 pub type Landing = Result<Arc<Lease>, MintFailure>;
@@ -81,6 +57,17 @@ pub struct Record {
     visit_claimed: bool,
 }
 
+/// What a held lease must have to count.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// More than this.
+    pub life: Duration,
+    /// Its mint began no longer ago than this, less `life`.
+    pub max_age: Duration,
+    /// Heard of since.
+    pub epoch: Option<u32>,
+}
+
 /// What a caller does next.
 pub(super) enum Step {
     /// Take this.
@@ -113,17 +100,25 @@ pub(super) struct Landed {
 
 impl Record {
     /// The held lease, if it may be sent, and whether one should be minted ahead.
-    pub(super) fn held(&self, variant: &[u8], now: Moment) -> Option<(Arc<Lease>, bool)> {
+    ///
+    /// `epoch`: one that was last heard of before it does not count.
+    pub(super) fn held(&self, variant: &[u8], now: Moment, epoch: Option<u32>) -> Option<(Arc<Lease>, bool)> {
         let slot = self.find(variant)?;
         let lease = slot.lease.as_ref().filter(|lease| lease.serves(now))?;
+        if epoch.is_some_and(|epoch| lease.tie.epoch != epoch) {
+            return None;
+        }
         let ahead = now.wall >= lease.refresh_at && slot.flight.is_none() && now.tick >= slot.ahead_not_before;
         Some((lease.clone(), ahead))
     }
 
     /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
-    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, life: Duration, id: u64) -> Step {
+    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, wanted: Wanted, id: u64) -> Step {
         let generation = self.generation;
-        if let Some((lease, _)) = self.held(variant, now).filter(|(lease, _)| lease.remaining(now.wall) > life) {
+        let Wanted { life, max_age, epoch } = wanted;
+        if let Some((lease, _)) =
+            self.held(variant, now, epoch).filter(|(lease, _)| lease.hold(max_age, now.wall) > life)
+        {
             return Step::Held(lease);
         }
         // Found, not made: who is only turned away leaves nothing behind.
@@ -140,7 +135,7 @@ impl Record {
 
     /// A mint in the background for a lease that still serves; `None` if there is no need or no right.
     pub(super) fn ahead(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Option<Ticket> {
-        self.held(variant, now).filter(|(_, wanted)| *wanted)?;
+        self.held(variant, now, None).filter(|(_, wanted)| *wanted)?;
         match self.start(variant, now, rules, id, false) {
             Step::Start(ticket) => Some(ticket),
             _ => {
@@ -219,7 +214,7 @@ impl Record {
 
     /// The mint with this id has landed. `keep`: the lease may be held (it is not short).
     pub(super) fn land(&mut self, variant: &[u8], id: u64, landing: &Landing, keep: bool, now: Moment) -> Landed {
-        self.landed(now.tick, landing.is_ok());
+        self.landed(now.tick, landing.as_ref().is_ok_and(|lease| !lease.tie.shared));
         let generation = self.generation;
         // One that was displaced began before a `POST`.
         let current = self.flight(variant, id).is_some_and(|flight| flight.generation == generation);
@@ -232,7 +227,10 @@ impl Record {
             Ok(lease) => {
                 slot.failed = None;
                 // A mint ahead that brings less life than what is held changes nothing.
-                let better = slot.lease.as_ref().is_none_or(|held| held.end < lease.end || !held.serves(now));
+                let better = slot
+                    .lease
+                    .as_ref()
+                    .is_none_or(|held| held.end < lease.end || !held.serves(now) || held.tie.epoch != lease.tie.epoch);
                 if keep && current && better {
                     landed.replaced = slot.lease.replace(lease.clone());
                     landed.kept = true;
@@ -241,7 +239,9 @@ impl Record {
                 }
             }
             Err(failure) => {
-                slot.failed = Some((now.tick.plus(FAILURE_MEMORY), *failure));
+                if failure.is_everybodys() {
+                    slot.failed = Some((now.tick.plus(FAILURE_MEMORY), *failure));
+                }
                 slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
             }
         }
@@ -254,6 +254,17 @@ impl Record {
         if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.variant == *variant) {
             slot.flight.take_if(|flight| flight.id == id);
         }
+    }
+
+    /// Whether the lease with this number came from the store; `None`: it is not here any more.
+    pub(super) fn shared(&self, seq: u64) -> Option<bool> {
+        let leases = self.slots.iter().filter_map(|slot| slot.lease.as_ref());
+        leases.filter(|lease| lease.seq == seq).map(|lease| lease.tie.shared).next()
+    }
+
+    /// Which URLs of this person are held.
+    pub(super) fn variants(&self) -> impl Iterator<Item = &[u8]> {
+        self.slots.iter().filter(|slot| slot.lease.is_some()).map(|slot| &*slot.variant)
     }
 
     /// Drops the lease with this number, if it is still held.

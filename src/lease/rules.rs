@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
-use crate::lease::record::Lease;
+use crate::lease::held::{Lease, Tie};
 use crate::lease::settings::{MintsPerSubject, Reuse};
-use crate::provider::{MintFailure, Minted};
+use crate::provider::{MintFailure, Minted, PluginUrl};
 
 /// A URL with less life than this is nonsense: it would end while the browser loads the page.
 const MIN_SENSIBLE: Duration = Duration::from_secs(5);
@@ -26,6 +26,14 @@ pub struct Rules {
     pub refresh_ahead: Option<Duration>,
     /// The bound on mints of one subject.
     pub mints_per_subject: MintsPerSubject,
+}
+
+/// A lease as it lay in a store.
+pub(super) struct Stored {
+    pub url: PluginUrl,
+    pub own_end: Timestamp,
+    pub end: Timestamp,
+    pub began: Timestamp,
 }
 
 /// A judged URL: the lease, and whether it has too little life to be kept.
@@ -59,11 +67,26 @@ impl Rules {
             url: minted.url,
             own_end: minted.ends.unwrap_or(end),
             end,
+            began: began.wall,
             serve_until,
             refresh_at: self.refresh_at(end, dice),
             seq,
+            tie: Tie::NONE,
         };
         Ok(Judged { short: usable.is_zero(), lease })
+    }
+
+    /// Judges what comes out of a store as if it had just been minted. `None`: it has too little life, or claims a mint in the future and more
+    /// life than any mint gives.
+    pub(super) fn judge_again(&self, stored: Stored, now: Moment, seq: u64, dice: f64) -> Option<Lease> {
+        // Of clocks that differ the later one counts.
+        let began = stored.began.min(now.wall);
+        let end = stored.end.min(began.plus(self.max_age));
+        let usable = end.since(now.wall).checked_sub(self.min_remaining).filter(|usable| !usable.is_zero())?;
+        let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
+        let refresh_at = self.refresh_at(end, dice);
+        let Stored { url, own_end, .. } = stored;
+        Some(Lease { url, own_end, end, began, serve_until, refresh_at, seq, tie: Tie::NONE })
     }
 
     /// When a lease that ends at `end` is renewed ahead, if somebody asks: at `refresh_ahead` before its end or, jittered, somewhat later.

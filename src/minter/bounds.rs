@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use prometheus::IntCounter;
 
 use super::settings::RateSettings;
-use crate::provider::{Mint, MintFailure, MintInput, Minted};
+use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::telemetry::Metrics;
 
 /// So many a second in the long run, so many at once.
@@ -63,6 +63,10 @@ impl Mint for Bounded {
             MintFailure::Busy(wait)
         })?;
         self.mint.mint(input).await
+    }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.mint.readmit(url)
     }
 }
 

@@ -1,9 +1,8 @@
 //! What an edge asks, judged: who it is, what it may, whether the session is one here too; then the minter's own lease book.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-use zeroize::Zeroizing;
 
 use super::TARGET;
 use super::ledger::{self, Entry, Ledger};
@@ -11,7 +10,7 @@ use super::roster::{Edge, Roster};
 use super::settings::MinterSettings;
 use crate::clock::Clock;
 use crate::lease::settings::Reuse;
-use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Scope, Source};
+use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Scope, Source, Terms};
 use crate::logging::LineSink;
 use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
 use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
@@ -45,6 +44,10 @@ pub struct Offer {
     pub plan: Arc<Plan>,
     /// Of the provider.
     pub fingerprint: [u8; 32],
+    /// The languages of the plug-in; `None`: whatever is one.
+    pub languages: Option<Vec<String>>,
+    /// Whether an edge's fault has been told: once is enough.
+    pub told: Arc<AtomicBool>,
     /// Claims that the recipe uses: name, place in [`Session::claims`], whether it may be absent.
     pub claims: Vec<(String, usize, bool)>,
 }
@@ -128,17 +131,15 @@ impl Desk {
 
     /// Judges, answers, counts, and writes the ledger's line.
     ///
-    /// Dropped: a mint that it waits for goes on, and is held.
+    /// The caller runs it as a task of its own: an ask whose edge is gone is judged, and stands in the ledger, all the same.
     pub(super) async fn answer(&self, edge: &Edge, ask: Ask) -> Result<Granted, Denied> {
         let (began, time) = (Instant::now(), self.clock.now());
         let at = find(&self.offers, &ask.plugin);
         let offer = at.and_then(|at| self.offers.get(at));
         let mut session = None;
         let verdict = match (at, offer) {
-            _ if edge.rate.admit().is_err() => {
-                // The wait is a second at most in any sensible setting: rates are a second's.
-                Err(Denied::for_now(Denial::ProviderBusy, Duration::from_secs(1)))
-            }
+            // Nobody waits for it any more.
+            _ if ask.deadline_ms == 0 => Err(Denied::now(Denial::ProviderTimeout)),
             (Some(at), Some(offer)) if edge.may(at) => {
                 let wait = Duration::from_millis(ask.deadline_ms).min(MAX_WAIT);
                 let judged = tokio::time::timeout(wait, self.judge(offer, &ask, &mut session)).await;
@@ -165,44 +166,51 @@ impl Desk {
             subject: session.as_deref().map(Session::log_id),
         });
         let lease = verdict?.lease;
+        let hold = lease.hold(Duration::from_secs(ask.max_age_s), now);
         Ok(Granted {
             // To the edge that asked, for this session's user.
             url: lease.url.expose().to_owned(),
             ends_at_ms: Some(lease.own_end.as_millis()),
-            hold_ms: u64::try_from(lease.end.since(now).as_millis()).unwrap_or(u64::MAX),
+            hold_ms: u64::try_from(hold.as_millis()).unwrap_or(u64::MAX),
         })
     }
 
     async fn judge(&self, offer: &Offer, ask: &Ask, seen: &mut Option<Arc<Session>>) -> Result<Found, Denied> {
         let language = ask.language.as_deref();
-        if !language.is_none_or(is_language) || !is_subject(&ask.subject) {
+        if !language.is_none_or(|language| offer.speaks(language)) || !is_subject(&ask.subject) {
             return Err(Denied::now(Denial::BadRequest));
         }
         // An edge that does not tell leases apart by what the vendor is told hands one out for another.
         if let Some((missing, ..)) = offer.claims.iter().find(|(name, ..)| !ask.claims.contains_key(name.as_str())) {
-            tracing::warn!(target: TARGET, plugin = offer.name, claim = missing, "an edge must name this claim in `minter.claims`");
+            if !offer.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(target: TARGET, plugin = offer.name, claim = missing, "an edge must name this claim in `minter.claims`");
+            }
             return Err(Denied::now(Denial::BadRequest));
         }
         let session = seen.insert(self.session(offer, ask).await?);
         let has = |at: &usize| session.claims().get(*at).is_some_and(Option::is_some);
         if !offer.claims.iter().all(|(_, at, optional)| *optional || has(at)) {
-            return Err(Denied::now(Denial::NotPermitted));
+            return Err(Denied::now(Denial::ClaimMissing));
         }
-        let reuse = offer.reuse.unwrap_or(match ask.share {
-            Share::User => Reuse::User,
-            Share::Session => Reuse::Session,
-            Share::Nobody => Reuse::Never,
-        });
+        let reuse = stricter(offer.reuse, ask.share);
+        // The edge tells leases apart by its own names for people and sessions: where ours are others, one would get another's URL.
+        let same_session = reuse != Reuse::Session || ask.session.as_deref() == session.session_id();
+        if *ask.external_id != *session.external_id() || !same_session {
+            if !offer.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(target: TARGET, plugin = offer.name, "edge and minter differ in the issuer's `external_id` or `session_claim`");
+            }
+            return Err(Denied::now(Denial::BadRequest));
+        }
         let scope = Scope::new(session.issuer(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
         let used: Vec<usize> = offer.claims.iter().map(|(_, at, _)| *at).collect();
         let key = LeaseKey::new(&scope, session, reuse, language, &used);
         let (book, plan) = (&self.book, &offer.plan);
-        let life = Duration::from_secs(ask.life_s);
+        let terms = Terms { life: Duration::from_secs(ask.life_s), max_age: Duration::from_secs(ask.max_age_s) };
         let input = || input(session, ask);
         let leased = match (reuse, ask.reason) {
             (Reuse::Never, _) => book.once(plan, &key, input).await,
             (_, Reason::Again) => book.renew(plan, &key, input).await,
-            (_, reason) => book.obtain_with(plan, &key, life, reason, input).await,
+            (_, reason) => book.obtain_with(plan, &key, terms, reason, input).await,
         };
         leased.map(|(lease, source)| Found { lease, source }).map_err(denied)
     }
@@ -266,13 +274,7 @@ fn input(session: &Session, ask: &Ask) -> MintInput {
         subject: session.subject().into(),
         language: ask.language.clone(),
         claims: session.claims().into(),
-        // For a provider that is itself a minter's.
-        errand: Errand {
-            session: session.session_id().map(Into::into),
-            credential: ask.credential.as_ref().map(|text| Zeroizing::new(text.as_bytes().into())),
-            request_id: ask.request_id.clone(),
-            ..Errand::default()
-        },
+        errand: Errand::default(),
     }
 }
 
@@ -282,12 +284,34 @@ fn denied(none: NoLease) -> Denied {
             Denied::for_now(Denial::TooManyRequests, wait)
         }
         NoLease::Lost => Denied::now(Denial::Internal),
+        // Another minter may have a way to it.
+        NoLease::Mint(MintFailure::StoreLost) => Denied::now(Denial::StoreUnavailable),
+        // Of a provider that is itself a minter's there is none: the configuration refuses it.
+        NoLease::Mint(MintFailure::Session(_)) => Denied::now(Denial::SessionInvalid),
         NoLease::Mint(MintFailure::Refused) => Denied::now(Denial::ProviderRefused),
         NoLease::Mint(MintFailure::Unreachable) => Denied::now(Denial::ProviderUnreachable),
         NoLease::Mint(MintFailure::TimedOut) => Denied::now(Denial::ProviderTimeout),
         NoLease::Mint(MintFailure::Nonsense) => Denied::now(Denial::ProviderNonsense),
         NoLease::Mint(MintFailure::ForbiddenHost) => Denied::now(Denial::ForbiddenHost),
         NoLease::Mint(MintFailure::Busy(wait)) => Denied::for_now(Denial::ProviderBusy, wait),
+    }
+}
+
+/// What the minter says and what the edge says: the one that shares less.
+fn stricter(ours: Option<Reuse>, theirs: Share) -> Reuse {
+    match (ours, theirs) {
+        (Some(Reuse::Never), _) | (_, Share::Nobody) => Reuse::Never,
+        (Some(Reuse::Session), _) | (_, Share::Session) => Reuse::Session,
+        (Some(Reuse::User) | None, Share::User) => Reuse::User,
+    }
+}
+
+impl Offer {
+    fn speaks(&self, language: &str) -> bool {
+        match &self.languages {
+            Some(languages) => languages.iter().any(|known| known == language),
+            None => is_language(language),
+        }
     }
 }
 

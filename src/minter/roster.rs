@@ -2,8 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::bounds::Rate;
 use super::settings::{EdgeSettings, RateSettings};
+
+/// An edge looks once a second, and an operator now and then; several processes may share a name.
+const LOOKS: RateSettings = RateSettings { rate: 50, burst: 100 };
+
+/// Connections of one edge: for each of its processes one for its asks, one for its looks, and those that are being replaced.
+const PER_EDGE: usize = 64;
 
 /// The configured edges.
 pub(super) struct Roster(Box<[Arc<Edge>]>);
@@ -13,7 +21,12 @@ pub(super) struct Edge {
     pub name: Box<str>,
     /// Places in the desk's list.
     plugins: Box<[usize]>,
-    pub rate: Rate,
+    /// How often it may ask for a URL.
+    pub asks: Rate,
+    /// How often it may look whether the minter is there.
+    pub looks: Rate,
+    /// Places for its connections.
+    pub connections: Arc<Semaphore>,
 }
 
 impl Edge {
@@ -31,7 +44,13 @@ impl Roster {
     pub fn new(edges: &[EdgeSettings], rate: RateSettings, place: impl Fn(&str) -> Option<usize>) -> Self {
         let edge = |settings: &EdgeSettings| {
             let plugins = settings.plugins.iter().filter_map(|name| place(name)).collect();
-            Arc::new(Edge { name: canonical(&settings.name).into(), plugins, rate: Rate::new(rate) })
+            Arc::new(Edge {
+                name: canonical(&settings.name).into(),
+                plugins,
+                asks: Rate::new(rate),
+                looks: Rate::new(LOOKS),
+                connections: Arc::new(Semaphore::new(PER_EDGE)),
+            })
         };
         Self(edges.iter().map(edge).collect())
     }

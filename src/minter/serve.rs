@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -34,8 +34,14 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// An ask is one frame or two.
 const BODY: Duration = Duration::from_secs(5);
 
-/// Asks of one connection at once: an edge has no more mints under way by default.
-const MAX_STREAMS: u32 = 256;
+/// Asks of one connection at once: more than any edge has mints under way.
+const MAX_STREAMS: u32 = 1024;
+
+/// Handshakes at once: who is silent in one takes no edge's place.
+const HANDSHAKES: usize = 256;
+
+/// After GOAWAY what is under way has this long: the longest ask there is. A client that ignores it is cut then.
+const LAST_ASKS: Duration = Duration::from_secs(65);
 
 /// An ask's head is a path and a length.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
@@ -45,6 +51,9 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// An edge that is gone without a word is noticed after this and half as long again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+
+/// Names in a certificate that names no edge are shown up to this length.
+const MAX_SHOWN: usize = 256;
 
 /// After a failed accept (no file descriptor is free) the next is tried after this.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,7 +103,7 @@ struct House {
 
 impl House {
     async fn accept(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (places, handshakes) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(HANDSHAKES)));
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
         loop {
@@ -107,14 +116,15 @@ impl House {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            // Beyond the bound the connection closes.
-            let Ok(place) = places.clone().try_acquire_owned() else {
+            // Beyond a bound the connection closes.
+            let (place, handshake) = (places.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
+            let (Ok(place), Ok(handshake)) = (place, handshake) else {
                 self.desk.count(None, "turned-away");
                 continue;
             };
             let house = self.clone();
             connections.spawn(async move {
-                house.connection(stream).await;
+                house.connection(stream, handshake).await;
                 drop(place);
             });
         }
@@ -122,7 +132,7 @@ impl House {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn connection(mut self, stream: TcpStream) {
+    async fn connection(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
         let handshake = tokio::time::timeout(HANDSHAKE, self.tls.accept(stream));
         let stream = tokio::select! {
@@ -135,15 +145,22 @@ impl House {
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = leaf.and_then(identities).map(|(names, _)| names).unwrap_or_default();
+        drop(handshaking);
         let edge = self.desk.edge(&names);
+        let connected = edge.as_ref().map(|edge| edge.connections.clone().try_acquire_owned());
+        let _connected = match connected {
+            Some(Err(_)) => return self.desk.count(edge.as_deref(), "turned-away"),
+            Some(Ok(place)) => Some(place),
+            None => None,
+        };
         if edge.is_none() {
-            let names = names.join(", ");
+            let names: String = names.join(", ").chars().take(MAX_SHOWN).collect();
             tracing::warn!(target: TARGET, names, "a certificate of our authority names no [[minter.edge]]");
         }
         let (desk, draining) = (self.desk.clone(), self.draining.clone());
         let service = service_fn(move |request| {
             let (desk, edge, draining) = (desk.clone(), edge.clone(), draining.clone());
-            async move { Ok::<_, Infallible>(respond(&desk, edge.as_deref(), &draining, request).await) }
+            async move { Ok::<_, Infallible>(respond(&desk, edge.as_ref(), &draining, request).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -161,36 +178,43 @@ impl House {
         }
         // GOAWAY: what is under way is answered.
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        let _ = tokio::time::timeout(LAST_ASKS, connection).await;
     }
 }
 
 async fn respond(
-    desk: &Desk,
-    edge: Option<&Edge>,
+    desk: &Arc<Desk>,
+    edge: Option<&Arc<Edge>>,
     draining: &AtomicBool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let Some(edge) = edge else {
-        desk.count(None, Denial::NotPermitted.label());
-        return refuse(Denied::now(Denial::NotPermitted));
+    let refuse_and_count = |refusal: Denial| {
+        desk.count(edge.map(|edge| &**edge), refusal.label());
+        refuse(Denied::now(refusal))
     };
+    let Some(edge) = edge else { return refuse_and_count(Denial::NoEdge) };
+    let asks = (request.method(), request.uri().path()) == (&Method::POST, wire::MINT);
+    // Before anything of it is read.
+    if let Err(wait) = if asks { &edge.asks } else { &edge.looks }.admit() {
+        desk.count(Some(edge), Denial::ProviderBusy.label());
+        return refuse(Denied::for_now(Denial::ProviderBusy, wait));
+    }
     let draining = draining.load(Ordering::Relaxed);
     match (request.method(), request.uri().path()) {
         (&Method::GET, wire::HEALTH) if draining => refuse(Denied::now(Denial::Draining)),
         (&Method::GET, wire::HEALTH) => desk.health(edge).map_or_else(refuse, |health| json(StatusCode::OK, &health)),
         // Also while it drains: whoever asked did not know.
-        (&Method::POST, wire::MINT) => match read(request).await {
-            Some(ask) => desk.answer(edge, ask).await.map_or_else(refuse, |granted| json(StatusCode::OK, &granted)),
-            None => {
-                desk.count(Some(edge), Denial::BadRequest.label());
-                refuse(Denied::now(Denial::BadRequest))
+        _ if asks => match read(request).await {
+            Some(ask) => {
+                let (desk, edge) = (desk.clone(), edge.clone());
+                // A task of its own: an edge that leaves takes nothing out of the ledger.
+                let answered = tokio::spawn(async move { desk.answer(&edge, ask).await }).await;
+                let answered = answered.unwrap_or(Err(Denied::now(Denial::Internal)));
+                answered.map_or_else(refuse, |granted| json(StatusCode::OK, &granted))
             }
+            None => refuse_and_count(Denial::BadRequest),
         },
-        _ => {
-            desk.count(Some(edge), Denial::NotFound.label());
-            refuse(Denied::now(Denial::NotFound))
-        }
+        _ => refuse_and_count(Denial::NotFound),
     }
 }
 

@@ -19,10 +19,10 @@ pub struct MinterSettings {
     #[serde(default = "default_verify_sessions")]
     pub verify_sessions: bool,
     /// The bound on what one edge asks.
-    #[serde(default = "default_rate")]
+    #[serde(default = "default_per_edge")]
     pub per_edge: RateSettings,
     /// The bound on mints of one provider, for all edges together.
-    #[serde(default = "default_rate")]
+    #[serde(default = "default_per_provider")]
     pub per_provider: RateSettings,
     /// The edges that may ask. Others are refused, whoever signed their certificates.
     #[serde(default, rename = "edge")]
@@ -72,7 +72,12 @@ fn default_verify_sessions() -> bool {
     true
 }
 
-/// The first minutes of a working day: 2,000 users at once, and 12,000 more in each minute.
-fn default_rate() -> RateSettings {
+/// The first minutes of a working day: 1,000 users at once, and 6,000 more in each minute.
+fn default_per_edge() -> RateSettings {
+    RateSettings { rate: 100, burst: 1000 }
+}
+
+/// Twice that, so that one edge alone can't use it up for the others.
+fn default_per_provider() -> RateSettings {
     RateSettings { rate: 200, burst: 2000 }
 }

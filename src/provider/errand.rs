@@ -49,6 +49,8 @@ pub struct Errand {
     pub reason: Reason,
     /// The least life that is of use. The lease book says it.
     pub life: Duration,
+    /// How long ago its mint may have begun. The lease book says it.
+    pub max_age: Duration,
     /// Who else may get the same URL. The lease book says it.
     pub share: Share,
     /// The issuer's name of the session.

@@ -108,6 +108,10 @@ pub enum MintFailure {
     Busy(Duration),
     /// The minter's bound on mints of one subject; try again after this long.
     Limited(Duration),
+    /// The minter does not take this session: not remembered, for the next one is another.
+    Session(SessionRefusal),
+    /// No mint was tried: the shared store can't be asked, and nobody may mint alone.
+    StoreLost,
 }
 
 /// One `[[provider]]`: a vendor whose key we hold, or a minter that holds it.
@@ -154,6 +158,39 @@ impl Provider {
     }
 }
 
+/// What a minter has against a session that the edge took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionRefusal {
+    /// It was good once.
+    Expired,
+    /// Any other fault.
+    Invalid,
+    /// It lacks a claim that the vendor must be told.
+    NotPermitted,
+    /// The issuer's keys can't be had there; try again after this long.
+    KeysUnavailable(Duration),
+}
+
+impl MintFailure {
+    /// Whether it answers others who want the same lease, for a moment: what is about one session does not.
+    pub fn is_everybodys(self) -> bool {
+        !matches!(self, Self::Session(_))
+    }
+
+    /// As metrics and ledgers call it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Refused | Self::Session(_) => "refused",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timeout",
+            Self::Nonsense => "nonsense",
+            Self::ForbiddenHost => "forbidden_host",
+            Self::Busy(_) | Self::Limited(_) => "busy",
+            Self::StoreLost => "store_lost",
+        }
+    }
+}
+
 /// Mints plug-in URLs for one `(provider, mint)` pair.
 #[async_trait]
 pub trait Mint: Send + Sync {
@@ -163,4 +200,7 @@ pub trait Mint: Send + Sync {
     /// Dropped: the connection to the vendor is closed; a registration that the vendor already did stays done. The lease book never drops it
     /// because a caller left.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure>;
+
+    /// Takes a URL back that was kept elsewhere, judged as a fresh one; `None`: it would not be sent on today.
+    fn readmit(&self, url: &str) -> Option<PluginUrl>;
 }

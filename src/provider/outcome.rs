@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::MintFailure;
+use super::{MintFailure, SessionRefusal};
 use crate::telemetry::Metrics;
 
 /// Why a mint that called the vendor gave no URL.
@@ -22,6 +22,10 @@ pub(super) enum Fault {
     },
     /// The minter's bound on mints of one subject.
     Limited(Duration),
+    /// The minter is busy; it knows by itself when to call its vendor again.
+    Busy(Duration),
+    /// The minter does not take the session.
+    Session(SessionRefusal),
 }
 
 impl Fault {
@@ -33,7 +37,9 @@ impl Fault {
             | Self::Nonsense
             | Self::ForbiddenHost
             | Self::Waiting { unavailable: false, .. }
-            | Self::Limited(_) => false,
+            | Self::Limited(_)
+            | Self::Busy(_)
+            | Self::Session(_) => false,
         }
     }
 
@@ -46,6 +52,8 @@ impl Fault {
             Self::Nonsense => MintFailure::Nonsense,
             Self::ForbiddenHost => MintFailure::ForbiddenHost,
             Self::Limited(wait) => MintFailure::Limited(wait),
+            Self::Busy(wait) => MintFailure::Busy(wait.clamp(at_least, super::breaker::MAX_PAUSE)),
+            Self::Session(refusal) => MintFailure::Session(refusal),
             Self::Waiting { retry_after, .. } => {
                 MintFailure::Busy(retry_after.unwrap_or(at_least).clamp(at_least, super::breaker::MAX_PAUSE))
             }
@@ -78,12 +86,12 @@ impl Counters {
 
     pub(super) fn count(&self, failure: MintFailure) {
         let counter = match failure {
-            MintFailure::Refused => &self.refused,
+            MintFailure::Refused | MintFailure::Session(_) => &self.refused,
             MintFailure::Unreachable => &self.unreachable,
             MintFailure::TimedOut => &self.timeout,
             MintFailure::Nonsense => &self.nonsense,
             MintFailure::ForbiddenHost => &self.forbidden_host,
-            MintFailure::Busy(_) | MintFailure::Limited(_) => &self.busy,
+            MintFailure::Busy(_) | MintFailure::Limited(_) | MintFailure::StoreLost => &self.busy,
         };
         counter.inc();
     }

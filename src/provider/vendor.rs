@@ -129,6 +129,10 @@ impl Mint for Minter {
         self.vendor.gate.note(&verdict);
         verdict
     }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.vendor.recipe.parts.redirect_hosts.check(url).ok().map(|()| PluginUrl::new(url))
+    }
 }
 
 impl Inner {
@@ -285,7 +289,7 @@ fn user(input: &MintInput) -> [u8; 32] {
 
 fn client_fault(fault: ClientFault) -> Fault {
     match fault {
-        ClientFault::Unreachable => Fault::Unreachable,
+        ClientFault::NoConnection | ClientFault::Unreachable => Fault::Unreachable,
         ClientFault::TimedOut => Fault::TimedOut,
         ClientFault::TooLarge => Fault::Nonsense,
     }

@@ -49,6 +49,8 @@ pub struct Ask {
     pub reason: Reason,
     /// The least life that is of use, in seconds.
     pub life_s: u64,
+    /// How long ago the URL's mint may have begun, in seconds.
+    pub max_age_s: u64,
     /// How long the edge still waits, in milliseconds.
     pub deadline_ms: u64,
     /// The request that is the occasion.
@@ -108,8 +110,12 @@ pub enum Denial {
     BadRequest,
     /// No such path.
     NotFound,
-    /// This edge may not mint this; or the session lacks what the vendor must be told.
+    /// The certificate's names are no edge's.
+    NoEdge,
+    /// This edge may not mint this.
     NotPermitted,
+    /// The session lacks a claim that the vendor must be told.
+    ClaimMissing,
     /// The credential opens no session here, or another person's.
     SessionInvalid,
     /// The credential was good once.
@@ -130,6 +136,8 @@ pub enum Denial {
     ForbiddenHost,
     /// The vendor is busy, or a bound on this edge or provider is reached.
     ProviderBusy,
+    /// The minter's store of leases can't be asked.
+    StoreUnavailable,
     /// The minter is about to stop.
     Draining,
     /// The minter's own fault.
@@ -142,12 +150,12 @@ impl Denial {
         match self {
             Self::BadRequest => 400,
             Self::SessionInvalid | Self::SessionExpired => 401,
-            Self::NotPermitted => 403,
+            Self::NoEdge | Self::NotPermitted | Self::ClaimMissing => 403,
             Self::NotFound => 404,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
             Self::ProviderRefused | Self::ProviderUnreachable | Self::ProviderNonsense | Self::ForbiddenHost => 502,
-            Self::KeysUnavailable | Self::ProviderBusy | Self::Draining => 503,
+            Self::KeysUnavailable | Self::ProviderBusy | Self::StoreUnavailable | Self::Draining => 503,
             Self::ProviderTimeout => 504,
         }
     }
@@ -157,7 +165,9 @@ impl Denial {
         match self {
             Self::BadRequest => "bad-request",
             Self::NotFound => "not-found",
+            Self::NoEdge => "no-edge",
             Self::NotPermitted => "not-permitted",
+            Self::ClaimMissing => "claim-missing",
             Self::SessionInvalid => "session-invalid",
             Self::SessionExpired => "session-expired",
             Self::KeysUnavailable => "keys-unavailable",
@@ -168,6 +178,7 @@ impl Denial {
             Self::ProviderNonsense => "provider-nonsense",
             Self::ForbiddenHost => "forbidden-host",
             Self::ProviderBusy => "provider-busy",
+            Self::StoreUnavailable => "store-unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -186,10 +197,12 @@ pub struct Health {
 mod tests {
     use super::*;
 
-    const ALL: [Denial; 15] = [
+    const ALL: [Denial; 18] = [
         Denial::BadRequest,
         Denial::NotFound,
+        Denial::NoEdge,
         Denial::NotPermitted,
+        Denial::ClaimMissing,
         Denial::SessionInvalid,
         Denial::SessionExpired,
         Denial::KeysUnavailable,
@@ -200,6 +213,7 @@ mod tests {
         Denial::ProviderNonsense,
         Denial::ForbiddenHost,
         Denial::ProviderBusy,
+        Denial::StoreUnavailable,
         Denial::Draining,
         Denial::Internal,
     ];
@@ -219,7 +233,7 @@ mod tests {
     fn an_ask_with_a_field_of_another_wire_is_refused() {
         let ask = |more: &str| {
             let text = format!(
-                r#"{{"plugin":"p","issuer":"i","subject":"s","external_id":"s","share":"user","reason":"miss","life_s":0,"deadline_ms":1{more}}}"#
+                r#"{{"plugin":"p","issuer":"i","subject":"s","external_id":"s","share":"user","reason":"miss","life_s":0,"max_age_s":21600,"deadline_ms":1{more}}}"#
             );
             serde_json::from_str::<Ask>(&text).is_ok()
         };

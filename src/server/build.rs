@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use tracing::{info, warn};
 
+use crate::admin::Api;
 use crate::app::Pool;
 use crate::app::settings::AppSettings;
 use crate::clock::Clock;
@@ -12,7 +13,8 @@ use crate::config::Config;
 use crate::gateway::settings::PluginSettings;
 use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trusted};
 use crate::http_client::{Client, Identity};
-use crate::lease::{Book, Plan, Rules, Shelves};
+use crate::lease::store::FileStore;
+use crate::lease::{Book, Plan, Rules, Scope, Shelves};
 use crate::logging::LineSink;
 use crate::provider::{self, Mint, Provider};
 use crate::secret::{Secret, SecretCell, SecretFault};
@@ -57,6 +59,7 @@ pub struct Parts {
     /// The claims that recipes ask for.
     pub claim_names: Arc<[String]>,
     secrets: Arc<[Watched]>,
+    admin_token: Option<Arc<SecretCell>>,
     identities: Arc<[(String, Arc<Identity>)]>,
     /// The role that mints for edges, if this process has it.
     pub minter: Option<MinterParts>,
@@ -96,8 +99,18 @@ pub struct App {
 }
 
 impl Parts {
-    /// Makes them. Every fault at once.
+    /// Makes them. Every fault at once. No store is opened.
     pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
+        Self::with(config, clock, metrics, None)
+    }
+
+    /// The same with the durable store, opened.
+    pub(super) fn with(
+        config: &Config,
+        clock: &Clock,
+        metrics: &Metrics,
+        file: Option<Arc<FileStore>>,
+    ) -> Result<Self, BuildFault> {
         let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
         let claim_names = claim_names(config);
         let mut workshop = Workshop {
@@ -118,16 +131,20 @@ impl Parts {
         let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| workshop.app(at, &claim_names)).collect();
         let certificates = config.listeners.iter().map(|listener| workshop.certificates(&listener.tls)).collect();
         let minter = config.minter.as_ref().and_then(|settings| workshop.minter(settings, &providers, &claim_names));
+        let vault = workshop.vault(file);
+        let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
+        let admin_token = token.and_then(|source| workshop.secret("admin.token", source, Box::new(|_| Ok(()))));
         match (sessions, sources, workshop.faults.is_empty()) {
             (Some(sessions), Some(sources), true) => Ok(Self {
                 sessions,
                 sources,
-                book: Book::new(Shelves::default(), config.leases.capacity, clock.clone(), metrics),
+                book: Book::with(Shelves::default(), config.leases.capacity, clock.clone(), metrics, vault),
                 plugins: plugins.into(),
                 apps: apps.into(),
                 providers: providers.into(),
                 claim_names: claim_names.into(),
                 secrets: workshop.secrets.into(),
+                admin_token,
                 identities: workshop.identities.into(),
                 minter,
                 certificates,
@@ -168,6 +185,23 @@ impl Parts {
             metrics: metrics.clone(),
             access_log,
         })
+    }
+
+    /// What an administrator sees, if there is a token.
+    pub(super) fn api(&self, config: &Config) -> Option<Api> {
+        let token = self.admin_token.clone()?;
+        let issuers = || config.session.issuers.iter().map(|issuer| issuer.issuer.as_str());
+        let plugins = self.plugins.iter().map(|plugin| {
+            let PluginSettings { name, provider, mint, .. } = &plugin.settings;
+            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
+        });
+        let offers = self.minter.iter().flat_map(MinterParts::scopes);
+        let named: Vec<_> = plugins.chain(offers).collect();
+        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| {
+            (Scope::new(issuer, name, provider, mint, fingerprint), (*name).to_owned(), issuer.to_owned())
+        };
+        let scopes = issuers().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect();
+        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), scopes })
     }
 
     /// The upstreams of all apps.

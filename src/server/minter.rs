@@ -43,6 +43,13 @@ impl MinterParts {
         self.offers.iter().map(|offer| (offer.name.as_str(), &offer.plan))
     }
 
+    /// What makes up each offer's scope.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = (&str, &str, &str, [u8; 32])> {
+        self.offers
+            .iter()
+            .map(|offer| (offer.name.as_str(), offer.provider.as_str(), offer.mint.as_str(), offer.fingerprint))
+    }
+
     pub(super) fn reread(&self) -> Vec<String> {
         let certificates =
             self.certificates.reread().into_iter().map(|fault| fault.replace("listener.tls", "minter.tls"));
@@ -107,20 +114,24 @@ impl Workshop<'_> {
                         Some((name, at, optional))
                     })
                     .collect();
-                let offer = |name: &str, reuse, rules| Offer {
+                let offer = |name: &str, reuse, languages, rules| Offer {
                     name: name.to_owned(),
                     provider: provider.name.clone(),
                     mint: mint.clone(),
                     reuse,
+                    languages,
+                    told: Arc::default(),
                     plan: Arc::new(Plan::new(name, &provider.name, rules, minted.clone(), self.metrics)),
                     fingerprint: made.fingerprint(),
                     claims: claims.clone(),
                 };
                 let plugins = self.config.plugins.iter();
                 let ours = plugins.filter(|plugin| plugin.provider == provider.name && plugin.mint == *mint);
-                offers.extend(ours.map(|plugin| offer(&plugin.name, Some(plugin.reuse), rules(plugin))));
+                offers.extend(ours.map(|plugin| {
+                    offer(&plugin.name, Some(plugin.reuse), Some(plugin.languages.clone()), rules(plugin))
+                }));
                 if !self.config.plugins.iter().any(|plugin| plugin.name == *mint) {
-                    offers.push(offer(mint, None, default_rules()));
+                    offers.push(offer(mint, None, None, default_rules()));
                 }
             }
         }
@@ -136,15 +147,20 @@ impl Workshop<'_> {
             self.faults.extend(lines);
         });
         let identity = Arc::new(identity.ok()?);
-        let route = Route::to_our_own(&link.ca, identity.clone(), directory).map_err(|RouteFault { key, message }| {
-            self.faults.push(format!("provider.minter.{key}: {message} (provider {name})"));
-        });
-        let client = Client::through(route.ok()?).map_err(|_| {
-            self.faults.push(format!("provider.minter: no HTTP client can be made (provider {name})"));
-        });
+        let mut client = || {
+            let route =
+                Route::to_our_own(&link.ca, identity.clone(), directory).map_err(|RouteFault { key, message }| {
+                    self.faults.push(format!("provider.minter.{key}: {message} (provider {name})"));
+                });
+            let client = Client::through(route.ok()?).map_err(|_| {
+                self.faults.push(format!("provider.minter: no HTTP client can be made (provider {name})"));
+            });
+            client.ok()
+        };
+        let (client, looks) = (client()?, client()?);
         self.identities.push((format!("provider.minter ({name})"), identity));
         let origins = link.url.as_slice().iter().map(|url| origin(url)).collect();
-        let parts = RemoteParts { client: client.ok()?, origins, claim_names: claim_names.to_vec() };
+        let parts = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
         Some(Remote::new(settings, parts, self.clock.clone(), self.metrics))
     }
 }

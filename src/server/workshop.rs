@@ -12,10 +12,14 @@ use crate::app::{Pool, PoolFault};
 use crate::certificate::CertificateFiles;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::files;
 use crate::gateway::Claims;
 use crate::gateway::settings::PluginSettings;
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, ClientFault, Identity, Route, RouteFault};
+use crate::lease::settings::StoreKind;
+use crate::lease::store::settings::{OnStoreLoss, RedisSettings};
+use crate::lease::store::{Backend, FileStore, OnLoss, RedisStore, Seals, Vault, Way, check_key};
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Provider, Recipe, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
@@ -164,7 +168,53 @@ impl Workshop<'_> {
         Some(App { settings: settings.clone(), pool, claims })
     }
 
-    fn secret(&mut self, name: &str, source: &SecretSource, accept: Accept) -> Option<Arc<SecretCell>> {
+    /// The store behind the book's memory. `file`: the durable one, opened.
+    pub fn vault(&mut self, file: Option<Arc<FileStore>>) -> Option<Arc<Vault>> {
+        let settings = &self.config.leases;
+        if settings.store == StoreKind::Memory {
+            return None;
+        }
+        let check: fn() -> Accept = || Box::new(check_key);
+        let keys: Vec<_> =
+            settings.seal_keys.iter().filter_map(|source| self.secret("leases.seal_keys", source, check())).collect();
+        let names = settings.name_key.as_ref().map(|source| self.secret("leases.name_key", source, check()));
+        if keys.is_empty() || keys.len() != settings.seal_keys.len() || names.as_ref().is_some_and(Option::is_none) {
+            return None;
+        }
+        let backend: Arc<dyn Backend> = match (&settings.redis, file) {
+            (Some(redis), _) if settings.store == StoreKind::Redis => {
+                RedisStore::new(self.way(redis)?, &redis.prefix, redis.timeout.0, self.metrics)
+            }
+            (_, Some(file)) => file,
+            _ => return None,
+        };
+        let on_loss = match settings.on_store_loss {
+            OnStoreLoss::Local => OnLoss::Local,
+            OnStoreLoss::Refuse => OnLoss::Refuse,
+        };
+        Some(Vault::new(Seals::new(keys, names.flatten()), backend, on_loss, self.metrics))
+    }
+
+    fn way(&mut self, settings: &RedisSettings) -> Option<Way> {
+        let password = match &settings.password {
+            Some(source) => Some(self.secret("leases.redis.password", source, Box::new(|_| Ok(())))?),
+            None => None,
+        };
+        let ca = settings
+            .ca
+            .as_ref()
+            .map(|path| files::read_bounded(&self.config.directory.join(path), 1024, "bundle of certificates"));
+        let ca = ca.transpose().map_err(|fault| self.faults.push(format!("leases.redis.ca: {fault}"))).ok()?;
+        Some(Way {
+            urls: settings.urls.as_slice().to_vec(),
+            sentinel_master: settings.sentinel_master.clone(),
+            username: settings.username.clone(),
+            password,
+            ca,
+        })
+    }
+
+    pub fn secret(&mut self, name: &str, source: &SecretSource, accept: Accept) -> Option<Arc<SecretCell>> {
         match SecretCell::open(source.clone(), &self.config.directory) {
             Ok(cell) => {
                 let cell = Arc::new(cell);
@@ -206,7 +256,7 @@ impl KeyClient for KeySets {
     ) -> Result<(u16, Vec<u8>), KeyClientFault> {
         let answer = self.0.get(url, "application/json", max_bytes, deadline).await;
         answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
-            ClientFault::Unreachable => KeyClientFault::Unreachable,
+            ClientFault::NoConnection | ClientFault::Unreachable => KeyClientFault::Unreachable,
             ClientFault::TimedOut => KeyClientFault::TimedOut,
             ClientFault::TooLarge => KeyClientFault::TooLarge,
         })

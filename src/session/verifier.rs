@@ -339,7 +339,8 @@ impl Sessions {
         }
     }
 
-    pub(super) fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
+    /// The keyed hash that stands for a subject where people look.
+    pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
         let mut context = hmac::Context::with_key(&self.subject_key);
         context.update(issuer.as_bytes());
         context.update(&[0]);

@@ -244,9 +244,17 @@ impl Stranger {
         let answer = self.runtime.block_on(self.client.send(request, 1 << 20, Duration::from_secs(20)));
         match answer {
             Ok(answer) => Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))),
-            Err(ClientFault::Unreachable) => None,
+            Err(ClientFault::NoConnection | ClientFault::Unreachable) => None,
             Err(fault) => panic!("{fault:?}"),
         }
+    }
+
+    /// `POST /v1/mint`, and leaves after this long without an answer.
+    pub fn break_off(&self, body: &str, after: Duration) {
+        let request = http::Request::post(format!("{}/v1/mint", self.origin));
+        let request = request.body(http_body_util::Full::new(bytes::Bytes::from(body.to_owned()))).expect("a request");
+        let left = self.runtime.block_on(self.client.send(request, 1 << 20, after));
+        assert!(matches!(left, Err(ClientFault::TimedOut)), "it was answered in time");
     }
 
     /// `POST /v1/mint`.

@@ -39,8 +39,8 @@ const DOORS: [(&str, &[&str]); 7] = [
     ("dashmap", &["lease", "session"]),
     ("jsonwebtoken", &["session", "demo"]),
     ("hyper", &["http_client", "minter", "admin", "demo"]),
-    ("std::fs", &["config", "secret", "policy", "lease/file", "files"]),
-    ("tokio::fs", &["config", "secret", "policy", "lease/file", "files"]),
+    ("std::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
+    ("tokio::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
     ("std::env", &["main", "config", "secret", "cli/demo"]),
 ];
 

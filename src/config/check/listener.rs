@@ -21,7 +21,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         }
         for (n, pair) in listener.tls.iter().enumerate() {
             let place = place.index(n);
-            if certificate(pair, &place, report).is_some_and(|certificate| certificate.names.is_empty()) {
+            if certificate(pair, &place, &|key| key, report).is_some_and(|certificate| certificate.names.is_empty()) {
                 let shown = report.directory.join(&pair.chain).display().to_string();
                 report
                     .warnings
@@ -63,7 +63,13 @@ fn announced(listener: &ListenerSettings, trusted: &Trusted, place: &Place, repo
 }
 
 /// Reads it. Warns of a key that others can read, and of dates.
-pub(super) fn certificate(pair: &CertificateFiles, place: &Place, report: &mut Report<'_>) -> Option<Certificate> {
+/// `rename`: what the file calls `chain` and `key`.
+pub(super) fn certificate(
+    pair: &CertificateFiles,
+    place: &Place,
+    rename: &dyn Fn(&'static str) -> &'static str,
+    report: &mut Report<'_>,
+) -> Option<Certificate> {
     if !report.sound(place) {
         return None;
     }
@@ -72,7 +78,7 @@ pub(super) fn certificate(pair: &CertificateFiles, place: &Place, report: &mut R
         Err(faults) => {
             for fault in faults {
                 let (key, message) = fault.parts();
-                report.fault(&place.key(key), message);
+                report.fault(&place.key(rename(key)), message);
             }
             return None;
         }

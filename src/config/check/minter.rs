@@ -24,11 +24,23 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     if !config.listeners.is_empty() {
         report.warnings.push("[minter] beside [[listener]]: this process faces browsers and holds the API key".into());
     }
+    if settings.address.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
+        report.warnings.push("minter.address is on every network of this machine; a private one is enough".into());
+    }
+    if settings.edges.len() > 1 && settings.per_edge.rate >= settings.per_provider.rate {
+        report
+            .warnings
+            .push("minter.per_edge is not below minter.per_provider: one edge can use up what the others need".into());
+    }
+    for (i, provider) in config.providers.iter().enumerate().filter(|(_, provider)| provider.minter.is_some()) {
+        let place = Place::root().key("provider").index(i).key("minter");
+        report.fault(&place, format!("a minter holds the key itself: it can't mint {:?} for others", provider.name));
+    }
     edges(config, settings, &place.key("edge"), report);
 }
 
 fn tls(settings: &MinterSettings, place: &Place, report: &mut Report<'_>) {
-    certificate(&settings.tls.identity(), place, report);
+    certificate(&settings.tls.identity(), place, &|key| key, report);
     let ca = place.key("client_ca");
     if report.sound(&ca) {
         report.note(&ca, authorities(&report.directory.join(&settings.tls.client_ca)).map(drop));
@@ -48,7 +60,8 @@ fn edges(config: &Config, settings: &MinterSettings, place: &Place, report: &mut
         report.fault(place, "at least one [[minter.edge]] is required: nobody else may ask");
     }
     let places = || settings.edges.iter().enumerate().map(|(i, edge)| (place.index(i), edge));
-    report.unique(places().map(|(p, edge)| (p.key("name"), &edge.name)), "another edge has this name");
+    let canonical = |name: &str| if name.contains("://") { name.to_owned() } else { name.to_ascii_lowercase() };
+    report.unique(places().map(|(p, edge)| (p.key("name"), canonical(&edge.name))), "another edge has this name");
     let providers = Place::root().key("provider");
     let all_known = !report.is_hole(&providers) && report.sound(&Place::root().key("plugin"));
     for (place, edge) in places() {

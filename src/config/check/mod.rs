@@ -2,6 +2,7 @@
 
 mod app;
 mod files;
+mod leases;
 mod listener;
 mod minter;
 mod origin;
@@ -41,6 +42,7 @@ pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<
     plugin::check(config, &mut report);
     app::check(config, &mut report);
     minter::check(config, &mut report);
+    leases::check(config, &mut report);
     report
 }
 

@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         redirect_hosts(settings, &place, report);
         limits(settings, &place, report);
         if let Some(link) = &settings.minter {
-            remote::check(link, &place, report);
+            remote::check(link, settings.timeout, &place, report);
             continue;
         }
         // One with a fault in `minter` was meant to be an edge's.

@@ -1,17 +1,22 @@
 //! `minter` of a `[[provider]]`: an edge, which holds no key.
 
+use super::Report;
+use super::listener::certificate;
 use super::origin::origin;
 use super::session::claim_path;
-use super::{Report, files};
 use crate::config::tree::Place;
 use crate::http_client::{Identity, Route};
 use crate::provider::settings::{MinterLink, OneOrMore};
+use crate::units::Span;
+
+/// After this a minter that hangs is known to hang.
+const NOTICED: Span = Span::secs(3);
 
 /// What the minter has, and an edge has not.
 const THE_MINTERS: [&str; 9] =
     ["auth", "base_url", "ca", "mint", "preset", "proxy", "register", "revoke", "subject_key"];
 
-pub(super) fn check(link: &MinterLink, provider: &Place, report: &mut Report<'_>) {
+pub(super) fn check(link: &MinterLink, timeout: Span, provider: &Place, report: &mut Report<'_>) {
     if report.written(&provider.key("api_key")) {
         report.fault(&provider.key("api_key"), "an edge holds no API key: the minter has it; take one of the two out");
     }
@@ -22,6 +27,12 @@ pub(super) fn check(link: &MinterLink, provider: &Place, report: &mut Report<'_>
     }
     let place = provider.key("minter");
     urls(link, &place.key("url"), report);
+    if link.url.as_slice().len() > 1 && timeout < NOTICED {
+        report.warnings.push(format!(
+            "{}: with less than \"3s\" one mint ends before a minter that hangs is noticed, and the other is not asked",
+            provider.key("timeout").dotted()
+        ));
+    }
     certificates(link, &place, report);
     let claims = place.key("claims");
     for (i, claim) in link.claims.iter().enumerate() {
@@ -57,17 +68,16 @@ fn certificates(link: &MinterLink, place: &Place, report: &mut Report<'_>) {
     if ["certificate", "key", "ca"].iter().any(|key| !report.sound(&place.key(key))) {
         return;
     }
-    let identity = match Identity::open(link.identity(), report.directory) {
-        Ok(identity) => identity,
-        Err(faults) => {
-            for fault in faults {
-                let (key, message) = fault.parts();
-                report.fault(&place.key(if key == "chain" { "certificate" } else { key }), message);
-            }
-            return;
-        }
-    };
-    report.warnings.extend(files::readable_by_others(&report.directory.join(&link.key)));
+    let place = place.clone();
+    let rename = |key: &'static str| if key == "chain" { "certificate" } else { key };
+    let Some(certificate) = certificate(&link.identity(), &place, &rename, report) else { return };
+    if certificate.names.is_empty() {
+        let shown = report.directory.join(&link.certificate).display().to_string();
+        report.warnings.push(format!(
+            "{shown}: this certificate has no DNS name (subjectAltName); a minter knows an edge by it, or by a URI"
+        ));
+    }
+    let Ok(identity) = Identity::open(link.identity(), report.directory) else { return };
     if let Err(fault) = Route::to_our_own(&link.ca, std::sync::Arc::new(identity), report.directory) {
         report.fault(&place.key(fault.key), fault.message);
     }

@@ -1,14 +1,13 @@
-//! `[server]`, `[[listener]]`, `[admin]`, `[log]`, `[leases]`; which address is whose.
+//! `[server]`, `[[listener]]`, `[admin]`, `[log]`; which address is whose.
 
-use super::Report;
 use super::origin::{Address, origin};
+use super::{Report, is_visible};
 use crate::config::Config;
 use crate::config::tree::Place;
+use crate::secret::SecretSource;
 
 /// More threads than this is a slip: the largest machines have fewer cores.
 const MAX_THREADS: usize = 1024;
-/// Leases are kept in memory, about 1 KiB each.
-const MAX_LEASES: usize = 1_000_000_000;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let server = Place::root().key("server");
@@ -20,11 +19,22 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         report.fault(&server.key("connections_per_address"), "expected at least 1; left out, there is no bound");
     }
     addresses(config, report);
+    if let Some(source) = config.admin.as_ref().and_then(|admin| admin.token.as_ref()) {
+        admin_token(source, report);
+    }
     if let Some(source) = &config.log.subject_key {
         report.secret(&Place::root().key("log").key("subject_key"), source);
     }
-    if !(1..=MAX_LEASES).contains(&config.leases.capacity) {
-        report.fault(&Place::root().key("leases").key("capacity"), "expected 1 to 1000000000");
+}
+
+/// Who has it drops everybody's leases: one that can be guessed is none.
+fn admin_token(source: &SecretSource, report: &mut Report<'_>) {
+    const SHORTEST: usize = 16;
+    let place = Place::root().key("admin").key("token");
+    let Some(secret) = report.secret(&place, source) else { return };
+    // Looked at here, goes nowhere.
+    if secret.expose().len() < SHORTEST || !is_visible(secret.expose()) {
+        report.fault(&place, "expected at least 16 visible ASCII characters without spaces");
     }
 }
 

@@ -85,7 +85,8 @@ fn an_unknown_choice_lists_the_choices() {
     assert_faults(&edited("reuse = \"user\"", "reuse = 1"), &["plugin.reuse: expected a string, found an integer"]);
     let level = "log.level: expected one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"";
     assert_faults(&format!("{GOOD}[log]\nlevel = \"loud\""), &[level]);
-    assert_faults(&format!("{GOOD}[leases]\nstore = \"redis\""), &["leases.store: expected \"memory\""]);
+    let store = "leases.store: expected one of \"memory\", \"file\", \"redis\"";
+    assert_faults(&format!("{GOOD}[leases]\nstore = \"disk\""), &[store]);
     let none = faults(&edited("\"ES256\"", "\"none\""));
     assert_eq!(none.len(), 1);
     assert!(none[0].starts_with("session.issuer.algorithms: expected one of \"RS256\", "), "{none:?}");
@@ -101,7 +102,6 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
         (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
         (format!("{GOOD}[limits]\n"), "limits"),
-        (format!("{GOOD}[leases]\nseal_keys = []"), "leases.seal_keys"),
         (format!("{GOOD}directory = \"/\""), "plugin.directory"),
         (format!("warnings = []\n{GOOD}"), "warnings"),
     ] {

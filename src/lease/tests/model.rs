@@ -249,6 +249,7 @@ impl History {
                 assert!(kind == Kind::Get);
                 assert_eq!(self.serves(name), Some(call));
             }
+            Ok((_, Source::Shared)) => panic!("there is no store behind this book"),
             Ok((call, Source::Minted | Source::Joined)) => {
                 let call = &self.calls[call];
                 assert_eq!((call.name, call.once), (name, kind == Kind::Once));

@@ -1,5 +1,7 @@
 //! The client of a minter: an edge holds no key and asks who does.
 
+mod minter;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,31 +12,30 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use parking_lot::Mutex;
-use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::warn;
 
+pub use self::minter::Greeting;
+use self::minter::{LOOK, Minter, State};
 use super::gate::Gate;
 use super::outcome::Fault;
 use super::settings::ProviderSettings;
-use super::wire::{self, Ask, Denial, Denied, Granted, Health};
-use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, RedirectHosts, UrlFault};
+use super::wire::{self, Ask, Denial, Denied, Granted};
+use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
 use crate::http_client::{Client, ClientFault, Response};
 use crate::telemetry::Metrics;
 
-/// How often each minter is asked whether it is there: two of these and its time-out are within the default time of one mint.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// A minter that does not say within this that it is there is not.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// How often each minter is tried for one mint. It holds what it minted for the first try, so the second makes no second call to the vendor.
+/// How often each minter is tried for one mint. What it minted for the first try it holds for the second, but for asks that share nothing: those
+/// are not tried again once they may have arrived.
 const ROUNDS: usize = 2;
+
+/// No minter's word makes anybody wait longer.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// One provider whose key a minter holds. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct Remote(Arc<Inner>);
 pub struct RemoteParts {
     /// Speaks HTTP/2 and shows the edge's certificate.
     pub client: Client,
+    /// The same with connections of its own, by which minters are looked after.
+    pub looks: Client,
     /// `https://host[:port]` of each minter.
     pub origins: Vec<String>,
     /// The names of [`MintInput::claims`], in their order.
@@ -55,6 +58,7 @@ struct Inner {
     minters: Box<[Minter]>,
     redirect_hosts: RedirectHosts,
     client: Client,
+    looks: Client,
     /// Places in [`MintInput::claims`] of those that this provider's minter is told, with their names.
     claims: Box<[(Box<str>, usize)]>,
     fingerprint: [u8; 32],
@@ -62,40 +66,21 @@ struct Inner {
     told: Mutex<Option<Denial>>,
 }
 
-struct Minter {
-    origin: Box<str>,
-    up: watch::Sender<bool>,
-    gauge: IntGauge,
-}
-
-/// What one minter says to the edge that greets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Greeting {
-    /// It is there; the edge may mint these.
-    Welcome(Vec<String>),
-    /// It is there, and does not know the edge, or is about to stop.
-    Refused(Denial),
-    /// It is not there, or one side does not believe the other's certificate.
-    Absent,
-}
-
 impl Remote {
     /// The minters are taken to be there until one shows that it is not.
     pub fn new(settings: &ProviderSettings, parts: RemoteParts, clock: Clock, metrics: &Metrics) -> Self {
-        let RemoteParts { client, origins, claim_names } = parts;
+        let RemoteParts { client, looks, origins, claim_names } = parts;
         // Checked with the configuration; one that was not allows nothing.
         let redirect_hosts = RedirectHosts::parse(&settings.redirect_hosts).unwrap_or_default();
         let told = settings.minter.iter().flat_map(|link| &link.claims);
         let place = |name: &String| Some((name.as_str().into(), claim_names.iter().position(|known| known == name)?));
-        let minters = origins.iter().map(|origin| {
-            let gauge = metrics.minter_up.with_label_values(&[&settings.name, origin]);
-            gauge.set(1);
-            Minter { origin: origin.as_str().into(), up: watch::Sender::new(true), gauge }
-        });
+        let gauge = |origin: &String| metrics.minter_up.with_label_values(&[&settings.name, origin]);
+        let minters = origins.iter().map(|origin| Minter::new(origin, gauge(origin)));
         Self(Arc::new(Inner {
             gate: Gate::new(settings, clock, metrics),
             minters: minters.collect(),
             client,
+            looks,
             claims: told.filter_map(place).collect(),
             fingerprint: fingerprint(&redirect_hosts, settings),
             redirect_hosts,
@@ -127,7 +112,7 @@ impl Remote {
     pub async fn greet(&self) -> Vec<(String, Greeting)> {
         let mut greetings = Vec::with_capacity(self.0.minters.len());
         for minter in &self.0.minters {
-            greetings.push((minter.origin.to_string(), self.0.greet(minter, self.0.gate.timeout).await));
+            greetings.push((minter.origin.to_string(), minter.greet(&self.0.looks, self.0.gate.timeout).await));
         }
         greetings
     }
@@ -138,8 +123,10 @@ impl Remote {
         for at in 0..self.0.minters.len() {
             let (inner, mut stop) = (self.0.clone(), stop.clone());
             looks.spawn(async move {
+                let Some(minter) = inner.minters.get(at) else { return };
+                let tell = |minter: &Minter, denial| inner.tell(minter, denial);
                 tokio::select! {
-                    () = inner.look_after(at) => {}
+                    () = minter.look_after(&inner.looks, &inner.gate.name, tell) => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                 }
             });
@@ -166,27 +153,9 @@ impl Mint for RemoteMint {
         self.remote.gate.note(&verdict);
         verdict
     }
-}
 
-impl Minter {
-    fn is_up(&self) -> bool {
-        *self.up.borrow()
-    }
-
-    fn set(&self, up: bool, provider: &str) {
-        let changed = self.up.send_if_modified(|known| std::mem::replace(known, up) != up);
-        self.gauge.set(i64::from(up));
-        match (changed, up) {
-            (true, true) => info!(target: "valet::provider", provider, minter = &*self.origin, "minter is back"),
-            (true, false) => warn!(target: "valet::provider", provider, minter = &*self.origin, "minter is gone"),
-            (false, _) => {}
-        }
-    }
-
-    async fn goes_down(&self) {
-        let mut up = self.up.subscribe();
-        // The sender lives as long as `self`.
-        let _ = up.wait_for(|up| !*up).await;
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.remote.redirect_hosts.check(url).ok().map(|()| PluginUrl::new(url))
     }
 }
 
@@ -234,19 +203,28 @@ impl Inner {
         let Ok(request) = self.request(minter, plugin, input, left) else {
             return Try::Settled(Err(Fault::Refused));
         };
+        // What is shared is held by who minted it: a second ask finds it.
+        let errand = &input.errand;
+        let again = errand.share != Share::Nobody && errand.reason != Reason::Again;
         let sent = self.client.send(request, wire::MAX_ANSWER_BYTES, left);
         let answer = tokio::select! {
             answer = sent => answer,
             // One that hangs holds its connections open: its health tells. Worth leaving it only for one that is there.
-            () = minter.goes_down(), if others => return Try::Next(Fault::Unreachable),
+            () = minter.hangs(), if others && again => return Try::Next(Fault::Unreachable),
         };
         match answer {
-            Ok(answer) if answer.status == 200 => Try::Settled(self.granted(&answer, start)),
+            Ok(answer) if answer.status == 200 => {
+                *self.told.lock() = None;
+                Try::Settled(self.granted(&answer, start))
+            }
             Ok(answer) => self.denied(minter, &answer),
-            Err(ClientFault::Unreachable) => {
-                minter.set(false, &self.gate.name);
+            Err(ClientFault::NoConnection) => {
+                minter.set(State::Away, &self.gate.name);
                 Try::Next(Fault::Unreachable)
             }
+            Err(ClientFault::Unreachable) if again => Try::Next(Fault::Unreachable),
+            // It may have arrived, and another try would be another mint.
+            Err(ClientFault::Unreachable) => Try::Settled(Err(Fault::Unreachable)),
             Err(ClientFault::TimedOut) => Try::Settled(Err(Fault::TimedOut)),
             Err(ClientFault::TooLarge) => Try::Settled(Err(Fault::Nonsense)),
         }
@@ -274,6 +252,7 @@ impl Inner {
             language: input.language.clone(),
             reason: errand.reason,
             life_s: errand.life.as_secs(),
+            max_age_s: errand.max_age.as_secs(),
             deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             request_id: errand.request_id.clone(),
             credential: credential.map(Into::into),
@@ -307,63 +286,49 @@ impl Inner {
             return Try::Next(Fault::Nonsense);
         };
         self.tell(minter, denied.refusal);
-        let waiting = |unavailable| Fault::Waiting { unavailable, retry_after: denied.retry_after() };
-        Try::Settled(Err(match denied.refusal {
+        let wait = denied.retry_after().unwrap_or(LOOK).min(MAX_WAIT);
+        // The minter's own breaker and bounds hold its vendor's calls back: an ask costs it little, so nobody else has to wait here.
+        let fault = match denied.refusal {
             Denial::Draining => {
-                minter.set(false, &self.gate.name);
+                minter.set(State::Away, &self.gate.name);
                 return Try::Next(Fault::Unreachable);
             }
-            Denial::KeysUnavailable => return Try::Next(waiting(false)),
-            Denial::Internal => return Try::Next(Fault::Unreachable),
-            Denial::BadRequest
-            | Denial::NotFound
-            | Denial::NotPermitted
-            | Denial::SessionInvalid
-            | Denial::SessionExpired
-            | Denial::ProviderRefused => Fault::Refused,
-            Denial::TooManyRequests => Fault::Limited(denied.retry_after().unwrap_or(LOOK)),
+            Denial::Internal | Denial::StoreUnavailable => return Try::Next(Fault::Unreachable),
+            // Another may have the keys already.
+            Denial::KeysUnavailable => return Try::Next(Fault::Session(SessionRefusal::KeysUnavailable(wait))),
+            Denial::SessionInvalid => return Try::Next(Fault::Session(SessionRefusal::Invalid)),
+            Denial::SessionExpired => Fault::Session(SessionRefusal::Expired),
+            Denial::ClaimMissing => Fault::Session(SessionRefusal::NotPermitted),
+            Denial::BadRequest | Denial::NotFound | Denial::NoEdge | Denial::NotPermitted | Denial::ProviderRefused => {
+                Fault::Refused
+            }
+            Denial::TooManyRequests => Fault::Limited(wait),
             Denial::ProviderUnreachable => Fault::Unreachable,
             Denial::ProviderTimeout => Fault::TimedOut,
             Denial::ProviderNonsense => Fault::Nonsense,
             Denial::ForbiddenHost => Fault::ForbiddenHost,
-            Denial::ProviderBusy => waiting(false),
-        }))
+            Denial::ProviderBusy => Fault::Busy(wait),
+        };
+        Try::Settled(Err(fault))
     }
 
     /// What is for the operator to mend is told when it begins.
     fn tell(&self, minter: &Minter, refusal: Denial) {
-        if matches!(refusal, Denial::TooManyRequests | Denial::ProviderBusy | Denial::Draining) {
+        let users = matches!(
+            refusal,
+            Denial::TooManyRequests
+                | Denial::ProviderBusy
+                | Denial::Draining
+                | Denial::SessionExpired
+                | Denial::ClaimMissing
+        );
+        if users {
             return;
         }
         if self.told.lock().replace(refusal) != Some(refusal) {
             let (provider, minter, refusal) = (&self.gate.name, &*minter.origin, refusal.label());
             warn!(target: "valet::provider", provider, minter, refusal, "the minter refuses");
         }
-    }
-
-    async fn look_after(&self, at: usize) {
-        let Some(minter) = self.minters.get(at) else { return };
-        let mut tick = tokio::time::interval(LOOK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let greeting = self.greet(minter, LOOK_TIMEOUT).await;
-            minter.set(matches!(greeting, Greeting::Welcome(_)), &self.gate.name);
-        }
-    }
-
-    async fn greet(&self, minter: &Minter, deadline: Duration) -> Greeting {
-        let Ok(url) = url::Url::parse(&format!("{}{}", minter.origin, wire::HEALTH)) else { return Greeting::Absent };
-        let answer = self.client.get(&url, "application/json", wire::MAX_ANSWER_BYTES, deadline).await;
-        let Ok(answer) = answer else { return Greeting::Absent };
-        if answer.status == 200 {
-            return serde_json::from_slice(&answer.body)
-                .map_or(Greeting::Absent, |Health { plugins }| Greeting::Welcome(plugins));
-        }
-        serde_json::from_slice(&answer.body).map_or(Greeting::Absent, |Denied { refusal, .. }| {
-            self.tell(minter, refusal);
-            Greeting::Refused(refusal)
-        })
     }
 }
 

@@ -1,0 +1,197 @@
+//! Administration: which leases are held, what was minted of late, and dropping a person's leases. No URL, no plain subject.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::clock::Timestamp;
+use crate::lease::{Book, LeaseKey, Scope};
+use crate::secret::SecretCell;
+use crate::session::Sessions;
+
+/// A page of a list, unless its reader says otherwise; and at most.
+const PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+
+/// Names of an issuer and a subject; more is not read.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What an administrator looks at.
+pub struct Api {
+    /// Who may.
+    pub token: Arc<SecretCell>,
+    /// The leases.
+    pub book: Arc<Book>,
+    /// Who hashes subjects.
+    pub sessions: Arc<Sessions>,
+    /// Each plug-in's leases of each issuer: scope, plug-in, issuer.
+    pub scopes: Vec<(Scope, String, String)>,
+}
+
+impl Api {
+    /// Its routes, each for who has the token.
+    pub fn router(self) -> Router {
+        let api = Arc::new(self);
+        Router::new()
+            .route("/api/leases", get(leases))
+            .route("/api/leases/drop", post(drop_leases))
+            .route("/api/mints", get(mints))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(middleware::from_fn_with_state(api.clone(), admit))
+            .with_state(api)
+    }
+
+    fn allows(&self, headers: &HeaderMap) -> bool {
+        let mut all = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (all.next(), all.next()) else { return false };
+        let (scheme, token) = value.as_bytes().split_at_checked(7).unwrap_or_default();
+        // Compared here, goes nowhere; in the same time wherever the two differ.
+        let same = aws_lc_rs::constant_time::verify_slices_are_equal(token, self.token.current().expose()).is_ok();
+        scheme.eq_ignore_ascii_case(b"bearer ") && same
+    }
+
+    /// The plug-in and issuer of an owner, and the subject.
+    fn owner<'a>(&'a self, owner: &'a [u8]) -> Option<(&'a str, &'a str, &'a str)> {
+        let (scope, subject) = LeaseKey::parts_of(owner)?;
+        let known = self.scopes.iter().find(|(known, ..)| known.bytes() == scope)?;
+        Some((&known.1, &known.2, subject))
+    }
+}
+
+async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if api.allows(request.headers()) {
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return response;
+    }
+    warn!(target: "valet::admin", path = request.uri().path(), "an administrator's route without the token");
+    let mut response = problem(StatusCode::UNAUTHORIZED, "the token of [admin] is required");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// RFC 9457; what is wrong is in the title.
+fn problem(status: StatusCode, title: &str) -> Response {
+    let body = axum::Json(json!({ "type": "about:blank", "title": title, "status": status.as_u16() }));
+    let mut response = (status, body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Page {
+    fn limit(&self) -> Option<usize> {
+        let limit = self.limit.unwrap_or(PAGE);
+        (1..=MAX_PAGE).contains(&limit).then_some(limit)
+    }
+}
+
+async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
+    let wrong =
+        || problem(StatusCode::BAD_REQUEST, "expected `limit` of 1 to 1000 and `after` as the last page's `next` says");
+    let Ok(Query(page)) = page else { return wrong() };
+    let after = match page.after.as_deref().map(cursor) {
+        Some(None) => return wrong(),
+        after => after.flatten(),
+    };
+    let Some(limit) = page.limit() else { return wrong() };
+    let listed = api.book.list(after, limit);
+    // Of a page that is not full there may still be more: some had gone meanwhile.
+    let next = listed.last().filter(|_| !api.book.list(listed.last().map(|last| last.at), 1).is_empty());
+    let next = next.map(|last| format!("{}-{}", last.at.0.as_millis(), last.at.1));
+    let leases: Vec<Value> = listed
+        .iter()
+        .map(|lease| {
+            let (plugin, subject) = match api.owner(&lease.owner) {
+                Some((plugin, issuer, subject)) => (Some(plugin), Some(api.sessions.log_id(issuer, subject))),
+                None => (None, None),
+            };
+            json!({
+                "plugin": plugin,
+                "subject": subject,
+                "ends_at": lease.at.0.rfc3339(),
+                "source": if lease.shared { "shared" } else { "minted" },
+            })
+        })
+        .collect();
+    axum::Json(json!({ "leases": leases, "held": api.book.len(), "next": next })).into_response()
+}
+
+fn cursor(text: &str) -> Option<(Timestamp, u64)> {
+    let (end, seq) = text.split_once('-')?;
+    Some((Timestamp::from_millis(end.parse().ok()?), seq.parse().ok()?))
+}
+
+async fn mints(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
+    let limit = page.ok().filter(|page| page.after.is_none()).and_then(|Query(page)| page.limit());
+    let Some(limit) = limit else { return problem(StatusCode::BAD_REQUEST, "expected `limit` of 1 to 1000") };
+    let mints: Vec<Value> = api
+        .book
+        .mints(limit)
+        .iter()
+        .map(|mint| {
+            json!({
+                "time": mint.time.rfc3339(),
+                "plugin": mint.plugin,
+                "subject": api.sessions.log_id(&mint.issuer, &mint.subject),
+                "reason": mint.reason.label(),
+                "outcome": mint.outcome.map_or_else(|failure| failure.label(), |_| "ok"),
+                "duration_ms": mint.took.as_millis() as u64,
+                "remaining_s": mint.outcome.ok().map(|life| life.as_secs()),
+            })
+        })
+        .collect();
+    axum::Json(json!({ "mints": mints })).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    issuer: String,
+    subject: Option<String>,
+    session: Option<String>,
+}
+
+async fn drop_leases(State(api): State<Arc<Api>>, whose: Result<axum::Json<Whose>, JsonRejection>) -> Response {
+    let expected = r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON"#;
+    let Ok(axum::Json(whose)) = whose else { return problem(StatusCode::BAD_REQUEST, expected) };
+    let scopes = || api.scopes.iter().filter(|(.., issuer)| *issuer == whose.issuer);
+    if scopes().next().is_none() {
+        return problem(StatusCode::BAD_REQUEST, "no such issuer is configured here");
+    }
+    let owners: Vec<Vec<u8>> = match (&whose.subject, &whose.session) {
+        (Some(subject), None) => scopes().map(|(scope, ..)| scope.owner(subject)).collect(),
+        (None, Some(session)) => {
+            let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == whose.issuer);
+            api.book.owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
+        }
+        _ => return problem(StatusCode::BAD_REQUEST, expected),
+    };
+    let mut lost = false;
+    for owner in &owners {
+        lost |= api.book.drop_owner(owner).await.is_err();
+    }
+    info!(target: "valet::admin", owners = owners.len(), "leases dropped");
+    if lost {
+        return problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "dropped here; the store of leases can't be asked: call again",
+        );
+    }
+    StatusCode::NO_CONTENT.into_response()
+}

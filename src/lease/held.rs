@@ -1,0 +1,63 @@
+//! A lease: a URL, how long it serves, and how it is tied to a store.
+
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::provider::PluginUrl;
+
+/// A plug-in URL that we hold for one subject, and when it ends.
+pub struct Lease {
+    /// The URL.
+    pub url: PluginUrl,
+    /// The URL's own end, as told to programs; where the URL has none, `end`.
+    pub own_end: Timestamp,
+    /// The earlier of the URL's own end and the mint's start + `max_age`.
+    pub end: Timestamp,
+    /// When its mint began.
+    pub(super) began: Timestamp,
+    pub(super) serve_until: Moment,
+    pub(super) refresh_at: Timestamp,
+    pub(super) seq: u64,
+    pub(super) tie: Tie,
+}
+
+/// How a lease is tied to a shared store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tie {
+    /// When it was last heard of there.
+    pub epoch: u32,
+    /// The owner's generation there.
+    pub generation: u64,
+    /// It came from there.
+    pub shared: bool,
+}
+
+impl Tie {
+    /// The generation of what the store does not know.
+    pub const LOCAL: u64 = u64::MAX;
+
+    /// Of a lease that this node has minted by itself.
+    pub const NONE: Self = Self { epoch: 0, generation: Self::LOCAL, shared: false };
+}
+
+impl Lease {
+    /// Whether a held lease may be sent: on both clocks, so that one that was set back doesn't prolong it.
+    pub fn serves(&self, now: Moment) -> bool {
+        now.wall < self.serve_until.wall && now.tick < self.serve_until.tick
+    }
+
+    /// The same lease, tied to a store in this way.
+    pub(super) fn tied(&self, tie: Tie, seq: u64) -> Self {
+        Self { url: self.url.clone(), tie, seq, ..*self }
+    }
+
+    /// How long it may be held by who holds none longer than `max_age` from its mint on.
+    pub fn hold(&self, max_age: Duration, now: Timestamp) -> Duration {
+        self.end.min(self.began.plus(max_age)).since(now)
+    }
+
+    /// Life left; zero when ended.
+    pub fn remaining(&self, now: Timestamp) -> Duration {
+        self.end.since(now)
+    }
+}

@@ -1,0 +1,79 @@
+//! What an administrator sees of the leases in memory, and drops.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::lease::book::Book;
+use crate::lease::ground::Ground;
+use crate::lease::key::{LeaseKey, session_of};
+use crate::lease::ledger::MintRecord;
+use crate::lease::record::Record;
+use crate::lease::store::Lost;
+
+/// A place in the list: the end of a lease and its number.
+pub type Cursor = (Timestamp, u64);
+
+/// One lease, without its URL.
+pub struct Listed {
+    /// Where it stands.
+    pub at: Cursor,
+    /// One person at one plug-in ([`LeaseKey::owner`]).
+    pub owner: Arc<[u8]>,
+    /// It came from the store.
+    pub shared: bool,
+}
+
+impl<G: Ground> Book<G> {
+    /// The leases that end later than `after`, soonest first, at most `count`.
+    pub fn list(&self, after: Option<Cursor>, count: usize) -> Vec<Listed> {
+        let names = self.index.page(after, count);
+        let listed = names.into_iter().filter_map(|(at, owner)| {
+            let shared = self.ground.look(&owner, |record| record.shared(at.1)).flatten()?;
+            Some(Listed { at, owner, shared })
+        });
+        listed.collect()
+    }
+
+    /// The last mints of this process, the newest first.
+    pub fn mints(&self, count: usize) -> Vec<MintRecord> {
+        self.ledger.last(count)
+    }
+
+    /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
+    pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
+        self.forget_here(owner);
+        match self.vault() {
+            Some(vault) => vault.forget(owner).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.
+    /// `is_issuers`: whether an owner is one of the issuer's.
+    pub fn owners_of_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) -> Vec<Arc<[u8]>> {
+        /// Looked at in one go: the index is locked meanwhile.
+        const PIECE: usize = 1024;
+        let (mut found, mut after) = (Vec::<Arc<[u8]>>::new(), None);
+        loop {
+            let page = self.index.page(after, PIECE);
+            for (at, owner) in &page {
+                after = Some(*at);
+                let theirs = |record: &Record| record.variants().any(|variant| session_of(variant) == Some(session));
+                if is_issuers(owner) && self.ground.look(owner, theirs) == Some(true) && !found.contains(owner) {
+                    found.push(owner.clone());
+                }
+            }
+            if page.len() < PIECE {
+                return found;
+            }
+        }
+    }
+}
+
+impl LeaseKey {
+    /// The parts of an owner: whose scope, and the subject.
+    pub fn parts_of(owner: &[u8]) -> Option<(&[u8], &str)> {
+        let (scope, subject) = owner.split_at_checked(32)?;
+        Some((scope, std::str::from_utf8(subject).ok()?))
+    }
+}

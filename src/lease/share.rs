@@ -1,0 +1,184 @@
+//! A mint among several nodes: the store is asked first, and says whose turn it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::lease::book::Book;
+use crate::lease::ground::Ground;
+use crate::lease::held::{Lease, Tie};
+use crate::lease::key::LeaseKey;
+use crate::lease::plan::Plan;
+use crate::lease::record::Landing;
+use crate::lease::store::{Entry, Lost, Name, OnLoss, RENEW, Turn, Turned, Vault};
+use crate::provider::{MintFailure, MintInput, Reason};
+
+/// A turn is waited for a little longer than it lasts: then it is over for the store, too.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// Whoever waits for others this long has waited for many that died: the vendor's own time-outs are shorter.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One flight's business with the store.
+pub(super) struct Errand<'a> {
+    pub plan: &'a Arc<Plan>,
+    pub key: &'a LeaseKey,
+    pub input: &'a MintInput,
+    pub id: u64,
+}
+
+impl<G: Ground> Book<G> {
+    /// The landing of a flight, and whether its lease may be held.
+    ///
+    /// Dropped: a turn that was taken ends by itself.
+    pub(super) async fn share(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
+        match self.through(vault, errand).await {
+            Ok(landed) => landed,
+            Err(Lost) => self.alone(vault, errand).await,
+        }
+    }
+
+    /// Without the store: what is held goes on; else this node mints for itself, or refuses.
+    async fn alone(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
+        if errand.input.errand.reason != Reason::Again
+            && let Some(lease) = self.held_any(errand.key, self.now())
+        {
+            return (Ok(lease), false);
+        }
+        match vault.on_loss() {
+            OnLoss::Local => self.mint(errand.plan, errand.input, errand.id).await,
+            OnLoss::Refuse => (Err(MintFailure::StoreLost), false),
+        }
+    }
+
+    async fn through(&self, vault: &Vault, errand: &Errand<'_>) -> Result<(Landing, bool), Lost> {
+        let Errand { key, input, .. } = errand;
+        if input.errand.reason == Reason::Again {
+            vault.forget(key.owner()).await?;
+        }
+        let name = vault.name(key)?;
+        let began = self.now();
+        let mut ear = vault.ear(&name);
+        // Short ones are for who waited for that mint alone.
+        let mut beyond = began.wall.plus(input.errand.life);
+        loop {
+            ear.mark_unchanged();
+            let turned = match beyond.as_millis() {
+                i64::MAX => vault.turn(&name).await?,
+                _ => vault.begin(key, &name, beyond).await?,
+            };
+            match turned {
+                Turned::Held(entry, generation) => match self.adopt(vault, errand, &entry, generation) {
+                    Some(lease) => return Ok((Ok(lease), true)),
+                    // Of another configuration, or of a clock that nobody should trust.
+                    None => beyond = Timestamp::from_millis(i64::MAX),
+                },
+                Turned::Failed(failure) => return Ok((Err(failure), false)),
+                Turned::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
+                    return Ok((Err(MintFailure::TimedOut), false));
+                }
+                Turned::Wait(wait) => {
+                    // Woken, or the turn is over; an ear that is gone hears nothing.
+                    let _ = tokio::time::timeout(wait + MARGIN, async {
+                        if ear.changed().await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    })
+                    .await;
+                }
+                Turned::Turn(turn) => return self.turn(vault, errand, &name, turn).await,
+            }
+        }
+    }
+
+    /// It is this node's turn: what it holds of the same generation is put back, else it mints.
+    async fn turn(&self, vault: &Vault, errand: &Errand<'_>, name: &Name, turn: Turn) -> Result<(Landing, bool), Lost> {
+        let epoch = vault.epoch();
+        if let Some(lease) = self.held_any(errand.key, self.now()).filter(|lease| {
+            let known =
+                lease.tie.generation == turn.generation || lease.tie.generation == Tie::LOCAL || turn.generation == 0;
+            known && errand.input.errand.reason == Reason::Miss
+        }) {
+            let lease = Arc::new(lease.tied(Tie { epoch, generation: turn.generation, shared: true }, errand.id));
+            let kept = vault.keep(errand.key, name, turn, &entry(&lease)).await?;
+            return Ok((Ok(lease), kept));
+        }
+        let (landing, keep) = {
+            let mint = self.mint(errand.plan, errand.input, errand.id);
+            tokio::pin!(mint);
+            loop {
+                tokio::select! {
+                    landed = &mut mint => break landed,
+                    // Whether it goes on or not, the result decides.
+                    () = tokio::time::sleep(RENEW) => drop(vault.renew(name, turn).await),
+                }
+            }
+        };
+        match landing {
+            Ok(lease) if keep => {
+                let tie = Tie { epoch, generation: turn.generation, shared: false };
+                let lease = Arc::new(lease.tied(tie, errand.id));
+                match vault.keep(errand.key, name, turn, &entry(&lease)).await {
+                    Ok(true) => Ok((Ok(lease), true)),
+                    // Somebody's newer turn: one URL in the end, and it is theirs, if there is one yet.
+                    Ok(false) => Ok(match self.theirs(vault, errand, name).await {
+                        Some(theirs) => (Ok(theirs), true),
+                        None => (Ok(lease), false),
+                    }),
+                    Err(Lost) => Ok((Ok(Arc::new(lease.tied(Tie { generation: Tie::LOCAL, ..tie }, errand.id))), true)),
+                }
+            }
+            landing => {
+                vault.give_up(name, turn, landing.as_ref().err().copied()).await;
+                Ok((landing, keep))
+            }
+        }
+    }
+
+    /// What a newer turn has brought. A user's second scan has come between: then none is taken, for it may be the older one's.
+    async fn theirs(&self, vault: &Vault, errand: &Errand<'_>, name: &Name) -> Option<Arc<Lease>> {
+        if errand.input.errand.reason == Reason::Again {
+            return None;
+        }
+        let beyond = self.now().wall.plus(errand.input.errand.life);
+        match vault.begin(errand.key, name, beyond).await.ok()? {
+            Turned::Held(entry, generation) => self.adopt(vault, errand, &entry, generation),
+            Turned::Turn(turn) => {
+                vault.give_up(name, turn, None).await;
+                None
+            }
+            Turned::Wait(_) | Turned::Failed(_) => None,
+        }
+    }
+
+    /// A lease of the store, judged as if it had just been minted.
+    fn adopt(&self, vault: &Vault, errand: &Errand<'_>, entry: &Entry, generation: u64) -> Option<Arc<Lease>> {
+        let url = errand.plan.mint.readmit(&entry.url)?;
+        let now = self.now();
+        let dice = fastrand::f64();
+        let stored = crate::lease::rules::Stored {
+            url,
+            own_end: Timestamp::from_millis(entry.own_end_ms),
+            end: Timestamp::from_millis(entry.end_ms),
+            began: Timestamp::from_millis(entry.began_ms),
+        };
+        let lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;
+        errand.plan.count_shared();
+        Some(Arc::new(lease.tied(Tie { epoch: vault.epoch(), generation, shared: true }, errand.id)))
+    }
+
+    /// What is held and still lives, whether or not it has been asked for again since the store was lost.
+    fn held_any(&self, key: &LeaseKey, now: Moment) -> Option<Arc<Lease>> {
+        self.peek(key, |record| record.held(key.variant(), now, None))
+    }
+}
+
+fn entry(lease: &Lease) -> Entry {
+    Entry {
+        // Sealed, into the store.
+        url: lease.url.expose().to_owned().into(),
+        own_end_ms: lease.own_end.as_millis(),
+        end_ms: lease.end.as_millis(),
+        began_ms: lease.began.as_millis(),
+    }
+}

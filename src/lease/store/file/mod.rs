@@ -1,0 +1,340 @@
+//! The durable store: one file of this process alone (redb).
+
+mod open;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::{Condvar, Mutex};
+use prometheus::IntGauge;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+pub use self::open::OpenFault;
+use self::open::open;
+use super::seal::NAME;
+use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use crate::clock::{Clock, Timestamp};
+use crate::telemetry::Metrics;
+
+/// The `tracing` target of this module.
+const TARGET: &str = "valet::store";
+
+/// Owner and variant → end, sealed lease.
+const LEASES: TableDefinition<&[u8], (i64, &[u8])> = TableDefinition::new("valet leases 1");
+
+/// End, owner and variant: what ends soonest stands first.
+const ENDS: TableDefinition<(i64, &[u8]), ()> = TableDefinition::new("valet ends 1");
+
+/// What comes within this time is written together: one flush for many mints, and on disk in a fraction of a second.
+const BATCH: Duration = Duration::from_millis(100);
+
+/// What has ended is cleared away this often.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// After a fault of the disk the file is opened again after this.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long forgetting waits for the disk.
+const FLUSHED: Duration = Duration::from_secs(2);
+
+/// Leases that wait for a disk that is full or gone; more are in memory only.
+const MAX_WAITING: usize = 100_000;
+
+type Place = [u8; 2 * NAME];
+
+/// A store of one process.
+pub struct FileStore {
+    disk: Arc<Disk>,
+}
+
+struct Disk {
+    path: PathBuf,
+    capacity: u64,
+    clock: Clock,
+    database: Mutex<Option<Arc<Database>>>,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    stopped: AtomicBool,
+    degraded: IntGauge,
+}
+
+/// What is not on disk yet: the newer before the older.
+#[derive(Default)]
+struct Waiting {
+    next: Batch,
+    /// Being written.
+    now: Arc<Batch>,
+    flushed: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Default)]
+struct Batch {
+    /// Before the leases are written.
+    forgotten: HashSet<[u8; NAME]>,
+    leases: HashMap<Place, (i64, Vec<u8>)>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.forgotten.is_empty() && self.leases.is_empty()
+    }
+
+    /// `Some`: here is the last word on this lease.
+    fn find(&self, name: &Name) -> Option<Option<(i64, Vec<u8>)>> {
+        let held = self.leases.get(&place(name)).cloned();
+        held.map(Some).or_else(|| self.forgotten.contains(&name.owner).then_some(None))
+    }
+}
+
+impl FileStore {
+    /// Opens the file, or makes it. One that is torn, or not ours, is set aside, with a line in the log.
+    pub fn open(path: &Path, capacity: usize, clock: Clock, metrics: &Metrics) -> Result<Arc<Self>, OpenFault> {
+        let database = open(path)?;
+        let degraded = metrics.degraded.with_label_values(&["leases.store"]);
+        degraded.set(0);
+        let disk = Arc::new(Disk {
+            path: path.to_owned(),
+            capacity: capacity as u64,
+            clock,
+            database: Mutex::new(Some(Arc::new(database))),
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            degraded,
+        });
+        let there = disk.clone();
+        let thread = std::thread::Builder::new().name("leases".into());
+        thread.spawn(move || there.write_out()).map_err(|fault| OpenFault::Io(path.to_owned(), fault))?;
+        Ok(Arc::new(Self { disk }))
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        self.disk.stopped.store(true, Ordering::Relaxed);
+        self.disk.wake.notify_one();
+    }
+}
+
+impl Disk {
+    fn database(&self) -> Result<Arc<Database>, Lost> {
+        self.database.lock().clone().ok_or(Lost)
+    }
+
+    fn look(&self, name: &Name) -> Result<Option<(i64, Vec<u8>)>, Lost> {
+        {
+            let waiting = self.waiting.lock();
+            if let Some(found) = waiting.next.find(name).or_else(|| waiting.now.find(name)) {
+                return Ok(found);
+            }
+        }
+        let read = || -> Result<_, redb::Error> {
+            let Ok(database) = self.database() else { return Err(redb::Error::DatabaseClosed) };
+            let table = database.begin_read()?.open_table(LEASES)?;
+            Ok(table.get(place(name).as_slice())?.map(|held| {
+                let (end, sealed) = held.value();
+                (end, sealed.to_vec())
+            }))
+        };
+        read().map_err(|_| self.fault())
+    }
+
+    fn fault(&self) -> Lost {
+        self.degraded.set(1);
+        Lost
+    }
+
+    /// The thread's life: writes what waits, clears away what has ended, opens the file again after a fault.
+    fn write_out(&self) {
+        let mut swept = Instant::now();
+        loop {
+            let batch = {
+                let mut waiting = self.waiting.lock();
+                if waiting.next.is_empty() && !self.stopped.load(Ordering::Relaxed) {
+                    self.wake.wait_for(&mut waiting, SWEEP);
+                }
+                waiting.now = Arc::new(std::mem::take(&mut waiting.next));
+                waiting.now.clone()
+            };
+            let sweep = swept.elapsed() >= SWEEP;
+            let stopped = self.stopped.load(Ordering::Relaxed);
+            if batch.is_empty() && stopped {
+                return;
+            }
+            if !batch.is_empty() || sweep {
+                while let Err(fault) = self.write(&batch, sweep) {
+                    self.recover(&fault);
+                    if self.stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                if sweep {
+                    swept = Instant::now();
+                }
+                self.degraded.set(0);
+            }
+            let mut waiting = self.waiting.lock();
+            waiting.now = Arc::default();
+            // Who waits for what has come meanwhile waits for the next one.
+            let flushed = std::mem::take(&mut waiting.flushed);
+            if waiting.next.is_empty() {
+                for flushed in flushed {
+                    // Who has stopped waiting needs no word.
+                    let _ = flushed.send(());
+                }
+            } else {
+                waiting.flushed = flushed;
+            }
+            drop(waiting);
+            if !stopped {
+                std::thread::sleep(BATCH);
+            }
+        }
+    }
+
+    fn write(&self, batch: &Batch, sweep: bool) -> Result<(), redb::Error> {
+        let database = self.database().map_err(|Lost| redb::Error::DatabaseClosed)?;
+        let write = database.begin_write()?;
+        {
+            let (mut leases, mut ends) = (write.open_table(LEASES)?, write.open_table(ENDS)?);
+            for owner in &batch.forgotten {
+                let (from, to) = ([owner.as_slice(), &[0; NAME]].concat(), [owner.as_slice(), &[0xff; NAME]].concat());
+                let mut gone = Vec::new();
+                for held in leases.range(from.as_slice()..=to.as_slice())? {
+                    let (place, value) = held?;
+                    gone.push((place.value().to_vec(), value.value().0));
+                }
+                for (place, end) in gone {
+                    leases.remove(place.as_slice())?;
+                    ends.remove((end, place.as_slice()))?;
+                }
+            }
+            for (place, (end, sealed)) in &batch.leases {
+                if let Some(old) = leases.insert(place.as_slice(), (*end, sealed.as_slice()))? {
+                    ends.remove((old.value().0, place.as_slice()))?;
+                }
+                ends.insert((*end, place.as_slice()), ())?;
+            }
+            if sweep {
+                let now = self.clock.now().as_millis();
+                let over = leases.len()?.saturating_sub(self.capacity);
+                let mut gone = Vec::new();
+                for (count, held) in ends.iter()?.enumerate() {
+                    let (key, _) = held?;
+                    let (end, place) = key.value();
+                    if end > now && count as u64 >= over {
+                        break;
+                    }
+                    gone.push((end, place.to_vec()));
+                }
+                for (end, place) in gone {
+                    leases.remove(place.as_slice())?;
+                    ends.remove((end, place.as_slice()))?;
+                }
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Waits a little and opens the file again: after a fault the library takes no more writes.
+    fn recover(&self, fault: &redb::Error) {
+        if self.degraded.get() == 0 || self.database.lock().is_some() {
+            let kind = match fault {
+                redb::Error::Io(fault) => fault.kind().to_string(),
+                _ => "the file can't be used".to_owned(),
+            };
+            warn!(target: TARGET, why = kind, "the lease store takes no writes");
+        }
+        self.degraded.set(1);
+        *self.database.lock() = None;
+        std::thread::sleep(AGAIN);
+        if let Ok(database) = open(&self.path) {
+            *self.database.lock() = Some(Arc::new(database));
+            info!(target: TARGET, "the lease store is open again");
+        }
+    }
+
+    fn wait(&self, change: impl FnOnce(&mut Waiting)) {
+        change(&mut self.waiting.lock());
+        self.wake.notify_one();
+    }
+}
+
+fn place(name: &Name) -> Place {
+    let mut place = [0; 2 * NAME];
+    let (owner, variant) = place.split_at_mut(NAME);
+    owner.copy_from_slice(&name.owner);
+    variant.copy_from_slice(&name.variant);
+    place
+}
+
+/// One process: it is always this one's turn.
+const OURS: Turn = Turn { fence: 0, generation: 0 };
+
+#[async_trait]
+impl Backend for FileStore {
+    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost> {
+        let (disk, name) = (self.disk.clone(), name.clone());
+        // The disk may be slow, and others have requests.
+        let found = tokio::task::spawn_blocking(move || disk.look(&name)).await.map_err(|_| Lost)??;
+        Ok(match found {
+            Some((end, sealed)) if end > beyond.as_millis() => Begun::Held(sealed, 0),
+            _ => Begun::Turn(OURS),
+        })
+    }
+
+    async fn renew(&self, _: &Name, _: Turn) -> Result<bool, Lost> {
+        Ok(true)
+    }
+
+    async fn keep(&self, name: &Name, _: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost> {
+        if self.disk.waiting.lock().next.leases.len() >= MAX_WAITING {
+            return Err(Lost);
+        }
+        self.disk.wait(|waiting| drop(waiting.next.leases.insert(place(name), (end.as_millis(), sealed))));
+        Ok(true)
+    }
+
+    async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
+        Ok(())
+    }
+
+    async fn forget(&self, owner: &[u8; NAME], _: Vec<u8>) -> Result<(), Lost> {
+        let (flushed, done) = oneshot::channel();
+        self.disk.wait(|waiting| {
+            waiting.next.leases.retain(|place, _| !place.starts_with(owner));
+            waiting.next.forgotten.insert(*owner);
+            waiting.flushed.push(flushed);
+        });
+        // On disk before anybody is told: what is forgotten must not come back with the next start.
+        let done = tokio::time::timeout(FLUSHED, done).await;
+        done.map_err(|_| Lost)?.map_err(|_| Lost)
+    }
+
+    fn ear(&self, _: &Name) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+
+    fn epoch(&self) -> u32 {
+        0
+    }
+
+    fn is_well(&self) -> bool {
+        self.disk.degraded.get() == 0
+    }
+
+    fn was_well(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, _: &(dyn Fn(Notice) + Send + Sync), mut stop: watch::Receiver<bool>) {
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}

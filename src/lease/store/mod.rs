@@ -1,0 +1,88 @@
+//! Behind the book's memory: a store that other nodes share, or that outlives the process (docs/leases.md).
+//!
+//! [`Vault`] seals and judges; a [`Backend`] keeps bytes under names and says whose turn it is to mint.
+
+mod file;
+mod redis;
+mod seal;
+pub mod settings;
+mod vault;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+pub use file::{FileStore, OpenFault};
+pub use redis::{RedisStore, Way};
+pub use seal::{Name, Seals, check_key};
+pub(super) use vault::{Entry, RENEW, Turned};
+pub use vault::{OnLoss, Vault};
+
+use crate::clock::Timestamp;
+
+/// The store can't be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+/// The right to mint for one key, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Counts the turns of this key: a result of an older turn is not kept.
+    pub fence: u64,
+    /// Counts the owner's times of forgetting: what began before the last of them is not kept.
+    pub generation: u64,
+}
+
+/// What a store says to who needs a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Sealed, and of this generation.
+    Held(Vec<u8>, u64),
+    /// Nobody mints: you do.
+    Turn(Turn),
+    /// Somebody mints; after this long at the latest ask again.
+    Wait(Duration),
+    /// Somebody's mint failed a moment ago, in this way.
+    Failed(u8),
+}
+
+/// What happens at the other nodes.
+pub enum Notice {
+    /// An owner's leases are forgotten: sealed for the place `drop`.
+    Drop(Vec<u8>),
+}
+
+/// Keeps bytes under names. Every wait is bounded.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// One round trip: what is held with an end beyond `beyond`, or what to do. Dropped: a turn may be taken, and ends by itself.
+    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost>;
+
+    /// The turn goes on; `false`: it is over.
+    async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost>;
+
+    /// Keeps the result of a turn, and wakes who waits; `false`: the turn was over, or the owner's leases were forgotten meanwhile.
+    async fn keep(&self, name: &Name, turn: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost>;
+
+    /// Ends a turn without a result, and wakes who waits.
+    async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;
+
+    /// Forgets all leases of an owner, and tells the other nodes.
+    async fn forget(&self, owner: &[u8; seal::NAME], notice: Vec<u8>) -> Result<(), Lost>;
+
+    /// Changes when somebody's mint for this name has ended.
+    fn ear(&self, name: &Name) -> watch::Receiver<u64>;
+
+    /// Counts the times at which news may have been missed: what was held before the last of them is asked for again.
+    fn epoch(&self) -> u32;
+
+    /// Whether the store answers.
+    fn is_well(&self) -> bool;
+
+    /// Whether it has answered once.
+    fn was_well(&self) -> bool;
+
+    /// Looks after the store, and passes on what happens at other nodes, until `stop`.
+    async fn run(&self, news: &(dyn Fn(Notice) + Send + Sync), stop: watch::Receiver<bool>);
+}

@@ -1,0 +1,177 @@
+//! Connections: to one server, to a cluster, or to the master that sentinels name.
+
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    RedisError, ScriptInvocation, TlsCertificates, TlsMode,
+};
+
+use crate::secret::SecretCell;
+
+/// Where the store is, and who we are to it.
+pub struct Way {
+    /// At least one.
+    pub urls: Vec<String>,
+    /// The sentinels' name of the master.
+    pub sentinel_master: Option<String>,
+    /// The user.
+    pub username: Option<String>,
+    /// Read again while the process runs.
+    pub password: Option<std::sync::Arc<SecretCell>>,
+    /// Authorities (PEM) instead of the machine's own.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Calls of all tasks share it.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// What other nodes say.
+pub(super) struct Ears {
+    pub sink: PubSubSink,
+    pub stream: PubSubStream,
+}
+
+impl Connection {
+    pub async fn invoke<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, RedisError> {
+        match self {
+            Self::Single(connection) => invocation.invoke_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => invocation.invoke_async(&mut connection.clone()).await,
+        }
+    }
+}
+
+impl Way {
+    /// Why these addresses can't be used, in the operator's words: number in the list, message. Touches no network.
+    pub fn try_url(url: &str) -> Result<(), &'static str> {
+        const EXPECTED: &str =
+            "expected an address such as \"redis://127.0.0.1:6379/0\" or \"rediss://redis.internal:6380\"";
+        let parsed = url::Url::parse(url).map_err(|_| EXPECTED)?;
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err("an address holds no user name or password: give them as `username` and `password`");
+        }
+        if !matches!(parsed.scheme(), "redis" | "rediss") || parsed.host().is_none() {
+            return Err(EXPECTED);
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err("expected no `?` and no `#`");
+        }
+        url.into_connection_info().map(drop).map_err(|_| EXPECTED)
+    }
+
+    fn password(&self) -> Option<String> {
+        // Into the AUTH command, to the store alone.
+        let secret = self.password.as_ref()?.current();
+        String::from_utf8(secret.expose().to_vec()).ok()
+    }
+
+    fn certificates(&self) -> Option<TlsCertificates> {
+        Some(TlsCertificates { client_tls: None, root_cert: Some(self.ca.clone()?) })
+    }
+
+    fn infos(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
+        let info = |url: &String| {
+            let info = url.as_str().into_connection_info()?;
+            let mut settings = info.redis_settings().clone();
+            if let Some(username) = &self.username {
+                settings = settings.set_username(username);
+            }
+            if let Some(password) = self.password() {
+                settings = settings.set_password(password);
+            }
+            Ok(info.set_redis_settings(settings))
+        };
+        self.urls.iter().map(info).collect()
+    }
+
+    fn client(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        match self.certificates() {
+            Some(certificates) if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) => {
+                Client::build_with_tls(info, certificates)
+            }
+            _ => Client::open(info),
+        }
+    }
+
+    /// Of one server, or of the master; the first server of a cluster that can be reached is enough to hear what all say.
+    async fn clients(&self) -> Result<Vec<Client>, RedisError> {
+        let infos = self.infos()?;
+        let Some(master) = &self.sentinel_master else {
+            return infos.into_iter().map(|info| self.client(info)).collect();
+        };
+        let secure = self.urls.iter().any(|url| url.starts_with("rediss:"));
+        let addresses = infos.iter().map(|info| info.addr().clone());
+        let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?;
+        let database = infos.first().map_or(0, |info| info.redis_settings().db());
+        builder = builder.set_client_to_redis_db(database);
+        if secure {
+            builder =
+                builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = self.certificates() {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+        if let Some(username) = &self.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = self.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        Ok(vec![builder.build()?.async_get_client().await?])
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.sentinel_master.is_none() && self.urls.len() > 1
+    }
+
+    pub(super) async fn connect(&self, timeout: Duration) -> Result<Connection, RedisError> {
+        if self.is_cluster() {
+            let mut builder = ClusterClientBuilder::new(self.infos()?)
+                .connection_timeout(timeout)
+                .response_timeout(timeout)
+                .retries(1);
+            if let Some(certificates) = self.certificates() {
+                builder = builder.certs(certificates);
+            }
+            return Ok(Connection::Cluster(builder.build()?.get_async_connection().await?));
+        }
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+        let client = self.clients().await?.into_iter().next().ok_or_else(nobody)?;
+        Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
+    }
+
+    pub(super) async fn listen(&self, timeout: Duration, channels: &[String]) -> Result<Ears, RedisError> {
+        let mut fault = nobody();
+        for client in self.clients().await? {
+            let listening = async {
+                let mut ears = client.get_async_pubsub().await?;
+                ears.subscribe(channels).await?;
+                Ok(ears)
+            };
+            match tokio::time::timeout(timeout, listening).await {
+                Ok(Ok(ears)) => {
+                    let (sink, stream) = ears.split();
+                    return Ok(Ears { sink, stream });
+                }
+                Ok(Err(cause)) => fault = cause,
+                Err(_) => {}
+            }
+        }
+        Err(fault)
+    }
+}
+
+fn nobody() -> RedisError {
+    (ErrorKind::Io, "no server can be reached").into()
+}

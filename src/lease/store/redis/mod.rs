@@ -1,0 +1,285 @@
+//! Redis or Valkey: one server, a cluster, or whoever the sentinels call master.
+
+mod link;
+mod scripts;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use dashmap::DashMap;
+use futures_util::StreamExt;
+use prometheus::IntGauge;
+use redis::{FromRedisValue, Msg, ScriptInvocation};
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+pub use self::link::Way;
+use self::link::{Connection, Ears};
+use self::scripts::Scripts;
+use super::seal::NAME;
+use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use crate::clock::Timestamp;
+use crate::telemetry::Metrics;
+
+/// The `tracing` target of this module.
+const TARGET: &str = "valet::store";
+
+/// Between two looks at the store, and two tries to reach it: what is back is noticed within two seconds.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A turn that is not renewed ends after this: three renewals.
+const TURN_MS: u64 = 1500;
+
+/// Fences and generations outlive every lease, which lives 6 hours at most.
+const COUNTERS_MS: u64 = 8 * 3600 * 1000;
+
+/// A failure is everybody's for as long as it is its own node's.
+const FAILURE_MS: u64 = 1000;
+
+/// A shared store.
+pub struct RedisStore {
+    way: Way,
+    prefix: String,
+    timeout: Duration,
+    /// Tells this node's own notices from others'.
+    node: String,
+    scripts: Scripts,
+    link: ArcSwapOption<Connection>,
+    epoch: AtomicU32,
+    /// A call has failed: look at once.
+    doubt: Notify,
+    ears: DashMap<String, watch::Sender<u64>>,
+    degraded: IntGauge,
+}
+
+impl RedisStore {
+    /// Not connected yet: [`Backend::run`] does that.
+    pub fn new(way: Way, prefix: &str, timeout: Duration, metrics: &Metrics) -> Arc<Self> {
+        let degraded = metrics.degraded.with_label_values(&["leases.store"]);
+        degraded.set(1);
+        Arc::new(Self {
+            way,
+            prefix: prefix.to_owned(),
+            timeout,
+            node: uuid::Uuid::new_v4().simple().to_string(),
+            scripts: Scripts::new(),
+            link: ArcSwapOption::empty(),
+            epoch: AtomicU32::new(0),
+            doubt: Notify::new(),
+            ears: DashMap::new(),
+            degraded,
+        })
+    }
+
+    /// The keys of one lease: lease, claim, fence, generation, failure. One owner's are in one slot of a cluster.
+    fn keys(&self, name: &Name) -> [String; 5] {
+        let (owner, variant) = (name.owner_text(), name.variant_text());
+        let of = |kind: &str| format!("{}{{{owner}}}:{kind}:{variant}", self.prefix);
+        [of("l"), of("c"), of("n"), self.generation(&owner), of("f")]
+    }
+
+    fn generation(&self, owner: &str) -> String {
+        format!("{}{{{owner}}}:g", self.prefix)
+    }
+
+    fn channel(&self, kind: &str) -> String {
+        format!("{}{kind}", self.prefix)
+    }
+
+    /// One call, within the time-out. One that fails makes the keeper look.
+    async fn call<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Lost> {
+        let connection = self.link.load_full().ok_or(Lost)?;
+        match tokio::time::timeout(self.timeout, connection.invoke(invocation)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) | Err(_) => {
+                // Until the next look that finds it well.
+                self.degraded.set(1);
+                self.doubt.notify_one();
+                Err(Lost)
+            }
+        }
+    }
+
+    /// Reaches the store, listens, and shows that it takes writes.
+    async fn connect(&self) -> Result<(Connection, Ears), redis::RedisError> {
+        let connection = self.way.connect(self.timeout).await?;
+        self.probe(&connection).await?;
+        let ears = self.way.listen(self.timeout, &[self.channel("wake"), self.channel("drop")]).await?;
+        Ok((connection, ears))
+    }
+
+    /// A write: a store that is full, or only a replica, answers reads.
+    async fn probe(&self, connection: &Connection) -> Result<(), redis::RedisError> {
+        let key = format!("{}probe:{}", self.prefix, self.node);
+        let mut script = self.scripts.probe.prepare_invoke();
+        connection.invoke::<()>(script.key(key).arg(10_000)).await
+    }
+
+    /// Listens until the store fails a look.
+    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &(dyn Fn(Notice) + Send + Sync)) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = ears.stream.next() => match message {
+                    Some(message) => {
+                        self.hear(&message, news);
+                        continue;
+                    }
+                    None => return,
+                },
+                _ = look.tick() => {}
+                () = self.doubt.notified() => {}
+            }
+            let looked = tokio::time::timeout(self.timeout, async {
+                self.probe(connection).await?;
+                ears.sink.ping::<redis::Value>().await
+            });
+            if !matches!(looked.await, Ok(Ok(_))) {
+                return;
+            }
+            self.degraded.set(0);
+        }
+    }
+
+    fn hear(&self, message: &Msg, news: &(dyn Fn(Notice) + Send + Sync)) {
+        let payload = message.get_payload_bytes();
+        let channel = message.get_channel_name();
+        if channel.ends_with("wake") {
+            let name = String::from_utf8_lossy(payload);
+            if let Some(ear) = self.ears.get(&*name) {
+                ear.send_modify(|count| *count += 1);
+            }
+        } else if let Some(at) = payload.iter().position(|byte| *byte == b':') {
+            let (node, rest) = payload.split_at(at);
+            if node != self.node.as_bytes() {
+                news(Notice::Drop(rest[1..].to_vec()));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for RedisStore {
+    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost> {
+        let keys = self.keys(name);
+        let mut script = self.scripts.begin.prepare_invoke();
+        for key in &keys {
+            script.key(key);
+        }
+        script.arg(beyond.as_millis()).arg(TURN_MS).arg(COUNTERS_MS);
+        let (word, number, bytes): (String, u64, Vec<u8>) = self.call(&script).await?;
+        Ok(match word.as_str() {
+            "held" => Begun::Held(bytes, number),
+            "turn" => Begun::Turn(Turn { fence: number, generation: decimal(&bytes) }),
+            "wait" => Begun::Wait(Duration::from_millis(number)),
+            _ => Begun::Failed(u8::try_from(number).unwrap_or(0)),
+        })
+    }
+
+    async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
+        let [_, claim, fence, ..] = self.keys(name);
+        let mut script = self.scripts.renew.prepare_invoke();
+        self.call(script.key(fence).key(claim).arg(turn.fence).arg(TURN_MS)).await
+    }
+
+    async fn keep(&self, name: &Name, turn: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost> {
+        let [lease, claim, fence, generation, _] = self.keys(name);
+        let mut script = self.scripts.keep.prepare_invoke();
+        script.key(lease).key(claim).key(fence).key(generation);
+        script.arg(turn.fence).arg(turn.generation).arg(end.as_millis()).arg(sealed);
+        script.arg(self.channel("wake")).arg(name.variant_text());
+        self.call(&script).await
+    }
+
+    async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost> {
+        let [_, claim, fence, _, failed] = self.keys(name);
+        let mut script = self.scripts.give_up.prepare_invoke();
+        script.key(claim).key(fence).key(failed).arg(turn.fence).arg(failure.unwrap_or(0)).arg(FAILURE_MS);
+        script.arg(self.channel("wake")).arg(name.variant_text());
+        self.call(&script).await
+    }
+
+    async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<(), Lost> {
+        use base64::Engine;
+        let owner = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(owner);
+        let message = [self.node.as_bytes(), b":", &notice].concat();
+        let mut script = self.scripts.forget.prepare_invoke();
+        script.key(self.generation(&owner)).arg(COUNTERS_MS).arg(self.channel("drop")).arg(message);
+        self.call(&script).await
+    }
+
+    fn ear(&self, name: &Name) -> watch::Receiver<u64> {
+        let ear = self.ears.entry(name.variant_text()).or_insert_with(|| watch::Sender::new(0));
+        ear.subscribe()
+    }
+
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    fn is_well(&self) -> bool {
+        self.degraded.get() == 0
+    }
+
+    fn was_well(&self) -> bool {
+        self.epoch() > 0
+    }
+
+    async fn run(&self, news: &(dyn Fn(Notice) + Send + Sync), mut stop: watch::Receiver<bool>) {
+        let keep = async {
+            let mut told = false;
+            loop {
+                // Twice the time of a call: a connection is several of them.
+                let connected = tokio::time::timeout(2 * self.timeout, self.connect()).await;
+                match connected {
+                    Ok(Ok((connection, mut ears))) => {
+                        self.epoch.fetch_add(1, Ordering::Relaxed);
+                        self.link.store(Some(Arc::new(connection.clone())));
+                        self.degraded.set(0);
+                        info!(target: TARGET, "the lease store answers");
+                        told = false;
+                        self.stay(&connection, &mut ears, news).await;
+                        self.link.store(None);
+                        self.degraded.set(1);
+                        warn!(target: TARGET, "the lease store does not answer");
+                    }
+                    refused => {
+                        if !std::mem::replace(&mut told, true) {
+                            let why = refused.map_or("no answer in time".into(), |fault| {
+                                fault.err().map_or_else(String::new, |fault| reason(&fault))
+                            });
+                            warn!(target: TARGET, why, "the lease store can't be used");
+                        }
+                        self.ears.retain(|_, ear| ear.receiver_count() > 0);
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            }
+        };
+        let clear = async {
+            loop {
+                // Ears that nobody holds any more.
+                tokio::time::sleep(10 * LOOK).await;
+                self.ears.retain(|_, ear| ear.receiver_count() > 0);
+            }
+        };
+        tokio::select! {
+            () = keep => {}
+            () = clear => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+/// The kind of a fault: its text may hold what was sent.
+fn reason(fault: &redis::RedisError) -> String {
+    fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
+}
+
+fn decimal(bytes: &[u8]) -> u64 {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,82 @@
+//! The protocol, each step one script: atomic, and one round trip (docs/lease-protocol.md).
+
+use redis::Script;
+
+pub(super) struct Scripts {
+    pub begin: Script,
+    pub renew: Script,
+    pub keep: Script,
+    pub give_up: Script,
+    pub forget: Script,
+    pub probe: Script,
+}
+
+impl Scripts {
+    pub fn new() -> Self {
+        Self {
+            begin: Script::new(BEGIN),
+            renew: Script::new(RENEW),
+            keep: Script::new(KEEP),
+            give_up: Script::new(GIVE_UP),
+            forget: Script::new(FORGET),
+            probe: Script::new(PROBE),
+        }
+    }
+}
+
+/// Keys: lease, claim, fence, generation, failure. Arguments: the end that is wanted, the life of a claim, that of counters.
+const BEGIN: &str = r"
+local g = redis.call('GET', KEYS[4]) or '0'
+local l = redis.call('HMGET', KEYS[1], 'g', 'e', 'v')
+if l[3] and l[1] == g and tonumber(l[2]) > tonumber(ARGV[1]) then return {'held', tonumber(g), l[3]} end
+local f = redis.call('GET', KEYS[5])
+if f then return {'failed', tonumber(f), ''} end
+if redis.call('GET', KEYS[2]) == g then
+  local left = redis.call('PTTL', KEYS[2])
+  return {'wait', left > 0 and left or 1, ''}
+end
+local n = redis.call('INCR', KEYS[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
+redis.call('SET', KEYS[2], g, 'PX', ARGV[2])
+return {'turn', n, g}
+";
+
+/// Keys: fence, claim. Arguments: the turn's fence, the life of a claim.
+const RENEW: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[2], ARGV[2])
+";
+
+/// Keys: lease, claim, fence, generation. Arguments: the turn's fence and generation, the lease's end, the lease, channel, name.
+const KEEP: &str = r"
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
+if (redis.call('GET', KEYS[4]) or '0') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'g', ARGV[2], 'e', ARGV[3], 'v', ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+redis.call('DEL', KEYS[2])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return 1
+";
+
+/// Keys: claim, fence, failure. Arguments: the turn's fence, the failure (0: none), its life, channel, name.
+const GIVE_UP: &str = r"
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if ARGV[2] ~= '0' then redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+";
+
+/// Keys: generation. Arguments: its life, channel, notice.
+const FORGET: &str = r"
+redis.call('INCR', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return 1
+";
+
+/// Keys: any. Arguments: its life.
+const PROBE: &str = r"
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+return 1
+";

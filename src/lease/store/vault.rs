@@ -1,0 +1,202 @@
+//! A store as the book sees it: leases go in and come out; on the way they are sealed, named, and judged again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntCounterVec;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::seal::{Seals, place};
+use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use crate::clock::Timestamp;
+use crate::lease::key::LeaseKey;
+use crate::provider::MintFailure;
+use crate::telemetry::Metrics;
+
+/// For whom a notice is sealed.
+const DROP: &[u8] = b"valet drop 1";
+
+/// A mint is renewed this often; three of these and nobody waits for it any longer.
+pub(crate) const RENEW: Duration = Duration::from_millis(500);
+
+/// What is done while the store can't be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// This node mints for itself.
+    Local,
+    /// What is not held is refused.
+    Refuse,
+}
+
+/// A lease as it goes into a store.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The URL, byte for byte.
+    #[serde(rename = "u")]
+    pub url: Zeroizing<String>,
+    /// Its own end, Unix time in milliseconds.
+    #[serde(rename = "o")]
+    pub own_end_ms: i64,
+    /// The end of the lease.
+    #[serde(rename = "e")]
+    pub end_ms: i64,
+    /// When its mint began.
+    #[serde(rename = "b")]
+    pub began_ms: i64,
+}
+
+/// What a vault says to who needs a lease.
+pub(crate) enum Turned {
+    /// It is held; of which generation.
+    Held(Entry, u64),
+    /// You mint.
+    Turn(Turn),
+    /// Somebody mints.
+    Wait(Duration),
+    /// Somebody's mint has failed.
+    Failed(MintFailure),
+}
+
+/// The way to a store.
+pub struct Vault {
+    seals: Seals,
+    backend: Arc<dyn Backend>,
+    on_loss: OnLoss,
+    operations: IntCounterVec,
+}
+
+impl Vault {
+    /// Over this backend.
+    pub fn new(seals: Seals, backend: Arc<dyn Backend>, on_loss: OnLoss, metrics: &Metrics) -> Arc<Self> {
+        Arc::new(Self { seals, backend, on_loss, operations: metrics.store_operations.clone() })
+    }
+
+    /// What is done while the store can't be asked.
+    pub fn on_loss(&self) -> OnLoss {
+        self.on_loss
+    }
+
+    /// See [`Backend::epoch`].
+    pub fn epoch(&self) -> u32 {
+        self.backend.epoch()
+    }
+
+    /// Whether the store answers.
+    pub fn is_well(&self) -> bool {
+        self.backend.is_well()
+    }
+
+    /// Whether it has answered once.
+    pub fn was_well(&self) -> bool {
+        self.backend.was_well()
+    }
+
+    pub(crate) fn name(&self, key: &LeaseKey) -> Result<Name, Lost> {
+        self.seals.name(key).ok_or(Lost)
+    }
+
+    pub(crate) fn ear(&self, name: &Name) -> watch::Receiver<u64> {
+        self.backend.ear(name)
+    }
+
+    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, beyond: Timestamp) -> Result<Turned, Lost> {
+        let begun = self.counted("begin", self.backend.begin(name, beyond).await)?;
+        match begun {
+            Begun::Held(sealed, generation) => match self.open(key, &sealed) {
+                Some(entry) => Ok(Turned::Held(entry, generation)),
+                // Moved, bent, or of a key that is gone: nobody's. What is asked for must have no end, so that it is somebody's turn.
+                None => {
+                    self.operations.with_label_values(&["open", "refused"]).inc();
+                    self.turn(name).await
+                }
+            },
+            begun => Ok(turned(begun)),
+        }
+    }
+
+    /// Whatever is held: a turn, or somebody else's.
+    pub(crate) async fn turn(&self, name: &Name) -> Result<Turned, Lost> {
+        let never = Timestamp::from_millis(i64::MAX);
+        self.counted("begin", self.backend.begin(name, never).await).map(turned)
+    }
+
+    pub(crate) async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
+        self.counted("renew", self.backend.renew(name, turn).await)
+    }
+
+    pub(crate) async fn keep(&self, key: &LeaseKey, name: &Name, turn: Turn, entry: &Entry) -> Result<bool, Lost> {
+        let plain = Zeroizing::new(serde_json::to_vec(entry).map_err(|_| Lost)?);
+        let sealed = self.seals.seal(&place(key), &plain).ok_or(Lost)?;
+        let end = Timestamp::from_millis(entry.end_ms);
+        self.counted("keep", self.backend.keep(name, turn, end, sealed).await)
+    }
+
+    pub(crate) async fn give_up(&self, name: &Name, turn: Turn, failure: Option<MintFailure>) {
+        // Its turn ends by itself all the same.
+        let _ = self.counted("give_up", self.backend.give_up(name, turn, failure.and_then(code)).await);
+    }
+
+    pub(crate) async fn forget(&self, owner: &[u8]) -> Result<(), Lost> {
+        let name = self.seals.owner(owner).ok_or(Lost)?;
+        let notice = self.seals.seal(DROP, owner).ok_or(Lost)?;
+        self.counted("forget", self.backend.forget(&name, notice).await)
+    }
+
+    /// Looks after the store until `stop`; `forget` is called with each owner whose leases another node has forgotten.
+    ///
+    /// Dropped: the store is not looked after, and news don't arrive.
+    pub async fn run(&self, forget: impl Fn(&[u8]) + Send + Sync, stop: watch::Receiver<bool>) {
+        let news = |notice: Notice| match notice {
+            Notice::Drop(sealed) => {
+                if let Some(owner) = self.seals.open(DROP, &sealed) {
+                    forget(&owner);
+                }
+            }
+        };
+        self.backend.run(&news, stop).await;
+    }
+
+    fn open(&self, key: &LeaseKey, sealed: &[u8]) -> Option<Entry> {
+        serde_json::from_slice(&self.seals.open(&place(key), sealed)?).ok()
+    }
+
+    fn counted<T>(&self, operation: &str, outcome: Result<T, Lost>) -> Result<T, Lost> {
+        let word = if outcome.is_ok() { "ok" } else { "lost" };
+        self.operations.with_label_values(&[operation, word]).inc();
+        outcome
+    }
+}
+
+fn turned(begun: Begun) -> Turned {
+    match begun {
+        // Nothing ends later than never; and if it does, nobody's clock is to be trusted.
+        Begun::Held(..) => Turned::Wait(RENEW),
+        Begun::Turn(turn) => Turned::Turn(turn),
+        Begun::Wait(wait) => Turned::Wait(wait),
+        Begun::Failed(code) => Turned::Failed(failure(code)),
+    }
+}
+
+/// How a failure is written for others. Waits are each node's own business.
+fn code(failure: MintFailure) -> Option<u8> {
+    match failure {
+        MintFailure::Refused => Some(1),
+        MintFailure::Unreachable => Some(2),
+        MintFailure::TimedOut => Some(3),
+        MintFailure::Nonsense => Some(4),
+        MintFailure::ForbiddenHost => Some(5),
+        MintFailure::Busy(_) | MintFailure::Limited(_) | MintFailure::Session(_) | MintFailure::StoreLost => None,
+    }
+}
+
+fn failure(code: u8) -> MintFailure {
+    match code {
+        1 => MintFailure::Refused,
+        3 => MintFailure::TimedOut,
+        4 => MintFailure::Nonsense,
+        5 => MintFailure::ForbiddenHost,
+        _ => MintFailure::Unreachable,
+    }
+}
