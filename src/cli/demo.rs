@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, exit, runtime, say};
-use crate::demo::app::Feed;
+use crate::demo::app::{Feed, Said};
 use crate::demo::idp::TokenRequest;
 use crate::demo::serve::SimFault;
 use crate::demo::whole::{self, DemoFault, Whole};
@@ -56,9 +56,13 @@ fn introduce(whole: &Whole) {
     let address = whole.gateway.addresses.first().cloned().unwrap_or_default();
     let token = whole.idp.sim.token(&TokenRequest::user("ada").session("demo"));
     let admin = whole.gateway.admin.clone().unwrap_or_default();
+    say("");
+    say(&format!("  Open in a browser         {page}"));
+    say("");
+    for Said { line, also, .. } in whole.processes.told() {
+        say(&format!("  {line} ({also})"));
+    }
     for line in [
-        String::new(),
-        format!("  Open in a browser         {page}"),
         String::new(),
         format!("  Valet is serving          http://{address}"),
         format!("  the app behind it         {}", whole.app.url()),

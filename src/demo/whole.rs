@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::demo::app::{self, AppParts, AppSim, Feed, Places, Stage};
+use crate::demo::app::{self, AppParts, AppSim, Feed, Places, Processes, Stage};
 use crate::demo::idp::{self, IdpOptions, IdpSim};
 use crate::demo::provider::{self, ProviderOptions, ProviderSim};
 use crate::demo::serve::{self, Running, SimFault};
@@ -36,6 +36,8 @@ pub struct Whole {
     pub gateway: server::Running,
     /// The address to open: the gateway's, behind which the app is.
     pub page: String,
+    /// Who holds the key.
+    pub processes: Processes,
     /// The gateway's access lines.
     lines: Option<LineSink>,
     /// Holds the key file; removed with it.
@@ -123,9 +125,10 @@ pub async fn start(port: u16, metrics: Metrics, lines: Option<LineSink>, feed: F
     let page = places.app.clone();
     let client = Client::new().map_err(|_| DemoFault::Own(vec!["no HTTP client can be made".into()]))?;
     let stage = Stage::new(api, hands, metrics);
-    let app = AppSim::new(AppParts { places, idp: idp.sim.clone(), stage, feed, client });
+    let processes = Processes { front: std::process::id() };
+    let app = AppSim::new(AppParts { places, idp: idp.sim.clone(), stage, feed, client, processes });
     let app = app::spawn_on(app_listener, app)?;
-    Ok(Whole { app, provider, api: api_address, idp, gateway, page, lines, _directory: directory })
+    Ok(Whole { app, provider, api: api_address, idp, gateway, page, processes, lines, _directory: directory })
 }
 
 impl Whole {

@@ -76,7 +76,10 @@ describe("the walk", () => {
     await scan(page);
     await counted(page, "hit", hits + 1);
     await story(page, /held your link already, so the vendor was not asked/);
-    assert.match(await page.locator(".place.valet").textContent(), /the API key is here/);
+    const said = await page.locator(".processes strong").allTextContents();
+    assert.equal(said.length, 1);
+    assert.match(said[0].trim(), /^gateway, process \d+: holds the key$/);
+    assert.equal(await page.locator(".processes .holder svg").count(), 1, "a key, where it is");
     assert.match(await page.locator('[data-step="browser"]').textContent(), /Never has the key/);
     const call = await page.locator("#calls li").first().textContent();
     assert.match(call, /Make a link.*GET \/v2\/plugin\/face-scan.*x-api-key: sim_….*200/);

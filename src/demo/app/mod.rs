@@ -5,6 +5,7 @@
 
 mod feed;
 mod live;
+mod processes;
 mod session;
 mod stage;
 mod tabs;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub use self::feed::{Feed, Tee};
 pub use self::live::SIGN_OF_LIFE;
+pub use self::processes::{Processes, Said};
 pub use self::stage::{Stage, Trouble};
 use super::fault::reason;
 use super::guard::own_site_only;
@@ -33,6 +35,9 @@ use crate::http_client::Client;
 const PAGE: &str = include_str!("../pages/app.html");
 const STYLE: &str = include_str!("../pages/app.css");
 const SCRIPT: &str = include_str!("../pages/app.js");
+
+/// A key, drawn.
+const KEY: &str = include_str!("../pages/key.svg");
 
 /// Where everything is. Origins: scheme, host and port.
 pub struct Places {
@@ -60,6 +65,8 @@ pub struct AppParts {
     pub feed: Feed,
     /// For calls to the identity provider and to the gateway.
     pub client: Client,
+    /// Where the key is.
+    pub processes: Processes,
 }
 
 /// The handle on the app. Cheap to clone; all clones are one.
@@ -155,7 +162,12 @@ async fn show(State(sim): State<AppSim>) -> Response {
         StatusCode::OK,
         PAGE,
         &allowed,
-        &[("app_style", Part::Markup(STYLE)), ("app_script", Part::Markup(SCRIPT)), ("plugin", Part::Text(plugin))],
+        &[
+            ("app_style", Part::Markup(STYLE)),
+            ("app_script", Part::Markup(SCRIPT)),
+            ("plugin", Part::Text(plugin)),
+            ("processes", Part::Markup(&sim.0.parts.processes.markup())),
+        ],
     );
     // As a page that says nothing of it: that the plug-in gets no Referer is the gateway's doing.
     response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin"));
