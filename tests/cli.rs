@@ -38,5 +38,7 @@ mod run;
 mod simulate;
 #[path = "cli/slow_reader.rs"]
 mod slow_reader;
+#[path = "cli/split.rs"]
+mod split;
 #[path = "cli/stack.rs"]
 mod stack;

@@ -4,6 +4,10 @@ use std::io::IsTerminal;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+mod minter;
+
+pub(super) use minter::minter;
+
 use super::{End, exit, runtime, say};
 use crate::demo::app::{Feed, Said};
 use crate::demo::idp::TokenRequest;
@@ -13,42 +17,51 @@ use crate::logging::LineSink;
 use crate::server::StartFault;
 use crate::telemetry::Metrics;
 
-pub(super) fn demo(port: u16, open: bool) -> Result<(), End> {
+pub(super) fn demo(port: u16, open: bool, split: bool) -> Result<(), End> {
     let runtime = runtime(0)?;
-    let done = runtime.block_on(show(port, open));
+    let done = runtime.block_on(show(port, open, split));
     runtime.shutdown_background();
     done
 }
 
-async fn show(port: u16, open: bool) -> Result<(), End> {
-    let cannot = |fault: String| End::new(exit::SOFTWARE, format!("valet: {fault}"));
+fn cannot(fault: impl std::fmt::Display) -> End {
+    End::new(exit::SOFTWARE, format!("valet: {fault}"))
+}
+
+async fn show(port: u16, open: bool, split: bool) -> Result<(), End> {
     // Before anything is printed: who reads that Ctrl-C ends it may press it at once.
     let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
         (Err(fault), _) | (_, Err(fault)) => return Err(cannot(format!("no signals: {fault}"))),
     };
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(|f| cannot(f.to_string()))?;
+    let metrics = metrics()?;
     let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
     let feed = Feed::default();
-    let lines = LineSink::new(feed.tee(std::io::stdout()), lost).map_err(|fault| cannot(fault.to_string()))?;
-    let whole = whole::start(port, metrics, Some(lines), feed).await.map_err(|fault| match fault {
+    let lines = LineSink::new(feed.tee(std::io::stdout()), lost).map_err(cannot)?;
+    let minter = if split { Some(minter::command()?) } else { None };
+    let whole = whole::start(port, metrics, Some(lines), feed, minter).await.map_err(|fault| match fault {
         DemoFault::Gateway(fault @ StartFault::Bind(_)) => cannot(format!("{fault}; try another --port")),
         DemoFault::Simulator(SimFault::AddressInUse(address)) => {
             cannot(format!("{address} is in use by another program; choose other ports with --port (0: any free ones)"))
         }
-        fault => cannot(fault.to_string()),
+        fault => cannot(fault),
     })?;
     introduce(&whole);
     if open && has_desktop() {
         // Who has no browser that can be started reads the address.
         let _ = open::that_detached(&whole.page);
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        fault = whole.broken() => Err(End::new(exit::UNAVAILABLE, format!("valet: {fault}"))),
+    };
     whole.stop().await;
-    Ok(())
+    ended
+}
+
+fn metrics() -> Result<Metrics, End> {
+    Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(cannot)
 }
 
 fn introduce(whole: &Whole) {
@@ -56,6 +69,7 @@ fn introduce(whole: &Whole) {
     let address = whole.gateway.addresses.first().cloned().unwrap_or_default();
     let token = whole.idp.sim.token(&TokenRequest::user("ada").session("demo"));
     let admin = whole.gateway.admin.clone().unwrap_or_default();
+    let (api, pages) = whole.behind.addresses();
     say("");
     say(&format!("  Open in a browser         {page}"));
     say("");
@@ -67,8 +81,21 @@ fn introduce(whole: &Whole) {
         format!("  Valet is serving          http://{address}"),
         format!("  the app behind it         {}", whole.app.url()),
         format!("  health and metrics        http://{admin}/metrics"),
-        format!("  the simulated vendor      http://{} (its API), {} (its plug-ins)", whole.api, whole.provider.url()),
+        format!("  the simulated vendor      http://{api} (its API), http://{pages} (its plug-ins)"),
         format!("  the simulated IdP         {}", whole.idp.url()),
+    ] {
+        say(&line);
+    }
+    let mut below = "  Below: one access line for each request. Ctrl-C ends it.";
+    if let Some(minter) = whole.behind.minter() {
+        below = "  Below: one access line for each request, and the minter's for each link that it was asked for. Ctrl-C ends both.";
+        let ready = &minter.ready;
+        say(&format!(
+            "  the minter                https://{} (with a certificate), http://{}/metrics",
+            ready.minter, ready.admin
+        ));
+    }
+    for line in [
         String::new(),
         "  Without a browser. Ada's session (a JWT, good for 23 hours):".into(),
         String::new(),
@@ -78,7 +105,7 @@ fn introduce(whole: &Whole) {
         String::new(),
         format!("curl -sSL -D - -H \"Authorization: Bearer $TOKEN\" http://{address}/plugins/face-scan"),
         String::new(),
-        "  Below: one access line for each request. Ctrl-C ends it.".into(),
+        below.into(),
         String::new(),
     ] {
         say(&line);

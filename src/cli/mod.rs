@@ -29,6 +29,9 @@ mod exit {
     pub const CONFIG: u8 = 78;
 }
 
+/// The name of the hidden command.
+const MINTER: &str = "demo-minter";
+
 /// Version and revision.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VALET_REVISION"), ")");
 
@@ -61,8 +64,8 @@ enum Command {
         /// The path of the request, such as /plugins/face-scan; or the whole address, where the plug-in has a host of its own.
         path: String,
     },
-    /// The gateway, an app behind it, a vendor and an identity provider in one process on loopback. Prints the address of a page to
-    /// look at, and opens it where a desktop is.
+    /// The gateway, an app behind it, a vendor and an identity provider on loopback, in one process or in two (--split). Prints the
+    /// address of a page to look at, and opens it where a desktop is.
     Demo {
         /// The gateway's port on 127.0.0.1, which the browser opens; app, plug-in, identity provider and vendor take the four behind
         /// it. 0: any free ones.
@@ -71,7 +74,14 @@ enum Command {
         /// Don't open a browser.
         #[arg(long)]
         no_open: bool,
+        /// In two processes: the one that the browser talks to (the edge, with the app and the identity provider) has no API key and
+        /// asks the other, the minter, over HTTP/2 with mutual TLS. The vendor is in the minter's process, for it knows the key too.
+        #[arg(long)]
+        split: bool,
     },
+    /// The second process of `valet demo --split`, which starts it.
+    #[command(name = MINTER, hide = true)]
+    DemoMinter,
     /// The vendor or the identity provider alone, for your own tests. Not for production.
     #[command(subcommand)]
     Simulate(Simulate),
@@ -111,7 +121,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check { config, live } => check::check(&config, live),
         Command::Open(arguments) => open::open(&arguments),
         Command::Explain { config, path } => explain::explain(&config, &path),
-        Command::Demo { port, no_open } => demo::demo(port, !no_open),
+        Command::Demo { port, no_open, split } => demo::demo(port, !no_open, split),
+        Command::DemoMinter => demo::minter(),
         Command::Simulate(which) => simulate::simulate(which),
     };
     match done {

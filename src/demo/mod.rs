@@ -5,6 +5,7 @@
 //! `units`), never at the gateway, so that what they prove about it is worth something.
 
 pub mod app;
+pub mod backstage;
 pub mod cli;
 pub mod fault;
 mod guard;

@@ -1,13 +1,25 @@
-//! The whole thing in one process on loopback: the gateway, an app behind it, a vendor, an identity provider.
+//! The whole thing on loopback: the gateway, an app behind it, a vendor, an identity provider. In one process, or with the key in another.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tempfile::TempDir;
 
+mod child;
+mod configuration;
+pub mod minter;
+mod papers;
+mod ports;
+
+pub use self::child::Minter;
+use self::configuration::{At, EDGE, EDGE_CERTIFICATE, EDGE_KEY, KEY_FILE, MINTER_CERTIFICATE, Mints};
+use self::papers::{Order, Papers, write};
+use self::ports::{Place, Ports};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::demo::app::{self, AppParts, AppSim, Feed, Places, Processes, Stage};
+use crate::config::{Config, Fault};
+use crate::demo::app::{self, AppParts, AppSim, Far, Feed, Places, Processes, Stage, Vendor};
+use crate::demo::backstage::Backstage;
 use crate::demo::idp::{self, IdpOptions, IdpSim};
 use crate::demo::provider::{self, ProviderOptions, ProviderSim};
 use crate::demo::serve::{self, Running, SimFault};
@@ -16,9 +28,6 @@ use crate::logging::LineSink;
 use crate::server::{self, Options, StartFault};
 use crate::telemetry::Metrics;
 
-/// The name of the key file beside the demo's configuration, which is never written to disk itself.
-const KEY_FILE: &str = "intelliprove.key";
-
 /// A session outlives three steps of the clock, of six hours each, and ends with the fourth.
 const SESSION: std::time::Duration = std::time::Duration::from_secs(23 * 3600);
 
@@ -26,10 +35,8 @@ const SESSION: std::time::Duration = std::time::Duration::from_secs(23 * 3600);
 pub struct Whole {
     /// The app.
     pub app: Running<AppSim>,
-    /// The vendor's plug-in pages. Its API is a listener of its own, which the app's buttons close and open.
-    pub provider: Running<ProviderSim>,
-    /// Where the vendor's API is.
-    pub api: SocketAddr,
+    /// What knows the key.
+    pub behind: Behind,
     /// The simulated identity provider.
     pub idp: Running<IdpSim>,
     /// The gateway, as `valet run` would start it.
@@ -40,8 +47,23 @@ pub struct Whole {
     pub processes: Processes,
     /// The gateway's access lines.
     lines: Option<LineSink>,
-    /// Holds the key file; removed with it.
-    _directory: tempfile::TempDir,
+    /// Holds the key file, or the edge's own certificate; removed with it.
+    _directory: TempDir,
+}
+
+/// What knows the key.
+pub enum Behind {
+    /// The vendor, in this process.
+    Here {
+        /// Its plug-in pages.
+        pages: Running<ProviderSim>,
+        /// Its API: a listener of its own, which the app's buttons close and open.
+        backstage: Arc<Backstage>,
+        /// Where its API is.
+        api: SocketAddr,
+    },
+    /// The minter and the vendor, in another.
+    There(Minter),
 }
 
 /// Why the demo can't run.
@@ -53,6 +75,8 @@ pub enum DemoFault {
     Gateway(StartFault),
     /// The key file can't be written.
     Files(std::io::Error),
+    /// The minter's process can't.
+    Minter(String),
     /// The demo's own configuration is wrong, or no client can be made: a fault of ours.
     Own(Vec<String>),
 }
@@ -63,12 +87,19 @@ impl std::fmt::Display for DemoFault {
             Self::Simulator(fault) => fault.fmt(f),
             Self::Gateway(fault) => fault.fmt(f),
             Self::Files(fault) => write!(f, "no temporary file, or no free port: {fault}"),
+            Self::Minter(fault) => write!(f, "the minter's process {fault}"),
             Self::Own(faults) => f.write_str(&faults.join("\n")),
         }
     }
 }
 
 impl std::error::Error for DemoFault {}
+
+impl DemoFault {
+    fn wrong(faults: Vec<Fault>) -> Self {
+        Self::Own(faults.iter().map(ToString::to_string).collect())
+    }
+}
 
 impl From<SimFault> for DemoFault {
     fn from(fault: SimFault) -> Self {
@@ -78,183 +109,170 @@ impl From<SimFault> for DemoFault {
 
 /// Starts it. `port`: the gateway's, with the app, the plug-in's pages, the identity provider and the vendor's API on the four behind it;
 /// 0: any free ones. `lines`: where access lines go; `feed`: where the app's page reads them, if they went through its [`Feed::tee`].
+/// `minter`: what starts a process that does [`minter::start`]; the vendor is in it then, and no key in this one.
 ///
 /// Dropped: what has started stops.
-pub async fn start(port: u16, metrics: Metrics, lines: Option<LineSink>, feed: Feed) -> Result<Whole, DemoFault> {
+pub async fn start(
+    port: u16,
+    metrics: Metrics,
+    lines: Option<LineSink>,
+    feed: Feed,
+    minter: Option<Command>,
+) -> Result<Whole, DemoFault> {
+    let ports = Ports::from(port)?;
     let (clock, hands) = Clock::shifted();
-    // The last of the five first: whether there are five is known before anything is bound.
-    let api = listen(port, 4).await?;
-    let (app_listener, pages, idp_listener) = (listen(port, 1).await?, listen(port, 2).await?, listen(port, 3).await?);
-    // The gateway binds its own.
-    let gateway_port = if port == 0 { free_port().map_err(DemoFault::Files)? } else { port };
-    let gateway_address = SocketAddr::from((Ipv4Addr::LOCALHOST, gateway_port));
-    let (pages_port, idp_port) = (serve::address_of(&pages)?.port(), serve::address_of(&idp_listener)?.port());
-    let places = Places {
-        app: format!("http://app.localhost:{gateway_port}"),
-        plugin: format!("http://plugin.localhost:{pages_port}"),
-        idp: format!("http://idp.localhost:{idp_port}"),
-        gateway_here: format!("http://{gateway_address}"),
-        idp_here: format!("http://127.0.0.1:{idp_port}"),
-    };
-
-    let provider = ProviderSim::new(ProviderOptions {
-        clock: clock.clone(),
-        plugin_base: Some(places.plugin.clone()),
-        ..ProviderOptions::default()
-    });
-    let api = provider::spawn_on(api, provider.clone())?;
-    let api_address = api.address();
-    let provider = provider::spawn_on(pages, provider)?;
-    let idp = IdpSim::with(IdpOptions {
-        issuer: Some(places.idp.clone()),
-        life: SESSION,
-        clock: clock.clone(),
-        ..IdpOptions::default()
-    })?;
-    let idp = idp::spawn_on(idp_listener, idp)?;
+    let (app_listener, idp_listener) = (ports.listen(Place::App).await?, ports.listen(Place::Idp).await?);
+    let gateway_address = ports.gateway().map_err(DemoFault::Files)?;
+    let (gateway_port, idp_port) = (gateway_address.port(), serve::address_of(&idp_listener)?.port());
+    let (idp, idp_here) = (format!("http://idp.localhost:{idp_port}"), format!("http://127.0.0.1:{idp_port}"));
+    let options =
+        IdpOptions { issuer: Some(idp.clone()), life: SESSION, clock: clock.clone(), ..IdpOptions::default() };
+    let idp_sim = idp::spawn_on(idp_listener, IdpSim::with(options)?)?;
 
     let directory = tempfile::tempdir().map_err(DemoFault::Files)?;
-    write_key(&directory, &provider.sim).map_err(DemoFault::Files)?;
-    let at = At { gateway: gateway_address, app: serve::address_of(&app_listener)?, api: api_address };
-    let config = Config::parse(&configuration(&places, &at), "demo.toml", directory.path())
-        .map_err(|faults| DemoFault::Own(faults.iter().map(ToString::to_string).collect()))?;
+    let client = Client::new().map_err(|_| DemoFault::Own(vec!["no HTTP client can be made".into()]))?;
+    let (behind, mints) = match minter {
+        None => here(ports, &clock, &directory).await?,
+        Some(command) => there(command, ports, (&idp, &idp_here), &directory, lines.clone()).await?,
+    };
+    let places = Places {
+        app: format!("http://app.localhost:{gateway_port}"),
+        plugin: behind.plugin_origin(),
+        idp,
+        gateway_here: format!("http://{gateway_address}"),
+        idp_here,
+    };
+    let at = At { gateway: gateway_address, app: serve::address_of(&app_listener)? };
+    let config = Config::parse(&configuration::gateway(&places, &at, &mints), "demo.toml", directory.path());
     let limits = server::Limits::default();
     let options = Options { clock, access_log: lines.clone(), limits, metrics: metrics.clone() };
-    let gateway = server::start(config, options).map_err(DemoFault::Gateway)?;
+    let gateway = server::start(config.map_err(DemoFault::wrong)?, options).map_err(DemoFault::Gateway)?;
 
     let page = places.app.clone();
-    let client = Client::new().map_err(|_| DemoFault::Own(vec!["no HTTP client can be made".into()]))?;
-    let stage = Stage::new(api, hands, metrics);
-    let processes = Processes { front: std::process::id() };
-    let app = AppSim::new(AppParts { places, idp: idp.sim.clone(), stage, feed, client, processes });
+    let processes = Processes { front: std::process::id(), minter: behind.minter().map(|minter| minter.pid) };
+    let stage = Stage::new(behind.vendor(&client), hands, metrics);
+    let app = AppSim::new(AppParts { places, idp: idp_sim.sim.clone(), stage, feed, client, processes });
     let app = app::spawn_on(app_listener, app)?;
-    Ok(Whole { app, provider, api: api_address, idp, gateway, page, processes, lines, _directory: directory })
+    Ok(Whole { app, behind, idp: idp_sim, gateway, page, processes, lines, _directory: directory })
+}
+
+/// The vendor, and its key for the gateway.
+async fn here(ports: Ports, clock: &Clock, directory: &TempDir) -> Result<(Behind, Mints), DemoFault> {
+    let (api, pages) = (ports.listen(Place::Api).await?, ports.listen(Place::Pages).await?);
+    let provider = vendor(clock, plugin_origin(serve::address_of(&pages)?));
+    let api = provider::spawn_on(api, provider.clone())?;
+    let address = api.address();
+    let pages = provider::spawn_on(pages, provider)?;
+    write_key(directory, KEY_FILE, &pages.sim)?;
+    let behind = Behind::Here { pages, backstage: Arc::new(Backstage::new(api)), api: address };
+    Ok((behind, Mints::Itself(address)))
+}
+
+/// The minter's process, and what the edge shows it and believes of it. `idp`: its names, as tokens have it and as programs reach it.
+async fn there(
+    command: Command,
+    ports: Ports,
+    (idp, idp_here): (&str, &str),
+    directory: &TempDir,
+    lines: Option<LineSink>,
+) -> Result<(Behind, Mints), DemoFault> {
+    let papers = Papers::new(EDGE)?;
+    papers.write(directory, EDGE_CERTIFICATE, EDGE_KEY)?;
+    let order = Order {
+        edge: papers.certificate,
+        pages: ports.address(Place::Pages),
+        api: ports.address(Place::Api),
+        idp: idp.into(),
+        idp_here: idp_here.into(),
+    };
+    let minter = Minter::start(command, &order, lines).await?;
+    write(directory, MINTER_CERTIFICATE, &minter.ready.certificate)?;
+    let mints = Mints::Minter(minter.ready.minter.clone());
+    Ok((Behind::There(minter), mints))
+}
+
+impl Behind {
+    /// The minter's process, if there is one.
+    pub fn minter(&self) -> Option<&Minter> {
+        match self {
+            Self::Here { .. } => None,
+            Self::There(minter) => Some(minter),
+        }
+    }
+
+    /// The vendor's API, and its plug-in pages.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        match self {
+            Self::Here { api, pages, .. } => (*api, pages.address()),
+            Self::There(minter) => (minter.ready.api, minter.ready.pages),
+        }
+    }
+
+    fn plugin_origin(&self) -> String {
+        plugin_origin(self.addresses().1)
+    }
+
+    fn vendor(&self, client: &Client) -> Vendor {
+        match self {
+            Self::Here { backstage, .. } => Vendor::Here(backstage.clone()),
+            Self::There(minter) => {
+                Vendor::There(Box::new(Far::new(client.clone(), format!("http://{}", minter.ready.switches))))
+            }
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Here { pages, backstage, .. } => {
+                backstage.close().await;
+                pages.stop().await;
+            }
+            Self::There(minter) => minter.stop().await,
+        }
+    }
 }
 
 impl Whole {
+    /// Waits until it can't go on because the minter's process has ended, and says so. In one process: for ever. Dropped: nothing.
+    pub async fn broken(&self) -> DemoFault {
+        match self.behind.minter() {
+            None => std::future::pending().await,
+            Some(minter) => DemoFault::Minter(format!(
+                "{} has ended ({}): without the key there are no links, so the demo ends too",
+                minter.pid,
+                minter.ended().await
+            )),
+        }
+    }
+
     /// Stops all of it, the gateway before what is behind it. Dropped: the rest stops all the same, but without waiting for what is under
     /// way.
     pub async fn stop(self) {
         // A feed has no end of its own, and the gateway would wait for it as long as it may.
         self.app.sim.end_feeds();
         self.gateway.stop().await;
-        self.app.sim.stage().close().await;
-        tokio::join!(self.app.stop(), self.provider.stop(), self.idp.stop());
+        tokio::join!(self.behind.stop(), self.app.stop(), self.idp.stop());
         if let Some(lines) = self.lines {
             lines.close();
         }
     }
 }
 
-async fn listen(port: u16, offset: u16) -> Result<TcpListener, DemoFault> {
-    Ok(serve::bind(behind(port, offset)?).await?)
+/// A vendor whose links lead to these pages.
+fn vendor(clock: &Clock, plugin_base: String) -> ProviderSim {
+    ProviderSim::new(ProviderOptions {
+        clock: clock.clone(),
+        plugin_base: Some(plugin_base),
+        ..ProviderOptions::default()
+    })
 }
 
-/// The port this far behind the first; any, if the first is.
-fn behind(port: u16, offset: u16) -> Result<SocketAddr, DemoFault> {
-    let wanted = if port == 0 { Some(0) } else { port.checked_add(offset) };
-    let fault = || DemoFault::Own(vec![format!("five ports in a row are needed, and {port} has fewer behind it")]);
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted.ok_or_else(fault)?)))
+/// The pages, as a browser names them.
+fn plugin_origin(pages: SocketAddr) -> String {
+    format!("http://plugin.localhost:{}", pages.port())
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn write_key(directory: &tempfile::TempDir, provider: &ProviderSim) -> std::io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(KEY_FILE).rand_bytes(0).tempfile_in(directory)?;
-    let key = provider.keys().into_iter().next().unwrap_or_default();
-    // The simulator's key, into the gateway's key file.
-    file.write_all(key.as_bytes())?;
-    file.keep()?;
-    Ok(())
-}
-
-/// Where programs on this machine reach the parts.
-struct At {
-    gateway: SocketAddr,
-    app: SocketAddr,
-    api: SocketAddr,
-}
-
-/// What an operator would write for these.
-fn configuration(places: &Places, at: &At) -> String {
-    let Places { app, idp, idp_here, .. } = places;
-    let At { gateway, app: app_here, api } = at;
-    // An app with long silences: the gateway waits through two of its signs of life.
-    let silence = 3 * app::SIGN_OF_LIFE.as_secs();
-    format!(
-        r#"
-[server]
-public_url = "{app}"
-drain = "2s"
-
-[[listener]]
-address = "{gateway}"
-
-[admin]
-address = "127.0.0.1:0"
-
-[session]
-sources = ["header:authorization", "cookie:session"]
-login_url = "/login"
-
-[[session.issuer]]
-issuer = "{idp}"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = {{ jwks_url = "{idp_here}/jwks.json", cooldown = "1s" }}
-
-# The page, and signing in: open to all. With "optional" a cookie that is no good, as after a restart of the demo, would be 401 here too, and
-# who has one could not sign in any more.
-[[app]]
-name = "app"
-path = "/"
-upstreams = ["{app_here}"]
-session = "none"
-read_timeout = "{silence}s"
-
-# Who is signed in, if anybody is.
-[[app]]
-name = "app-me"
-path = "/me"
-upstreams = ["{app_here}"]
-session = "optional"
-claims = {{ x-auth-name = "name" }}
-
-# Only for who is signed in.
-[[app]]
-name = "app-api"
-path = "/api"
-upstreams = ["{app_here}"]
-session = "required"
-claims = {{ x-auth-name = "name" }}
-
-[[provider]]
-name = "intelliprove"
-preset = "intelliprove-v2"
-base_url = "http://{api}"
-api_key = {{ file = "{KEY_FILE}" }}
-redirect_hosts = ["plugin.localhost"]
-timeout = "3s"
-
-[[plugin]]
-name = "face-scan"
-provider = "intelliprove"
-mint = "face-scan"
-path = "/plugins/face-scan"
-reuse = "session"
-refresh_ahead = "30m"
-embed = ["same-origin"]
-
-[[plugin]]
-name = "health-dashboard"
-provider = "intelliprove"
-mint = "health-dashboard"
-path = "/plugins/health-dashboard"
-reuse = "session"
-refresh_ahead = "30m"
-embed = ["same-origin"]
-"#
-    )
+/// The simulator's key, into the key file of who mints.
+fn write_key(directory: &TempDir, name: &str, provider: &ProviderSim) -> Result<(), DemoFault> {
+    write(directory, name, &provider.keys().into_iter().next().unwrap_or_default())
 }

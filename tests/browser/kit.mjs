@@ -55,9 +55,9 @@ export async function ports() {
   }
 }
 
-/** `valet demo` on this port and the four behind it, or on free ones, until `stop`. */
-export async function demo(port = 0) {
-  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", String(port), "--no-open"]);
+/** `valet demo` on this port and the four behind it, or on free ones, until `stop`. `words`: what else the command line says. */
+export async function demo(port = 0, words = []) {
+  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", String(port), "--no-open", ...words]);
   const lines = [];
   let told = "";
   child.stderr.on("data", (bytes) => (told += bytes));

@@ -9,25 +9,30 @@ use super::process::{Ended, Program, Stream, end_of, free_port, there_is, valet}
 use super::stack::bearer;
 
 fn start(port: &str) -> Program {
-    let program = Program::start(valet(Path::new("."), &["demo", "--no-open", "--port", port]));
+    start_with(port, &[])
+}
+
+fn start_with(port: &str, more: &[&str]) -> Program {
+    let words = [&["demo", "--no-open", "--port", port], more].concat();
+    let program = Program::start(valet(Path::new("."), &words));
     program.line(Stream::Stdout, |line| line.contains("Ctrl-C").then_some(()));
     program
 }
 
 /// The one line of what it printed that begins so.
-fn line(program: &Program, begins: &str) -> String {
+pub fn line(program: &Program, begins: &str) -> String {
     program.line(Stream::Stdout, |line| line.starts_with(begins).then(|| line.to_owned()))
 }
 
 /// The addresses on the line that says this.
-fn addresses(program: &Program, what: &str) -> Vec<String> {
+pub fn addresses(program: &Program, what: &str) -> Vec<String> {
     let line = program.line(Stream::Stdout, |line| line.contains(what).then(|| line.to_owned()));
     let words = line.split("http://").skip(1).map(|rest| rest.split([' ', ',', '/']).next().unwrap_or_default());
     words.map(|address| address.trim().to_owned()).collect()
 }
 
 /// The address that it prints for the gateway.
-fn address(program: &Program) -> String {
+pub fn address(program: &Program) -> String {
     addresses(program, "Valet is serving").pop().expect("an address")
 }
 
@@ -92,8 +97,14 @@ fn a_signal_ends_it_well_as_soon_as_it_has_said_so() {
 
 #[test]
 fn a_port_can_be_chosen_and_the_others_come_behind_it_in_their_order() {
+    for split in [&[][..], &["--split"]] {
+        in_their_order(split);
+    }
+}
+
+fn in_their_order(split: &[&str]) {
     let port = free_port(4);
-    let program = start(&port.to_string());
+    let program = start_with(&port.to_string(), split);
     assert!(line(&program, "  Open in a browser").ends_with(&format!(" http://app.localhost:{port}")));
     let at = |offset: u16| format!("127.0.0.1:{}", port + offset);
     assert_eq!(addresses(&program, "Valet is serving"), [at(0)], "the browser opens the gateway");
@@ -110,10 +121,14 @@ fn a_port_can_be_chosen_and_the_others_come_behind_it_in_their_order() {
 
 /// The gateway's port, and the four behind it: one after the other taken. What the demo says.
 fn with_a_port_taken() -> Vec<(u16, Ended)> {
+    [&["demo"][..], &["demo", "--split"]].into_iter().flat_map(with_a_port_taken_from).collect()
+}
+
+fn with_a_port_taken_from(demo: &[&str]) -> Vec<(u16, Ended)> {
     let port = free_port(4);
     let try_with = |taken: u16| {
         let _taken = TcpListener::bind(("127.0.0.1", taken)).expect("a free port");
-        (taken, end_of(Path::new("."), &["demo", "--port", &port.to_string()]))
+        (taken, end_of(Path::new("."), &[demo, &["--port", &port.to_string()]].concat()))
     };
     (port..=port + 4).map(try_with).collect()
 }

@@ -168,6 +168,11 @@ impl Program {
         assert!(done.expect("sh runs").success(), "no signal could be sent");
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("it is ours").is_none()

@@ -28,10 +28,13 @@ const LEAVES: [&str; 7] = ["logging", "telemetry", "secret", "clock", "certifica
 /// The simulators stand in for other companies' systems: they share nothing with the gateway that they test but the leaves.
 const DEMO: &str = "demo";
 
-/// The one file of the demo that runs the gateway as a whole, as an operator would: through its configuration and its server. The demo's
-/// app is no simulator: it calls others with the one outgoing client, as the gateway does.
-const DEMO_LOOKS: [(&str, &[&str]); 2] =
-    [("src/demo/whole.rs", &["server", "config", "http_client"]), ("src/demo/app/", &["http_client"])];
+/// The one part of the demo that runs the gateway as a whole, or an edge and a minter, as an operator would: through the configuration and
+/// the server. The demo's app is no simulator: it calls others with the one outgoing client, as the gateway does.
+const DEMO_LOOKS: [(&str, &[&str]); 3] = [
+    ("src/demo/whole.rs", &["server", "config", "http_client"]),
+    ("src/demo/whole/", &["server", "config"]),
+    ("src/demo/app/", &["http_client"]),
+];
 
 /// A package, or a part of `std`, and the places below `src/` that may use it.
 const DOORS: [(&str, &[&str]); 7] = [
@@ -219,6 +222,9 @@ mod tests {
         assert_eq!(upward_looks("src/demo/vendor.rs", "use crate::server::run;").len(), 1);
         assert!(upward_looks("src/demo/whole.rs", "use crate::{config, server};").is_empty());
         assert_eq!(upward_looks("src/demo/whole.rs", "use crate::session::Session;").len(), 1);
+        assert!(upward_looks("src/demo/whole/minter.rs", "use crate::{config, server};").is_empty());
+        assert_eq!(upward_looks("src/demo/whole/minter.rs", "use crate::minter::Desk;").len(), 1);
+        assert_eq!(upward_looks("src/demo/backstage.rs", "use crate::http_client::Client;").len(), 1);
         assert!(upward_looks("src/demo/app/mod.rs", "use crate::http_client::Client;").is_empty());
         assert_eq!(upward_looks("src/demo/idp/mod.rs", "use crate::http_client::Client;").len(), 1);
     }

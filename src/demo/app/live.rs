@@ -16,13 +16,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{AppSim, Trouble};
+use super::AppSim;
+use crate::demo::backstage::{Look, Trouble};
 use crate::demo::fault::reason;
-use crate::demo::provider::{Call, CallKind};
 use crate::demo::serve::stopped;
-
-/// Calls that are shown: more than a person reads.
-const CALLS: usize = 40;
 
 /// How soon a change is seen: at once, to an eye.
 const LOOK: Duration = Duration::from_millis(100);
@@ -97,14 +94,7 @@ struct View {
     /// The gateway's access lines, newest first.
     requests: Vec<Value>,
     /// Calls of the vendor's API, newest first.
-    calls: Vec<Numbered>,
-}
-
-#[derive(Serialize)]
-struct Numbered {
-    n: u64,
-    #[serde(flatten)]
-    call: Call,
+    calls: Vec<Value>,
 }
 
 /// The gateway's own metrics, and the vendor's count.
@@ -127,7 +117,7 @@ impl AppSim {
     /// What there is to see, once it is another than this. Dropped: nothing.
     async fn another(&self, seen: &str) -> String {
         loop {
-            let text = self.view();
+            let text = self.view().await;
             if text != seen {
                 return text;
             }
@@ -135,24 +125,24 @@ impl AppSim {
         }
     }
 
-    fn view(&self) -> String {
+    async fn view(&self) -> String {
         let parts = &self.0.parts;
         // Read before the counters: a line that is seen has been counted.
         let requests = parts.feed.last();
-        let calls = parts.stage.provider.last_calls(CALLS, |call| call.kind != CallKind::Page);
+        let Look { asked, calls } = parts.stage.look().await;
         let view = View {
             trouble: parts.stage.trouble(),
             ahead_s: parts.stage.ahead().as_secs(),
             key: parts.idp.kid(),
-            counters: self.counters(),
+            counters: self.counters(asked),
             requests,
-            calls: calls.into_iter().map(|(n, call)| Numbered { n, call }).collect(),
+            calls,
         };
         // Strings and numbers: nothing in it can fail to be written.
         serde_json::to_string(&view).unwrap_or_default()
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self, asked: u64) -> Counters {
         let stage = &self.0.parts.stage;
         let metrics = &stage.metrics;
         let lease = |source: &str| total(&metrics.leases, "source", source);
@@ -173,7 +163,7 @@ impl AppSim {
             held: metrics.leases_held.get(),
             refused: total(&metrics.requests, "", "") - opened - others,
             key_sets: total(&metrics.jwks_fetches, "outcome", "ok"),
-            asked: stage.provider.mint_count(),
+            asked,
         }
     }
 }

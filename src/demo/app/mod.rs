@@ -3,6 +3,7 @@
 //! It stands for a team's own app behind the gateway. It signs people in, and from then on reads who they are from header fields that only
 //! the gateway can set: there is no code here that reads a token. It never sees a plug-in URL or an API key.
 
+mod far;
 mod feed;
 mod live;
 mod processes;
@@ -21,10 +22,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use self::far::Far;
 pub use self::feed::{Feed, Tee};
 pub use self::live::SIGN_OF_LIFE;
 pub use self::processes::{Processes, Said};
-pub use self::stage::{Stage, Trouble};
+pub use self::stage::{Stage, Vendor};
 use super::fault::reason;
 use super::guard::own_site_only;
 use super::idp::IdpSim;
@@ -155,6 +157,7 @@ async fn nothing() -> Response {
 
 async fn show(State(sim): State<AppSim>) -> Response {
     let Places { plugin, .. } = sim.places();
+    let processes = &sim.0.parts.processes;
     // The plug-in is named too: a browser holds the redirect behind a frame and behind a form to the page's policy.
     let allowed =
         format!("connect-src 'self'; frame-src 'self' {plugin}; form-action 'self' {plugin}; frame-ancestors 'none'");
@@ -166,7 +169,8 @@ async fn show(State(sim): State<AppSim>) -> Response {
             ("app_style", Part::Markup(STYLE)),
             ("app_script", Part::Markup(SCRIPT)),
             ("plugin", Part::Text(plugin)),
-            ("processes", Part::Markup(&sim.0.parts.processes.markup())),
+            ("processes", Part::Markup(&processes.markup())),
+            ("split", Part::Text(if processes.minter.is_some() { "split" } else { "" })),
         ],
     );
     // As a page that says nothing of it: that the plug-in gets no Referer is the gateway's doing.

@@ -1,14 +1,16 @@
-//! Which process holds the key.
+//! Which processes there are, and which of them holds the key.
 
 use std::fmt::Write;
 
 use super::KEY;
 
-/// By its process id.
+/// By their process ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processes {
     /// The one that the browser talks to.
     pub front: u32,
+    /// The minter's, if it is another.
+    pub minter: Option<u32>,
 }
 
 /// What there is to say of one process.
@@ -25,8 +27,22 @@ pub struct Said {
 impl Processes {
     /// In the order in which a request meets them.
     pub fn told(&self) -> Vec<Said> {
-        let also = "also in it: the app, the sign-in, and the vendor, who knows the key";
-        vec![Said { line: format!("gateway, process {}: holds the key", self.front), key: true, also }]
+        let Some(minter) = self.minter else {
+            let also = "also in it: the app, the sign-in, and the vendor, who knows the key";
+            return vec![Said { line: format!("gateway, process {}: holds the key", self.front), key: true, also }];
+        };
+        vec![
+            Said {
+                line: format!("edge, process {}: no key", self.front),
+                key: false,
+                also: "also in it: the app and the sign-in",
+            },
+            Said {
+                line: format!("minter, process {minter}: holds the key"),
+                key: true,
+                also: "also in it: the vendor, who knows the key",
+            },
+        ]
     }
 
     /// A box for each. Numbers and our own words: nothing in it comes from outside.
@@ -38,6 +54,9 @@ impl Processes {
             let _ = write!(markup, "<li class=\"{class}\"><strong>{drawn}{line}</strong> <span>{also}</span></li>");
         }
         markup.push_str("</ul>");
+        if self.minter.is_some() {
+            markup.push_str("<p class=\"holds\">The edge asks the minter over HTTP/2, and each shows the other its certificate.</p>");
+        }
         markup
     }
 }

@@ -9,11 +9,19 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::demo::provider::CallKind;
+use crate::demo::backstage::Trouble;
+use crate::demo::provider::{CallKind, ProviderSim};
+use crate::demo::serve::Running;
 use crate::demo::testing::{Answer, get, send, send_json};
-use crate::demo::whole::{self, Whole};
+use crate::demo::whole::{self, Behind, Whole};
 use crate::logging::LineSink;
 use crate::telemetry::Metrics;
+
+/// In one process.
+fn vendor(whole: &Whole) -> &Running<ProviderSim> {
+    let Behind::Here { pages, .. } = &whole.behind else { panic!("another process") };
+    pages
+}
 
 /// A demo, and a browser with one cookie.
 struct Visit {
@@ -28,8 +36,8 @@ impl Visit {
         let feed = Feed::default();
         let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
         let lines = LineSink::new(feed.tee(std::io::sink()), lost).unwrap();
-        let whole = whole::start(0, metrics, Some(lines), feed).await.unwrap();
-        whole.provider.sim.set_faults(crate::demo::provider::Faults::default());
+        let whole = whole::start(0, metrics, Some(lines), feed, None).await.unwrap();
+        vendor(&whole).sim.set_faults(crate::demo::provider::Faults::default());
         Self { whole, session: String::new() }
     }
 
@@ -118,7 +126,7 @@ impl Visit {
     }
 
     fn mints(&self) -> u64 {
-        self.whole.provider.sim.mint_count()
+        vendor(&self.whole).sim.mint_count()
     }
 }
 
@@ -391,16 +399,16 @@ async fn the_feed_tells_what_happened_as_soon_as_it_has_and_no_secret() {
     }
     let text = view.to_string();
     let action_token = link.header("location").unwrap().split("action_token=").nth(1).unwrap();
-    for secret in [&*visit.whole.provider.sim.keys()[0], &visit.session, action_token.split('&').next().unwrap()] {
+    for secret in [&*vendor(&visit.whole).sim.keys()[0], &visit.session, action_token.split('&').next().unwrap()] {
         assert!(!secret.is_empty() && !text.contains(secret), "a secret in the feed");
     }
     // A browser opens the link: no call of the gateway, and not in its list.
     let name = visit.places().plugin.clone();
     assert_eq!(
-        get(&link.header("location").unwrap().replace(&name, &visit.whole.provider.url()), &[]).await.status,
+        get(&link.header("location").unwrap().replace(&name, &vendor(&visit.whole).url()), &[]).await.status,
         200
     );
-    assert_eq!(visit.whole.provider.sim.calls_of(CallKind::Page).len(), 1);
+    assert_eq!(vendor(&visit.whole).sim.calls_of(CallKind::Page).len(), 1);
     assert_eq!(visit.view().await["calls"].as_array().unwrap().len(), 2);
     visit.whole.stop().await;
 }

@@ -2,7 +2,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const { plugin } = document.body.dataset;
+  const { plugin, split } = document.body.dataset;
   const make = (tag, text, className) => {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
@@ -146,9 +146,12 @@
     absent: ["none came", "No session came with this request."],
     unavailable: ["can’t be checked", "Sessions can’t be checked: the identity provider’s keys can’t be had."],
   };
+  const ASKED = split
+    ? "The edge had no link for you and asked the minter, which asked the vendor with the API key. The edge holds the new one."
+    : "Valet had no link for you, asked the vendor with the API key, and holds the new one.";
   const LINK = {
     hit: { short: "held already", told: "Valet held your link already, so the vendor was not asked.", vendor: "not-asked", asked: "not asked" },
-    minted: { short: "new", told: "Valet had no link for you, asked the vendor with the API key, and holds the new one.", vendor: "asked", asked: "asked, gave a link" },
+    minted: { short: "new", told: ASKED, vendor: "asked", asked: "asked, gave a link" },
     joined: { short: "shared", told: "Another request of yours was asking the vendor already: this one waited for the same link.", vendor: "asked", asked: "asked once for all" },
   };
   const FAILED = {
