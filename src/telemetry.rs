@@ -65,6 +65,8 @@ pub struct Metrics {
     pub redirect_remaining: Histogram,
     /// `valet_jwks_fetches_total{issuer,outcome}`
     pub jwks_fetches: IntCounterVec,
+    /// `valet_vendor_clock_off_total{provider}`
+    pub vendor_clock_off: IntCounterVec,
     /// `valet_minter_up{provider,minter}`
     pub minter_up: IntGaugeVec,
     /// `valet_minter_requests_total{edge,outcome}`
@@ -147,6 +149,11 @@ impl Metrics {
                 &[0.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0],
             )?,
             jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
+            vendor_clock_off: vec(
+                "valet_vendor_clock_off_total",
+                "Mints answered by a vendor whose clock differs from ours by more than 30 s.",
+                &["provider"],
+            )?,
             minter_up: gauges("valet_minter_up", "1 while a minter says that it is there.", &["provider", "minter"])?,
             minter_requests: vec(
                 "valet_minter_requests_total",

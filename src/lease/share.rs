@@ -60,18 +60,18 @@ impl<G: Ground> Book<G> {
         let began = self.now();
         let mut ear = vault.ear(&name);
         // Short ones are for who waited for that mint alone.
-        let mut beyond = began.wall.plus(input.errand.life);
+        let mut life = Some(input.errand.life);
         loop {
             ear.mark_unchanged();
-            let turned = match beyond.as_millis() {
-                i64::MAX => vault.turn(&name).await?,
-                _ => vault.begin(key, &name, beyond).await?,
+            let turned = match life {
+                Some(life) => vault.begin(key, &name, life).await?,
+                None => vault.turn(&name).await?,
             };
             match turned {
-                Turned::Held(entry, generation) => match self.adopt(vault, errand, &entry, generation) {
+                Turned::Held(entry, generation, left) => match self.adopt(vault, errand, &entry, (generation, left)) {
                     Some(lease) => return Ok((Ok(lease), true)),
                     // Of another configuration, or of a clock that nobody should trust.
-                    None => beyond = Timestamp::from_millis(i64::MAX),
+                    None => life = None,
                 },
                 Turned::Failed(failure) => return Ok((Err(failure), false)),
                 Turned::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
@@ -100,7 +100,7 @@ impl<G: Ground> Book<G> {
             known && errand.input.errand.reason == Reason::Miss
         }) {
             let lease = Arc::new(lease.tied(Tie { epoch, generation: turn.generation, shared: true }, errand.id));
-            let kept = vault.keep(errand.key, name, turn, &entry(&lease)).await?;
+            let kept = vault.keep(errand.key, name, turn, lease.remaining(self.now().wall), &entry(&lease)).await?;
             return Ok((Ok(lease), kept));
         }
         let (landing, keep) = {
@@ -118,7 +118,7 @@ impl<G: Ground> Book<G> {
             Ok(lease) if keep => {
                 let tie = Tie { epoch, generation: turn.generation, shared: false };
                 let lease = Arc::new(lease.tied(tie, errand.id));
-                match vault.keep(errand.key, name, turn, &entry(&lease)).await {
+                match vault.keep(errand.key, name, turn, lease.remaining(self.now().wall), &entry(&lease)).await {
                     Ok(true) => Ok((Ok(lease), true)),
                     // Somebody's newer turn: one URL in the end, and it is theirs, if there is one yet.
                     Ok(false) => Ok(match self.theirs(vault, errand, name).await {
@@ -140,9 +140,8 @@ impl<G: Ground> Book<G> {
         if errand.input.errand.reason == Reason::Again {
             return None;
         }
-        let beyond = self.now().wall.plus(errand.input.errand.life);
-        match vault.begin(errand.key, name, beyond).await.ok()? {
-            Turned::Held(entry, generation) => self.adopt(vault, errand, &entry, generation),
+        match vault.begin(errand.key, name, errand.input.errand.life).await.ok()? {
+            Turned::Held(entry, generation, left) => self.adopt(vault, errand, &entry, (generation, left)),
             Turned::Turn(turn) => {
                 vault.give_up(name, turn, None).await;
                 None
@@ -152,14 +151,21 @@ impl<G: Ground> Book<G> {
     }
 
     /// A lease of the store, judged as if it had just been minted.
-    fn adopt(&self, vault: &Vault, errand: &Errand<'_>, entry: &Entry, generation: u64) -> Option<Arc<Lease>> {
+    fn adopt(
+        &self,
+        vault: &Vault,
+        errand: &Errand<'_>,
+        entry: &Entry,
+        (generation, left): (u64, Duration),
+    ) -> Option<Arc<Lease>> {
         let url = errand.plan.mint.readmit(&entry.url)?;
         let now = self.now();
         let dice = fastrand::f64();
         let stored = crate::lease::rules::Stored {
             url,
             own_end: Timestamp::from_millis(entry.own_end_ms),
-            end: Timestamp::from_millis(entry.end_ms),
+            // By the store's clock, too: the node that minted it may have another one.
+            end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
             began: Timestamp::from_millis(entry.began_ms),
         };
         let lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;

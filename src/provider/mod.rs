@@ -19,6 +19,7 @@ mod retry_after;
 pub mod settings;
 mod template;
 mod vendor;
+mod vendor_clock;
 pub mod wire;
 
 use std::sync::Arc;

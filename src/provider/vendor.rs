@@ -24,6 +24,7 @@ use super::redirect_hosts::UrlFault;
 use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
 use super::template::{Unfit, Values};
+use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::clock::{Clock, Timestamp};
 use crate::http_client::{Client, ClientFault, Response};
@@ -51,6 +52,7 @@ struct Inner {
     subject_key: Option<Arc<SecretCell>>,
     client: Client,
     registered: Cache<[u8; 32], ()>,
+    vendor_clock: VendorClock,
 }
 
 impl Vendor {
@@ -66,6 +68,7 @@ impl Vendor {
     ) -> Self {
         Self(Arc::new(Inner {
             gate: Gate::new(settings, clock, metrics),
+            vendor_clock: VendorClock::new(&settings.name, metrics),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
             keys: KeyRing::new(keys),
@@ -218,10 +221,14 @@ impl Inner {
             }
         })?;
         let ends = read.ends(&mint.expires, &url, start);
-        if ends.is_some_and(|ends| ends <= self.gate.clock.now().plus(TOO_SHORT)) {
+        let now = self.gate.clock.now();
+        // By our clock.
+        let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.gate.name);
+        let hold_until = ends.filter(|_| !ahead.is_zero()).map(|ends| ends.minus(ahead));
+        if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
             return Err(Fault::Nonsense);
         }
-        Ok(Minted { url: PluginUrl::new(&url), ends, hold_until: None })
+        Ok(Minted { url: PluginUrl::new(&url), ends, hold_until })
     }
 
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.

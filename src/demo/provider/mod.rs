@@ -198,7 +198,17 @@ impl ProviderSim {
 pub async fn serve(listener: TcpListener, sim: ProviderSim, stop: watch::Receiver<bool>) {
     sim.0.state.lock().own_base = serve::url_of(&listener);
     sim.0.stopping.send_replace(false);
-    let routes = control::routes().fallback(api::answer).with_state(sim.clone());
+    let clock = sim.0.options.clock.clone();
+    // By the simulator's own clock: Valet compares it with its own.
+    let dated = axum::middleware::map_response(move |mut response: axum::response::Response| {
+        let now = jiff::Timestamp::from_millisecond(clock.now().as_millis()).unwrap_or_default();
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+        if let Some(date) = date.ok().and_then(|date| http::HeaderValue::from_str(&date).ok()) {
+            response.headers_mut().insert(http::header::DATE, date);
+        }
+        std::future::ready(response)
+    });
+    let routes = control::routes().fallback(api::answer).layer(dated).with_state(sim.clone());
     let watcher = async {
         serve::stopped(stop.clone()).await;
         sim.0.stopping.send_replace(true);

@@ -19,8 +19,6 @@ pub use seal::{Name, Seals, check_key};
 pub(super) use vault::{Entry, RENEW, Turned};
 pub use vault::{OnLoss, Vault};
 
-use crate::clock::Timestamp;
-
 /// The store can't be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
@@ -37,8 +35,8 @@ pub struct Turn {
 /// What a store says to who needs a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// Sealed, and of this generation.
-    Held(Vec<u8>, u64),
+    /// Sealed, of this generation, and with so much life by the store's clock: those of nodes may differ.
+    Held(Vec<u8>, u64, Duration),
     /// Nobody mints: you do.
     Turn(Turn),
     /// Somebody mints; after this long at the latest ask again.
@@ -56,14 +54,15 @@ pub enum Notice {
 /// Keeps bytes under names. Every wait is bounded.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// One round trip: what is held with an end beyond `beyond`, or what to do. Dropped: a turn may be taken, and ends by itself.
-    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost>;
+    /// One round trip: what is held with more than `life`, or what to do; `None`: nothing that is held will do. Dropped: a turn may be taken,
+    /// and ends by itself.
+    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost>;
 
     /// The turn goes on; `false`: it is over.
     async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost>;
 
-    /// Keeps the result of a turn, and wakes who waits; `false`: the turn was over, or the owner's leases were forgotten meanwhile.
-    async fn keep(&self, name: &Name, turn: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost>;
+    /// Keeps the result of a turn for so long, and wakes who waits; `false`: the turn was over, or the owner's leases were forgotten meanwhile.
+    async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost>;
 
     /// Ends a turn without a result, and wakes who waits.
     async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;

@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use super::seal::{Seals, place};
 use super::{Backend, Begun, Lost, Name, Notice, Turn};
-use crate::clock::Timestamp;
 use crate::lease::key::LeaseKey;
 use crate::provider::MintFailure;
 use crate::telemetry::Metrics;
@@ -49,8 +48,8 @@ pub(crate) struct Entry {
 
 /// What a vault says to who needs a lease.
 pub(crate) enum Turned {
-    /// It is held; of which generation.
-    Held(Entry, u64),
+    /// It is held; of which generation, and for how long.
+    Held(Entry, u64, Duration),
     /// You mint.
     Turn(Turn),
     /// Somebody mints.
@@ -101,12 +100,12 @@ impl Vault {
         self.backend.ear(name)
     }
 
-    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, beyond: Timestamp) -> Result<Turned, Lost> {
-        let begun = self.counted("begin", self.backend.begin(name, beyond).await)?;
+    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, life: Duration) -> Result<Turned, Lost> {
+        let begun = self.counted("begin", self.backend.begin(name, Some(life)).await)?;
         match begun {
-            Begun::Held(sealed, generation) => match self.open(key, &sealed) {
-                Some(entry) => Ok(Turned::Held(entry, generation)),
-                // Moved, bent, or of a key that is gone: nobody's. What is asked for must have no end, so that it is somebody's turn.
+            Begun::Held(sealed, generation, left) => match self.open(key, &sealed) {
+                Some(entry) => Ok(Turned::Held(entry, generation, left)),
+                // Moved, bent, or of a key that is gone: nobody's.
                 None => {
                     self.operations.with_label_values(&["open", "refused"]).inc();
                     self.turn(name).await
@@ -118,19 +117,24 @@ impl Vault {
 
     /// Whatever is held: a turn, or somebody else's.
     pub(crate) async fn turn(&self, name: &Name) -> Result<Turned, Lost> {
-        let never = Timestamp::from_millis(i64::MAX);
-        self.counted("begin", self.backend.begin(name, never).await).map(turned)
+        self.counted("begin", self.backend.begin(name, None).await).map(turned)
     }
 
     pub(crate) async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
         self.counted("renew", self.backend.renew(name, turn).await)
     }
 
-    pub(crate) async fn keep(&self, key: &LeaseKey, name: &Name, turn: Turn, entry: &Entry) -> Result<bool, Lost> {
+    pub(crate) async fn keep(
+        &self,
+        key: &LeaseKey,
+        name: &Name,
+        turn: Turn,
+        life: Duration,
+        entry: &Entry,
+    ) -> Result<bool, Lost> {
         let plain = Zeroizing::new(serde_json::to_vec(entry).map_err(|_| Lost)?);
         let sealed = self.seals.seal(&place(key), &plain).ok_or(Lost)?;
-        let end = Timestamp::from_millis(entry.end_ms);
-        self.counted("keep", self.backend.keep(name, turn, end, sealed).await)
+        self.counted("keep", self.backend.keep(name, turn, life, sealed).await)
     }
 
     pub(crate) async fn give_up(&self, name: &Name, turn: Turn, failure: Option<MintFailure>) {
@@ -171,7 +175,7 @@ impl Vault {
 
 fn turned(begun: Begun) -> Turned {
     match begun {
-        // Nothing ends later than never; and if it does, nobody's clock is to be trusted.
+        // What will not do is not given.
         Begun::Held(..) => Turned::Wait(RENEW),
         Begun::Turn(turn) => Turned::Turn(turn),
         Begun::Wait(wait) => Turned::Wait(wait),

@@ -280,12 +280,14 @@ const OURS: Turn = Turn { fence: 0, generation: 0 };
 
 #[async_trait]
 impl Backend for FileStore {
-    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost> {
         let (disk, name) = (self.disk.clone(), name.clone());
         // The disk may be slow, and others have requests.
         let found = tokio::task::spawn_blocking(move || disk.look(&name)).await.map_err(|_| Lost)??;
-        Ok(match found {
-            Some((end, sealed)) if end > beyond.as_millis() => Begun::Held(sealed, 0),
+        let now = self.disk.clock.now();
+        let left = |end| Timestamp::from_millis(end).since(now);
+        Ok(match (found, life) {
+            (Some((end, sealed)), Some(life)) if left(end) > life => Begun::Held(sealed, 0, left(end)),
             _ => Begun::Turn(OURS),
         })
     }
@@ -294,10 +296,11 @@ impl Backend for FileStore {
         Ok(true)
     }
 
-    async fn keep(&self, name: &Name, _: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost> {
+    async fn keep(&self, name: &Name, _: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
         if self.disk.waiting.lock().next.leases.len() >= MAX_WAITING {
             return Err(Lost);
         }
+        let end = self.disk.clock.now().plus(life);
         self.disk.wait(|waiting| drop(waiting.next.leases.insert(place(name), (end.as_millis(), sealed))));
         Ok(true)
     }

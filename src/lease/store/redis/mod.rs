@@ -21,7 +21,6 @@ use self::link::{Connection, Ears};
 use self::scripts::Scripts;
 use super::seal::NAME;
 use super::{Backend, Begun, Lost, Name, Notice, Turn};
-use crate::clock::Timestamp;
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -164,16 +163,16 @@ impl RedisStore {
 
 #[async_trait]
 impl Backend for RedisStore {
-    async fn begin(&self, name: &Name, beyond: Timestamp) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost> {
         let keys = self.keys(name);
         let mut script = self.scripts.begin.prepare_invoke();
         for key in &keys {
             script.key(key);
         }
-        script.arg(beyond.as_millis()).arg(TURN_MS).arg(COUNTERS_MS);
-        let (word, number, bytes): (String, u64, Vec<u8>) = self.call(&script).await?;
+        script.arg(life.map_or(-1, |life| millis(life) as i64)).arg(TURN_MS).arg(COUNTERS_MS);
+        let (word, number, bytes, left): (String, u64, Vec<u8>, u64) = self.call(&script).await?;
         Ok(match word.as_str() {
-            "held" => Begun::Held(bytes, number),
+            "held" => Begun::Held(bytes, number, Duration::from_millis(left)),
             "turn" => Begun::Turn(Turn { fence: number, generation: decimal(&bytes) }),
             "wait" => Begun::Wait(Duration::from_millis(number)),
             _ => Begun::Failed(u8::try_from(number).unwrap_or(0)),
@@ -186,11 +185,11 @@ impl Backend for RedisStore {
         self.call(script.key(fence).key(claim).arg(turn.fence).arg(TURN_MS)).await
     }
 
-    async fn keep(&self, name: &Name, turn: Turn, end: Timestamp, sealed: Vec<u8>) -> Result<bool, Lost> {
+    async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
         let [lease, claim, fence, generation, _] = self.keys(name);
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(lease).key(claim).key(fence).key(generation);
-        script.arg(turn.fence).arg(turn.generation).arg(end.as_millis()).arg(sealed);
+        script.arg(turn.fence).arg(turn.generation).arg(millis(life)).arg(sealed);
         script.arg(self.channel("wake")).arg(name.variant_text());
         self.call(&script).await
     }
@@ -278,6 +277,11 @@ impl Backend for RedisStore {
 /// The kind of a fault: its text may hold what was sent.
 fn reason(fault: &redis::RedisError) -> String {
     fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
+}
+
+/// No lease lives longer than hours.
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn decimal(bytes: &[u8]) -> u64 {

@@ -24,21 +24,25 @@ impl Scripts {
     }
 }
 
-/// Keys: lease, claim, fence, generation, failure. Arguments: the end that is wanted, the life of a claim, that of counters.
+/// Keys: lease, claim, fence, generation, failure. Arguments: the life that is wanted (-1: nothing will do), the life of a claim, that of
+/// counters. How long a lease lives is told by the store's clock alone.
 const BEGIN: &str = r"
 local g = redis.call('GET', KEYS[4]) or '0'
-local l = redis.call('HMGET', KEYS[1], 'g', 'e', 'v')
-if l[3] and l[1] == g and tonumber(l[2]) > tonumber(ARGV[1]) then return {'held', tonumber(g), l[3]} end
+local l = redis.call('HMGET', KEYS[1], 'g', 'v')
+if l[2] and l[1] == g and tonumber(ARGV[1]) >= 0 then
+  local left = redis.call('PTTL', KEYS[1])
+  if left > tonumber(ARGV[1]) then return {'held', tonumber(g), l[2], left} end
+end
 local f = redis.call('GET', KEYS[5])
-if f then return {'failed', tonumber(f), ''} end
+if f then return {'failed', tonumber(f), '', 0} end
 if redis.call('GET', KEYS[2]) == g then
   local left = redis.call('PTTL', KEYS[2])
-  return {'wait', left > 0 and left or 1, ''}
+  return {'wait', left > 0 and left or 1, '', 0}
 end
 local n = redis.call('INCR', KEYS[3])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 redis.call('SET', KEYS[2], g, 'PX', ARGV[2])
-return {'turn', n, g}
+return {'turn', n, g, 0}
 ";
 
 /// Keys: fence, claim. Arguments: the turn's fence, the life of a claim.
@@ -47,12 +51,12 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[2], ARGV[2])
 ";
 
-/// Keys: lease, claim, fence, generation. Arguments: the turn's fence and generation, the lease's end, the lease, channel, name.
+/// Keys: lease, claim, fence, generation. Arguments: the turn's fence and generation, the lease's life, the lease, channel, name.
 const KEEP: &str = r"
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
 if (redis.call('GET', KEYS[4]) or '0') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'g', ARGV[2], 'e', ARGV[3], 'v', ARGV[4])
-redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+redis.call('HSET', KEYS[1], 'g', ARGV[2], 'v', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1
