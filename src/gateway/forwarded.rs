@@ -2,7 +2,7 @@
 //!
 //! Written afresh for each request. What came in is kept, and added to, only where it came from a trusted proxy: anybody else could write it.
 
-use std::net::IpAddr;
+use smallvec::SmallVec;
 
 /// What a request says of where it came from; empty where it did not come from a trusted proxy.
 #[derive(Clone, Debug, Default)]
@@ -37,29 +37,31 @@ impl<'h> Said<'h> {
 /// What we know ourselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Who is connected, or was announced by the PROXY protocol; `None` on a Unix socket.
-    pub peer: Option<IpAddr>,
+    /// The address of who is connected, or was announced by the PROXY protocol, as it is written; `None` on a Unix socket.
+    pub peer: Option<&'a str>,
     /// Whether the connection has TLS.
     pub tls: bool,
     /// `Host`, checked; may be empty (HTTP/1.0).
     pub host: &'a str,
 }
 
-/// The fields to set, each once; `None`: to remove.
-pub fn fields(said: &Said<'_>, facts: Facts<'_>) -> [(&'static str, Option<String>); 5] {
+/// Gives the fields to set, each once: a name, and the parts of its value one behind the other.
+pub fn fields(said: &Said<'_>, facts: Facts<'_>, mut field: impl FnMut(&'static str, &[&[u8]])) {
     let proto = only(&said.proto).filter(|proto| matches!(*proto, "http" | "https"));
     let proto = proto.unwrap_or(if facts.tls { "https" } else { "http" });
     let host = only(&said.host).filter(|host| super::head::is_host(host)).unwrap_or(facts.host);
     let port = only(&said.port).filter(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
     let port = port.or_else(|| port_of(host)).unwrap_or(if proto == "https" { "443" } else { "80" });
-    let peer = facts.peer.map(|peer| peer.to_string());
-    [
-        ("x-forwarded-for", list(&said.forwarded_for, peer)),
-        ("x-forwarded-proto", Some(proto.to_owned())),
-        ("x-forwarded-host", Some(host.to_owned()).filter(|host| !host.is_empty())),
-        ("x-forwarded-port", Some(port.to_owned())),
-        ("forwarded", list(&said.forwarded, Some(element(facts)))),
-    ]
+    let all_for = list(&said.forwarded_for, facts.peer.as_slice());
+    if !all_for.is_empty() {
+        field("x-forwarded-for", &all_for);
+    }
+    field("x-forwarded-proto", &[proto.as_bytes()]);
+    if !host.is_empty() {
+        field("x-forwarded-host", &[host.as_bytes()]);
+    }
+    field("x-forwarded-port", &[port.as_bytes()]);
+    field("forwarded", &list(&said.forwarded, &element(facts)));
 }
 
 /// The value of the only field, where it is text.
@@ -68,36 +70,52 @@ fn only<'h>(values: &[&'h [u8]]) -> Option<&'h str> {
     std::str::from_utf8(one).ok()
 }
 
-/// What was said, and then this. Values that are no visible ASCII are left out: no list that a reader could take apart in two ways.
-fn list(said: &[&[u8]], more: Option<String>) -> Option<String> {
+/// Parts of a value. Where nothing was said, those of our own element.
+type Parts<'p> = SmallVec<[&'p [u8]; 9]>;
+
+/// What was said, and then the element that these parts make. Values that are no visible ASCII are left out: no list that a reader could take
+/// apart in two ways.
+fn list<'p>(said: &[&'p [u8]], more: &[&'p str]) -> Parts<'p> {
     let said = said.iter().filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim);
     let said = said.filter(|value| !value.is_empty() && value.bytes().all(|b| matches!(b, 0x20..=0x7e)));
-    let all: Vec<String> = said.map(str::to_owned).chain(more).collect();
-    (!all.is_empty()).then(|| all.join(", "))
+    let mut parts = Parts::new();
+    for value in said {
+        if !parts.is_empty() {
+            parts.push(b", ");
+        }
+        parts.push(value.as_bytes());
+    }
+    if !parts.is_empty() && !more.is_empty() {
+        parts.push(b", ");
+    }
+    parts.extend(more.iter().map(|part| part.as_bytes()));
+    parts
 }
 
 /// `example.com:8443` → `8443`.
 fn port_of(host: &str) -> Option<&str> {
-    let (_, port) = host.rsplit_once(':')?;
+    let (_, port) = host.split_at_checked(memchr::memrchr(b':', host.as_bytes())? + 1)?;
     (!port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())).then_some(port)
 }
 
-/// Our own element (RFC 7239, section 4): what is no token stands in quotes.
-fn element(facts: Facts<'_>) -> String {
-    let origin = match facts.peer {
-        None => "unknown".to_owned(),
-        Some(IpAddr::V4(peer)) => peer.to_string(),
-        Some(IpAddr::V6(peer)) => format!("\"[{peer}]\""),
-    };
-    let proto = if facts.tls { "https" } else { "http" };
+/// The parts of our own element (RFC 7239, section 4): what is no token stands in quotes.
+fn element(facts: Facts<'_>) -> SmallVec<[&str; 9]> {
+    let mut parts = SmallVec::new();
+    match facts.peer {
+        None => parts.push("for=unknown"),
+        Some(v6) if v6.contains(':') => parts.extend(["for=\"[", v6, "]\""]),
+        Some(v4) => parts.extend(["for=", v4]),
+    }
     match facts.host {
-        "" => format!("for={origin};proto={proto}"),
+        "" => {}
         host if host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) => {
-            format!("for={origin};host={host};proto={proto}")
+            parts.extend([";host=", host]);
         }
         // Checked to hold neither quote nor backslash.
-        host => format!("for={origin};host=\"{host}\";proto={proto}"),
+        host => parts.extend([";host=\"", host, "\""]),
     }
+    parts.push(if facts.tls { ";proto=https" } else { ";proto=http" });
+    parts
 }
 
 #[cfg(test)]
@@ -111,9 +129,11 @@ mod tests {
         host: &str,
     ) -> Vec<(&'static str, String)> {
         let said = Said::read(said.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let peer = peer.map(|peer| peer.parse().unwrap());
-        let told = fields(&said, Facts { peer, tls, host });
-        told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        let mut told = Vec::new();
+        fields(&said, Facts { peer, tls, host }, |name, parts| {
+            told.push((name, String::from_utf8(parts.concat()).unwrap()));
+        });
+        told
     }
 
     fn pairs(list: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
 use pingora_core::protocols::http::ServerSession;
@@ -225,18 +225,19 @@ impl Front {
     async fn exchange(
         &self,
         stream: Stream,
-        (head, read): (Vec<u8>, &mut BytesMut),
+        (mut head, read): (BytesMut, &mut BytesMut),
         journey: Arc<Journey>,
         cut: &mut ShutdownWatch,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
         let proxy = self.proxy.as_ref()?;
-        // The head that Pingora reads is ours.
-        let mut prefix = BytesMut::from(Bytes::from(head));
-        prefix.extend_from_slice(&read.split());
+        if !read.is_empty() {
+            head.extend_from_slice(&read.split());
+        }
         let mut session = ServerSession::new_http1(stream);
         session.set_connection_user_context(Some(Box::new(Arc::clone(&journey))));
-        session.set_pipelined_prefix(prefix);
+        // The head that Pingora reads is ours.
+        session.set_pipelined_prefix(head);
         let served = proxy.process_new_http(session, stop);
         let back = tokio::select! {
             biased;

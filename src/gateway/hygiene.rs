@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
@@ -83,23 +84,34 @@ pub(super) struct Told<'a> {
 
 /// Takes the fields of a request in the order in which the app gets them.
 pub(super) trait Sink {
-    fn field(&mut self, name: &str, value: &[u8]);
+    /// The value is what the parts are one behind the other.
+    fn parts(&mut self, name: &str, parts: &[&[u8]]);
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.parts(name, &[value]);
+    }
 }
 
 /// The text of HTTP/1.1.
-impl Sink for Vec<u8> {
-    fn field(&mut self, name: &str, value: &[u8]) {
+impl Sink for BytesMut {
+    fn parts(&mut self, name: &str, parts: &[&[u8]]) {
         self.extend_from_slice(name.as_bytes());
         self.extend_from_slice(b": ");
-        self.extend_from_slice(value);
+        for part in parts {
+            self.extend_from_slice(part);
+        }
         self.extend_from_slice(b"\r\n");
     }
 }
 
 /// For HTTP/2. What is no field there is left out; there is nothing of that kind that a head can bring.
 impl Sink for Vec<(HeaderName, HeaderValue)> {
-    fn field(&mut self, name: &str, value: &[u8]) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+    fn parts(&mut self, name: &str, parts: &[&[u8]]) {
+        let value = match parts {
+            [one] => HeaderValue::from_bytes(one),
+            parts => HeaderValue::from_bytes(&parts.concat()),
+        };
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), value) {
             self.push((name, value));
         }
     }
@@ -168,12 +180,8 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2).
         out.field("host", told.own_host.as_bytes());
     }
-    let facts = Facts { peer: told.peer.address(), tls: told.tls, host: head.host };
-    for (name, value) in forwarded::fields(&told.peer.said(head), facts) {
-        if let Some(value) = value {
-            out.field(name, value.as_bytes());
-        }
-    }
+    let facts = Facts { peer: told.peer.address_text(), tls: told.tls, host: head.host };
+    forwarded::fields(&told.peer.said(head), facts, |name, parts| out.parts(name, parts));
 }
 
 /// The names in `Connection` that are fields of the request.

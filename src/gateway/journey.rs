@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
@@ -35,7 +36,7 @@ pub(super) struct Start {
 /// A request as the app gets it.
 pub(super) enum Onward {
     /// The head of HTTP/1.
-    Wire(Vec<u8>),
+    Wire(BytesMut),
     /// The fields of HTTP/2.
     Fields(Vec<(HeaderName, HeaderValue)>),
 }
@@ -82,7 +83,7 @@ impl Journey {
             hygiene::request(head, &told, sources, &mut fields)?;
             Onward::Fields(fields)
         } else {
-            let mut wire = Vec::with_capacity(arrival.raw.len() + ROOM);
+            let mut wire = BytesMut::with_capacity(arrival.raw.len() + ROOM);
             for part in
                 [head.method, " ", forward.target(), if head.modern { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" }]
             {

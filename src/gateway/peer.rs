@@ -28,6 +28,11 @@ impl Peer {
         self.address
     }
 
+    /// The same as it is written.
+    pub fn address_text(&self) -> Option<&str> {
+        self.address.map(|_| &*self.text)
+    }
+
     /// Whether it is one of `server.trusted_proxies`.
     pub fn is_trusted(&self) -> bool {
         self.trusted
