@@ -53,6 +53,47 @@ impl Timestamp {
         let stamp = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         format!("{stamp:.3}")
     }
+
+    /// The same for each request: without a calendar of all times, from the epoch to the last time that [`Self::rfc3339`] knows.
+    pub(crate) fn write_rfc3339(self, out: &mut Vec<u8>) {
+        /// 9999-12-30T22:00:00.999Z: that of jiff.
+        const LAST: i64 = 253_402_207_200_999;
+        if !(0..=LAST).contains(&self.0) {
+            return out.extend_from_slice(self.rfc3339().as_bytes());
+        }
+        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        let (year, month, day) = civil(days);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        put(&mut text[..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], millis / 3_600_000);
+        put(&mut text[14..16], millis / 60_000 % 60);
+        put(&mut text[17..19], millis / 1000 % 60);
+        put(&mut text[20..23], millis % 1000);
+        out.extend_from_slice(&text);
+    }
+}
+
+/// Year, month and day of a day since the epoch, by the proleptic Gregorian calendar: Hinnant's `civil_from_days`, for days from the epoch on.
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years, years that begin in March: the day that leap years add is their last.
+    let since_era = days + 719_468;
+    let (era, of_era) = (since_era / 146_097, since_era % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (400 * era + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// Writes a number's last digits over `text`.
+fn put(text: &mut [u8], mut number: i64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
 }
 
 fn millis(span: Duration) -> i64 {
@@ -197,5 +238,16 @@ mod tests {
     fn times_are_written_as_rfc_3339_in_utc() {
         assert_eq!(Timestamp::from_millis(1_767_225_600_250).rfc3339(), "2026-01-01T00:00:00.250Z");
         assert!(Timestamp::from_millis(i64::MAX).rfc3339().starts_with("9999-"));
+    }
+
+    #[test]
+    fn both_ways_to_write_a_time_agree_through_the_years_and_at_the_edges() {
+        const LAST: i64 = 253_402_207_200_999;
+        let times = (0..=LAST).step_by(86_400_000 + 12_345_678);
+        for millis in times.chain([0, 999, 951_782_399_999, 951_782_400_000, LAST, LAST + 1, -1, i64::MIN, i64::MAX]) {
+            let (time, mut out) = (Timestamp::from_millis(millis), Vec::new());
+            time.write_rfc3339(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), time.rfc3339());
+        }
     }
 }

@@ -66,6 +66,11 @@ impl Picked {
         self.upstream.address
     }
 
+    /// Its address, as logs and metrics name it.
+    pub fn label(&self) -> &str {
+        &self.upstream.label
+    }
+
     /// The entry of `upstreams` that it comes from, as configured.
     pub fn name(&self) -> &str {
         &self.upstream.target.text

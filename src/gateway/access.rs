@@ -1,6 +1,5 @@
 //! The access line: one JSON object for each request.
 
-use std::io::Write;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -38,28 +37,53 @@ pub(super) struct Facts<'a> {
 
 /// Writes the line, with its line end. Never the query, a credential, a URL of a vendor or a plain subject.
 pub(super) fn line(out: &mut Vec<u8>, facts: &Facts<'_>) {
-    // Writing into a Vec can't fail.
-    let _ = write!(out, "{{\"time\":\"{}\",\"request_id\":\"{}\",\"method\":", facts.time.rfc3339(), facts.request_id);
+    out.extend_from_slice(b"{\"time\":\"");
+    facts.time.write_rfc3339(out);
+    out.extend_from_slice(b"\",\"request_id\":");
+    plain(out, Some(facts.request_id));
+    out.extend_from_slice(b",\"method\":");
     plain(out, facts.method);
     out.extend_from_slice(b",\"path\":");
     text(out, facts.path.map(cut));
     out.extend_from_slice(b",\"route\":");
     plain(out, facts.route);
-    let _ = write!(out, ",\"status\":{},\"outcome\":\"{}\",\"source\":", facts.status, facts.outcome);
+    out.extend_from_slice(b",\"status\":");
+    number(out, facts.status.into());
+    out.extend_from_slice(b",\"outcome\":");
+    plain(out, Some(facts.outcome));
+    out.extend_from_slice(b",\"source\":");
     plain(out, facts.source.map(Source::label));
     out.extend_from_slice(b",\"session_check\":");
     plain(out, facts.check.map(Check::label));
+    out.extend_from_slice(b",\"remaining_s\":");
     match facts.remaining {
-        Some(remaining) => drop(write!(out, ",\"remaining_s\":{}", remaining.as_secs())),
-        None => out.extend_from_slice(b",\"remaining_s\":null"),
+        Some(remaining) => number(out, remaining.as_secs()),
+        None => out.extend_from_slice(b"null"),
     }
     if let Some(upstream) = facts.upstream {
         out.extend_from_slice(b",\"upstream\":");
         plain(out, Some(upstream));
     }
-    let _ = write!(out, ",\"duration_us\":{},\"peer\":\"{}\",\"subject\":", facts.duration_us, facts.peer);
+    out.extend_from_slice(b",\"duration_us\":");
+    number(out, facts.duration_us);
+    out.extend_from_slice(b",\"peer\":");
+    plain(out, Some(facts.peer));
+    out.extend_from_slice(b",\"subject\":");
     plain(out, facts.session.map(Session::log_id));
     out.extend_from_slice(b"}\n");
+}
+
+fn number(out: &mut Vec<u8>, mut number: u64) {
+    // `u64::MAX` has 20 digits.
+    let (mut digits, mut at) = ([0; 20], 20);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
 }
 
 /// A word of ours, of the configuration's names, or of base64url: nothing in it needs an escape.

@@ -13,7 +13,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
-use crate::app::UpstreamFailure;
+use crate::app::{Picked, UpstreamFailure};
 use crate::gateway::access::Facts;
 use crate::gateway::answer::Reply;
 use crate::gateway::drain::Drain;
@@ -216,7 +216,7 @@ impl ProxyHttp for Forwarder {
             let mut reply = Reply {
                 out: &mut out,
                 request_id: journey.start.id.text(),
-                head_only: &*journey.method == "HEAD",
+                head_only: journey.method == "HEAD",
                 close: true,
                 origin: None,
             };
@@ -243,8 +243,7 @@ impl ProxyHttp for Forwarder {
             None if way.answered() && (error.is_none() || status == 101) => "forwarded",
             None => "cancelled",
         };
-        let upstream = way.picked.as_ref().map(|picked| picked.address().to_string());
-        self.gateway.tell_of(journey, status, outcome, upstream.as_deref());
+        self.gateway.tell_of(journey, status, outcome, way.picked.as_ref().map(Picked::label));
     }
 
     /// Pingora's lines name the query; ours don't.
@@ -282,7 +281,7 @@ impl Gateway {
         self.note(&Facts {
             time: journey.start.time,
             request_id: journey.start.id.text(),
-            method: Some(&journey.method),
+            method: Some(journey.method),
             path: Some(&journey.path),
             route: Some(&app.name),
             status,

@@ -45,7 +45,7 @@ pub(super) enum Onward {
 pub(super) struct Journey {
     pub forward: Forward,
     pub start: Start,
-    pub method: Box<str>,
+    pub method: &'static str,
     /// The path as judged.
     pub path: Box<str>,
     pub check: Option<Check>,
@@ -96,7 +96,7 @@ impl Journey {
         let journey = Self {
             forward,
             start,
-            method: known(head.method).into(),
+            method: known(head.method),
             path: trace.path.as_deref().unwrap_or("/").into(),
             check: trace.check,
             websocket: head.wants_websocket(),
