@@ -62,16 +62,17 @@ impl HostRule {
 
     /// `host`: as sent, with or without a port.
     fn covers(&self, host: &str) -> bool {
-        let bare = without_port(host);
         match self {
             Self::Any => true,
-            Self::Exact(own) => own.eq_ignore_ascii_case(bare) || own.eq_ignore_ascii_case(host),
-            Self::Below(suffix) => bare
-                .len()
-                .checked_sub(suffix.len())
-                .filter(|start| *start > 0)
-                .and_then(|start| bare.get(start..))
-                .is_some_and(|end| suffix.eq_ignore_ascii_case(end)),
+            Self::Exact(own) => own.eq_ignore_ascii_case(without_port(host)) || own.eq_ignore_ascii_case(host),
+            Self::Below(suffix) => {
+                let bare = without_port(host);
+                bare.len()
+                    .checked_sub(suffix.len())
+                    .filter(|start| *start > 0)
+                    .and_then(|start| bare.get(start..))
+                    .is_some_and(|end| suffix.eq_ignore_ascii_case(end))
+            }
         }
     }
 

@@ -182,7 +182,7 @@ impl Gateway {
         let path = trace.path.as_deref().unwrap_or("/");
         let target: Box<str> = trace.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
         // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.
-        if http::uri::PathAndQuery::try_from(&*target).is_err() {
+        if !is_plain(&target) && http::uri::PathAndQuery::try_from(&*target).is_err() {
             return Err(Refusal::BadRequest);
         }
         Ok(Verdict::Forward(Forward { app: app.clone(), session, target }))
@@ -322,6 +322,11 @@ impl Gateway {
             },
         })
     }
+}
+
+/// Whether a target is a URI's beyond doubt: its bytes are unreserved (RFC 3986, section 2.3), `/`, or such as queries are made of.
+fn is_plain(target: &str) -> bool {
+    target.len() <= 1024 && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~?&=".contains(&b))
 }
 
 /// A navigation without a session may be sent to the login page; a credential that is wrong never is.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, Version};
+use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
@@ -34,7 +34,8 @@ const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// A client takes a piece of an answer, at most 64 KiB, in this time: over 2 KiB a second, which the slowest phone has.
 const PIECE_TAKEN: Duration = Duration::from_secs(30);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// As it stands on the wire: Pingora would make a copy of a `HeaderName`.
+const REQUEST_ID: &str = "x-request-id";
 
 const TOO_LARGE: ErrorType = ErrorType::Custom("BodyTooLarge");
 const TOO_SLOW: ErrorType = ErrorType::Custom("BodyTooSlow");

@@ -85,7 +85,7 @@ impl Gateway {
             Ok(Verdict::Forward(forward)) => {
                 let (id, client) = (RequestId(id.0), (&*client).into());
                 let start = Start { began, time, id, client, close: head.close || lame };
-                match Journey::new(forward, head, &trace, arrival, start, (&self.sources, self.own_host())) {
+                match Journey::new(forward, head, &trace, arrival, start, (&self.sources, &self.own_host)) {
                     Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                     Err(BadFields) => Err(Refusal::BadRequest),
                 }

@@ -210,12 +210,27 @@ pub(super) fn is_host(text: &str) -> bool {
     named && ported
 }
 
-/// Whether a line end in `raw` is no CRLF, or a line starts with white space (obsolete folding). `from`: what before it was scanned already.
-pub(super) fn has_odd_line(raw: &[u8], from: usize) -> bool {
-    memchr::memchr_iter(b'\n', &raw[from..]).any(|at| {
-        let at = from + at;
-        at == 0 || raw[at - 1] != b'\r' || matches!(raw.get(at + 1), Some(b' ' | b'\t'))
-    })
+/// A line end that is no CRLF, or a line that starts with white space (obsolete folding).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OddLine;
+
+/// The end of the head at the start of `raw`: what is behind its first empty line. `from`: what stands before it was looked through already; the
+/// last byte of that is looked at again, for what follows it was not there.
+pub(super) fn end_of_head(raw: &[u8], from: usize) -> Result<Option<usize>, OddLine> {
+    for at in memchr::memchr_iter(b'\n', &raw[from..]) {
+        let end = from + at + 1;
+        let line = &raw[..end];
+        if !line.ends_with(b"\r\n") {
+            return Err(OddLine);
+        }
+        if line.ends_with(b"\r\n\r\n") {
+            return Ok(Some(end));
+        }
+        if matches!(raw.get(end), Some(b' ' | b'\t')) {
+            return Err(OddLine);
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -223,7 +238,7 @@ mod tests {
     use super::*;
 
     fn read(raw: &str) -> Result<(String, Body, bool), BadHead> {
-        assert!(!has_odd_line(raw.as_bytes(), 0));
+        assert_eq!(end_of_head(raw.as_bytes(), 0), Ok(Some(raw.len())));
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         Head::parse(raw.as_bytes(), &mut slots).map(|head| (head.target.to_owned(), head.body, head.close))
     }
@@ -299,11 +314,23 @@ mod tests {
     #[test]
     fn bare_line_feeds_and_folded_lines_are_seen_wherever_the_packet_ends() {
         for raw in ["GET / HTTP/1.1\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "\n"] {
-            assert!(has_odd_line(raw.as_bytes(), 0), "{raw:?}");
+            assert_eq!(end_of_head(raw.as_bytes(), 0), Err(OddLine), "{raw:?}");
         }
         let split = b"GET / HTTP/1.1\r\nHost: a\r\n b: c";
         let end = split.len();
-        assert!((0..end).any(|from| has_odd_line(split, from)));
+        assert!((0..end).any(|from| end_of_head(split, from).is_err()));
+    }
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line_wherever_the_packets_end() {
+        let (head, behind) = ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", " \n\r\n\r\n");
+        let whole = [head, behind].concat();
+        for seen in 1..whole.len() {
+            let end = if seen < head.len() { None } else { Some(head.len()) };
+            for from in 0..seen.min(head.len()) {
+                assert_eq!(end_of_head(&whole.as_bytes()[..seen], from), Ok(end), "{from} of {seen}");
+            }
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Gateway {
     clock: Clock,
     /// Our own origin, from `public_url`.
     public_origin: Box<str>,
+    /// `host[:port]` of it.
+    own_host: Box<str>,
     trusted: Trusted,
     metrics: Metrics,
     access_log: Option<LineSink>,
@@ -135,11 +137,6 @@ impl Gateway {
         route.map(Reached).ok_or(Refusal::NotFound)
     }
 
-    /// `host[:port]` of our own origin.
-    fn own_host(&self) -> &str {
-        self.public_origin.split_once("://").map_or("", |(_, host)| host)
-    }
-
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
         let routes = parts.plugins.into_iter().map(|(settings, plugin)| {
@@ -159,6 +156,7 @@ impl Gateway {
             sessions: parts.sessions,
             book: parts.book,
             clock: parts.clock,
+            own_host: parts.public_origin.split_once("://").map_or("", |(_, host)| host).into(),
             public_origin: parts.public_origin.into(),
             trusted: parts.trusted,
             metrics: parts.metrics,

@@ -19,13 +19,13 @@ pub(super) struct Target<'t> {
 /// Judges a target in origin-form, or in absolute-form if its authority is `host`.
 pub(super) fn judge<'t>(target: &'t str, host: &str) -> Result<Target<'t>, BadPath> {
     let origin_form = if target.starts_with('/') { target } else { from_absolute(target, host)? };
-    let (path, query) = match origin_form.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (origin_form, None),
-    };
-    if path.contains('#') || query.is_some_and(|query| query.contains('#')) {
+    if memchr::memchr(b'#', origin_form.as_bytes()).is_some() {
         return Err(BadPath);
     }
+    let (path, query) = match memchr::memchr(b'?', origin_form.as_bytes()) {
+        Some(at) => (&origin_form[..at], Some(&origin_form[at + 1..])),
+        None => (origin_form, None),
+    };
     let (path, encoded_slash) = normal(path)?;
     Ok(Target { path, query, encoded_slash })
 }
@@ -50,6 +50,9 @@ fn from_absolute<'t>(target: &'t str, host: &str) -> Result<&'t str, BadPath> {
 
 /// Resolves dot segments and doubled slashes once; refuses what only a second reading would show. Whether it holds an encoded slash.
 fn normal(path: &str) -> Result<(Cow<'_, str>, bool), BadPath> {
+    if is_plain(path) {
+        return Ok((Cow::Borrowed(path), false));
+    }
     let encoded_slash = if path.contains('%') || path.contains('\\') { judge_escapes(path)? } else { false };
     let mut odd = false;
     for segment in path.split('/').skip(1) {
@@ -63,6 +66,16 @@ fn normal(path: &str) -> Result<(Cow<'_, str>, bool), BadPath> {
         return Ok((Cow::Borrowed(path), encoded_slash));
     }
     Ok((Cow::Owned(resolve(path)), encoded_slash))
+}
+
+/// Whether there is nothing in it to judge: no escape, no `\`, no `;`, no segment that is empty or begins with a dot.
+fn is_plain(path: &str) -> bool {
+    let mut last = 0;
+    path.bytes().all(|byte| {
+        let odd = matches!(byte, b'%' | b'\\' | b';') || (last == b'/' && matches!(byte, b'/' | b'.'));
+        last = byte;
+        !odd
+    })
 }
 
 /// RFC 3986, 5.2.4, with empty segments dropped. A final `/`, `.` or `..` leaves a final `/`.

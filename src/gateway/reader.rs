@@ -10,10 +10,7 @@ use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, Sleep};
 
-use crate::gateway::head::has_odd_line;
-
-/// Where a head may end.
-const HEAD_END: &[u8] = b"\r\n\r\n";
+use crate::gateway::head::end_of_head;
 
 /// Room for one read: a head with an 800-byte token and a browser's fields fits.
 const ROOM: usize = 4096;
@@ -97,12 +94,8 @@ pub(super) async fn head(
     loop {
         skip_empty_line(buffer, &mut scanned);
         if buffer.len() > scanned {
-            let from = scanned.saturating_sub(HEAD_END.len() - 1);
-            let end = memchr::memmem::find(&buffer[from..], HEAD_END).map(|at| from + at + HEAD_END.len());
+            let Ok(end) = end_of_head(buffer, scanned.saturating_sub(1)) else { return Read::Malformed };
             let seen = end.unwrap_or(buffer.len());
-            if has_odd_line(&buffer[..seen], scanned.saturating_sub(1)) {
-                return Read::Malformed;
-            }
             // The line is measured first: a long target gets its own status.
             if memchr::memchr(b'\n', &buffer[..seen.min(limits.max_line)]).is_none() && seen > limits.max_line {
                 return Read::LongTarget;

@@ -62,7 +62,7 @@ impl Routes {
             return Ok(Some(Route::Plugin(plugin)));
         }
         let app = self.app(path, host);
-        if app.is_some() && path.contains(['%', ';']) {
+        if app.is_some() && memchr::memchr2(b'%', b';', path.as_bytes()).is_some() {
             let plain = plain(path);
             let same = match (app, self.app(&plain, host)) {
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other),
