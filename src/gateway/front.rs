@@ -23,6 +23,7 @@ use crate::gateway::guard::{Cuts, Guarded};
 use crate::gateway::handle::{After, Arrival};
 use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
+use crate::gateway::sign::Sign;
 use crate::problem::Refusal;
 
 /// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
@@ -117,16 +118,17 @@ impl Front {
             self.gateway.count_turned_away();
             return;
         }
-        let mut cut = self.drain.cut();
+        let cut = self.drain.cut();
+        let wait = std::pin::pin!(until(cut.clone()));
+        let mut cut = Sign::new(&cut, wait);
         let watch = stop;
-        let mut stop = stop.clone();
         let grace = tokio::time::Instant::now() + GRACE;
         let stop = std::pin::pin!(async move {
-            let _ = stop.wait_for(|stop| *stop).await;
+            until(watch.clone()).await;
             tokio::time::sleep_until(grace).await;
         });
         let sleep = std::pin::pin!(tokio::time::sleep(self.limits.idle));
-        let mut alarm = Alarm::new(sleep, stop);
+        let mut alarm = Alarm::new(sleep, Sign::new(watch, stop));
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
         let Limits { idle, head, max_head, max_line, .. } = self.limits;
@@ -162,7 +164,7 @@ impl Front {
                     limits.idle = idle;
                     // Boxed: an idle connection does not hold the room for a request.
                     let arrival = Arrival { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
-                    let after = Box::pin(self.request(arrival, &mut cut, &mut out)).await;
+                    let after = Box::pin(self.gateway.handle(arrival, &mut out, cut.given())).await;
                     if let After::Forward(journey, Onward::Wire(head)) = after {
                         buffer.advance(end);
                         let exchange = self.exchange(stream, (head, &mut buffer), journey, &mut cut, watch);
@@ -212,13 +214,6 @@ impl Front {
         }
     }
 
-    async fn request(&self, arrival: Arrival<'_>, cut: &mut ShutdownWatch, out: &mut Vec<u8>) -> After {
-        let cut = async {
-            let _ = cut.wait_for(|cut| *cut).await;
-        };
-        self.gateway.handle(arrival, out, cut).await
-    }
-
     /// One request to an app: its head, and what was read behind it. The stream comes back if the client may send another.
     ///
     /// Dropped: both connections are cut.
@@ -227,7 +222,7 @@ impl Front {
         stream: Stream,
         (mut head, read): (BytesMut, &mut BytesMut),
         journey: Arc<Journey>,
-        cut: &mut ShutdownWatch,
+        cut: &mut Sign<'_>,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
         let proxy = self.proxy.as_ref()?;
@@ -242,7 +237,7 @@ impl Front {
         let back = tokio::select! {
             biased;
             back = served => back?,
-            _ = cut.wait_for(|cut| *cut) => {
+            () = cut.given() => {
                 self.gateway.tell_of(&journey, 0, "cut", None);
                 return None;
             }
@@ -254,6 +249,11 @@ impl Front {
         };
         Some(back.consume().0)
     }
+}
+
+/// Ends when this becomes true, or can't any more.
+async fn until(mut watch: ShutdownWatch) {
+    let _ = watch.wait_for(|is_so| *is_so).await;
 }
 
 /// Ends when an app has not answered the wish for a WebSocket within its `read_timeout`; never for other requests, whose answers Pingora

@@ -31,6 +31,7 @@ mod plugin_route;
 mod reader;
 mod routes;
 pub mod settings;
+mod sign;
 mod trusted;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Reads one head from a connection: one deadline for all of it, a bound on its size, odd line ends refused as they arrive.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, Sleep};
 
 use crate::gateway::head::end_of_head;
+use crate::gateway::sign::Sign;
 
 /// Room for one read: a head with an 800-byte token and a browser's fields fits.
 const ROOM: usize = 4096;
@@ -35,13 +36,12 @@ pub(super) enum Read {
 pub(super) struct Alarm<'c> {
     due: Instant,
     sleep: Pin<&'c mut Sleep>,
-    stop: Pin<&'c mut (dyn Future<Output = ()> + Send)>,
-    stopped: bool,
+    stop: Sign<'c>,
 }
 
 impl<'c> Alarm<'c> {
-    pub fn new(sleep: Pin<&'c mut Sleep>, stop: Pin<&'c mut (dyn Future<Output = ()> + Send)>) -> Self {
-        Self { due: Instant::now(), sleep, stop, stopped: false }
+    pub fn new(sleep: Pin<&'c mut Sleep>, stop: Sign<'c>) -> Self {
+        Self { due: Instant::now(), sleep, stop }
     }
 
     pub fn set(&mut self, span: Duration) {
@@ -52,8 +52,7 @@ impl<'c> Alarm<'c> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, heed_stop: bool) -> Poll<()> {
-        if heed_stop && (self.stopped || self.stop.as_mut().poll(cx).is_ready()) {
-            self.stopped = true;
+        if heed_stop && self.stop.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
