@@ -10,7 +10,7 @@ use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::app::{Picked, UpstreamFailure};
@@ -87,7 +87,14 @@ impl ProxyHttp for Forwarder {
         let journey = journey(way)?;
         let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, &way.tried);
         let picked = picked.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
-        let peer = if journey.websocket { picked.websocket_peer() } else { picked.peer() };
+        let peer = if journey.websocket {
+            picked.websocket_peer()
+        } else {
+            let mut peer = picked.peer();
+            // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
+            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+            peer
+        };
         way.picked = Some(picked);
         Ok(peer)
     }
@@ -98,7 +105,11 @@ impl ProxyHttp for Forwarder {
         request: &mut RequestHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
-        // Pingora takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
+        // How the body is framed is between the client and us: Pingora says it anew.
+        if request.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            request.remove_header(&http::header::TRANSFER_ENCODING);
+        }
+        // `hygiene` takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
         if request.version == Version::HTTP_2 && way.journey.as_ref().is_some_and(|journey| journey.trailers) {
             request.insert_header(http::header::TE, "trailers")?;
         }
