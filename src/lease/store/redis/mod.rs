@@ -35,6 +35,9 @@ const TURN_MS: u64 = 1500;
 /// Fences and generations outlive every lease, which lives 6 hours at most.
 const COUNTERS_MS: u64 = 8 * 3600 * 1000;
 
+/// Where fences may begin: scripts reckon in doubles, which are whole up to 2^53.
+const FENCES: u64 = 1 << 52;
+
 /// A failure is everybody's for as long as it is its own node's.
 const FAILURE_MS: u64 = 1000;
 
@@ -169,7 +172,11 @@ impl Backend for RedisStore {
         for key in &keys {
             script.key(key);
         }
-        script.arg(life.map_or(-1, |life| millis(life) as i64)).arg(TURN_MS).arg(COUNTERS_MS);
+        script
+            .arg(life.map_or(-1, |life| millis(life) as i64))
+            .arg(TURN_MS)
+            .arg(COUNTERS_MS)
+            .arg(fastrand::u64(..FENCES));
         let (word, number, bytes, left): (String, u64, Vec<u8>, u64) = self.call(&script).await?;
         Ok(match word.as_str() {
             "held" => Begun::Held(bytes, number, Duration::from_millis(left)),

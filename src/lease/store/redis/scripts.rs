@@ -25,7 +25,7 @@ impl Scripts {
 }
 
 /// Keys: lease, claim, fence, generation, failure. Arguments: the life that is wanted (-1: nothing will do), the life of a claim, that of
-/// counters. How long a lease lives is told by the store's clock alone.
+/// counters, where fences begin: anywhere, so that a store that has forgotten everything gives no fence a second time. How long a lease lives is told by the store's clock alone.
 const BEGIN: &str = r"
 local g = redis.call('GET', KEYS[4]) or '0'
 local l = redis.call('HMGET', KEYS[1], 'g', 'v')
@@ -39,6 +39,7 @@ if redis.call('GET', KEYS[2]) == g then
   local left = redis.call('PTTL', KEYS[2])
   return {'wait', left > 0 and left or 1, '', 0}
 end
+if redis.call('EXISTS', KEYS[3]) == 0 then redis.call('SET', KEYS[3], ARGV[4]) end
 local n = redis.call('INCR', KEYS[3])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 redis.call('SET', KEYS[2], g, 'PX', ARGV[2])
