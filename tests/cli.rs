@@ -4,6 +4,8 @@
 // A test may panic: that is how it fails. And a test that leaves something out says so on the terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "cli/administration.rs"]
+mod administration;
 #[path = "cli/check.rs"]
 mod check;
 #[path = "cli/client.rs"]

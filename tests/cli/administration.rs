@@ -1,0 +1,143 @@
+//! Who holds the token sees what is held and what was minted, and drops a person's leases.
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, once};
+use super::process::until;
+use super::stack::{Folder, Gateway, Idp, KEY, Stack, Vendor, bearer};
+
+const TOKEN: &str = "the-token-of-this-test";
+
+/// With the token, and more than the defaults.
+fn stack(change: impl FnOnce(String) -> String) -> Stack {
+    let (vendor, idp, folder) = (Vendor::start(KEY), Idp::start(), Folder::new());
+    folder.write("admin.token", &format!("{TOKEN}\n"));
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let with_token = |config: String| config.replace(admin, &format!("{admin}token = {{ file = \"admin.token\" }}\n"));
+    folder.configure(&vendor.url, &idp.url, KEY, |config| change(with_token(config)));
+    let gateway = Gateway::start(&folder);
+    Stack { vendor, idp, folder, gateway }
+}
+
+fn ask(stack: &Stack, method: &str, path: &str, body: &str) -> Answer {
+    let headers = [&*bearer(TOKEN), "content-type: application/json"];
+    once(&stack.gateway.admin, method, path, &headers, body)
+}
+
+fn leases(stack: &Stack, query: &str) -> Value {
+    ask(stack, "GET", &format!("/api/leases{query}"), "").json()
+}
+
+#[test]
+fn without_a_token_there_is_no_administration_and_with_a_wrong_one_no_answer() {
+    let plain = Stack::start();
+    for path in ["/api/leases", "/api/mints"] {
+        assert_eq!(once(&plain.gateway.admin, "GET", path, &[&bearer(TOKEN)], "").status, 404);
+    }
+    let stack = stack(|config| config);
+    let (right, wrong) = (bearer(TOKEN), bearer(&TOKEN[1..]));
+    for headers in [
+        &[][..],
+        &[&*wrong],
+        &[&*right, &*wrong],
+        &[&*right, &*right],
+        &["authorization: Basic the-token-of-this-test"],
+    ] {
+        for (method, path) in [("GET", "/api/leases"), ("GET", "/api/mints"), ("POST", "/api/leases/drop")] {
+            let answer = once(&stack.gateway.admin, method, path, headers, "");
+            assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{headers:?}");
+        }
+    }
+    assert_eq!(ask(&stack, "GET", "/api/leases", "").status, 200);
+    assert_eq!(ask(&stack, "PUT", "/api/leases", "").status, 405);
+    // Health and metrics are for everybody who reaches the address.
+    assert_eq!(stack.gateway.admin("/livez").status, 200);
+}
+
+#[test]
+fn leases_are_listed_in_pages_without_a_url_or_a_name() {
+    let stack = stack(|config| config);
+    let urls: Vec<String> = (0..5)
+        .map(|user| stack.gateway.open(&stack.idp.token(&format!("user-{user}"))).location().to_owned())
+        .collect();
+    let whole = ask(&stack, "GET", "/api/leases", "");
+    for secret in urls.iter().map(String::as_str).chain(["user-", "action_token", KEY]) {
+        assert!(!whole.body.contains(secret), "{}", whole.body);
+    }
+    let whole = whole.json();
+    assert_eq!((whole["held"].as_u64(), &whole["next"]), (Some(5), &Value::Null));
+    let lease = &whole["leases"][0];
+    assert_eq!((&lease["plugin"], &lease["source"]), (&json!("face-scan"), &json!("minted")));
+    assert_eq!(lease["subject"].as_str().map(str::len), Some(43));
+
+    let (mut seen, mut query) = (Vec::new(), "?limit=2".to_owned());
+    loop {
+        let page = leases(&stack, &query);
+        seen.extend(page["leases"].as_array().expect("a list").clone());
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?limit=2&after={next}");
+    }
+    assert_eq!(&seen, whole["leases"].as_array().unwrap());
+    for wrong in ["?limit=0", "?limit=1001", "?limit=x", "?after=x", "?after=1", "?page=2"] {
+        assert_eq!(ask(&stack, "GET", &format!("/api/leases{wrong}"), "").status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn the_last_mints_say_why_and_how_it_ended() {
+    let stack = stack(|config| config);
+    let ada = stack.idp.token("ada");
+    stack.gateway.open(&ada);
+    once(&stack.gateway.address, "POST", "/plugins/face-scan", &[&bearer(&ada)], "");
+    stack.vendor.faults(json!({ "on": "mint", "fail": 500 }));
+    stack.gateway.open(&stack.idp.token("bob"));
+    let mints = ask(&stack, "GET", "/api/mints", "");
+    assert!(!mints.body.contains("action_token") && !mints.body.contains("ada"), "{}", mints.body);
+    let told: Vec<_> = mints.json()["mints"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|mint| (mint["reason"].clone(), mint["outcome"].clone(), mint["remaining_s"].as_u64().is_some()))
+        .collect();
+    let (miss, again, ok) = (json!("miss"), json!("again"), json!("ok"));
+    assert_eq!(told, [(miss.clone(), json!("unreachable"), false), (again, ok.clone(), true), (miss, ok, true)]);
+    assert_eq!(ask(&stack, "GET", "/api/mints?limit=1", "").json()["mints"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_persons_leases_are_dropped_and_nobody_elses() {
+    let stack = stack(|config| config);
+    let (ada, bob) = (stack.idp.token("ada"), stack.idp.token("bob"));
+    let before = [&ada, &bob].map(|token| stack.gateway.open(token).location().to_owned());
+    let drop = |body: Value| ask(&stack, "POST", "/api/leases/drop", &body.to_string());
+    assert_eq!(drop(json!({ "issuer": stack.idp.url, "subject": "ada" })).status, 204);
+    let after = [&ada, &bob].map(|token| stack.gateway.open(token).location().to_owned());
+    assert_ne!(after[0], before[0]);
+    assert_eq!(after[1], before[1]);
+    // Who is not there has no lease.
+    assert_eq!(drop(json!({ "issuer": stack.idp.url, "subject": "nobody" })).status, 204);
+    for wrong in [
+        json!({}),
+        json!({ "issuer": stack.idp.url }),
+        json!({ "issuer": "https://other.example", "subject": "ada" }),
+        json!({ "issuer": stack.idp.url, "subject": "ada", "session": "s" }),
+        json!({ "issuer": stack.idp.url, "subject": "ada", "all": true }),
+    ] {
+        assert_eq!(drop(wrong.clone()).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn the_leases_of_one_session_are_dropped_by_its_name() {
+    let stack = stack(|config| config.replace("reuse = \"user\"", "reuse = \"session\""));
+    let tokens = ["one", "two"].map(|session| stack.idp.token_with("ada", json!({ "sid": session })));
+    let other = stack.idp.token_with("bob", json!({ "sid": "three" }));
+    stack.gateway.open(&other);
+    let before = tokens.each_ref().map(|token| stack.gateway.open(token).location().to_owned());
+    let body = json!({ "issuer": stack.idp.url, "session": "two" }).to_string();
+    assert_eq!(ask(&stack, "POST", "/api/leases/drop", &body).status, 204);
+    let after = tokens.each_ref().map(|token| stack.gateway.open(token).location().to_owned());
+    assert_ne!(after[1], before[1]);
+    until("bob's is still held", || (leases(&stack, "")["held"].as_u64() == Some(3)).then_some(()));
+    assert_eq!(stack.vendor.mint_calls(), 5, "ada's other session is dropped with it, bob's is not");
+}
