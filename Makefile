@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint setup-browser setup-fuzz demo test screenshots peers prove fuzz bench lint dist clean
+.PHONY: help setup setup-lint setup-browser setup-fuzz setup-stores demo test screenshots peers prove fuzz bench lint dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -22,10 +22,13 @@ setup-browser:
 setup-fuzz:
 	@tools/setup fuzz
 
+setup-stores:
+	@tools/setup stores
+
 demo: setup ## run the gateway, an app behind it, a vendor and an identity provider in one process, on loopback; prints the page to open
 	$(CARGO) run $(LOCKED) -- demo
 
-test: setup-browser ## run the tests, check the files in deploy/, try real clients and apps, walk through the demo and a real sign-in in a headless Chromium
+test: setup-browser setup-stores ## run the tests, check the files in deploy/, try real clients and apps, walk through the demo and a real sign-in in a headless Chromium
 	$(CARGO) test $(LOCKED)
 	tools/check-deploy
 	tools/peers
@@ -39,7 +42,7 @@ peers: setup ## try the gateway between real clients and real apps: curl, websoc
 	$(CARGO) build $(LOCKED)
 	tools/peers
 
-prove: setup ## run the proofs that take longer than a test may
+prove: setup setup-stores ## run the proofs that take longer than a test may
 	tools/prove
 
 fuzz: setup-fuzz ## fuzz the way from a credential to a session, for FUZZ_SECONDS (60)

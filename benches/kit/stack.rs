@@ -28,6 +28,11 @@ pub fn serve() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key"), &vendor.sim.keys()[0]).unwrap();
         let mut text = configuration(&idp.url(), &vendor.url());
+        // A store behind the memory: lines of `[leases]`, with `seal.key` beside them.
+        if let Ok(leases) = std::env::var("LEASES") {
+            std::fs::write(directory.path().join("seal.key"), STANDARD.encode([7; 32])).unwrap();
+            text += &format!("[leases]\n{leases}\n");
+        }
         if let Ok(app) = std::env::var("APP") {
             text += &format!("[[app]]\nname = \"portal\"\npath = \"/app\"\nupstreams = [\"{app}\"]\n");
         }

@@ -46,7 +46,13 @@ impl<G: Ground> Book<G> {
             return (Ok(lease), false);
         }
         match vault.on_loss() {
-            OnLoss::Local => self.mint(errand.plan, errand.input, errand.id).await,
+            OnLoss::Local => {
+                let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
+                if let (Ok(lease), true) = (&landing, keep) {
+                    vault.keep_later(errand.key, lease.remaining(self.now().wall), &entry(lease));
+                }
+                (landing, keep)
+            }
             OnLoss::Refuse => (Err(MintFailure::StoreLost), false),
         }
     }

@@ -64,6 +64,10 @@ pub trait Backend: Send + Sync {
     /// Keeps the result of a turn for so long, and wakes who waits; `false`: the turn was over, or the owner's leases were forgotten meanwhile.
     async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost>;
 
+    /// Keeps what was made while the store could not be asked, once it can be; a store of several nodes does not, for another node may have made
+    /// one, too.
+    fn keep_later(&self, _: &Name, _: Duration, _: Vec<u8>) {}
+
     /// Ends a turn without a result, and wakes who waits.
     async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;
 

@@ -137,6 +137,15 @@ impl Vault {
         self.counted("keep", self.backend.keep(name, turn, life, sealed).await)
     }
 
+    /// See [`Backend::keep_later`].
+    pub(crate) fn keep_later(&self, key: &LeaseKey, life: Duration, entry: &Entry) {
+        let plain = serde_json::to_vec(entry).map(Zeroizing::new);
+        let sealed = plain.ok().and_then(|plain| self.seals.seal(&place(key), &plain));
+        if let (Some(name), Some(sealed)) = (self.seals.name(key), sealed) {
+            self.backend.keep_later(&name, life, sealed);
+        }
+    }
+
     pub(crate) async fn give_up(&self, name: &Name, turn: Turn, failure: Option<MintFailure>) {
         // Its turn ends by itself all the same.
         let _ = self.counted("give_up", self.backend.give_up(name, turn, failure.and_then(code)).await);

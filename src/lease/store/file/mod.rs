@@ -305,6 +305,15 @@ impl Backend for FileStore {
         Ok(true)
     }
 
+    fn keep_later(&self, name: &Name, life: Duration, sealed: Vec<u8>) {
+        let end = self.disk.clock.now().plus(life).as_millis();
+        self.disk.wait(|waiting| {
+            if waiting.next.leases.len() < MAX_WAITING {
+                waiting.next.leases.insert(place(name), (end, sealed));
+            }
+        });
+    }
+
     async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, StorageError};
+use redb::{Database, TableError};
 use tracing::warn;
 
 use super::{ENDS, LEASES, TARGET};
@@ -40,7 +40,9 @@ pub(super) fn open(path: &Path) -> Result<Database, OpenFault> {
         Err(Unusable::Io(fault)) => Err(io(fault)),
         Err(Unusable::Foreign(why)) => {
             let seconds = Clock::system().now().as_secs();
-            let aside = path.with_extension(format!("set-aside-{seconds}"));
+            let names = (0..).map(|number| path.with_extension(format!("set-aside-{seconds}-{number}")));
+            let aside =
+                names.into_iter().find(|name| !name.exists()).unwrap_or_else(|| path.with_extension("set-aside"));
             fs::rename(path, &aside).map_err(io)?;
             let (file, aside) = (path.display().to_string(), aside.display().to_string());
             warn!(target: TARGET, file, aside, why, "the lease store can't be read: set aside, and begun anew");
@@ -62,32 +64,32 @@ enum Unusable {
 
 fn try_open(path: &Path) -> Result<Database, Unusable> {
     // A torn file may make the library fall over: that is no reason for us to.
-    let opened = std::panic::catch_unwind(|| {
+    let opened = std::panic::catch_unwind(|| -> Result<_, redb::Error> {
         let database = Database::create(path)?;
-        let write = database.begin_write().map_err(|fault| DatabaseError::Storage(storage(fault.into())))?;
-        let tables = write.list_tables()?.count();
-        let ours = write.open_table(LEASES).is_ok() && write.open_table(ENDS).is_ok();
-        let fresh = write.list_tables()?.count();
-        write.commit().map_err(|fault| DatabaseError::Storage(storage(fault.into())))?;
-        Ok::<_, DatabaseError>((database, ours && (tables == 0 || tables == fresh)))
+        let write = database.begin_write()?;
+        let before = write.list_tables()?.count();
+        let opened = write.open_table(LEASES).map(drop).and_then(|()| write.open_table(ENDS).map(drop));
+        let ours = match opened {
+            Ok(()) => true,
+            Err(TableError::Storage(fault)) => return Err(fault.into()),
+            Err(_) => false,
+        };
+        let ours = ours && (before == 0 || before == write.list_tables()?.count());
+        write.commit()?;
+        Ok((database, ours))
     });
     match opened {
         Ok(Ok((database, true))) => Ok(database),
         Ok(Ok((_, false))) => Err(Unusable::Foreign("it is another program's")),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(Unusable::Taken),
-        Ok(Err(DatabaseError::Storage(StorageError::Io(fault))))
+        Ok(Err(redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch)) => Err(Unusable::Taken),
+        // What the disk refuses now it may give later: no reason to begin anew.
+        Ok(Err(redb::Error::Io(fault)))
             if !matches!(fault.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
         {
             Err(Unusable::Io(fault))
         }
+        Ok(Err(redb::Error::PreviousIo)) => Err(Unusable::Io(io::Error::other("the disk failed"))),
         Ok(Err(_)) => Err(Unusable::Foreign("it is torn, or no lease store")),
         Err(_) => Err(Unusable::Foreign("it is torn")),
-    }
-}
-
-fn storage(fault: redb::Error) -> StorageError {
-    match fault {
-        redb::Error::Io(fault) => StorageError::Io(fault),
-        _ => StorageError::Corrupted(String::new()),
     }
 }
