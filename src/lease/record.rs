@@ -175,6 +175,16 @@ impl Record {
         self.slots.iter_mut().filter_map(|slot| slot.lease.take()).collect()
     }
 
+    /// The same, but for the mint with this id, which began with the forgetting.
+    pub(super) fn forget_but(&mut self, variant: &[u8], id: u64) -> Vec<Arc<Lease>> {
+        let dropped = self.forget();
+        let generation = self.generation;
+        if let Some(flight) = self.flight(variant, id) {
+            flight.generation = generation;
+        }
+        dropped
+    }
+
     /// How long until one more mint may be allowed; `None`: now.
     pub(super) fn limited(&mut self, now: Tick, rules: &Rules) -> Option<Duration> {
         let within = rules.mints_per_subject.within.0;

@@ -61,6 +61,10 @@ impl<G: Ground> Book<G> {
         let Errand { key, input, .. } = errand;
         if input.errand.reason == Reason::Again {
             vault.forget(key.owner()).await?;
+            // What others of this node have got from the store meanwhile may be from before.
+            self.forget_but(key, errand.id);
+        } else {
+            vault.settle(key.owner()).await?;
         }
         let name = vault.name(key)?;
         let began = self.now();
@@ -69,17 +73,24 @@ impl<G: Ground> Book<G> {
         let mut life = Some(input.errand.life);
         loop {
             ear.mark_unchanged();
+            // Of before the question: what the store says may be older than what is heard meanwhile.
+            let epoch = vault.epoch();
+            let known = self.known(errand);
             let turned = match life {
-                Some(life) => vault.begin(key, &name, life).await?,
-                None => vault.turn(&name).await?,
+                Some(life) => vault.begin(key, &name, life, known).await?,
+                None => vault.turn(key, &name, known).await?,
             };
             match turned {
-                Turned::Held(entry, generation, left) => match self.adopt(vault, errand, &entry, (generation, left)) {
+                Turned::Held(entry, generation, left) => match self.adopt(errand, &entry, (epoch, generation, left)) {
                     Some(lease) => return Ok((Ok(lease), true)),
                     // Of another configuration, or of a clock that nobody should trust.
                     None => life = None,
                 },
-                Turned::Failed(failure) => return Ok((Err(failure), false)),
+                Turned::Failed(failure) => {
+                    // Somebody's failed mint takes nothing away from who holds one.
+                    let held = self.held_any(key, self.now()).filter(|_| input.errand.reason == Reason::Miss);
+                    return Ok((held.ok_or(failure), false));
+                }
                 Turned::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
                     return Ok((Err(MintFailure::TimedOut), false));
                 }
@@ -146,8 +157,9 @@ impl<G: Ground> Book<G> {
         if errand.input.errand.reason == Reason::Again {
             return None;
         }
-        match vault.begin(errand.key, name, errand.input.errand.life).await.ok()? {
-            Turned::Held(entry, generation, left) => self.adopt(vault, errand, &entry, (generation, left)),
+        let epoch = vault.epoch();
+        match vault.begin(errand.key, name, errand.input.errand.life, self.known(errand)).await.ok()? {
+            Turned::Held(entry, generation, left) => self.adopt(errand, &entry, (epoch, generation, left)),
             Turned::Turn(turn) => {
                 vault.give_up(name, turn, None).await;
                 None
@@ -159,10 +171,9 @@ impl<G: Ground> Book<G> {
     /// A lease of the store, judged as if it had just been minted.
     fn adopt(
         &self,
-        vault: &Vault,
         errand: &Errand<'_>,
         entry: &Entry,
-        (generation, left): (u64, Duration),
+        (epoch, generation, left): (u32, u64, Duration),
     ) -> Option<Arc<Lease>> {
         let url = errand.plan.mint.readmit(&entry.url)?;
         let now = self.now();
@@ -176,7 +187,20 @@ impl<G: Ground> Book<G> {
         };
         let lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;
         errand.plan.count_shared();
-        Some(Arc::new(lease.tied(Tie { epoch: vault.epoch(), generation, shared: true }, errand.id)))
+        Some(Arc::new(lease.tied(Tie { epoch, generation, shared: true }, errand.id)))
+    }
+
+    /// The owner's generation as far as this node knows it.
+    fn known(&self, errand: &Errand<'_>) -> u64 {
+        let held = self.held_any(errand.key, self.now());
+        held.map(|lease| lease.tie.generation).filter(|generation| *generation != Tie::LOCAL).unwrap_or(0)
+    }
+
+    /// Forgets an owner's leases here, and lets no mint of before be kept but this one, which began with the forgetting.
+    fn forget_but(&self, key: &LeaseKey, id: u64) {
+        let now = self.now();
+        let dropped = self.change(key.owner(), now, |record| record.forget_but(key.variant(), id));
+        dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
     }
 
     /// What is held and still lives, whether or not it has been asked for again since the store was lost.

@@ -37,10 +37,12 @@ const DEMO_LOOKS: [(&str, &[&str]); 3] = [
 ];
 
 /// A package, or a part of `std`, and the places below `src/` that may use it.
-const DOORS: [(&str, &[&str]); 7] = [
+const DOORS: [(&str, &[&str]); 9] = [
     ("pingora", &["server", "gateway", "app", "admin"]),
     ("dashmap", &["lease", "session"]),
     ("jsonwebtoken", &["session", "demo"]),
+    ("redis", &["lease/store/redis"]),
+    ("redb", &["lease/store/file"]),
     ("hyper", &["http_client", "minter", "admin", "demo"]),
     ("std::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
     ("tokio::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
@@ -253,7 +255,7 @@ mod tests {
         for (path, code) in [
             ("src/http_client.rs", "use hyper::Request;"),
             ("src/admin/mod.rs", "use pingora::apps::ServerApp;"),
-            ("src/lease/file.rs", "use std::fs::File;"),
+            ("src/lease/store/file/open.rs", "use std::fs::File;"),
             ("src/lease/file/open.rs", "use std::fs::File;"),
             ("src/gateway/decide.rs", "use std::io; use hyperloop::fs; use std::time::Duration;"),
             ("src/gateway/decide.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}"),

@@ -32,6 +32,15 @@ pub struct Turn {
     pub generation: u64,
 }
 
+/// What a node knows of an owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The generation of what it holds; 0: it holds nothing.
+    pub generation: u64,
+    /// Where the store has to be told of it, so must be the other nodes.
+    pub notice: Vec<u8>,
+}
+
 /// What a store says to who needs a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
@@ -54,9 +63,8 @@ pub enum Notice {
 /// Keeps bytes under names. Every wait is bounded.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// One round trip: what is held with more than `life`, or what to do; `None`: nothing that is held will do. Dropped: a turn may be taken,
-    /// and ends by itself.
-    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost>;
+    /// One round trip: what is held with more than `life`, or what to do; `None`: nothing that is held will do. Dropped: a turn may be taken, and ends by itself.
+    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Begun, Lost>;
 
     /// The turn goes on; `false`: it is over.
     async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost>;

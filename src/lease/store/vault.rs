@@ -1,15 +1,17 @@
 //! A store as the book sees it: leases go in and come out; on the way they are sealed, named, and judged again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::seal::{Seals, place};
-use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
 use crate::lease::key::LeaseKey;
 use crate::provider::MintFailure;
 use crate::telemetry::Metrics;
@@ -64,12 +66,14 @@ pub struct Vault {
     backend: Arc<dyn Backend>,
     on_loss: OnLoss,
     operations: IntCounterVec,
+    /// Owners whose forgetting the store has not heard of.
+    owed: Mutex<HashSet<Box<[u8]>>>,
 }
 
 impl Vault {
     /// Over this backend.
     pub fn new(seals: Seals, backend: Arc<dyn Backend>, on_loss: OnLoss, metrics: &Metrics) -> Arc<Self> {
-        Arc::new(Self { seals, backend, on_loss, operations: metrics.store_operations.clone() })
+        Arc::new(Self { seals, backend, on_loss, operations: metrics.store_operations.clone(), owed: Mutex::default() })
     }
 
     /// What is done while the store can't be asked.
@@ -100,15 +104,17 @@ impl Vault {
         self.backend.ear(name)
     }
 
-    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, life: Duration) -> Result<Turned, Lost> {
-        let begun = self.counted("begin", self.backend.begin(name, Some(life)).await)?;
+    /// `known`: the owner's generation as this node knows it, 0 if it does not.
+    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, life: Duration, known: u64) -> Result<Turned, Lost> {
+        let known = self.known(key, known);
+        let begun = self.counted("begin", self.backend.begin(name, Some(life), &known).await)?;
         match begun {
             Begun::Held(sealed, generation, left) => match self.open(key, &sealed) {
                 Some(entry) => Ok(Turned::Held(entry, generation, left)),
                 // Moved, bent, or of a key that is gone: nobody's.
                 None => {
                     self.operations.with_label_values(&["open", "refused"]).inc();
-                    self.turn(name).await
+                    self.counted("begin", self.backend.begin(name, None, &known).await).map(turned)
                 }
             },
             begun => Ok(turned(begun)),
@@ -116,8 +122,14 @@ impl Vault {
     }
 
     /// Whatever is held: a turn, or somebody else's.
-    pub(crate) async fn turn(&self, name: &Name) -> Result<Turned, Lost> {
-        self.counted("begin", self.backend.begin(name, None).await).map(turned)
+    pub(crate) async fn turn(&self, key: &LeaseKey, name: &Name, known: u64) -> Result<Turned, Lost> {
+        let known = self.known(key, known);
+        self.counted("begin", self.backend.begin(name, None, &known).await).map(turned)
+    }
+
+    fn known(&self, key: &LeaseKey, generation: u64) -> Known {
+        let notice = if generation == 0 { None } else { self.seals.seal(DROP, key.owner()) };
+        Known { generation, notice: notice.unwrap_or_default() }
     }
 
     pub(crate) async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
@@ -151,10 +163,22 @@ impl Vault {
         let _ = self.counted("give_up", self.backend.give_up(name, turn, failure.and_then(code)).await);
     }
 
+    /// Forgets an owner's leases; while the store can't be asked, as soon as it can.
     pub(crate) async fn forget(&self, owner: &[u8]) -> Result<(), Lost> {
+        self.owed.lock().insert(owner.into());
+        self.settle(owner).await
+    }
+
+    /// Tells the store of a forgetting that it has not heard of: before anything else is asked of it for this owner.
+    pub(crate) async fn settle(&self, owner: &[u8]) -> Result<(), Lost> {
+        if !self.owed.lock().contains(owner) {
+            return Ok(());
+        }
         let name = self.seals.owner(owner).ok_or(Lost)?;
         let notice = self.seals.seal(DROP, owner).ok_or(Lost)?;
-        self.counted("forget", self.backend.forget(&name, notice).await)
+        self.counted("forget", self.backend.forget(&name, notice).await)?;
+        self.owed.lock().remove(owner);
+        Ok(())
     }
 
     /// Looks after the store until `stop`; `forget` is called with each owner whose leases another node has forgotten.
@@ -168,7 +192,20 @@ impl Vault {
                 }
             }
         };
-        self.backend.run(&news, stop).await;
+        let debts = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                let owed: Vec<Box<[u8]>> = self.owed.lock().iter().cloned().collect();
+                for owner in owed.iter().filter(|_| self.is_well()) {
+                    // The next round tries again.
+                    let _ = self.settle(owner).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.backend.run(&news, stop) => {}
+            () = debts => {}
+        }
     }
 
     fn open(&self, key: &LeaseKey, sealed: &[u8]) -> Option<Entry> {

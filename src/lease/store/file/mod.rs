@@ -18,7 +18,7 @@ use tracing::{info, warn};
 pub use self::open::OpenFault;
 use self::open::open;
 use super::seal::NAME;
-use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
 use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 
@@ -280,7 +280,7 @@ const OURS: Turn = Turn { fence: 0, generation: 0 };
 
 #[async_trait]
 impl Backend for FileStore {
-    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>, _: &Known) -> Result<Begun, Lost> {
         let (disk, name) = (self.disk.clone(), name.clone());
         // The disk may be slow, and others have requests.
         let found = tokio::task::spawn_blocking(move || disk.look(&name)).await.map_err(|_| Lost)??;

@@ -5,7 +5,7 @@ mod scripts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ pub use self::link::Way;
 use self::link::{Connection, Ears};
 use self::scripts::Scripts;
 use super::seal::NAME;
-use super::{Backend, Begun, Lost, Name, Notice, Turn};
+use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -85,6 +85,11 @@ impl RedisStore {
 
     fn generation(&self, owner: &str) -> String {
         format!("{}{{{owner}}}:g", self.prefix)
+    }
+
+    /// A notice, and whose it is.
+    fn message(&self, notice: &[u8]) -> Vec<u8> {
+        [self.node.as_bytes(), b":", notice].concat()
     }
 
     fn channel(&self, kind: &str) -> String {
@@ -166,7 +171,7 @@ impl RedisStore {
 
 #[async_trait]
 impl Backend for RedisStore {
-    async fn begin(&self, name: &Name, life: Option<Duration>) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Begun, Lost> {
         let keys = self.keys(name);
         let mut script = self.scripts.begin.prepare_invoke();
         for key in &keys {
@@ -176,7 +181,9 @@ impl Backend for RedisStore {
             .arg(life.map_or(-1, |life| millis(life) as i64))
             .arg(TURN_MS)
             .arg(COUNTERS_MS)
-            .arg(fastrand::u64(..FENCES));
+            .arg(fastrand::u64(..FENCES))
+            .arg(known.generation);
+        script.arg(self.channel("drop")).arg(self.message(&known.notice));
         let (word, number, bytes, left): (String, u64, Vec<u8>, u64) = self.call(&script).await?;
         Ok(match word.as_str() {
             "held" => Begun::Held(bytes, number, Duration::from_millis(left)),
@@ -197,7 +204,7 @@ impl Backend for RedisStore {
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(lease).key(claim).key(fence).key(generation);
         script.arg(turn.fence).arg(turn.generation).arg(millis(life)).arg(sealed);
-        script.arg(self.channel("wake")).arg(name.variant_text());
+        script.arg(self.channel("wake")).arg(name.variant_text()).arg(COUNTERS_MS);
         self.call(&script).await
     }
 
@@ -212,9 +219,12 @@ impl Backend for RedisStore {
     async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<(), Lost> {
         use base64::Engine;
         let owner = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(owner);
-        let message = [self.node.as_bytes(), b":", &notice].concat();
+        let message = self.message(&notice);
         let mut script = self.scripts.forget.prepare_invoke();
         script.key(self.generation(&owner)).arg(COUNTERS_MS).arg(self.channel("drop")).arg(message);
+        // Microseconds of this century are whole in a double.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        script.arg(u64::try_from(now.as_micros()).unwrap_or(0));
         self.call(&script).await
     }
 

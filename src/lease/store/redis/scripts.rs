@@ -25,9 +25,16 @@ impl Scripts {
 }
 
 /// Keys: lease, claim, fence, generation, failure. Arguments: the life that is wanted (-1: nothing will do), the life of a claim, that of
-/// counters, where fences begin: anywhere, so that a store that has forgotten everything gives no fence a second time. How long a lease lives is told by the store's clock alone.
+/// counters, where fences begin: anywhere, so that a store that has forgotten everything gives no fence a second time; the generation
+/// that the node knows of, which a store that has lost its latest writes may not know any more; channel and notice for who holds something of the
+/// generation that the store had meanwhile. How long a lease lives is told by the store's clock alone.
 const BEGIN: &str = r"
 local g = redis.call('GET', KEYS[4]) or '0'
+if tonumber(ARGV[5]) > tonumber(g) then
+  g = ARGV[5]
+  redis.call('SET', KEYS[4], g, 'PX', ARGV[3])
+  redis.call('PUBLISH', ARGV[6], ARGV[7])
+end
 local l = redis.call('HMGET', KEYS[1], 'g', 'v')
 if l[2] and l[1] == g and tonumber(ARGV[1]) >= 0 then
   local left = redis.call('PTTL', KEYS[1])
@@ -52,12 +59,14 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[2], ARGV[2])
 ";
 
-/// Keys: lease, claim, fence, generation. Arguments: the turn's fence and generation, the lease's life, the lease, channel, name.
+/// Keys: lease, claim, fence, generation. Arguments: the turn's fence and generation, the lease's life, the lease, channel, name, the
+/// life of counters: a generation outlives its leases.
 const KEEP: &str = r"
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then return 0 end
 if (redis.call('GET', KEYS[4]) or '0') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], 'g', ARGV[2], 'v', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[4], ARGV[7])
 redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1
@@ -72,10 +81,11 @@ redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1
 ";
 
-/// Keys: generation. Arguments: its life, channel, notice.
+/// Keys: generation. Arguments: its life, channel, notice, the time: so no generation is used twice, whatever the store has lost.
 const FORGET: &str = r"
-redis.call('INCR', KEYS[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local g = tonumber(redis.call('GET', KEYS[1]) or '0') + 1
+if tonumber(ARGV[4]) > g then g = tonumber(ARGV[4]) end
+redis.call('SET', KEYS[1], string.format('%.0f', g), 'PX', ARGV[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1
 ";
