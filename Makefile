@@ -30,6 +30,7 @@ demo: setup ## run the gateway, an app behind it, a vendor and an identity provi
 
 test: setup-browser setup-stores ## run the tests, check the files in deploy/, try real clients and apps, walk through the demo and a real sign-in in a headless Chromium
 	$(CARGO) test $(LOCKED)
+	tools/model/check
 	tools/check-deploy
 	tools/peers
 	tools/browser

@@ -41,7 +41,7 @@ const DOORS: [(&str, &[&str]); 9] = [
     ("pingora", &["server", "gateway", "app", "admin"]),
     ("dashmap", &["lease", "session"]),
     ("jsonwebtoken", &["session", "demo"]),
-    ("redis", &["lease/store/redis"]),
+    ("redis", &["lease/store"]),
     ("redb", &["lease/store/file"]),
     ("hyper", &["http_client", "minter", "admin", "demo"]),
     ("std::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
@@ -256,7 +256,7 @@ mod tests {
             ("src/http_client.rs", "use hyper::Request;"),
             ("src/admin/mod.rs", "use pingora::apps::ServerApp;"),
             ("src/lease/store/file/open.rs", "use std::fs::File;"),
-            ("src/lease/file/open.rs", "use std::fs::File;"),
+            ("src/lease/store/file/open.rs", "use std::fs::File;"),
             ("src/gateway/decide.rs", "use std::io; use hyperloop::fs; use std::time::Duration;"),
             ("src/gateway/decide.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}"),
         ] {
