@@ -8,6 +8,10 @@ use std::process::{Command, Output};
 
 const EXAMPLE: &str = include_str!("../deploy/valet.toml");
 const README: &str = include_str!("../README.md");
+/// The two roles, as files to copy and as blocks of their page.
+const MINTER: &str = include_str!("../deploy/minter.toml");
+const EDGE: &str = include_str!("../deploy/edge.toml");
+const PAGE: &str = include_str!("../docs/minter.md");
 
 /// Runs `valet check` on this text, with a file for each secret and certificate that it names.
 fn check(config: &str) -> Output {
@@ -17,12 +21,20 @@ fn check(config: &str) -> Output {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(path, "a-value-of-at-least-thirty-two-bytes\n").expect("a file");
     }
-    for line in config.lines().filter(|line| line.starts_with("tls = ")) {
-        let named =
-            |key: &str| line.split(&format!("{key} = \"")).nth(1).and_then(|rest| rest.split('"').next()).expect(key);
+    for line in config.lines().filter(|line| line.starts_with("tls = ") || line.starts_with("minter = ")) {
+        let named = |key: &str| line.split(&format!(" {key} = \"")).nth(1).and_then(|rest| rest.split('"').next());
         let made = rcgen::generate_simple_self_signed(["app.example.com".to_owned()]).expect("a certificate");
-        for (name, text) in [("chain", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
-            let path = folder.path().join(named(name));
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let files = [
+            ("chain", &certificate),
+            ("certificate", &certificate),
+            ("key", &key),
+            ("client_ca", &certificate),
+            ("ca", &certificate),
+        ];
+        for (name, text) in files {
+            let Some(name) = named(name) else { continue };
+            let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             std::fs::write(path, text).expect("a file");
         }
@@ -69,6 +81,23 @@ fn the_example_configuration_has_no_fault_with_every_setting_on() {
 fn the_configuration_on_the_first_page_has_no_fault() {
     let block = README.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
     assert_good(&check(block));
+}
+
+#[test]
+fn the_examples_of_the_two_roles_have_no_fault_nor_with_every_setting_on() {
+    for config in [MINTER, EDGE] {
+        assert_good(&check(config));
+        assert_good(&check(&everything_on(config)));
+    }
+}
+
+#[test]
+fn the_pair_on_the_minters_page_has_no_fault() {
+    let blocks: Vec<&str> = PAGE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        assert_good(&check(block));
+    }
 }
 
 #[test]
