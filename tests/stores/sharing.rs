@@ -84,6 +84,32 @@ fn a_node_that_starts_later_hands_out_what_the_others_hold() {
 }
 
 #[test]
+fn a_url_of_the_store_costs_one_call_and_one_in_memory_none() {
+    let Some(server) = Server::redis(&[]) else { return };
+    let leases = Leases::redis(&[server.url()]);
+    let mut fleet = Fleet::start(1, &leases);
+    let tokens = fleet.tokens("user", 10);
+    let held = fleet.urls(0, &tokens);
+    let late = fleet.add(&leases);
+    let calls = |operation: &str| {
+        let sample = format!("valet_store_operations_total{{operation=\"{operation}\",outcome=\"ok\"}}");
+        fleet.nodes[late].metric(&sample)
+    };
+    // What BEGIN alone asks inside the store.
+    let begun = || {
+        let line = server.info("cmdstat_hmget");
+        let calls = line.strip_prefix("calls=").and_then(|line| line.split(',').next());
+        calls.and_then(|calls| calls.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = begun();
+    assert_eq!(fleet.urls(late, &tokens), held);
+    assert_eq!((calls("begin"), begun() - before), (10, 10));
+    assert_eq!(fleet.urls(late, &tokens), held);
+    assert_eq!((calls("begin"), begun() - before), (10, 10), "what is in memory asks nobody");
+    assert_eq!(["renew", "keep", "give_up", "forget"].map(calls), [0; 4]);
+}
+
+#[test]
 fn nodes_with_another_prefix_or_another_data_base_share_nothing() {
     let Some(server) = Server::redis(&[]) else { return };
     let mut fleet = Fleet::start(1, &Leases::redis(&[server.url()]));
