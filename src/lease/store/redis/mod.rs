@@ -29,6 +29,9 @@ const TARGET: &str = "valet::store";
 /// Between two looks at the store, and two tries to reach it: what is back is noticed within two seconds.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// So many keys of a cluster lie on all of its servers.
+const PLACES: usize = 24;
+
 /// A turn that is not renewed ends after this: three renewals.
 const TURN_MS: u64 = 1500;
 
@@ -111,18 +114,28 @@ impl RedisStore {
     }
 
     /// Reaches the store, listens, and shows that it takes writes.
-    async fn connect(&self) -> Result<(Connection, Ears), redis::RedisError> {
+    async fn connect(&self) -> Result<(Connection, Ears, bool), redis::RedisError> {
         let connection = self.way.connect(self.timeout).await?;
-        self.probe(&connection).await?;
+        let whole = self.probe(&connection).await?;
         let ears = self.way.listen(self.timeout, &[self.channel("wake"), self.channel("drop")]).await?;
-        Ok((connection, ears))
+        Ok((connection, ears, whole))
     }
 
-    /// A write: a store that is full, or only a replica, answers reads.
-    async fn probe(&self, connection: &Connection) -> Result<(), redis::RedisError> {
-        let key = format!("{}probe:{}", self.prefix, self.node);
-        let mut script = self.scripts.probe.prepare_invoke();
-        connection.invoke::<()>(script.key(key).arg(10_000)).await
+    /// A write: a store that is full, or only a replica, answers reads. Of a cluster, many: whether all of them were taken. `Err`: none was.
+    async fn probe(&self, connection: &Connection) -> Result<bool, redis::RedisError> {
+        let places = if matches!(connection, Connection::Cluster(_)) { PLACES } else { 1 };
+        let probes = (0..places).map(async |place| {
+            let key = format!("{}probe:{{{place}}}:{}", self.prefix, self.node);
+            let mut script = self.scripts.probe.prepare_invoke();
+            connection.invoke::<()>(script.key(key).arg(10_000)).await
+        });
+        let probes = futures_util::future::join_all(probes).await;
+        let whole = probes.iter().all(Result::is_ok);
+        let mut faults = probes.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        match faults.pop() {
+            Some(fault) if faults.len() + 1 == places => Err(fault),
+            _ => Ok(whole),
+        }
     }
 
     /// Listens until the store fails a look.
@@ -142,13 +155,15 @@ impl RedisStore {
                 () = self.doubt.notified() => {}
             }
             let looked = tokio::time::timeout(self.timeout, async {
-                self.probe(connection).await?;
-                ears.sink.ping::<redis::Value>().await
+                let whole = self.probe(connection).await?;
+                ears.sink.ping::<redis::Value>().await.map(|_| whole)
             });
-            if !matches!(looked.await, Ok(Ok(_))) {
-                return;
+            match looked.await {
+                Ok(Ok(whole)) => self.degraded.set(i64::from(!whole)),
+                // One server of a cluster that hangs holds its own probe up, and not the others' calls.
+                Err(_) if matches!(connection, Connection::Cluster(_)) => self.degraded.set(1),
+                Ok(Err(_)) | Err(_) => return,
             }
-            self.degraded.set(0);
         }
     }
 
@@ -252,10 +267,10 @@ impl Backend for RedisStore {
                 // Twice the time of a call: a connection is several of them.
                 let connected = tokio::time::timeout(2 * self.timeout, self.connect()).await;
                 match connected {
-                    Ok(Ok((connection, mut ears))) => {
+                    Ok(Ok((connection, mut ears, whole))) => {
                         self.epoch.fetch_add(1, Ordering::Relaxed);
                         self.link.store(Some(Arc::new(connection.clone())));
-                        self.degraded.set(0);
+                        self.degraded.set(i64::from(!whole));
                         info!(target: TARGET, "the lease store answers");
                         told = false;
                         self.stay(&connection, &mut ears, news).await;
