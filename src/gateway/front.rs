@@ -253,7 +253,8 @@ impl Front {
 
 /// Ends when this becomes true, or can't any more.
 async fn until(mut watch: ShutdownWatch) {
-    let _ = watch.wait_for(|is_so| *is_so).await;
+    // Not to be put off by the task's budget: who is polled once must be registered then.
+    let _ = tokio::task::unconstrained(watch.wait_for(|is_so| *is_so)).await;
 }
 
 /// Ends when an app has not answered the wish for a WebSocket within its `read_timeout`; never for other requests, whose answers Pingora
