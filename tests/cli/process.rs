@@ -90,6 +90,12 @@ pub struct Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.so_far(Stream::Stderr);
+            let last: Vec<&str> = said.lines().rev().take(20).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            eprintln!("process {} said at last on stderr:\n{}", self.child.id(), last.join("\n"));
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
