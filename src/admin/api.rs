@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::clock::Timestamp;
 use crate::lease::{Book, LeaseKey, Scope};
-use crate::secret::SecretCell;
+use crate::secret::{Secret, SecretCell};
 use crate::session::Sessions;
 
 /// A page of a list, unless its reader says otherwise; and at most.
@@ -24,6 +24,14 @@ const MAX_PAGE: usize = 1000;
 
 /// Names of an issuer and a subject; more is not read.
 const MAX_BODY: usize = 16 * 1024;
+
+/// Who has the token drops everybody's leases: one that can be guessed is none.
+pub fn check_token(token: &Secret) -> Result<(), &'static str> {
+    const SHORTEST: usize = 16;
+    // Looked at here, goes nowhere.
+    let good = token.expose().len() >= SHORTEST && token.expose().iter().all(u8::is_ascii_graphic);
+    good.then_some(()).ok_or("expected at least 16 visible ASCII characters without spaces")
+}
 
 /// What an administrator looks at.
 pub struct Api {

@@ -19,7 +19,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-pub use self::api::Api;
+pub use self::api::{Api, check_token};
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
 use crate::lease::store::{OnLoss, Vault};

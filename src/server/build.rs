@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use tracing::{info, warn};
 
-use crate::admin::Api;
+use crate::admin::{Api, check_token};
 use crate::app::Pool;
 use crate::app::settings::AppSettings;
 use crate::clock::Clock;
@@ -133,7 +133,7 @@ impl Parts {
         let minter = config.minter.as_ref().and_then(|settings| workshop.minter(settings, &providers, &claim_names));
         let vault = workshop.vault(file);
         let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
-        let admin_token = token.and_then(|source| workshop.secret("admin.token", source, Box::new(|_| Ok(()))));
+        let admin_token = token.and_then(|source| workshop.secret("admin.token", source, Box::new(check_token)));
         match (sessions, sources, workshop.faults.is_empty()) {
             (Some(sessions), Some(sources), true) => Ok(Self {
                 sessions,

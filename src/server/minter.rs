@@ -128,7 +128,12 @@ impl Workshop<'_> {
                 let plugins = self.config.plugins.iter();
                 let ours = plugins.filter(|plugin| plugin.provider == provider.name && plugin.mint == *mint);
                 offers.extend(ours.map(|plugin| {
-                    offer(&plugin.name, Some(plugin.reuse), Some(plugin.languages.clone()), rules(plugin))
+                    offer(
+                        &plugin.name,
+                        Some(plugin.reuse),
+                        (!plugin.languages.is_empty()).then(|| plugin.languages.clone()),
+                        rules(plugin),
+                    )
                 }));
                 if !self.config.plugins.iter().any(|plugin| plugin.name == *mint) {
                     offers.push(offer(mint, None, None, default_rules()));

@@ -154,13 +154,14 @@ impl Disk {
     fn write_out(&self) {
         let mut swept = Instant::now();
         loop {
-            let batch = {
+            let (batch, flushed) = {
                 let mut waiting = self.waiting.lock();
                 if waiting.next.is_empty() && !self.stopped.load(Ordering::Relaxed) {
                     self.wake.wait_for(&mut waiting, SWEEP);
                 }
                 waiting.now = Arc::new(std::mem::take(&mut waiting.next));
-                waiting.now.clone()
+                // Who waits, waits for this batch.
+                (waiting.now.clone(), std::mem::take(&mut waiting.flushed))
             };
             let sweep = swept.elapsed() >= SWEEP;
             let stopped = self.stopped.load(Ordering::Relaxed);
@@ -181,15 +182,9 @@ impl Disk {
             }
             let mut waiting = self.waiting.lock();
             waiting.now = Arc::default();
-            // Who waits for what has come meanwhile waits for the next one.
-            let flushed = std::mem::take(&mut waiting.flushed);
-            if waiting.next.is_empty() {
-                for flushed in flushed {
-                    // Who has stopped waiting needs no word.
-                    let _ = flushed.send(());
-                }
-            } else {
-                waiting.flushed = flushed;
+            for flushed in flushed {
+                // Who has stopped waiting needs no word.
+                let _ = flushed.send(());
             }
             drop(waiting);
             if !stopped {
@@ -283,7 +278,8 @@ impl Backend for FileStore {
     async fn begin(&self, name: &Name, life: Option<Duration>, _: &Known) -> Result<Begun, Lost> {
         let (disk, name) = (self.disk.clone(), name.clone());
         // The disk may be slow, and others have requests.
-        let found = tokio::task::spawn_blocking(move || disk.look(&name)).await.map_err(|_| Lost)??;
+        let found = tokio::task::spawn_blocking(move || disk.look(&name));
+        let found = tokio::time::timeout(FLUSHED, found).await.map_err(|_| self.disk.fault())?.map_err(|_| Lost)??;
         let now = self.disk.clock.now();
         let left = |end| Timestamp::from_millis(end).since(now);
         Ok(match (found, life) {
