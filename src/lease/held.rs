@@ -38,6 +38,12 @@ impl Tie {
 
     /// Of a lease that this node has minted by itself.
     pub const NONE: Self = Self { epoch: 0, generation: Self::LOCAL, shared: false };
+
+    /// Whether it is of this generation of the owner's. What the store does not know is older than any forgetting that the store knows of, as far as
+    /// anybody can tell.
+    pub fn is_of(self, generation: u64) -> bool {
+        self.generation == generation || (self.generation == Self::LOCAL && generation == 0)
+    }
 }
 
 impl Lease {

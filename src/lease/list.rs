@@ -43,7 +43,7 @@ impl<G: Ground> Book<G> {
     pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
         self.forget_here(owner);
         match self.vault() {
-            Some(vault) => vault.forget(owner).await,
+            Some(vault) => vault.forget(owner).await.map(drop),
             None => Ok(()),
         }
     }

@@ -59,13 +59,15 @@ impl<G: Ground> Book<G> {
 
     async fn through(&self, vault: &Vault, errand: &Errand<'_>) -> Result<(Landing, bool), Lost> {
         let Errand { key, input, .. } = errand;
-        if input.errand.reason == Reason::Again {
-            vault.forget(key.owner()).await?;
+        // A store may lose even this before it is asked again.
+        let forgotten = if input.errand.reason == Reason::Again {
+            let forgotten = vault.forget(key.owner()).await?;
             // What others of this node have got from the store meanwhile may be from before.
             self.forget_but(key, errand.id);
+            forgotten
         } else {
-            vault.settle(key.owner()).await?;
-        }
+            vault.settle(key.owner()).await?
+        };
         let name = vault.name(key)?;
         let began = self.now();
         let mut ear = vault.ear(&name);
@@ -75,7 +77,7 @@ impl<G: Ground> Book<G> {
             ear.mark_unchanged();
             // Of before the question: what the store says may be older than what is heard meanwhile.
             let epoch = vault.epoch();
-            let known = self.known(errand);
+            let known = self.known(errand).max(forgotten);
             let turned = match life {
                 Some(life) => vault.begin(key, &name, life, known).await?,
                 None => vault.turn(key, &name, known).await?,
@@ -86,10 +88,9 @@ impl<G: Ground> Book<G> {
                     // Of another configuration, or of a clock that nobody should trust.
                     None => life = None,
                 },
-                Turned::Failed(failure) => {
+                Turned::Failed(failure, generation) => {
                     // Somebody's failed mint takes nothing away from who holds one.
-                    let held = self.held_any(key, self.now()).filter(|_| input.errand.reason == Reason::Miss);
-                    return Ok((held.ok_or(failure), false));
+                    return Ok((self.held_of(errand, generation).ok_or(failure), false));
                 }
                 Turned::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
                     return Ok((Err(MintFailure::TimedOut), false));
@@ -111,11 +112,7 @@ impl<G: Ground> Book<G> {
     /// It is this node's turn: what it holds of the same generation is put back, else it mints.
     async fn turn(&self, vault: &Vault, errand: &Errand<'_>, name: &Name, turn: Turn) -> Result<(Landing, bool), Lost> {
         let epoch = vault.epoch();
-        if let Some(lease) = self.held_any(errand.key, self.now()).filter(|lease| {
-            let known =
-                lease.tie.generation == turn.generation || lease.tie.generation == Tie::LOCAL || turn.generation == 0;
-            known && errand.input.errand.reason == Reason::Miss
-        }) {
+        if let Some(lease) = self.held_of(errand, turn.generation) {
             let lease = Arc::new(lease.tied(Tie { epoch, generation: turn.generation, shared: true }, errand.id));
             let kept = vault.keep(errand.key, name, turn, lease.remaining(self.now().wall), &entry(&lease)).await?;
             return Ok((Ok(lease), kept));
@@ -142,7 +139,8 @@ impl<G: Ground> Book<G> {
                         Some(theirs) => (Ok(theirs), true),
                         None => (Ok(lease), false),
                     }),
-                    Err(Lost) => Ok((Ok(Arc::new(lease.tied(Tie { generation: Tie::LOCAL, ..tie }, errand.id))), true)),
+                    // The store may have it or not, and another node may mint: it is asked before this is sent from memory.
+                    Err(Lost) => Ok((Ok(Arc::new(lease.tied(Tie::NONE, errand.id))), true)),
                 }
             }
             landing => {
@@ -164,7 +162,7 @@ impl<G: Ground> Book<G> {
                 vault.give_up(name, turn, None).await;
                 None
             }
-            Turned::Wait(_) | Turned::Failed(_) => None,
+            Turned::Wait(_) | Turned::Failed(..) => None,
         }
     }
 
@@ -201,6 +199,12 @@ impl<G: Ground> Book<G> {
         let now = self.now();
         let dropped = self.change(key.owner(), now, |record| record.forget_but(key.variant(), id));
         dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+    }
+
+    /// What is held of this generation, for who has missed one that may be sent from memory.
+    fn held_of(&self, errand: &Errand<'_>, generation: u64) -> Option<Arc<Lease>> {
+        let held = self.held_any(errand.key, self.now()).filter(|lease| lease.tie.is_of(generation));
+        held.filter(|_| errand.input.errand.reason == Reason::Miss)
     }
 
     /// What is held and still lives, whether or not it has been asked for again since the store was lost.

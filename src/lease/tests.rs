@@ -9,3 +9,4 @@ mod model;
 mod renewal;
 mod schedules;
 mod sharing;
+mod stores;

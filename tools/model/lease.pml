@@ -51,6 +51,9 @@
 #ifndef CUTS
 #define CUTS 0              /* nodes that can't reach the store for a time, and mint locally */
 #endif
+#ifndef LOST_ANSWERS
+#define LOST_ANSWERS 0      /* KEEPs whose answer is lost, whether or not the store has it */
+#endif
 #ifndef EXPIRIES
 #define EXPIRIES 0          /* ends of the TTL of `g` */
 #endif
@@ -137,7 +140,7 @@ byte must[NODES];
 byte calls[4];              /* vendor calls under way, of each generation */
 bool kept[4];               /* a mint of this generation was kept */
 
-byte posts, admins, deaths, stalls, failures, breaks, lost_drops, failovers, losses, cuts, expiries;
+byte posts, admins, deaths, stalls, failures, breaks, lost_drops, failovers, losses, cuts, lost_answers, expiries;
 
 #define NODE_OF(a) (a > 0)
 
@@ -253,6 +256,19 @@ inline remember(a, node, generation) {
     fi
 }
 
+/* What the store may not know: it is asked before this is sent from memory. */
+inline remember_alone(a, node) {
+    if
+    :: !spoilt[a] -> mem[node] = url; mem_g[node] = 0;
+#ifdef TRUSTS_LOST_KEEPS
+        fresh[node] = 1
+#else
+        fresh[node] = 0
+#endif
+    :: else
+    fi
+}
+
 /* What a request may be answered with. */
 inline serve() {
 #ifndef FAILOVER_FORGETS
@@ -354,7 +370,13 @@ begin:
 keep:
     if
     :: atomic { !cut[node] -> keep_script(a) }
-    :: atomic { cut[node] -> holding[a] = 0; spoilt[a] = 0; serve(); remember(a, node, gen); goto answered }
+    :: atomic { cut[node] -> holding[a] = 0; serve(); remember_alone(a, node); goto answered }
+    :: atomic { !cut[node] && lost_answers < LOST_ANSWERS -> lost_answers++;
+        if
+        :: keep_script(a)
+        :: spoilt[a] = 0; holding[a] = 0
+        fi };
+        atomic { serve(); remember_alone(a, node); goto answered }
     fi;
     if
     :: atomic { answer == KEPT -> serve(); remember(a, node, gen); goto answered }

@@ -50,8 +50,8 @@ pub enum Begun {
     Turn(Turn),
     /// Somebody mints; after this long at the latest ask again.
     Wait(Duration),
-    /// Somebody's mint failed a moment ago, in this way.
-    Failed(u8),
+    /// Somebody's mint failed a moment ago, in this way; and the owner's generation.
+    Failed(u8, u64),
 }
 
 /// What happens at the other nodes.
@@ -79,8 +79,8 @@ pub trait Backend: Send + Sync {
     /// Ends a turn without a result, and wakes who waits.
     async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;
 
-    /// Forgets all leases of an owner, and tells the other nodes.
-    async fn forget(&self, owner: &[u8; seal::NAME], notice: Vec<u8>) -> Result<(), Lost>;
+    /// Forgets all leases of an owner, and tells the other nodes; the owner's generation from now on, 0 where there are none.
+    async fn forget(&self, owner: &[u8; seal::NAME], notice: Vec<u8>) -> Result<u64, Lost>;
 
     /// Changes when somebody's mint for this name has ended.
     fn ear(&self, name: &Name) -> watch::Receiver<u64>;

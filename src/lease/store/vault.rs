@@ -1,7 +1,8 @@
 //! A store as the book sees it: leases go in and come out; on the way they are sealed, named, and judged again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -56,8 +57,8 @@ pub(crate) enum Turned {
     Turn(Turn),
     /// Somebody mints.
     Wait(Duration),
-    /// Somebody's mint has failed.
-    Failed(MintFailure),
+    /// Somebody's mint has failed; and the owner's generation.
+    Failed(MintFailure, u64),
 }
 
 /// The way to a store.
@@ -66,14 +67,22 @@ pub struct Vault {
     backend: Arc<dyn Backend>,
     on_loss: OnLoss,
     operations: IntCounterVec,
-    /// Owners whose forgetting the store has not heard of.
-    owed: Mutex<HashSet<Box<[u8]>>>,
+    /// Owners whose forgetting the store has not heard of, and the number of the last: one that comes while another is told is told, too.
+    owed: Mutex<HashMap<Box<[u8]>, u64>>,
+    debts: AtomicU64,
 }
 
 impl Vault {
     /// Over this backend.
     pub fn new(seals: Seals, backend: Arc<dyn Backend>, on_loss: OnLoss, metrics: &Metrics) -> Arc<Self> {
-        Arc::new(Self { seals, backend, on_loss, operations: metrics.store_operations.clone(), owed: Mutex::default() })
+        Arc::new(Self {
+            seals,
+            backend,
+            on_loss,
+            operations: metrics.store_operations.clone(),
+            owed: Mutex::default(),
+            debts: AtomicU64::new(0),
+        })
     }
 
     /// What is done while the store can't be asked.
@@ -163,22 +172,24 @@ impl Vault {
         let _ = self.counted("give_up", self.backend.give_up(name, turn, failure.and_then(code)).await);
     }
 
-    /// Forgets an owner's leases; while the store can't be asked, as soon as it can.
-    pub(crate) async fn forget(&self, owner: &[u8]) -> Result<(), Lost> {
-        self.owed.lock().insert(owner.into());
+    /// Forgets an owner's leases; while the store can't be asked, as soon as it can. The owner's generation from now on.
+    pub(crate) async fn forget(&self, owner: &[u8]) -> Result<u64, Lost> {
+        self.owed.lock().insert(owner.into(), self.debts.fetch_add(1, Ordering::Relaxed));
         self.settle(owner).await
     }
 
-    /// Tells the store of a forgetting that it has not heard of: before anything else is asked of it for this owner.
-    pub(crate) async fn settle(&self, owner: &[u8]) -> Result<(), Lost> {
-        if !self.owed.lock().contains(owner) {
-            return Ok(());
-        }
+    /// Tells the store of a forgetting that it has not heard of: before anything else is asked of it for this owner. The
+    /// owner's generation from now on; 0: nothing was owed.
+    pub(crate) async fn settle(&self, owner: &[u8]) -> Result<u64, Lost> {
+        let Some(last) = self.owed.lock().get(owner).copied() else { return Ok(0) };
         let name = self.seals.owner(owner).ok_or(Lost)?;
         let notice = self.seals.seal(DROP, owner).ok_or(Lost)?;
-        self.counted("forget", self.backend.forget(&name, notice).await)?;
-        self.owed.lock().remove(owner);
-        Ok(())
+        let generation = self.counted("forget", self.backend.forget(&name, notice).await)?;
+        let mut owed = self.owed.lock();
+        if owed.get(owner) == Some(&last) {
+            owed.remove(owner);
+        }
+        Ok(generation)
     }
 
     /// Looks after the store until `stop`; `forget` is called with each owner whose leases another node has forgotten.
@@ -195,7 +206,7 @@ impl Vault {
         let debts = async {
             loop {
                 tokio::time::sleep(RENEW).await;
-                let owed: Vec<Box<[u8]>> = self.owed.lock().iter().cloned().collect();
+                let owed: Vec<Box<[u8]>> = self.owed.lock().keys().cloned().collect();
                 for owner in owed.iter().filter(|_| self.is_well()) {
                     // The next round tries again.
                     let _ = self.settle(owner).await;
@@ -225,7 +236,7 @@ fn turned(begun: Begun) -> Turned {
         Begun::Held(..) => Turned::Wait(RENEW),
         Begun::Turn(turn) => Turned::Turn(turn),
         Begun::Wait(wait) => Turned::Wait(wait),
-        Begun::Failed(code) => Turned::Failed(failure(code)),
+        Begun::Failed(code, generation) => Turned::Failed(failure(code), generation),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, Hands, Timestamp};
 use crate::lease::settings::{MintsPerSubject, Reuse};
+use crate::lease::store::Vault;
 use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Rules, Shelves, Source};
 use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::telemetry::Metrics;
@@ -154,11 +155,16 @@ impl Bed {
     }
 
     pub fn with(rules: Rules, capacity: usize) -> Self {
+        Self::behind(rules, capacity, |_| None)
+    }
+
+    /// With a store behind the book.
+    pub fn behind(rules: Rules, capacity: usize, vault: impl FnOnce(&Metrics) -> Option<Arc<Vault>>) -> Self {
         let (clock, hands) = Clock::manual(START);
         let metrics = Metrics::new("0", "0").unwrap();
         let vendor = Arc::new(Vendor { clock: clock.clone(), calls: Mutex::default(), begun: watch::Sender::new(0) });
         let plan = Arc::new(Plan::new("face-scan", "acme", rules, vendor.clone(), &metrics));
-        let book = Book::new(Shelves::default(), capacity, clock.clone(), &metrics);
+        let book = Book::with(Shelves::default(), capacity, clock.clone(), &metrics, vault(&metrics));
         Self { book, plan, vendor, hands, clock, metrics }
     }
 

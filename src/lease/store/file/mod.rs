@@ -314,7 +314,7 @@ impl Backend for FileStore {
         Ok(())
     }
 
-    async fn forget(&self, owner: &[u8; NAME], _: Vec<u8>) -> Result<(), Lost> {
+    async fn forget(&self, owner: &[u8; NAME], _: Vec<u8>) -> Result<u64, Lost> {
         let (flushed, done) = oneshot::channel();
         self.disk.wait(|waiting| {
             waiting.next.leases.retain(|place, _| !place.starts_with(owner));
@@ -323,7 +323,7 @@ impl Backend for FileStore {
         });
         // On disk before anybody is told: what is forgotten must not come back with the next start.
         let done = tokio::time::timeout(FLUSHED, done).await;
-        done.map_err(|_| Lost)?.map_err(|_| Lost)
+        done.map_err(|_| Lost)?.map_err(|_| Lost).map(|()| OURS.generation)
     }
 
     fn ear(&self, _: &Name) -> watch::Receiver<u64> {

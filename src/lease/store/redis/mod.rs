@@ -204,7 +204,7 @@ impl Backend for RedisStore {
             "held" => Begun::Held(bytes, number, Duration::from_millis(left)),
             "turn" => Begun::Turn(Turn { fence: number, generation: decimal(&bytes) }),
             "wait" => Begun::Wait(Duration::from_millis(number)),
-            _ => Begun::Failed(u8::try_from(number).unwrap_or(0)),
+            _ => Begun::Failed(u8::try_from(number).unwrap_or(0), decimal(&bytes)),
         })
     }
 
@@ -231,7 +231,7 @@ impl Backend for RedisStore {
         self.call(&script).await
     }
 
-    async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<(), Lost> {
+    async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<u64, Lost> {
         use base64::Engine;
         let owner = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(owner);
         let message = self.message(&notice);

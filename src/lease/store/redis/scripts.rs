@@ -41,7 +41,7 @@ if l[2] and l[1] == g and tonumber(ARGV[1]) >= 0 then
   if left > tonumber(ARGV[1]) then return {'held', tonumber(g), l[2], left} end
 end
 local f = redis.call('GET', KEYS[5])
-if f then return {'failed', tonumber(f), '', 0} end
+if f then return {'failed', tonumber(f), g, 0} end
 if redis.call('GET', KEYS[2]) == g then
   local left = redis.call('PTTL', KEYS[2])
   return {'wait', left > 0 and left or 1, '', 0}
@@ -87,7 +87,7 @@ local g = tonumber(redis.call('GET', KEYS[1]) or '0') + 1
 if tonumber(ARGV[4]) > g then g = tonumber(ARGV[4]) end
 redis.call('SET', KEYS[1], string.format('%.0f', g), 'PX', ARGV[1])
 redis.call('PUBLISH', ARGV[2], ARGV[3])
-return 1
+return g
 ";
 
 /// Keys: any. Arguments: its life.

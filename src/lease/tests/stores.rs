@@ -1,0 +1,180 @@
+//! A store whose answers the test gives one by one: what a node makes of each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use super::bed::*;
+use crate::lease::store::{Backend, Begun, Known, Lost, Name, Notice, OnLoss, Seals, Turn, Vault};
+use crate::lease::{NoLease, Source};
+use crate::provider::MintFailure;
+use crate::secret::{SecretCell, SecretSource};
+
+/// Answers in their order; where there is none left, the store is lost.
+#[derive(Default)]
+struct Script {
+    begun: Mutex<VecDeque<Begun>>,
+    kept: Mutex<VecDeque<bool>>,
+    forgotten: Mutex<VecDeque<oneshot::Receiver<u64>>>,
+    /// The generations that each BEGIN said to know.
+    known: Mutex<Vec<u64>>,
+}
+
+#[async_trait]
+impl Backend for Script {
+    async fn begin(&self, _: &Name, _: Option<Duration>, known: &Known) -> Result<Begun, Lost> {
+        self.known.lock().push(known.generation);
+        self.begun.lock().pop_front().ok_or(Lost)
+    }
+
+    async fn renew(&self, _: &Name, _: Turn) -> Result<bool, Lost> {
+        Ok(true)
+    }
+
+    async fn keep(&self, _: &Name, _: Turn, _: Duration, _: Vec<u8>) -> Result<bool, Lost> {
+        self.kept.lock().pop_front().ok_or(Lost)
+    }
+
+    async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &[u8; 24], _: Vec<u8>) -> Result<u64, Lost> {
+        let next = self.forgotten.lock().pop_front();
+        next.ok_or(Lost)?.await.map_err(|_| Lost)
+    }
+
+    fn ear(&self, _: &Name) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+
+    fn epoch(&self) -> u32 {
+        1
+    }
+
+    fn is_well(&self) -> bool {
+        true
+    }
+
+    fn was_well(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, _: &(dyn Fn(Notice) + Send + Sync), _: watch::Receiver<bool>) {}
+}
+
+impl Script {
+    fn begins(&self, answers: impl IntoIterator<Item = Begun>) {
+        self.begun.lock().extend(answers);
+    }
+
+    /// The next FORGET is answered when the sender says so.
+    fn forgets(&self) -> oneshot::Sender<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.forgotten.lock().push_back(answered);
+        answer
+    }
+}
+
+fn turn(generation: u64) -> Begun {
+    Begun::Turn(Turn { fence: 1, generation })
+}
+
+fn bed() -> (Bed, Arc<Script>, Arc<Vault>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("seal"), STANDARD.encode([1; 32])).unwrap();
+    let cell = Arc::new(SecretCell::open(SecretSource::File("seal".into()), folder.path()).unwrap());
+    let script = Arc::new(Script::default());
+    let mut vault = None;
+    let bed = Bed::behind(rules(), 1_000, |metrics| {
+        vault = Some(Vault::new(Seals::new(vec![cell], None), script.clone(), OnLoss::Local, metrics));
+        vault.clone()
+    });
+    (bed, script, vault.unwrap())
+}
+
+#[tokio::test]
+async fn scan_again_tells_the_store_the_generation_that_it_was_given() {
+    let (bed, script, _) = bed();
+    script.forgets().send(7).unwrap();
+    script.begins([turn(7)]);
+    script.kept.lock().push_back(true);
+    let post = bed.posting("ada").await;
+    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
+    assert_eq!(*script.known.lock(), [7]);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_know_goes_back_only_where_nothing_was_ever_forgotten() {
+    for (generation, mints) in [(0, 1), (5, 2)] {
+        let (bed, script, _) = bed();
+        // The store is lost.
+        bed.hold("ada", HOUR).await;
+        script.begins([turn(generation)]);
+        script.kept.lock().push_back(true);
+        let again = bed.getting("ada").await;
+        if mints > 1 {
+            bed.vendor.answer(1, Answer::Life(HOUR));
+        }
+        assert_eq!(again.await.unwrap().unwrap().0, mints - 1);
+        assert_eq!(bed.vendor.calls(), mints);
+        assert_eq!(bed.held("ada"), Some((mints - 1, false)));
+    }
+}
+
+#[tokio::test]
+async fn anothers_failure_takes_nothing_away_that_is_of_the_same_generation() {
+    let (bed, script, _) = bed();
+    script.begins([turn(4)]);
+    script.kept.lock().push_back(true);
+    bed.hold("ada", HOUR).await;
+    assert_eq!(bed.held("ada"), Some((0, false)));
+    // Another lease than the held one is asked for: in another language, then of a store that has forgotten since.
+    script.begins([Begun::Failed(2, 4)]);
+    assert_eq!(bed.get("ada/nl").await, Err(NoLease::Mint(MintFailure::Unreachable)));
+    let (bed, script, _) = self::bed();
+    bed.hold("ada", HOUR).await;
+    script.begins([Begun::Failed(2, 0), Begun::Failed(2, 5)]);
+    assert_eq!(bed.get("ada").await.map(|(call, _)| call), Ok(0));
+    assert_eq!(bed.get("ada").await, Err(NoLease::Mint(MintFailure::Unreachable)));
+    assert_eq!(bed.vendor.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_result_that_the_store_may_not_have_is_asked_for_again() {
+    let (bed, script, _) = bed();
+    script.begins([turn(0)]);
+    // KEEP is lost.
+    bed.hold("ada", HOUR).await;
+    assert_eq!(bed.held("ada"), None);
+    script.begins([turn(0)]);
+    script.kept.lock().push_back(true);
+    assert_eq!(bed.get("ada").await.map(|(call, _)| call), Ok(0));
+    assert_eq!(bed.held("ada"), Some((0, false)));
+    assert_eq!((bed.vendor.calls(), script.known.lock().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_forgetting_that_comes_while_another_is_told_is_told_too() {
+    let (_, script, vault) = bed();
+    let told = script.forgets();
+    let first = tokio::spawn({
+        let vault = vault.clone();
+        async move { vault.forget(b"ada").await }
+    });
+    settle().await;
+    // The second is lost; then the first arrives.
+    assert_eq!(vault.forget(b"ada").await, Err(Lost));
+    told.send(1).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(1));
+    script.forgets().send(2).unwrap();
+    assert_eq!(vault.settle(b"ada").await, Ok(2));
+    assert_eq!(vault.settle(b"ada").await, Ok(0));
+}
