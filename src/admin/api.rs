@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::lease::{Book, LeaseKey, Scope};
+use crate::lease::{Book, Scope};
 use crate::secret::{Secret, SecretCell};
 use crate::session::Sessions;
 
@@ -69,9 +69,8 @@ impl Api {
 
     /// The plug-in and issuer of an owner, and the subject.
     fn owner<'a>(&'a self, owner: &'a [u8]) -> Option<(&'a str, &'a str, &'a str)> {
-        let (scope, subject) = LeaseKey::parts_of(owner)?;
-        let known = self.scopes.iter().find(|(known, ..)| known.bytes() == scope)?;
-        Some((&known.1, &known.2, subject))
+        let mut scopes = self.scopes.iter();
+        scopes.find_map(|(scope, plugin, issuer)| Some((plugin.as_str(), issuer.as_str(), scope.subject_of(owner)?)))
     }
 }
 

@@ -22,7 +22,8 @@ use pingora_core::server::ShutdownWatch;
 pub use self::api::{Api, check_token};
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
-use crate::lease::store::{OnLoss, Vault};
+use crate::lease::store::Vault;
+use crate::lease::store::settings::OnStoreLoss;
 use crate::provider::Provider;
 use crate::session::Sessions;
 use crate::telemetry::Metrics;
@@ -90,11 +91,11 @@ impl Health {
             return Some("waiting for the issuers' keys");
         }
         let vault = self.vault.as_ref()?;
-        match vault.on_loss() {
-            _ if !vault.was_well() => Some("waiting for the store of leases"),
-            OnLoss::Refuse if !vault.is_well() => Some("the store of leases does not answer"),
-            OnLoss::Refuse | OnLoss::Local => None,
+        if !vault.was_well() {
+            return Some("waiting for the store of leases");
         }
+        let refused = vault.on_loss() == OnStoreLoss::Refuse && !vault.is_well();
+        refused.then_some("the store of leases does not answer")
     }
 }
 

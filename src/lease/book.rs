@@ -94,7 +94,7 @@ impl<G: Ground> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let id = self.next_id();
-        let wanted = Wanted { life: terms.life, max_age: terms.max_age, epoch: self.epoch() };
+        let wanted = Wanted { terms, epoch: self.epoch() };
         let step = self.change_or_make(key, now, |record| record.ask(key.variant(), now, &plan.rules, wanted, id));
         self.follow(plan, key, step, reason, input).await
     }
@@ -316,15 +316,6 @@ impl<G: Ground> Book<G> {
             self.index.visit(now.tick, after, self.next_id(), owner);
         }
         out
-    }
-
-    /// Runs `look` on the record, if there is one.
-    pub(super) fn peek(
-        &self,
-        key: &LeaseKey,
-        look: impl FnOnce(&Record) -> Option<(Arc<Lease>, bool)>,
-    ) -> Option<Arc<Lease>> {
-        self.ground.look(key.owner(), look).flatten().map(|(lease, _)| lease)
     }
 
     /// Since when a held lease must have been heard of.

@@ -13,14 +13,14 @@ use crate::session::Session;
 pub struct Scope([u8; 32]);
 
 impl Scope {
-    /// Its bytes, with which each owner of it begins.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// The owner of this subject's leases.
     pub fn owner(&self, subject: &str) -> Vec<u8> {
         [self.0.as_slice(), subject.as_bytes()].concat()
+    }
+
+    /// The subject, if the owner is of this scope.
+    pub fn subject_of<'a>(&self, owner: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(owner.strip_prefix(self.0.as_slice())?).ok()
     }
 
     /// The scope of one issuer's sessions at one plug-in.
@@ -91,23 +91,22 @@ impl LeaseKey {
 
 /// The session to which a variant belongs, if it belongs to one that has a name.
 pub(super) fn session_of(variant: &[u8]) -> Option<&str> {
-    let rest = skip(skip(variant)?)?;
+    let (_language, rest) = take(variant)?;
+    let (_external_id, rest) = take(rest)?;
     let (kind, rest) = rest.split_first()?;
     (*kind == 1).then_some(())?;
-    let (present, rest) = rest.split_first()?;
-    let (length, rest) = rest.split_at_checked(4)?;
-    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
-    (*present == 1).then(|| std::str::from_utf8(rest.get(..length)?).ok())?
+    std::str::from_utf8(take(rest)?.0?).ok()
 }
 
-/// What stands behind a part.
-fn skip(parts: &[u8]) -> Option<&[u8]> {
+/// A part as [`put`] writes it, and what stands behind it.
+fn take(parts: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (present, rest) = parts.split_first()?;
     if *present == 0 {
-        return Some(rest);
+        return Some((None, rest));
     }
     let (length, rest) = rest.split_at_checked(4)?;
-    rest.get(u32::from_le_bytes(length.try_into().ok()?) as usize..)
+    let (part, rest) = rest.split_at_checked(u32::from_le_bytes(length.try_into().ok()?) as usize)?;
+    Some((Some(part), rest))
 }
 
 impl fmt::Debug for LeaseKey {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
 use crate::lease::ground::Ground;
-use crate::lease::key::{LeaseKey, session_of};
+use crate::lease::key::session_of;
 use crate::lease::ledger::MintRecord;
 use crate::lease::record::Record;
 use crate::lease::store::Lost;
@@ -67,13 +67,5 @@ impl<G: Ground> Book<G> {
                 return found;
             }
         }
-    }
-}
-
-impl LeaseKey {
-    /// The parts of an owner: whose scope, and the subject.
-    pub fn parts_of(owner: &[u8]) -> Option<(&[u8], &str)> {
-        let (scope, subject) = owner.split_at_checked(32)?;
-        Some((scope, std::str::from_utf8(subject).ok()?))
     }
 }

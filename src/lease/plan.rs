@@ -50,11 +50,6 @@ impl Plan {
         Self { rules, mint, plugin: plugin.into(), counts }
     }
 
-    /// One came from the store.
-    pub(super) fn count_shared(&self) {
-        self.counts.shared.inc();
-    }
-
     /// Says to who mints why, and what is of use.
     pub(super) fn charge(&self, reason: Reason, mut input: MintInput) -> MintInput {
         input.errand.reason = reason;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, Tick};
+use crate::lease::answer::Terms;
 use crate::lease::held::Lease;
 use crate::lease::rules::Rules;
 use crate::provider::MintFailure;
 
 /// A failed mint answers for its key this long: no storm on a vendor in trouble, and no long punishment.
-const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+pub(super) const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 
 /// A failed mint in the background is tried again after this long at the earliest: its lease still serves.
 const AHEAD_PAUSE: Duration = Duration::from_secs(10);
@@ -60,10 +61,7 @@ pub struct Record {
 /// What a held lease must have to count.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
-    /// More than this.
-    pub life: Duration,
-    /// Its mint began no longer ago than this, less `life`.
-    pub max_age: Duration,
+    pub terms: Terms,
     /// Heard of since.
     pub epoch: Option<u32>,
 }
@@ -115,7 +113,7 @@ impl Record {
     /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
     pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, wanted: Wanted, id: u64) -> Step {
         let generation = self.generation;
-        let Wanted { life, max_age, epoch } = wanted;
+        let Wanted { terms: Terms { life, max_age }, epoch } = wanted;
         if let Some((lease, _)) =
             self.held(variant, now, epoch).filter(|(lease, _)| lease.hold(max_age, now.wall) > life)
         {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Moment, Timestamp};
+use crate::clock::Timestamp;
 use crate::lease::book::Book;
 use crate::lease::ground::Ground;
 use crate::lease::held::{Lease, Tie};
 use crate::lease::key::LeaseKey;
 use crate::lease::plan::Plan;
 use crate::lease::record::Landing;
-use crate::lease::store::{Entry, Lost, Name, OnLoss, RENEW, Turn, Turned, Vault};
+use crate::lease::store::settings::OnStoreLoss;
+use crate::lease::store::{Entry, Lost, Name, RENEW, Turn, Turned, Vault};
 use crate::provider::{MintFailure, MintInput, Reason};
 
 /// A turn is waited for a little longer than it lasts: then it is over for the store, too.
@@ -41,19 +42,19 @@ impl<G: Ground> Book<G> {
     /// Without the store: what is held goes on; else this node mints for itself, or refuses.
     async fn alone(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
         if errand.input.errand.reason != Reason::Again
-            && let Some(lease) = self.held_any(errand.key, self.now())
+            && let Some(lease) = self.held_any(errand.key)
         {
             return (Ok(lease), false);
         }
         match vault.on_loss() {
-            OnLoss::Local => {
+            OnStoreLoss::Local => {
                 let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
                 if let (Ok(lease), true) = (&landing, keep) {
                     vault.keep_later(errand.key, lease.remaining(self.now().wall), &entry(lease));
                 }
                 (landing, keep)
             }
-            OnLoss::Refuse => (Err(MintFailure::StoreLost), false),
+            OnStoreLoss::Refuse => (Err(MintFailure::StoreLost), false),
         }
     }
 
@@ -78,11 +79,7 @@ impl<G: Ground> Book<G> {
             // Of before the question: what the store says may be older than what is heard meanwhile.
             let epoch = vault.epoch();
             let known = self.known(errand).max(forgotten);
-            let turned = match life {
-                Some(life) => vault.begin(key, &name, life, known).await?,
-                None => vault.turn(key, &name, known).await?,
-            };
-            match turned {
+            match vault.begin(key, &name, life, known).await? {
                 Turned::Held(entry, generation, left) => match self.adopt(errand, &entry, (epoch, generation, left)) {
                     Some(lease) => return Ok((Ok(lease), true)),
                     // Of another configuration, or of a clock that nobody should trust.
@@ -156,7 +153,7 @@ impl<G: Ground> Book<G> {
             return None;
         }
         let epoch = vault.epoch();
-        match vault.begin(errand.key, name, errand.input.errand.life, self.known(errand)).await.ok()? {
+        match vault.begin(errand.key, name, Some(errand.input.errand.life), self.known(errand)).await.ok()? {
             Turned::Held(entry, generation, left) => self.adopt(errand, &entry, (epoch, generation, left)),
             Turned::Turn(turn) => {
                 vault.give_up(name, turn, None).await;
@@ -183,14 +180,15 @@ impl<G: Ground> Book<G> {
             end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
             began: Timestamp::from_millis(entry.began_ms),
         };
-        let lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;
-        errand.plan.count_shared();
-        Some(Arc::new(lease.tied(Tie { epoch, generation, shared: true }, errand.id)))
+        let mut lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;
+        lease.tie = Tie { epoch, generation, shared: true };
+        errand.plan.counts.shared.inc();
+        Some(Arc::new(lease))
     }
 
     /// The owner's generation as far as this node knows it.
     fn known(&self, errand: &Errand<'_>) -> u64 {
-        let held = self.held_any(errand.key, self.now());
+        let held = self.held_any(errand.key);
         held.map(|lease| lease.tie.generation).filter(|generation| *generation != Tie::LOCAL).unwrap_or(0)
     }
 
@@ -203,13 +201,15 @@ impl<G: Ground> Book<G> {
 
     /// What is held of this generation, for who has missed one that may be sent from memory.
     fn held_of(&self, errand: &Errand<'_>, generation: u64) -> Option<Arc<Lease>> {
-        let held = self.held_any(errand.key, self.now()).filter(|lease| lease.tie.is_of(generation));
+        let held = self.held_any(errand.key).filter(|lease| lease.tie.is_of(generation));
         held.filter(|_| errand.input.errand.reason == Reason::Miss)
     }
 
     /// What is held and still lives, whether or not it has been asked for again since the store was lost.
-    fn held_any(&self, key: &LeaseKey, now: Moment) -> Option<Arc<Lease>> {
-        self.peek(key, |record| record.held(key.variant(), now, None))
+    fn held_any(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
+        let now = self.now();
+        let held = self.ground.look(key.owner(), |record| record.held(key.variant(), now, None)).flatten();
+        held.map(|(lease, _)| lease)
     }
 }
 

@@ -18,8 +18,8 @@ use crate::gateway::settings::PluginSettings;
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, ClientFault, Identity, Route, RouteFault};
 use crate::lease::settings::StoreKind;
-use crate::lease::store::settings::{OnStoreLoss, RedisSettings};
-use crate::lease::store::{Backend, FileStore, OnLoss, RedisStore, Seals, Vault, Way, check_key};
+use crate::lease::store::settings::RedisSettings;
+use crate::lease::store::{Backend, FileStore, RedisStore, Seals, Vault, Way, check_key};
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Provider, Recipe, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
@@ -188,11 +188,7 @@ impl Workshop<'_> {
             (_, Some(file)) => file,
             _ => return None,
         };
-        let on_loss = match settings.on_store_loss {
-            OnStoreLoss::Local => OnLoss::Local,
-            OnStoreLoss::Refuse => OnLoss::Refuse,
-        };
-        Some(Vault::new(Seals::new(keys, names.flatten()), backend, on_loss, self.metrics))
+        Some(Vault::new(Seals::new(keys, names.flatten()), backend, settings.on_store_loss, self.metrics))
     }
 
     fn way(&mut self, settings: &RedisSettings) -> Option<Way> {

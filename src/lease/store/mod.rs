@@ -16,8 +16,8 @@ use tokio::sync::watch;
 pub use file::{FileStore, OpenFault};
 pub use redis::{RedisStore, Way};
 pub use seal::{Name, Seals, check_key};
+pub use vault::Vault;
 pub(super) use vault::{Entry, RENEW, Turned};
-pub use vault::{OnLoss, Vault};
 
 /// The store can't be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

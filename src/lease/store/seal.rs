@@ -29,8 +29,8 @@ fn bytes(secret: &Secret) -> Option<Zeroizing<[u8; 32]>> {
     // Goes into the cipher and the keyed hash.
     let text = secret.expose();
     let mut key = Zeroizing::new([0; 32]);
-    let mut decoded = Zeroizing::new(STANDARD.decode(text.trim_ascii()).ok()?);
-    (decoded.len() == key.len()).then(|| key.copy_from_slice(&std::mem::take(&mut *decoded)))?;
+    let decoded = Zeroizing::new(STANDARD.decode(text.trim_ascii()).ok()?);
+    (decoded.len() == key.len()).then(|| key.copy_from_slice(&decoded))?;
     Some(key)
 }
 
@@ -53,13 +53,18 @@ pub struct Name {
 impl Name {
     /// As text.
     pub fn owner_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.owner)
+        text(&self.owner)
     }
 
     /// As text.
     pub fn variant_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.variant)
+        text(&self.variant)
     }
+}
+
+/// One part of a name as text.
+pub(super) fn text(part: &[u8; NAME]) -> String {
+    URL_SAFE_NO_PAD.encode(part)
 }
 
 impl Seals {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::seal::{Seals, place};
+use super::settings::OnStoreLoss;
 use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
 use crate::lease::key::LeaseKey;
 use crate::provider::MintFailure;
@@ -22,15 +23,6 @@ const DROP: &[u8] = b"valet drop 1";
 
 /// A mint is renewed this often; three of these and nobody waits for it any longer.
 pub(crate) const RENEW: Duration = Duration::from_millis(500);
-
-/// What is done while the store can't be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLoss {
-    /// This node mints for itself.
-    Local,
-    /// What is not held is refused.
-    Refuse,
-}
 
 /// A lease as it goes into a store.
 #[derive(Serialize, Deserialize)]
@@ -65,7 +57,7 @@ pub(crate) enum Turned {
 pub struct Vault {
     seals: Seals,
     backend: Arc<dyn Backend>,
-    on_loss: OnLoss,
+    on_loss: OnStoreLoss,
     operations: IntCounterVec,
     /// Owners whose forgetting the store has not heard of, and the number of the last: one that comes while another is told is told, too.
     owed: Mutex<HashMap<Box<[u8]>, u64>>,
@@ -74,7 +66,7 @@ pub struct Vault {
 
 impl Vault {
     /// Over this backend.
-    pub fn new(seals: Seals, backend: Arc<dyn Backend>, on_loss: OnLoss, metrics: &Metrics) -> Arc<Self> {
+    pub fn new(seals: Seals, backend: Arc<dyn Backend>, on_loss: OnStoreLoss, metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             seals,
             backend,
@@ -86,7 +78,7 @@ impl Vault {
     }
 
     /// What is done while the store can't be asked.
-    pub fn on_loss(&self) -> OnLoss {
+    pub fn on_loss(&self) -> OnStoreLoss {
         self.on_loss
     }
 
@@ -113,12 +105,19 @@ impl Vault {
         self.backend.ear(name)
     }
 
-    /// `known`: the owner's generation as this node knows it, 0 if it does not.
-    pub(crate) async fn begin(&self, key: &LeaseKey, name: &Name, life: Duration, known: u64) -> Result<Turned, Lost> {
+    /// `life`: what a lease must have more of; `None`: whatever is held, a turn, or somebody else's. `known`: the owner's generation as this node
+    /// knows it, 0 if it does not.
+    pub(crate) async fn begin(
+        &self,
+        key: &LeaseKey,
+        name: &Name,
+        life: Option<Duration>,
+        known: u64,
+    ) -> Result<Turned, Lost> {
         let known = self.known(key, known);
-        let begun = self.counted("begin", self.backend.begin(name, Some(life), &known).await)?;
+        let begun = self.counted("begin", self.backend.begin(name, life, &known).await)?;
         match begun {
-            Begun::Held(sealed, generation, left) => match self.open(key, &sealed) {
+            Begun::Held(sealed, generation, left) if life.is_some() => match self.open(key, &sealed) {
                 Some(entry) => Ok(Turned::Held(entry, generation, left)),
                 // Moved, bent, or of a key that is gone: nobody's.
                 None => {
@@ -128,12 +127,6 @@ impl Vault {
             },
             begun => Ok(turned(begun)),
         }
-    }
-
-    /// Whatever is held: a turn, or somebody else's.
-    pub(crate) async fn turn(&self, key: &LeaseKey, name: &Name, known: u64) -> Result<Turned, Lost> {
-        let known = self.known(key, known);
-        self.counted("begin", self.backend.begin(name, None, &known).await).map(turned)
     }
 
     fn known(&self, key: &LeaseKey, generation: u64) -> Known {
@@ -153,16 +146,13 @@ impl Vault {
         life: Duration,
         entry: &Entry,
     ) -> Result<bool, Lost> {
-        let plain = Zeroizing::new(serde_json::to_vec(entry).map_err(|_| Lost)?);
-        let sealed = self.seals.seal(&place(key), &plain).ok_or(Lost)?;
+        let sealed = self.sealed(key, entry).ok_or(Lost)?;
         self.counted("keep", self.backend.keep(name, turn, life, sealed).await)
     }
 
     /// See [`Backend::keep_later`].
     pub(crate) fn keep_later(&self, key: &LeaseKey, life: Duration, entry: &Entry) {
-        let plain = serde_json::to_vec(entry).map(Zeroizing::new);
-        let sealed = plain.ok().and_then(|plain| self.seals.seal(&place(key), &plain));
-        if let (Some(name), Some(sealed)) = (self.seals.name(key), sealed) {
+        if let (Some(name), Some(sealed)) = (self.seals.name(key), self.sealed(key, entry)) {
             self.backend.keep_later(&name, life, sealed);
         }
     }
@@ -217,6 +207,11 @@ impl Vault {
             () = self.backend.run(&news, stop) => {}
             () = debts => {}
         }
+    }
+
+    fn sealed(&self, key: &LeaseKey, entry: &Entry) -> Option<Vec<u8>> {
+        let plain = Zeroizing::new(serde_json::to_vec(entry).ok()?);
+        self.seals.seal(&place(key), &plain)
     }
 
     fn open(&self, key: &LeaseKey, sealed: &[u8]) -> Option<Entry> {

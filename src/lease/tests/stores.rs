@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::bed::*;
-use crate::lease::store::{Backend, Begun, Known, Lost, Name, Notice, OnLoss, Seals, Turn, Vault};
+use crate::lease::store::settings::OnStoreLoss;
+use crate::lease::store::{Backend, Begun, Known, Lost, Name, Notice, Seals, Turn, Vault};
 use crate::lease::{NoLease, Source};
 use crate::provider::MintFailure;
 use crate::secret::{SecretCell, SecretSource};
@@ -93,7 +94,7 @@ fn bed() -> (Bed, Arc<Script>, Arc<Vault>) {
     let script = Arc::new(Script::default());
     let mut vault = None;
     let bed = Bed::behind(rules(), 1_000, |metrics| {
-        vault = Some(Vault::new(Seals::new(vec![cell], None), script.clone(), OnLoss::Local, metrics));
+        vault = Some(Vault::new(Seals::new(vec![cell], None), script.clone(), OnStoreLoss::Local, metrics));
         vault.clone()
     });
     (bed, script, vault.unwrap())

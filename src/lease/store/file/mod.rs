@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntGauge;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition};
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
@@ -47,6 +47,8 @@ const FLUSHED: Duration = Duration::from_secs(2);
 const MAX_WAITING: usize = 100_000;
 
 type Place = [u8; 2 * NAME];
+type Leases<'a> = Table<'a, &'static [u8], (i64, &'static [u8])>;
+type Ends<'a> = Table<'a, (i64, &'static [u8]), ()>;
 
 /// A store of one process.
 pub struct FileStore {
@@ -112,6 +114,18 @@ impl FileStore {
         let thread = std::thread::Builder::new().name("leases".into());
         thread.spawn(move || there.write_out()).map_err(|fault| OpenFault::Io(path.to_owned(), fault))?;
         Ok(Arc::new(Self { disk }))
+    }
+
+    /// On disk soon; `false`: too many wait for it.
+    fn put(&self, name: &Name, life: Duration, sealed: Vec<u8>) -> bool {
+        let end = self.disk.clock.now().plus(life).as_millis();
+        self.disk.wait(|waiting| {
+            let room = waiting.next.leases.len() < MAX_WAITING;
+            if room {
+                waiting.next.leases.insert(place(name), (end, sealed));
+            }
+            room
+        })
     }
 }
 
@@ -203,12 +217,9 @@ impl Disk {
                 let mut gone = Vec::new();
                 for held in leases.range(from.as_slice()..=to.as_slice())? {
                     let (place, value) = held?;
-                    gone.push((place.value().to_vec(), value.value().0));
+                    gone.push((value.value().0, place.value().to_vec()));
                 }
-                for (place, end) in gone {
-                    leases.remove(place.as_slice())?;
-                    ends.remove((end, place.as_slice()))?;
-                }
+                remove(&mut leases, &mut ends, gone)?;
             }
             for (place, (end, sealed)) in &batch.leases {
                 if let Some(old) = leases.insert(place.as_slice(), (*end, sealed.as_slice()))? {
@@ -228,10 +239,7 @@ impl Disk {
                     }
                     gone.push((end, place.to_vec()));
                 }
-                for (end, place) in gone {
-                    leases.remove(place.as_slice())?;
-                    ends.remove((end, place.as_slice()))?;
-                }
+                remove(&mut leases, &mut ends, gone)?;
             }
         }
         write.commit()?;
@@ -256,10 +264,20 @@ impl Disk {
         }
     }
 
-    fn wait(&self, change: impl FnOnce(&mut Waiting)) {
-        change(&mut self.waiting.lock());
+    fn wait<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let changed = change(&mut self.waiting.lock());
         self.wake.notify_one();
+        changed
     }
+}
+
+/// Takes leases out, and their ends.
+fn remove(leases: &mut Leases<'_>, ends: &mut Ends<'_>, gone: Vec<(i64, Vec<u8>)>) -> Result<(), redb::StorageError> {
+    for (end, place) in gone {
+        leases.remove(place.as_slice())?;
+        ends.remove((end, place.as_slice()))?;
+    }
+    Ok(())
 }
 
 fn place(name: &Name) -> Place {
@@ -293,21 +311,11 @@ impl Backend for FileStore {
     }
 
     async fn keep(&self, name: &Name, _: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
-        if self.disk.waiting.lock().next.leases.len() >= MAX_WAITING {
-            return Err(Lost);
-        }
-        let end = self.disk.clock.now().plus(life);
-        self.disk.wait(|waiting| drop(waiting.next.leases.insert(place(name), (end.as_millis(), sealed))));
-        Ok(true)
+        if self.put(name, life, sealed) { Ok(true) } else { Err(Lost) }
     }
 
     fn keep_later(&self, name: &Name, life: Duration, sealed: Vec<u8>) {
-        let end = self.disk.clock.now().plus(life).as_millis();
-        self.disk.wait(|waiting| {
-            if waiting.next.leases.len() < MAX_WAITING {
-                waiting.next.leases.insert(place(name), (end, sealed));
-            }
-        });
+        self.put(name, life, sealed);
     }
 
     async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {

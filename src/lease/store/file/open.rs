@@ -32,27 +32,22 @@ impl std::fmt::Display for OpenFault {
 /// The file as a database; set aside first if it is none.
 pub(super) fn open(path: &Path) -> Result<Database, OpenFault> {
     let io = |fault| OpenFault::Io(path.to_owned(), fault);
-    // Nobody else's to read, from the first moment on.
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(io)?;
+    let told = |fault| match fault {
+        Unusable::Taken => OpenFault::Taken(path.to_owned()),
+        Unusable::Io(fault) => io(fault),
+        Unusable::Foreign(why) => io(io::Error::other(why)),
+    };
     match try_open(path) {
-        Ok(database) => Ok(database),
-        Err(Unusable::Taken) => Err(OpenFault::Taken(path.to_owned())),
-        Err(Unusable::Io(fault)) => Err(io(fault)),
         Err(Unusable::Foreign(why)) => {
             let seconds = Clock::system().now().as_secs();
-            let names = (0..).map(|number| path.with_extension(format!("set-aside-{seconds}-{number}")));
-            let aside =
-                names.into_iter().find(|name| !name.exists()).unwrap_or_else(|| path.with_extension("set-aside"));
+            let mut names = (0..).map(|number| path.with_extension(format!("set-aside-{seconds}-{number}")));
+            let aside = names.find(|name| !name.exists()).unwrap_or_else(|| path.with_extension("set-aside"));
             fs::rename(path, &aside).map_err(io)?;
             let (file, aside) = (path.display().to_string(), aside.display().to_string());
             warn!(target: TARGET, file, aside, why, "the lease store can't be read: set aside, and begun anew");
-            OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(io)?;
-            try_open(path).map_err(|fault| match fault {
-                Unusable::Taken => OpenFault::Taken(path.to_owned()),
-                Unusable::Io(fault) => io(fault),
-                Unusable::Foreign(why) => io(io::Error::other(why)),
-            })
+            try_open(path).map_err(told)
         }
+        opened => opened.map_err(told),
     }
 }
 
@@ -63,6 +58,8 @@ enum Unusable {
 }
 
 fn try_open(path: &Path) -> Result<Database, Unusable> {
+    // Nobody else's to read, from the first moment on.
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(Unusable::Io)?;
     // A torn file may make the library fall over: that is no reason for us to.
     let opened = std::panic::catch_unwind(|| -> Result<_, redb::Error> {
         let database = Database::create(path)?;

@@ -19,8 +19,9 @@ use tracing::{info, warn};
 pub use self::link::Way;
 use self::link::{Connection, Ears};
 use self::scripts::Scripts;
-use super::seal::NAME;
-use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
+use super::seal::{NAME, text};
+use super::{Backend, Begun, Known, Lost, Name, Notice, RENEW, Turn};
+use crate::lease::record::FAILURE_MEMORY;
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -32,17 +33,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// So many keys of a cluster lie on all of its servers.
 const PLACES: usize = 24;
 
-/// A turn that is not renewed ends after this: three renewals.
-const TURN_MS: u64 = 1500;
+/// A turn that is not renewed ends after this.
+const TURN: Duration = RENEW.saturating_mul(3);
 
 /// Fences and generations outlive every lease, which lives 6 hours at most.
 const COUNTERS_MS: u64 = 8 * 3600 * 1000;
 
 /// Where fences may begin: scripts reckon in doubles, which are whole up to 2^53.
 const FENCES: u64 = 1 << 52;
-
-/// A failure is everybody's for as long as it is its own node's.
-const FAILURE_MS: u64 = 1000;
 
 /// A shared store.
 pub struct RedisStore {
@@ -194,7 +192,7 @@ impl Backend for RedisStore {
         }
         script
             .arg(life.map_or(-1, |life| millis(life) as i64))
-            .arg(TURN_MS)
+            .arg(millis(TURN))
             .arg(COUNTERS_MS)
             .arg(fastrand::u64(..FENCES))
             .arg(known.generation);
@@ -211,7 +209,7 @@ impl Backend for RedisStore {
     async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
         let [_, claim, fence, ..] = self.keys(name);
         let mut script = self.scripts.renew.prepare_invoke();
-        self.call(script.key(fence).key(claim).arg(turn.fence).arg(TURN_MS)).await
+        self.call(script.key(fence).key(claim).arg(turn.fence).arg(millis(TURN))).await
     }
 
     async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
@@ -226,17 +224,17 @@ impl Backend for RedisStore {
     async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost> {
         let [_, claim, fence, _, failed] = self.keys(name);
         let mut script = self.scripts.give_up.prepare_invoke();
-        script.key(claim).key(fence).key(failed).arg(turn.fence).arg(failure.unwrap_or(0)).arg(FAILURE_MS);
+        script.key(claim).key(fence).key(failed).arg(turn.fence).arg(failure.unwrap_or(0));
+        // Everybody's for as long as it is its own node's.
+        script.arg(millis(FAILURE_MEMORY));
         script.arg(self.channel("wake")).arg(name.variant_text());
         self.call(&script).await
     }
 
     async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<u64, Lost> {
-        use base64::Engine;
-        let owner = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(owner);
         let message = self.message(&notice);
         let mut script = self.scripts.forget.prepare_invoke();
-        script.key(self.generation(&owner)).arg(COUNTERS_MS).arg(self.channel("drop")).arg(message);
+        script.key(self.generation(&text(owner))).arg(COUNTERS_MS).arg(self.channel("drop")).arg(message);
         // Microseconds of this century are whole in a double.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         script.arg(u64::try_from(now.as_micros()).unwrap_or(0));
@@ -285,7 +283,6 @@ impl Backend for RedisStore {
                             });
                             warn!(target: TARGET, why, "the lease store can't be used");
                         }
-                        self.ears.retain(|_, ear| ear.receiver_count() > 0);
                         tokio::time::sleep(LOOK).await;
                     }
                 }
