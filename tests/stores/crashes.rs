@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::Connection;
-use super::fleet::{Fleet, Leases, open, settled};
+use super::fleet::{Fleet, Leases, settled};
 use super::load::during;
 use super::process::until;
 use super::server::Server;
@@ -22,15 +22,10 @@ struct Amid {
 
 impl Amid {
     fn start() -> Option<Self> {
-        let server = Server::redis(&[])?;
-        let fleet = Fleet::start(3, &Leases::redis(&[server.url()]));
+        let (server, fleet) = Fleet::on_redis(3)?;
         let token = fleet.idp.token("ada");
-        fleet.slow_mints("3s");
-        let mut first = Connection::open(&fleet.nodes[0].address);
-        assert!(first.send(open(&token)));
-        until("the first node mints", || (fleet.mints() == 1).then_some(()));
-        let mut second = Connection::open(&fleet.nodes[1].address);
-        assert!(second.send(open(&token)));
+        let first = fleet.minting(0, &token, "3s");
+        let second = fleet.asking(1, &token);
         // The second waits for the first: nothing tells from outside, but it has not asked the vendor.
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(fleet.mints(), 1, "two nodes mint for one user");
@@ -90,8 +85,7 @@ fn a_store_that_comes_back_empty_amid_a_mint_ends_with_one_url() {
 
 #[test]
 fn a_store_that_dies_and_comes_back_empty_costs_no_held_lease() {
-    let Some(mut server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(2, &Leases::redis(&[server.url()]));
+    let Some((mut server, fleet)) = Fleet::on_redis(2) else { return };
     let tokens = fleet.tokens("user", 20);
     let held = fleet.urls(0, &tokens);
     assert_eq!(fleet.urls(1, &tokens), held);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, Connection, once, request};
 use super::process::{HANG, Program, Stream, until, valet};
+use super::server::Server;
 use super::stack::{Folder, Gateway, Idp, KEY, Vendor, bearer};
 
 /// What `/metrics` says while the store is in trouble.
@@ -99,6 +100,13 @@ impl Fleet {
         fleet
     }
 
+    /// So many ready nodes on a Redis of their own; `None`: there is no Redis here.
+    pub fn on_redis(nodes: usize) -> Option<(Server, Self)> {
+        let server = Server::redis(&[])?;
+        let fleet = Self::start(nodes, &Leases::redis(&[server.url()]));
+        Some((server, fleet))
+    }
+
     /// Without a node yet.
     pub fn empty() -> Self {
         let folder = Folder::new();
@@ -175,6 +183,21 @@ impl Fleet {
         let answer = self.nodes[node].open(token);
         assert_eq!(answer.status, 302, "node {node}: {answer:?}");
         answer.location().to_owned()
+    }
+
+    /// The same, not waited for: the vendor has been asked for the first URL, and takes this long.
+    pub fn minting(&self, node: usize, token: &str, delay: &str) -> Connection {
+        self.slow_mints(delay);
+        let asked = self.asking(node, token);
+        until("the first mint is under way", || (self.mints() == 1).then_some(()));
+        asked
+    }
+
+    /// The same, not waited for.
+    pub fn asking(&self, node: usize, token: &str) -> Connection {
+        let mut connection = Connection::open(&self.nodes[node].address);
+        assert!(connection.send(open(token)));
+        connection
     }
 
     /// The same for many, on one connection.

@@ -81,7 +81,11 @@ impl Watched {
     /// Kills the master and waits until the replica is one.
     pub fn fail_over(&mut self) {
         self.master.kill();
-        until("the replica is master", || (self.replica.info("role") == "master").then_some(()));
+        until("the replica is master", || {
+            // Who promotes it ends its connections, and may end this one.
+            let role = self.replica.connection().ask(&[b"ROLE"])?.list();
+            (role.first()?.text() == "master").then_some(())
+        });
     }
 
     pub fn urls(&self) -> Vec<String> {

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::client::Connection;
-use super::fleet::{Fleet, Leases, only, open};
+use super::fleet::{Fleet, Leases, only};
 use super::process::until;
 use super::secrets::places;
 use super::server::{Entry, Server, bytes_in};
@@ -94,9 +93,7 @@ fn the_file_says_nothing_of_anybody() {
 
 #[test]
 fn everything_in_the_store_ends_by_itself() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(2, &Leases::redis(&[server.url()]));
-    fleet.slow_mints("800ms");
+    let Some((server, fleet)) = Fleet::on_redis(2) else { return };
     let token = fleet.idp.token("ada");
     let assert_all_end = |when: &str| {
         let entries = server.entries();
@@ -105,9 +102,7 @@ fn everything_in_the_store_ends_by_itself() {
             assert!((0..=LONGEST).contains(&entry.ttl), "{when}: {entry:?}");
         }
     };
-    let mut first = Connection::open(&fleet.nodes[0].address);
-    assert!(first.send(open(&token)));
-    until("the mint is under way", || (fleet.mints() == 1).then_some(()));
+    let mut first = fleet.minting(0, &token, "800ms");
     assert_all_end("amid a mint");
     assert_eq!(first.answer().map(|answer| answer.status), Some(302));
     assert_all_end("held");

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::client::Connection;
-use super::fleet::{Fleet, Leases, only, open, seal_key, settled};
+use super::fleet::{Fleet, Leases, only, seal_key, settled};
 use super::load::{Outcome, all_at_once};
 use super::process::until;
 use super::server::{Kind, Server};
@@ -55,8 +54,7 @@ fn four_nodes_mint_once_for_each_user_with_valkey() {
 #[ignore = "a proof: minutes of load"]
 fn eight_nodes_answer_fifty_thousand_requests_with_a_thousand_mints() {
     let (users, each, at_once) = (1000, 50, 1000);
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(8, &Leases::redis(&[server.url()]));
+    let Some((_server, fleet)) = Fleet::on_redis(8) else { return };
     fleet.slow_mints("50ms");
     let outcome = one_mint_each(&fleet, users, each, at_once);
     let rate = (users * each) as f64 / outcome.took.as_secs_f64();
@@ -111,8 +109,7 @@ fn a_url_of_the_store_costs_one_call_and_one_in_memory_none() {
 
 #[test]
 fn nodes_with_another_prefix_or_another_data_base_share_nothing() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let mut fleet = Fleet::start(1, &Leases::redis(&[server.url()]));
+    let Some((server, mut fleet)) = Fleet::on_redis(1) else { return };
     fleet.add(&Leases::redis(&[server.url()]).and("prefix = \"other:\""));
     fleet.add(&Leases::redis(&[server.url().replace("/0", "/1")]));
     let token = fleet.idp.token("ada");
@@ -149,8 +146,7 @@ fn a_session_of_its_own_has_a_url_of_its_own_at_all_nodes() {
 
 #[test]
 fn a_failed_mint_is_everybodys_for_a_moment_and_not_repeated_by_each_node() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(4, &Leases::redis(&[server.url()]));
+    let Some((_server, fleet)) = Fleet::on_redis(4) else { return };
     let token = fleet.idp.token("ada");
     fleet.vendor.faults(json!({ "on": "mint", "fail": "500", "delay": "300ms" }));
     let all: Vec<u16> = std::thread::scope(|scope| {
@@ -167,8 +163,7 @@ fn a_failed_mint_is_everybodys_for_a_moment_and_not_repeated_by_each_node() {
 
 #[test]
 fn who_scans_again_at_one_node_has_the_new_url_at_all_within_a_second() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(3, &Leases::redis(&[server.url()]));
+    let Some((_server, fleet)) = Fleet::on_redis(3) else { return };
     let tokens = fleet.tokens("user", 5);
     let old = fleet.urls(0, &tokens);
     assert_eq!([fleet.urls(1, &tokens), fleet.urls(2, &tokens)], [old.clone(), old.clone()]);
@@ -188,13 +183,9 @@ fn who_scans_again_at_one_node_has_the_new_url_at_all_within_a_second() {
 /// A mint that began before the user scanned again must not come out after it.
 #[test]
 fn a_mint_under_way_at_another_node_is_not_what_a_new_scan_gets() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(3, &Leases::redis(&[server.url()]));
+    let Some((_server, fleet)) = Fleet::on_redis(3) else { return };
     let token = fleet.idp.token("ada");
-    fleet.slow_mints("1s");
-    let mut first = Connection::open(&fleet.nodes[0].address);
-    assert!(first.send(open(&token)));
-    until("the first mint is under way", || (fleet.mints() == 1).then_some(()));
+    let mut first = fleet.minting(0, &token, "1s");
     let again = fleet.again(1, &token);
     let first = first.answer().expect("an answer");
     assert_eq!(first.status, 302, "{first:?}");
@@ -206,8 +197,7 @@ fn a_mint_under_way_at_another_node_is_not_what_a_new_scan_gets() {
 
 #[test]
 fn scans_again_at_all_nodes_at_once_end_with_one_url() {
-    let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(3, &Leases::redis(&[server.url()]));
+    let Some((_server, fleet)) = Fleet::on_redis(3) else { return };
     let token = fleet.idp.token("ada");
     fleet.slow_mints("50ms");
     for _ in 0..4 {
