@@ -17,7 +17,7 @@ pub type Cursor = (Timestamp, u64);
 pub struct Listed {
     /// Where it stands.
     pub at: Cursor,
-    /// One person at one plug-in ([`LeaseKey::owner`]).
+    /// One person at one plug-in ([`LeaseKey::owner`](crate::lease::LeaseKey::owner)).
     pub owner: Arc<[u8]>,
     /// It came from the store.
     pub shared: bool,
