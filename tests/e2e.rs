@@ -27,6 +27,8 @@ mod origins;
 mod proxies;
 #[path = "e2e/refusals.rs"]
 mod refusals;
+#[path = "e2e/relay.rs"]
+mod relay;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/sessions.rs"]

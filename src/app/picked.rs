@@ -52,13 +52,13 @@ impl Picked {
     }
 
     /// How to reach it, for a request that switches to no other protocol: an `Upgrade` is not passed on.
-    pub fn peer(&self) -> Box<HttpPeer> {
-        Box::new(self.upstream.peer.clone())
+    pub fn peer(&self) -> &HttpPeer {
+        &self.upstream.peer
     }
 
     /// How to reach it for a WebSocket: HTTP/1.1, and `websocket_timeout` between two messages.
-    pub fn websocket_peer(&self) -> Box<HttpPeer> {
-        Box::new(self.upstream.websocket_peer.clone())
+    pub fn websocket_peer(&self) -> &HttpPeer {
+        &self.upstream.websocket_peer
     }
 
     /// Its address, for `tried` of the next [`Pool::pick`].

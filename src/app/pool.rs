@@ -15,7 +15,7 @@ use super::peer::Peers;
 use super::picked::Picked;
 use super::resolve::{Resolver, SystemResolver};
 use super::settings::{AppSettings, Balance, EjectionSettings, HealthSettings};
-use super::target::Target;
+use super::target::{Scheme, Target};
 use super::tls::{Tls, try_roots_of_the_machine};
 use super::{PoolFault, balance, check, health, resolve};
 use crate::clock::Clock;
@@ -33,6 +33,7 @@ pub struct Pool {
     pub(super) metrics: Metrics,
     pub(super) degraded: IntGauge,
     balance: Balance,
+    plain: bool,
     turn: AtomicUsize,
     pub(super) members: ArcSwap<Members>,
     /// Held while `members` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
@@ -83,6 +84,7 @@ impl Pool {
             metrics: metrics.clone(),
             degraded: metrics.degraded.with_label_values(&[&format!("app:{}", settings.name)]),
             balance: settings.balance,
+            plain: targets.iter().all(|target| target.scheme == Scheme::Http),
             turn: AtomicUsize::new(0),
             members: ArcSwap::default(),
             known: Mutex::new(vec![Vec::new(); targets.len()]),
@@ -122,6 +124,11 @@ impl Pool {
     /// Whether no upstream is well: each fails its health checks, or its last requests, or is left alone; or no address is known.
     pub fn is_degraded(&self) -> bool {
         self.show_degraded(&self.known.lock())
+    }
+
+    /// Whether each upstream speaks HTTP/1.1 in the clear.
+    pub fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Whether some upstream is believed by the machine's own authorities. If not, its connections need none of them.

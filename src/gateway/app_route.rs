@@ -118,6 +118,11 @@ impl AppRoute {
         below && self.host.covers(host)
     }
 
+    /// Whether it is spoken to in HTTP/1.1, in the clear, wherever it is.
+    pub fn is_plain(&self) -> bool {
+        self.pool.is_plain()
+    }
+
     /// The order of routes: the greatest first.
     pub fn weight(&self) -> impl Ord + use<> {
         (self.host.weight(), self.prefix.len())

@@ -15,7 +15,6 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::app::{Picked, UpstreamFailure};
 use crate::gateway::access::Facts;
-use crate::gateway::answer::Reply;
 use crate::gateway::drain::Drain;
 use crate::gateway::exchange::write;
 use crate::gateway::handle::micros;
@@ -24,7 +23,7 @@ use crate::gateway::{Gateway, Limits, hygiene};
 use crate::problem::Refusal;
 
 /// Upstreams that one request tries at most.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// A body comes at this rate at least, in bytes a second, once [`SLOW_AFTER`] has passed: who sends slower holds connections open.
 const MIN_BODY_RATE: u64 = 256;
@@ -32,7 +31,7 @@ const MIN_BODY_RATE: u64 = 256;
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 
 /// A client takes a piece of an answer, at most 64 KiB, in this time: over 2 KiB a second, which the slowest phone has.
-const PIECE_TAKEN: Duration = Duration::from_secs(30);
+pub(super) const PIECE_TAKEN: Duration = Duration::from_secs(30);
 
 /// As it stands on the wire: Pingora would make a copy of a `HeaderName`.
 const REQUEST_ID: &str = "x-request-id";
@@ -88,9 +87,9 @@ impl ProxyHttp for Forwarder {
         let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, &way.tried);
         let picked = picked.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
         let peer = if journey.websocket {
-            picked.websocket_peer()
+            Box::new(picked.websocket_peer().clone())
         } else {
-            let mut peer = picked.peer();
+            let mut peer = Box::new(picked.peer().clone());
             // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
             peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
             peer
@@ -225,18 +224,7 @@ impl ProxyHttp for Forwarder {
         if let (Some(refusal), Some(journey)) = (&refusal, &way.journey) {
             error_code = refusal.row().status;
             let mut out = Vec::new();
-            let mut reply = Reply {
-                out: &mut out,
-                request_id: journey.start.id.text(),
-                head_only: journey.method == "HEAD",
-                close: true,
-                origin: None,
-            };
-            if journey.navigation {
-                reply.page(refusal, None)
-            } else {
-                reply.problem(refusal)
-            }
+            journey.refuse(refusal, &mut out);
             // A client that is gone gets nothing.
             let _ = write(exchange, &out).await;
         }
@@ -314,7 +302,7 @@ fn journey(way: &Way) -> pingora::Result<&Journey> {
 }
 
 /// What the upstream did wrong.
-fn failure(error: &Error) -> UpstreamFailure {
+pub(super) fn failure(error: &Error) -> UpstreamFailure {
     match error.etype() {
         ErrorType::ConnectTimedout
         | ErrorType::ReadTimedout

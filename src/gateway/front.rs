@@ -12,7 +12,6 @@ use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::Gateway;
 use crate::gateway::crowd::Crowd;
@@ -23,14 +22,10 @@ use crate::gateway::guard::{Cuts, Guarded};
 use crate::gateway::handle::{After, Arrival};
 use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
+use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::sign::Sign;
+use crate::gateway::wire::{linger, skip, write};
 use crate::problem::Refusal;
-
-/// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
-const LINGER_BYTES: u64 = 256 * 1024;
-
-/// And for how long.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
 const DATA_FRAME_BUDGET: usize = 1 << 20;
@@ -75,6 +70,8 @@ pub struct Front {
     limits: Limits,
     /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
     proxy: Option<Arc<HttpProxy<Forwarder>>>,
+    /// The short way to the apps, for the requests that it fits.
+    relay: Option<Relay>,
     cuts: Cuts,
     crowd: Arc<Crowd>,
 }
@@ -90,11 +87,12 @@ impl Front {
         proxy: Option<ServerConf>,
     ) -> Self {
         let cuts = Cuts::new(gateway.metrics());
+        let relay = proxy.as_ref().map(|conf| Relay::new(gateway.clone(), drain.clone(), conf));
         let proxy = proxy.map(|conf| {
             let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits };
             Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
         });
-        Self { gateway, drain, limits, cuts, crowd: Crowd::new(per_address), proxy }
+        Self { gateway, drain, limits, cuts, crowd: Crowd::new(per_address), proxy, relay }
     }
 
     /// Ends what waits inside Pingora's proxy.
@@ -167,6 +165,15 @@ impl Front {
                     let after = Box::pin(self.gateway.handle(arrival, &mut out, cut.given())).await;
                     if let After::Forward(journey, Onward::Wire(head)) = after {
                         buffer.advance(end);
+                        if let (true, Some(relay)) = (journey.is_short(), &self.relay) {
+                            let (ahead, alarm, out) = (&mut buffer, &mut alarm, &mut out);
+                            let client = Client { stream: &mut stream, ahead, alarm, out, answered: false };
+                            match Box::pin(relay.exchange(client, &head, &journey, &mut cut)).await {
+                                Next::KeepAlive => continue,
+                                Next::Close => return linger(stream).await,
+                                Next::Cut => return,
+                            }
+                        }
                         let exchange = self.exchange(stream, (head, &mut buffer), journey, &mut cut, watch);
                         match Box::pin(exchange).await {
                             Some(back) => stream = back,
@@ -280,56 +287,4 @@ fn bounded(mut proxy: HttpProxy<Forwarder>, limits: &Limits) -> HttpProxy<Forwar
     h2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
     proxy.h2_options = Some(h2);
     proxy
-}
-
-/// Whether the whole answer was taken in time.
-async fn write(stream: &mut Stream, out: &[u8], alarm: &mut Alarm<'_>) -> bool {
-    let whole = async {
-        stream.write_all(out).await?;
-        stream.flush().await
-    };
-    tokio::select! {
-        biased;
-        written = whole => written.is_ok(),
-        () = alarm.rings(false) => false,
-    }
-}
-
-/// Reads a body that nobody wants, so that the next head can be found behind it.
-async fn skip(stream: &mut Stream, buffer: &mut BytesMut, body: u64, alarm: &mut Alarm<'_>) -> bool {
-    let mut left = body;
-    loop {
-        let here = left.min(buffer.len() as u64);
-        buffer.advance(usize::try_from(here).unwrap_or(0));
-        left -= here;
-        if left == 0 {
-            return true;
-        }
-        let read = tokio::select! {
-            biased;
-            read = stream.read_buf(buffer) => read,
-            () = alarm.rings(false) => return false,
-        };
-        if !matches!(read, Ok(n) if n > 0) {
-            return false;
-        }
-    }
-}
-
-/// Closes our side, and takes in what the client still sends for a moment: a reset would take our answer away from it.
-async fn linger(mut stream: Stream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let drain = async {
-        let mut taken = 0;
-        let mut scrap = [0; 4096];
-        while taken < LINGER_BYTES {
-            match stream.read(&mut scrap).await {
-                Ok(n) if n > 0 => taken += n as u64,
-                _ => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }

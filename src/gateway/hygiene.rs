@@ -243,18 +243,25 @@ fn is_ours(name: &str, claims: &[(HeaderName, usize)]) -> bool {
         || (is_reserved(name) && !FRAMING.iter().any(|framing| same(framing, name)))
 }
 
+/// Whether nothing of an answer is between the app and us, so that the client may get it as it is.
+pub(super) fn is_end_to_end(response: &ResponseHeader) -> bool {
+    let bare = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !bare && !response.headers.keys().any(is_between_us)
+}
+
+fn is_between_us(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "trailer" | "upgrade"
+    )
+}
+
 /// An answer as the client gets it: what is between the app and us stays there (RFC 9110, section 7.6.1).
 pub(super) fn response(response: &mut ResponseHeader) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    let between_us = |name: &HeaderName| {
-        matches!(
-            name.as_str(),
-            "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "trailer" | "upgrade"
-        )
-    };
     // One look at each field finds nothing in most answers.
-    if !response.headers.keys().any(between_us) {
+    if !response.headers.keys().any(is_between_us) {
         return;
     }
     if response.headers.contains_key(header::CONNECTION) {

@@ -12,9 +12,10 @@ use smallvec::SmallVec;
 use crate::app::Picked;
 use crate::clock::Timestamp;
 use crate::gateway::accept;
+use crate::gateway::answer::Reply;
 use crate::gateway::decide::{Check, Forward, Trace};
 use crate::gateway::handle::{Arrival, RequestId, known};
-use crate::gateway::head::Head;
+use crate::gateway::head::{Body, Head};
 use crate::gateway::hygiene::{self, BadFields, Told};
 use crate::problem::Refusal;
 use crate::session::Sources;
@@ -50,6 +51,8 @@ pub(super) struct Journey {
     pub path: Box<str>,
     pub check: Option<Check>,
     pub websocket: bool,
+    /// A `GET` without a body, over HTTP/1.1, which waits for no word before the answer.
+    plain: bool,
     /// `te: trailers` over HTTP/2: gRPC asks for it by name.
     pub trailers: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
@@ -100,6 +103,7 @@ impl Journey {
             path: trace.path.as_deref().unwrap_or("/").into(),
             check: trace.check,
             websocket: head.wants_websocket(),
+            plain: is_plain(head),
             trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
             navigation: accept::is_navigation(head),
             answered: AtomicBool::new(false),
@@ -107,6 +111,27 @@ impl Journey {
         };
         Ok((journey, onward))
     }
+
+    /// Whether the relay can carry it: the app is asked in HTTP/1.1 too, in the clear.
+    pub fn is_short(&self) -> bool {
+        self.plain && !self.websocket && self.forward.app().is_plain()
+    }
+
+    /// Our answer in place of the app's. The connection closes behind it.
+    pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
+        let mut reply = Reply {
+            out,
+            request_id: self.start.id.text(),
+            head_only: self.method == "HEAD",
+            close: true,
+            origin: None,
+        };
+        if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
+    }
+}
+
+fn is_plain(head: &Head<'_>) -> bool {
+    head.method == "GET" && head.modern && !head.http2 && head.body == Body::Empty && !head.expects_continue
 }
 
 impl Way {

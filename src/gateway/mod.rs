@@ -29,10 +29,12 @@ mod path;
 mod peer;
 mod plugin_route;
 mod reader;
+mod relay;
 mod routes;
 pub mod settings;
 mod sign;
 mod trusted;
+mod wire;
 
 use std::sync::Arc;
 

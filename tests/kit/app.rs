@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -116,9 +118,19 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, go: Arc<Notif
     }
 }
 
+/// Where the app says these bytes and nothing else: at `/say`, or at `/say-and-close` where it closes behind them.
+pub fn says(path: &str, bytes: &str) -> String {
+    format!("{path}?{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// `false`: the connection is closed.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) -> bool {
     let path = request.line().split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
+    if let Some((_, said)) = request.line().split_once("/say").and_then(|(_, rest)| rest.split_once('?')) {
+        let said = URL_SAFE_NO_PAD.decode(said).expect("base64url");
+        let _ = stream.write_all(&said).await;
+        return !path.ends_with("-and-close");
+    }
     let out: &[u8] = match path.rsplit('/').next().unwrap_or_default() {
         "hang" => std::future::pending().await,
         "gone" => return false,

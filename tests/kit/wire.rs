@@ -100,6 +100,12 @@ impl Wire {
         }
     }
 
+    /// All that comes until the peer closes.
+    pub async fn to_end(&mut self) -> String {
+        while self.more().await {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
+    }
+
     /// The peer closes, and sends nothing before it.
     #[track_caller]
     pub fn assert_closed(&mut self) -> impl Future<Output = ()> + '_ {

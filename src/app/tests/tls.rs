@@ -62,7 +62,7 @@ impl Way {
 }
 
 fn peer(pool: &Arc<Pool>) -> Box<HttpPeer> {
-    pool.pick(b"", &[]).unwrap().peer()
+    Box::new(pool.pick(b"", &[]).unwrap().peer().clone())
 }
 
 fn to(site: &Site) -> String {
@@ -136,12 +136,12 @@ async fn over_tls_the_app_chooses_the_version_and_a_websocket_has_http_1() {
         let pool = way.pool(1, json!({ "upstreams": [to(site)], "ca": "ca.pem" }));
         pool.pick(b"", &[]).unwrap()
     };
-    let (session, _) = way.connector.get_http_session(&*picked(&both).peer()).await.unwrap();
+    let (session, _) = way.connector.get_http_session(picked(&both).peer()).await.unwrap();
     assert!(session.as_http2().is_some());
-    assert_eq!(way.get(&picked(&both).websocket_peer()).await, Ok((200, false)));
+    assert_eq!(way.get(picked(&both).websocket_peer()).await, Ok((200, false)));
     assert!(both.seen().contains(&"http/1.1".into()));
-    assert_eq!(way.get(&picked(&old).peer()).await, Ok((200, false)));
-    assert_eq!(way.get(&picked(&old).peer()).await, Ok((200, true)));
+    assert_eq!(way.get(picked(&old).peer()).await, Ok((200, false)));
+    assert_eq!(way.get(picked(&old).peer()).await, Ok((200, true)));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn peers_have_the_time_outs_of_the_app_and_a_websocket_its_own() {
     let picked = Way::new().pool(7, keys).pick(b"", &[]).unwrap();
     let (peer, websocket) = (picked.peer(), picked.websocket_peer());
     let secs = |secs| Some(Duration::from_secs(secs));
-    for (peer, patience) in [(&peer, 2), (&websocket, 4)] {
+    for (peer, patience) in [(peer, 2), (websocket, 4)] {
         assert_eq!(peer.options.connection_timeout, secs(1));
         assert_eq!(peer.options.total_connection_timeout, secs(1));
         assert_eq!((peer.options.read_timeout, peer.options.write_timeout), (secs(patience), secs(patience)));
@@ -163,7 +163,7 @@ fn peers_have_the_time_outs_of_the_app_and_a_websocket_its_own() {
     }
     assert_eq!((&peer.options.alpn, &websocket.options.alpn), (&ALPN::H2, &ALPN::H1));
     let upgrades = |peer: &HttpPeer| peer.options.http_upstream_request_policy.h1_upgrade;
-    assert_eq!((upgrades(&peer), upgrades(&websocket)), (H1UpgradePolicy::Deny, H1UpgradePolicy::WebSocketOnly));
+    assert_eq!((upgrades(peer), upgrades(websocket)), (H1UpgradePolicy::Deny, H1UpgradePolicy::WebSocketOnly));
     assert_eq!(peer.reuse_hash(), websocket.reuse_hash());
 }
 

@@ -1,0 +1,393 @@
+//! The short way to an app: a `GET` without a body, HTTP/1.1 in the clear on both sides. Connections, the reading of answers and their framing
+//! are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use http::{HeaderName, StatusCode, Version, header};
+use pingora::http::ResponseHeader;
+use pingora::upstreams::peer::Peer as _;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::date::get_cached_date;
+use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::server::configuration::ServerConf;
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::app::{Picked, UpstreamFailure};
+use crate::gateway::drain::Drain;
+use crate::gateway::forward::{PIECE_TAKEN, TRIES, failure};
+use crate::gateway::journey::Journey;
+use crate::gateway::reader::Alarm;
+use crate::gateway::sign::Sign;
+use crate::gateway::{Gateway, hygiene, wire};
+use crate::problem::Refusal;
+
+/// Of what a client sends before it has its answer, this much is taken in: the largest head.
+const MAX_AHEAD: usize = 32 * 1024;
+
+/// Pieces up to this size share one write with what stands before them; larger ones are not copied.
+const SHARED_WRITE: usize = 16 * 1024;
+
+/// An idle connection keeps no more room than this for answers.
+const IDLE_ROOM: usize = 4 * 1024;
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The short way, and its connections to apps.
+pub(super) struct Relay {
+    gateway: Arc<Gateway>,
+    drain: Arc<Drain>,
+    connector: TransportConnector,
+}
+
+/// The connection of a client, lent for one request.
+pub(super) struct Client<'c, 'a> {
+    pub stream: &'c mut Stream,
+    /// What it has sent behind the request.
+    pub ahead: &'c mut BytesMut,
+    pub alarm: &'c mut Alarm<'a>,
+    /// What it gets next; empty before and after.
+    pub out: &'c mut Vec<u8>,
+    /// The answer has begun to go out.
+    pub answered: bool,
+}
+
+/// What becomes of the client's connection.
+pub(super) enum Next {
+    /// It may send another request.
+    KeepAlive,
+    /// It has its answer, and is told that there is no other.
+    Close,
+    /// The answer is not whole, or nobody reads it.
+    Cut,
+}
+
+/// Why an answer did not come through whole.
+enum Stop {
+    /// The app's fault.
+    App(UpstreamFailure),
+    /// The client is gone, or takes nothing.
+    Client,
+}
+
+/// What is learnt on the way.
+#[derive(Default)]
+struct Trip {
+    /// Where it goes now.
+    picked: Option<Picked>,
+    /// The status of the answer; 0: there is none yet.
+    status: u16,
+}
+
+/// How the body of an answer is told to the client.
+#[derive(Clone, Copy, PartialEq)]
+enum Framing {
+    /// As long as its length says; or there is none.
+    Sized,
+    Chunked,
+}
+
+impl Relay {
+    /// No connection yet. `conf`: what Pingora's proxy is set up with.
+    pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, conf: &ServerConf) -> Self {
+        let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+        Self { gateway, drain, connector }
+    }
+
+    /// One request, with its head as the app gets it, and its answer.
+    ///
+    /// Dropped: both connections are cut, and no access line is written.
+    pub async fn exchange(
+        &self,
+        mut client: Client<'_, '_>,
+        head: &[u8],
+        journey: &Journey,
+        cut: &mut Sign<'_>,
+    ) -> Next {
+        let mut trip = Trip::default();
+        let carried = tokio::select! {
+            biased;
+            carried = self.carry(&mut client, head, journey, &mut trip) => carried,
+            () = cut.given() => {
+                self.gateway.tell_of(journey, 0, "cut", None);
+                return Next::Cut;
+            }
+        };
+        let (outcome, next) = match carried {
+            Ok(next) => ("forwarded", next),
+            Err(Stop::Client) => ("cancelled", Next::Cut),
+            Err(Stop::App(why)) => {
+                if let Some(picked) = &trip.picked {
+                    picked.failed(why);
+                }
+                let refusal = refusal(why);
+                let next = if !client.answered {
+                    trip.status = refusal.row().status;
+                    client.out.clear();
+                    journey.refuse(&refusal, client.out);
+                    client.send().await.map_or(Next::Cut, |()| Next::Close)
+                } else {
+                    Next::Cut
+                };
+                (refusal.row().outcome, next)
+            }
+        };
+        client.out.clear();
+        client.out.shrink_to(IDLE_ROOM);
+        let status = if client.answered { trip.status } else { 0 };
+        self.gateway.tell_of(journey, status, outcome, trip.picked.as_ref().map(Picked::label));
+        next
+    }
+
+    async fn carry(
+        &self,
+        client: &mut Client<'_, '_>,
+        head: &[u8],
+        journey: &Journey,
+        trip: &mut Trip,
+    ) -> Result<Next, Stop> {
+        let patience = journey.forward.app().read_timeout;
+        let mut app = self.ask(client, head, journey, trip).await?;
+        let (framing, close) = loop {
+            let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
+                return Err(Stop::App(UpstreamFailure::Broken));
+            };
+            let close = journey.start.close || self.drain.is_lame();
+            let framing = write_head(answer, journey, close, client.out);
+            if !answer.status.is_informational() {
+                trip.status = answer.status.as_u16();
+                break (framing, close);
+            }
+            client.send().await?;
+            client.answered = false;
+            client.wait(patience, app.read_response()).await?;
+        };
+        if let Some(picked) = &trip.picked {
+            picked.succeeded();
+        }
+        while !app.is_body_done() {
+            let piece = match tokio::task::unconstrained(app.read_body_ref()).now_or_never() {
+                Some(read) => read.map_err(|error| Stop::App(failure(&error)))?,
+                None => {
+                    client.send().await?;
+                    client.wait(patience, app.read_body_ref()).await?
+                }
+            };
+            if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                client.give(piece, framing).await?;
+            }
+        }
+        if framing == Framing::Chunked {
+            client.out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.give_back(app, trip).await;
+        client.send().await?;
+        Ok(if close { Next::Close } else { Next::KeepAlive })
+    }
+
+    /// Sends the head to an upstream and reads the head of its answer, or of one before its answer.
+    async fn ask(
+        &self,
+        client: &mut Client<'_, '_>,
+        head: &[u8],
+        journey: &Journey,
+        trip: &mut Trip,
+    ) -> Result<HttpSession, Stop> {
+        let app = journey.forward.app();
+        let mut tried = SmallVec::<[_; TRIES]>::new();
+        // An idle connection may be dead without our knowing; a new one is tried then.
+        let mut anew = false;
+        loop {
+            let picked = app.pick(journey.forward.session(), &journey.start.client, &tried);
+            let picked = trip.picked.insert(picked.ok_or(Stop::App(UpstreamFailure::Unreachable))?);
+            let connected = if anew {
+                self.connector.new_stream(picked.peer()).await.map(|stream| (stream, false))
+            } else {
+                self.connector.get_stream(picked.peer()).await
+            };
+            let (mut stream, reused) = match connected {
+                Ok(connected) => connected,
+                Err(error) => {
+                    // Nothing was sent: it may go elsewhere.
+                    let why = failure(&error);
+                    picked.failed(why);
+                    tried.push(picked.address());
+                    trip.picked = None;
+                    if tried.len() < TRIES {
+                        continue;
+                    }
+                    return Err(Stop::App(why));
+                }
+            };
+            client.alarm.set(app.read_timeout);
+            if !wire::write(&mut stream, head, client.alarm).await {
+                if reused {
+                    anew = true;
+                    continue;
+                }
+                return Err(Stop::App(UpstreamFailure::Broken));
+            }
+            let mut session = HttpSession::new(stream);
+            let read = async {
+                match session.read_response().await {
+                    Ok(_) => Ok(true),
+                    // The app had closed it while it was idle; a `GET` may be asked again (RFC 9110, section 9.2.2).
+                    Err(mut error) if reused => {
+                        error.retry.decide_reuse(reused);
+                        if error.retry.retry() { Ok(false) } else { Err(error) }
+                    }
+                    Err(error) => Err(error),
+                }
+            };
+            if client.wait(app.read_timeout, read).await? {
+                return Ok(session);
+            }
+            anew = true;
+        }
+    }
+
+    /// Keeps the connection for another request, if it can carry one.
+    async fn give_back(&self, mut app: HttpSession, trip: &Trip) {
+        app.respect_keepalive();
+        if let (Some(stream), Some(picked)) = (app.reuse().await, &trip.picked) {
+            let peer = picked.peer();
+            self.connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
+        }
+    }
+}
+
+impl Client<'_, '_> {
+    /// What the app's side of it comes to, while the client is there, in this time.
+    async fn wait<T>(&mut self, patience: Duration, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
+        self.alarm.set(patience);
+        tokio::select! {
+            biased;
+            done = work => done.map_err(|error| Stop::App(failure(&error))),
+            () = gone(self.stream, self.ahead) => Err(Stop::Client),
+            () = self.alarm.rings(false) => Err(Stop::App(UpstreamFailure::TimedOut)),
+        }
+    }
+
+    async fn send(&mut self) -> Result<(), Stop> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.answered = true;
+        self.alarm.set(PIECE_TAKEN);
+        let taken = wire::write(self.stream, self.out, self.alarm).await;
+        self.out.clear();
+        if taken { Ok(()) } else { Err(Stop::Client) }
+    }
+
+    /// A piece of the body, behind what is to go out already.
+    async fn give(&mut self, piece: &[u8], framing: Framing) -> Result<(), Stop> {
+        if framing == Framing::Chunked {
+            // A vector takes all that is written.
+            let _ = write!(self.out, "{:x}\r\n", piece.len());
+        }
+        if self.out.len() + piece.len() <= SHARED_WRITE {
+            self.out.extend_from_slice(piece);
+        } else {
+            self.send().await?;
+            self.alarm.set(PIECE_TAKEN);
+            if !wire::write(self.stream, piece, self.alarm).await {
+                return Err(Stop::Client);
+            }
+        }
+        if framing == Framing::Chunked {
+            self.out.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+}
+
+/// Ends when the client has left. What it sends before that is kept; beyond a bound it must wait.
+async fn gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
+    while ahead.len() < MAX_AHEAD {
+        match stream.read_buf(ahead).await {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether this can be an answer: nobody asked for another protocol, and its body ends in one place only.
+fn is_possible(answer: &ResponseHeader) -> bool {
+    answer.status != StatusCode::SWITCHING_PROTOCOLS && hygiene::is_framed_once(answer)
+}
+
+fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut Vec<u8>) -> Framing {
+    let mut cleaned = None;
+    if answer.headers.contains_key(REQUEST_ID) || !hygiene::is_end_to_end(answer) {
+        let cleaned = cleaned.insert(answer.clone());
+        hygiene::response(cleaned);
+        hygiene::response_to(Version::HTTP_11, cleaned);
+        cleaned.remove_header(&HeaderName::from_static(REQUEST_ID));
+        // Ours to say.
+        cleaned.remove_header(&header::CONNECTION);
+    }
+    let answer = cleaned.as_ref().unwrap_or(answer);
+    let (status, has) = (answer.status, |name| answer.headers.contains_key(name));
+    for part in ["HTTP/1.1 ", status.as_str(), " ", answer.get_reason_phrase().unwrap_or_default(), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    answer.header_to_h1_wire(out);
+    let mut field = |name: &str, value: &[u8]| {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    };
+    field(REQUEST_ID, journey.start.id.text().as_bytes());
+    let mut framing = if has(header::TRANSFER_ENCODING) { Framing::Chunked } else { Framing::Sized };
+    if !status.is_informational() {
+        if !has(header::DATE) {
+            // RFC 9110, section 6.6.1.
+            field("date", get_cached_date().as_bytes());
+        }
+        if close {
+            field("connection", b"close");
+        }
+        let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !bare && framing == Framing::Sized && !has(header::CONTENT_LENGTH) {
+            // The app ends it by closing; the client's connection stays.
+            field("transfer-encoding", b"chunked");
+            framing = Framing::Chunked;
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn refusal(why: UpstreamFailure) -> Refusal {
+    match why {
+        UpstreamFailure::TimedOut => Refusal::AppTimeout,
+        UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_sends_ahead_is_kept_waiting_at_a_bound_and_missed_when_it_leaves() {
+        let (mut client, mut ours) = tokio::io::duplex(1 << 20);
+        let mut ahead = BytesMut::new();
+        client.write_all(&[b'x'; 3 * MAX_AHEAD]).await.unwrap();
+        assert!(gone(&mut ours, &mut ahead).now_or_never().is_none());
+        assert!((MAX_AHEAD..2 * MAX_AHEAD).contains(&ahead.len()), "{}", ahead.len());
+        let (client, mut ours) = tokio::io::duplex(64);
+        ahead.clear();
+        assert!(gone(&mut ours, &mut ahead).now_or_never().is_none());
+        drop(client);
+        gone(&mut ours, &mut ahead).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! What a connection takes in and gives out besides heads: answers that are whole, bodies that nobody wants, the last bytes before it closes.
+
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::gateway::reader::Alarm;
+
+/// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// And for how long.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Whether all of it was taken before the alarm rings.
+pub(super) async fn write(stream: &mut Stream, out: &[u8], alarm: &mut Alarm<'_>) -> bool {
+    let whole = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    tokio::select! {
+        biased;
+        written = whole => written.is_ok(),
+        () = alarm.rings(false) => false,
+    }
+}
+
+/// Reads a body that nobody wants, so that the next head can be found behind it.
+pub(super) async fn skip(stream: &mut Stream, buffer: &mut BytesMut, body: u64, alarm: &mut Alarm<'_>) -> bool {
+    let mut left = body;
+    loop {
+        let here = left.min(buffer.len() as u64);
+        buffer.advance(usize::try_from(here).unwrap_or(0));
+        left -= here;
+        if left == 0 {
+            return true;
+        }
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(buffer) => read,
+            () = alarm.rings(false) => return false,
+        };
+        if !matches!(read, Ok(n) if n > 0) {
+            return false;
+        }
+    }
+}
+
+/// Closes our side, and takes in what the client still sends for a moment: a reset would take our answer away from it.
+pub(super) async fn linger(mut stream: Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut taken = 0;
+        let mut scrap = [0; 4096];
+        while taken < LINGER_BYTES {
+            match stream.read(&mut scrap).await {
+                Ok(n) if n > 0 => taken += n as u64,
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
