@@ -51,7 +51,7 @@ pub(super) struct Journey {
     pub path: Box<str>,
     pub check: Option<Check>,
     pub websocket: bool,
-    /// A `GET` without a body, over HTTP/1.1, which waits for no word before the answer.
+    /// A `GET` without a body, over HTTP/1.1.
     plain: bool,
     /// `te: trailers` over HTTP/2: gRPC asks for it by name.
     pub trailers: bool,
@@ -131,7 +131,7 @@ impl Journey {
 }
 
 fn is_plain(head: &Head<'_>) -> bool {
-    head.method == "GET" && head.modern && !head.http2 && head.body == Body::Empty && !head.expects_continue
+    head.method == "GET" && head.modern && !head.http2 && head.body == Body::Empty
 }
 
 impl Way {

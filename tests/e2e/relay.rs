@@ -2,10 +2,10 @@
 
 use tokio::net::TcpListener;
 
-use crate::kit::app::says;
+use crate::kit::app::{large, says};
 use crate::kit::ask::Ask;
 use crate::kit::wire::Wire;
-use crate::kit::{Answer, App, Setup, Stack, until};
+use crate::kit::{Answer, App, HOST, Setup, Stack, until};
 
 async fn before(app: &App, lines: &str) -> Stack {
     let stack = Setup::new().app(app, &format!("session = \"none\"\n{lines}")).start().await;
@@ -63,8 +63,67 @@ async fn both_ways_answer_alike() {
             let id = answer.field("x-request-id").unwrap_or_default();
             assert_eq!(id.len(), 36, "{way}: {answer}");
             assert!(answer.field("date").is_some(), "{way}: {answer}");
+            // What the app said of its own connection is not said of ours.
+            assert!(matches!(answer.field("connection"), None | Some("keep-alive")), "{way}: {answer}");
         }
     }
+}
+
+/// What the chunks of a whole body hold (RFC 9112, section 7.1).
+#[track_caller]
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let line = body.windows(2).position(|two| two == b"\r\n").expect("a line");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).expect("text"), 16).expect("a size");
+        let (chunk, rest) = body[line + 2..].split_at(size);
+        whole.extend_from_slice(chunk);
+        body = rest.strip_prefix(b"\r\n").expect("the end of a chunk");
+        if size == 0 {
+            assert_eq!(body, b"");
+            return whole;
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_byte_for_byte_by_both_ways() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    for kind in ["sized", "chunks"] {
+        let target = format!("/large-{kind}");
+        for ask in [stack.get(&target), long(stack.get(&target))] {
+            let mut sent = ask.field("Connection", "close").start().await;
+            let raw = sent.wire.rest().await;
+            let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+            let body = if kind == "sized" { raw[end..].to_vec() } else { unchunked(&raw[end..]) };
+            assert!(body == large(), "{kind}: {} bytes", body.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks_and_no_interim_answers() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    let target = says(
+        "/say",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    );
+    let mut wire = stack.wire().await;
+    wire.write(format!("GET {target} HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
+    let text = wire.to_end().await;
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nok"), "{text}");
+    assert!(!text.to_ascii_lowercase().contains("transfer-encoding"), "{text}");
+}
+
+#[tokio::test]
+async fn who_expects_a_word_before_the_answer_gets_it() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    let mut sent = stack.get("/").field("Expect", "100-continue").start().await;
+    sent.answer().await.assert_status(100);
+    assert_eq!(sent.answer().await.assert_status(200).text(), "hello");
 }
 
 #[tokio::test]
@@ -84,17 +143,10 @@ async fn bodies_without_a_length_are_chunks_by_both_ways() {
         let target = says(path, answer);
         for (way, ask) in [("short", stack.get(&target)), ("long", long(stack.get(&target)))] {
             let text = whole(ask).await;
-            let (head, mut body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{way}: {text}"));
+            let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{way}: {text}"));
             assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{way}: {head}");
             assert!(!head.contains("trailer"), "{way}: {head}");
-            let mut got = String::new();
-            while let Some((size, rest)) = body.split_once("\r\n") {
-                let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("{way}: {text}"));
-                got.push_str(&rest[..size]);
-                assert_eq!(&rest[size..size + 2], "\r\n", "{way}: {text}");
-                body = &rest[size + 2..];
-            }
-            assert_eq!((got.as_str(), body), (pieces, ""), "{way}: {text}");
+            assert_eq!(String::from_utf8_lossy(&unchunked(body.as_bytes())), pieces, "{way}: {text}");
         }
     }
 }
@@ -280,6 +332,19 @@ async fn an_upstream_that_fails_is_left_alone_by_both_ways() {
         }
         assert_eq!((refused, stack.count("valet_upstream_ejections_total", &[])), (2, 1));
     }
+}
+
+#[tokio::test]
+async fn an_answer_begins_the_count_of_failures_anew() {
+    let (one, other) = (App::start().await, App::start().await);
+    let stack = before_all(&[&one.address, &other.address], 2).await;
+    for _ in 0..4 {
+        for path in ["/gone", "/gone", "/", "/"] {
+            stack.get(path).send().await;
+        }
+    }
+    assert_eq!((stack.answered("app_error"), stack.answered("forwarded")), (8, 8));
+    assert_eq!(stack.count("valet_upstream_ejections_total", &[]), 0);
 }
 
 #[tokio::test]

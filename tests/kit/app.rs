@@ -123,6 +123,24 @@ pub fn says(path: &str, bytes: &str) -> String {
     format!("{path}?{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// The body of `/large-sized` and of `/large-chunks`: more than any buffer on the way holds, and no two parts alike.
+pub fn large() -> Vec<u8> {
+    (0..100_000_u32).flat_map(u32::to_be_bytes).collect()
+}
+
+/// In chunks of sizes that fall together with no buffer's.
+fn chunked(body: &[u8]) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let (mut rest, mut size) = (body, 1);
+    while !rest.is_empty() {
+        let (chunk, behind) = rest.split_at(size.min(rest.len()));
+        out.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()).chain(*b"\r\n"));
+        (rest, size) = (behind, size * 3 + 1);
+    }
+    out.extend(b"0\r\n\r\n");
+    out
+}
+
 /// `false`: the connection is closed.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) -> bool {
     let path = request.line().split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
@@ -130,6 +148,12 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) ->
         let said = URL_SAFE_NO_PAD.decode(said).expect("base64url");
         let _ = stream.write_all(&said).await;
         return !path.ends_with("-and-close");
+    }
+    if let Some((_, kind)) = path.split_once("/large-") {
+        let body = large();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let out = if kind == "sized" { [head.as_bytes(), &body].concat() } else { chunked(&body) };
+        return stream.write_all(&out).await.is_ok();
     }
     let out: &[u8] = match path.rsplit('/').next().unwrap_or_default() {
         "hang" => std::future::pending().await,

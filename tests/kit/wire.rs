@@ -101,9 +101,14 @@ impl Wire {
     }
 
     /// All that comes until the peer closes.
-    pub async fn to_end(&mut self) -> String {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
-        String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
+        std::mem::take(&mut self.buffer).to_vec()
+    }
+
+    /// The same as text.
+    pub async fn to_end(&mut self) -> String {
+        String::from_utf8_lossy(&self.rest().await).into_owned()
     }
 
     /// The peer closes, and sends nothing before it.
