@@ -33,7 +33,7 @@ use crate::minter::Serving;
 use crate::provider::Provider;
 use crate::telemetry::Metrics;
 
-/// Idle connections to all apps together: more than a busy gateway has under way, so that none is opened anew for each burst.
+/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that none is opened anew for each burst.
 const IDLE_TO_APPS: usize = 1024;
 
 /// How often files that may change are looked at.

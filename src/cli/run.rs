@@ -107,6 +107,8 @@ fn limits(config: &Config) -> Limits {
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
     let calls: u64 = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
     let rest = descriptors.saturating_sub(OWN.saturating_add(calls)).max(descriptors / 2);
+    // A request to an app takes a connection of its own.
+    let rest = if config.apps.is_empty() { rest } else { rest / 2 };
     Limits { max_connections: usize::try_from(rest).unwrap_or(usize::MAX).min(limits.max_connections), ..limits }
 }
 

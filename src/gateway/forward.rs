@@ -33,6 +33,9 @@ const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// A client takes a piece of an answer, at most 64 KiB, in this time: over 2 KiB a second, which the slowest phone has.
 pub(super) const PIECE_TAKEN: Duration = Duration::from_secs(30);
 
+/// Answers before the answer, as `103 Early Hints`. Apps send one or two.
+pub(super) const MAX_INTERIM: usize = 32;
+
 /// As it stands on the wire: Pingora would make a copy of a `HeaderName`.
 const REQUEST_ID: &str = "x-request-id";
 
@@ -153,6 +156,12 @@ impl ProxyHttp for Forwarder {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         hygiene::response(response);
+        if response.status.is_informational() {
+            way.interim += 1;
+            if way.interim > MAX_INTERIM {
+                return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+            }
+        }
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             if let Some(journey) = &way.journey {
                 journey.answered.store(true, Ordering::Relaxed);
@@ -210,7 +219,7 @@ impl ProxyHttp for Forwarder {
             picked.failed(failure(&error));
         }
         let once_only = !exchange.req_header().method.is_idempotent() || exchange.as_ref().retry_buffer_truncated();
-        if once_only || way.answered() {
+        if once_only || way.answered() || way.interim > 0 {
             error.set_retry(false);
         } else {
             error.retry.decide_reuse(reused);

@@ -24,7 +24,7 @@ use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
 use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::sign::Sign;
-use crate::gateway::wire::{linger, skip, write};
+use crate::gateway::wire::{linger, skip, slim, write};
 use crate::problem::Refusal;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
@@ -169,7 +169,10 @@ impl Front {
                             let (ahead, alarm, out) = (&mut buffer, &mut alarm, &mut out);
                             let client = Client { stream: &mut stream, ahead, alarm, out, answered: false };
                             match Box::pin(relay.exchange(client, &head, &journey, &mut cut)).await {
-                                Next::KeepAlive => continue,
+                                Next::KeepAlive => {
+                                    slim(&mut buffer);
+                                    continue;
+                                }
                                 Next::Close => return linger(stream).await,
                                 Next::Cut => return,
                             }
@@ -190,7 +193,7 @@ impl Front {
                 Read::TooSlow => self.gateway.turn_away(&Refusal::TooSlow, peer.text(), &mut out),
             };
             alarm.set(head);
-            if !write(&mut stream, &out, &mut alarm).await {
+            if write(&mut stream, &out, &mut alarm).await.is_err() {
                 return;
             }
             match after {

@@ -307,11 +307,15 @@ pub(super) fn response_to(version: Version, response: &mut ResponseHeader) {
     if response.version == Version::HTTP_10 || response.version == Version::HTTP_09 {
         response.set_version(Version::HTTP_11);
     }
+    let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
+    if interim {
+        response.remove_header(&header::CONNECTION);
+    }
     // RFC 9112, section 6.1; RFC 9110, section 8.6.
-    if response.status == StatusCode::NO_CONTENT {
+    if interim || response.status == StatusCode::NO_CONTENT {
         response.remove_header(&header::CONTENT_LENGTH);
     }
-    if matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if interim || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     if version == Version::HTTP_10 {

@@ -155,6 +155,8 @@ pub(super) struct Way {
     /// Bytes of the request's body so far, and when the first of them came.
     pub body: u64,
     pub body_began: Option<Instant>,
+    /// Answers before the answer so far.
+    pub interim: usize,
     /// Why it was refused after all.
     pub refusal: Option<Refusal>,
 }

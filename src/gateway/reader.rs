@@ -16,6 +16,8 @@ use crate::gateway::sign::Sign;
 /// Room for one read: a head with an 800-byte token and a browser's fields fits.
 const ROOM: usize = 4096;
 
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How reading a head ended.
 pub(super) enum Read {
     /// A whole head stands at the start of the buffer: this many bytes.
@@ -45,7 +47,9 @@ impl<'c> Alarm<'c> {
     }
 
     pub fn set(&mut self, span: Duration) {
-        self.due = Instant::now() + span;
+        let now = Instant::now();
+        // A span that no clock reaches the end of is as good as a year.
+        self.due = now.checked_add(span).unwrap_or(now + YEAR);
         if self.due < self.sleep.deadline() {
             self.sleep.as_mut().reset(self.due);
         }

@@ -1,9 +1,8 @@
-//! The short way to an app: a `GET` without a body, HTTP/1.1 in the clear on both sides. Connections, the reading of answers and their framing
+//! The short way to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app. Connections, the reading of answers and their framing
 //! are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
@@ -20,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::app::{Picked, UpstreamFailure};
 use crate::gateway::drain::Drain;
-use crate::gateway::forward::{PIECE_TAKEN, TRIES, failure};
+use crate::gateway::forward::{MAX_INTERIM, PIECE_TAKEN, TRIES, failure};
 use crate::gateway::journey::Journey;
 use crate::gateway::reader::Alarm;
 use crate::gateway::sign::Sign;
@@ -73,6 +72,8 @@ enum Stop {
     App(UpstreamFailure),
     /// The client is gone, or takes nothing.
     Client,
+    /// The gateway stops.
+    Cut,
 }
 
 /// What is learnt on the way.
@@ -113,14 +114,12 @@ impl Relay {
         let carried = tokio::select! {
             biased;
             carried = self.carry(&mut client, head, journey, &mut trip) => carried,
-            () = cut.given() => {
-                self.gateway.tell_of(journey, 0, "cut", None);
-                return Next::Cut;
-            }
+            () = cut.given() => Err(Stop::Cut),
         };
         let (outcome, next) = match carried {
             Ok(next) => ("forwarded", next),
             Err(Stop::Client) => ("cancelled", Next::Cut),
+            Err(Stop::Cut) => ("cut", Next::Cut),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &trip.picked {
                     picked.failed(why);
@@ -151,12 +150,15 @@ impl Relay {
         journey: &Journey,
         trip: &mut Trip,
     ) -> Result<Next, Stop> {
-        let patience = journey.forward.app().read_timeout;
         let mut app = self.ask(client, head, journey, trip).await?;
+        let mut interim = 0;
         let (framing, close) = loop {
             let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
                 return Err(Stop::App(UpstreamFailure::Broken));
             };
+            if answer.status.is_informational() && interim == MAX_INTERIM {
+                return Err(Stop::App(UpstreamFailure::Broken));
+            }
             let close = journey.start.close || self.drain.is_lame();
             let framing = write_head(answer, journey, close, client.out);
             if !answer.status.is_informational() {
@@ -165,17 +167,18 @@ impl Relay {
             }
             client.send().await?;
             client.answered = false;
-            client.wait(patience, app.read_response()).await?;
+            client.wait(app.read_response()).await?;
+            interim += 1;
         };
         if let Some(picked) = &trip.picked {
             picked.succeeded();
         }
         while !app.is_body_done() {
-            let piece = match tokio::task::unconstrained(app.read_body_ref()).now_or_never() {
+            let piece = match app.read_body_ref().now_or_never() {
                 Some(read) => read.map_err(|error| Stop::App(failure(&error)))?,
                 None => {
                     client.send().await?;
-                    client.wait(patience, app.read_body_ref()).await?
+                    client.wait(app.read_body_ref()).await?
                 }
             };
             if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
@@ -225,14 +228,17 @@ impl Relay {
                 }
             };
             client.alarm.set(app.read_timeout);
-            if !wire::write(&mut stream, head, client.alarm).await {
-                if reused {
+            match wire::write(&mut stream, head, client.alarm).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Stop::App(UpstreamFailure::TimedOut)),
+                Err(_) if reused => {
                     anew = true;
                     continue;
                 }
-                return Err(Stop::App(UpstreamFailure::Broken));
+                Err(_) => return Err(Stop::App(UpstreamFailure::Broken)),
             }
             let mut session = HttpSession::new(stream);
+            session.read_timeout = Some(app.read_timeout);
             let read = async {
                 match session.read_response().await {
                     Ok(_) => Ok(true),
@@ -244,7 +250,7 @@ impl Relay {
                     Err(error) => Err(error),
                 }
             };
-            if client.wait(app.read_timeout, read).await? {
+            if client.wait(read).await? {
                 return Ok(session);
             }
             anew = true;
@@ -262,14 +268,12 @@ impl Relay {
 }
 
 impl Client<'_, '_> {
-    /// What the app's side of it comes to, while the client is there, in this time.
-    async fn wait<T>(&mut self, patience: Duration, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
-        self.alarm.set(patience);
+    /// What the app's side of it comes to, while the client is there.
+    async fn wait<T>(&mut self, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
         tokio::select! {
             biased;
             done = work => done.map_err(|error| Stop::App(failure(&error))),
             () = gone(self.stream, self.ahead) => Err(Stop::Client),
-            () = self.alarm.rings(false) => Err(Stop::App(UpstreamFailure::TimedOut)),
         }
     }
 
@@ -281,7 +285,7 @@ impl Client<'_, '_> {
         self.alarm.set(PIECE_TAKEN);
         let taken = wire::write(self.stream, self.out, self.alarm).await;
         self.out.clear();
-        if taken { Ok(()) } else { Err(Stop::Client) }
+        taken.map_err(|_| Stop::Client)
     }
 
     /// A piece of the body, behind what is to go out already.
@@ -295,9 +299,7 @@ impl Client<'_, '_> {
         } else {
             self.send().await?;
             self.alarm.set(PIECE_TAKEN);
-            if !wire::write(self.stream, piece, self.alarm).await {
-                return Err(Stop::Client);
-            }
+            wire::write(self.stream, piece, self.alarm).await.map_err(|_| Stop::Client)?;
         }
         if framing == Framing::Chunked {
             self.out.extend_from_slice(b"\r\n");
@@ -306,7 +308,7 @@ impl Client<'_, '_> {
     }
 }
 
-/// Ends when the client has left. What it sends before that is kept; beyond a bound it must wait.
+/// Ends when the client has left. What it sends before that is kept; beyond a bound it must wait, and is not missed until it has its answer.
 async fn gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
     while ahead.len() < MAX_AHEAD {
         match stream.read_buf(ahead).await {
@@ -323,8 +325,9 @@ fn is_possible(answer: &ResponseHeader) -> bool {
 }
 
 fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut Vec<u8>) -> Framing {
+    let interim = answer.status.is_informational();
     let mut cleaned = None;
-    if answer.headers.contains_key(REQUEST_ID) || !hygiene::is_end_to_end(answer) {
+    if interim || answer.headers.contains_key(REQUEST_ID) || !hygiene::is_end_to_end(answer) {
         let cleaned = cleaned.insert(answer.clone());
         hygiene::response(cleaned);
         hygiene::response_to(Version::HTTP_11, cleaned);
@@ -345,7 +348,7 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
     };
     field(REQUEST_ID, journey.start.id.text().as_bytes());
     let mut framing = if has(header::TRANSFER_ENCODING) { Framing::Chunked } else { Framing::Sized };
-    if !status.is_informational() {
+    if !interim {
         if !has(header::DATE) {
             // RFC 9110, section 6.6.1.
             field("date", get_cached_date().as_bytes());

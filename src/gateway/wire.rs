@@ -1,5 +1,6 @@
 //! What a connection takes in and gives out besides heads: answers that are whole, bodies that nobody wants, the last bytes before it closes.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -14,16 +15,26 @@ const LINGER_BYTES: u64 = 256 * 1024;
 /// And for how long.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Whether all of it was taken before the alarm rings.
-pub(super) async fn write(stream: &mut Stream, out: &[u8], alarm: &mut Alarm<'_>) -> bool {
+/// Writes all of it. `TimedOut` if it was not taken before the alarm rings.
+pub(super) async fn write(stream: &mut Stream, out: &[u8], alarm: &mut Alarm<'_>) -> io::Result<()> {
     let whole = async {
         stream.write_all(out).await?;
         stream.flush().await
     };
     tokio::select! {
         biased;
-        written = whole => written.is_ok(),
-        () = alarm.rings(false) => false,
+        written = whole => written,
+        () = alarm.rings(false) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// An idle connection keeps no more room than this for what it may send.
+const IDLE_ROOM: usize = 8 * 1024;
+
+/// Gives back the room of a buffer that is empty, if it is large.
+pub(super) fn slim(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.try_reclaim(IDLE_ROOM + 1) {
+        *buffer = BytesMut::new();
     }
 }
 
@@ -64,4 +75,24 @@ pub(super) async fn linger(mut stream: Stream) {
         }
     };
     let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_buffer_keeps_little_room_and_one_with_something_in_it_all() {
+        for read in [100, IDLE_ROOM, 10 * IDLE_ROOM] {
+            let mut buffer = BytesMut::zeroed(read);
+            buffer.advance(read - 1);
+            let before = buffer.clone();
+            slim(&mut buffer);
+            assert_eq!(buffer, before);
+            buffer.advance(1);
+            slim(&mut buffer);
+            assert!(!buffer.try_reclaim(IDLE_ROOM + 1), "{read}");
+            assert_eq!(buffer.try_reclaim(100), read <= IDLE_ROOM, "{read}");
+        }
+    }
 }

@@ -416,6 +416,7 @@ async fn a_request_that_is_cut_at_the_end_of_the_drain_is_told_of() {
     stack.take_gateway().stop().await;
     let lines = stack.lines.all(1).await;
     assert_eq!((&lines[0]["path"], &lines[0]["outcome"]), (&"/pieces".into(), &"cut".into()));
+    assert_eq!((&lines[0]["status"], &lines[0]["upstream"]), (&200.into(), &app.address.as_str().into()));
     assert_eq!(stack.answered("cut"), 1);
 }
 

@@ -218,6 +218,63 @@ async fn interim_answers_reach_the_client_before_the_answer() {
 }
 
 #[tokio::test]
+async fn an_interim_answer_says_nothing_of_a_body_and_their_number_has_a_bound() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    let early = |count| "HTTP/1.1 103 Early Hints\r\nconnection: x\r\nx: y\r\ncontent-length: 3\r\n\r\n".repeat(count);
+    let last = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    for by_long in [false, true] {
+        for count in [32, 33] {
+            let target = says("/say", &(early(count) + last));
+            let ask = if by_long { long(stack.get(&target)) } else { stack.get(&target) };
+            let mut sent = ask.start().await;
+            for _ in 0..32 {
+                let answer = sent.answer().await;
+                answer.assert_status(103).assert_no_field("content-length");
+                answer.assert_no_field("x").assert_no_field("connection");
+            }
+            sent.answer().await.assert_status(if count == 32 { 200 } else { 502 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_not_asked_again_once_the_client_has_heard_of_it() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    let target = says("/say-and-close", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+    for ask in [stack.get(&target), long(stack.get(&target))] {
+        stack.get("/").send().await.assert_status(200);
+        long(stack.get("/")).send().await.assert_status(200);
+        let before = app.seen().len();
+        let mut sent = ask.start().await;
+        sent.answer().await.assert_status(103);
+        sent.answer().await.assert_problem(502, "app-unavailable");
+        assert_eq!(app.seen().len(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn the_time_out_is_for_each_gap_of_a_head_and_not_for_all_of_it() {
+    let app = App::start().await;
+    let (fast, slow) =
+        (before(&app, "read_timeout = \"100ms\"").await, before(&app, "read_timeout = \"2500ms\"").await);
+    for by_long in [false, true] {
+        let ask = |stack| if by_long { long(Stack::get(stack, "/drip")) } else { Stack::get(stack, "/drip") };
+        ask(&fast).send().await.assert_problem(504, "app-timeout");
+        assert_eq!(ask(&slow).send().await.assert_status(200).text(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_that_no_clock_reaches_is_none() {
+    let app = App::start().await;
+    let stack = before(&app, "read_timeout = \"9223372036854775807s\"").await;
+    stack.get("/").send().await.assert_status(200);
+    long(stack.get("/")).send().await.assert_status(200);
+}
+
+#[tokio::test]
 async fn requests_at_once_on_one_connection_are_answered_each_in_its_order() {
     let app = App::start().await;
     let stack = before(&app, "").await;

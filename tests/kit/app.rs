@@ -1,6 +1,7 @@
 //! An app behind the gateway that writes down what it got, byte for byte.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -123,6 +124,9 @@ pub fn says(path: &str, bytes: &str) -> String {
     format!("{path}?{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// `/drip` waits for this between two parts of its answer.
+pub const DRIP: Duration = Duration::from_secs(1);
+
 /// The body of `/large-sized` and of `/large-chunks`: more than any buffer on the way holds, and no two parts alike.
 pub fn large() -> Vec<u8> {
     (0..100_000_u32).flat_map(u32::to_be_bytes).collect()
@@ -148,6 +152,13 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) ->
         let said = URL_SAFE_NO_PAD.decode(said).expect("base64url");
         let _ = stream.write_all(&said).await;
         return !path.ends_with("-and-close");
+    }
+    if path.ends_with("/drip") {
+        for part in ["HTTP/1.1 200 OK\r\n", "content-length: 2\r\n", "x: y\r\n", "\r\nok"] {
+            let _ = stream.write_all(part.as_bytes()).await;
+            tokio::time::sleep(DRIP).await;
+        }
+        return true;
     }
     if let Some((_, kind)) = path.split_once("/large-") {
         let body = large();
