@@ -101,15 +101,20 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
 /// As many connections as the file descriptors allow, less those that the vendor's calls and the administration address need: a crowd of
 /// silent clients must not take away what health checks need.
 fn limits(config: &Config) -> Limits {
-    /// Listeners, logs, key files, the administration address, key sets.
-    const OWN: u64 = 128;
     let limits = Limits::default();
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
-    let calls: u64 = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
-    let rest = descriptors.saturating_sub(OWN.saturating_add(calls)).max(descriptors / 2);
+    let calls = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
+    let room = room(descriptors, calls, !config.apps.is_empty());
+    Limits { max_connections: usize::try_from(room).unwrap_or(usize::MAX).min(limits.max_connections), ..limits }
+}
+
+/// The connections that so many file descriptors leave room for, beside so many calls at once.
+fn room(descriptors: u64, calls: u64, apps: bool) -> u64 {
+    /// Listeners, logs, key files, the administration address, key sets.
+    const OWN: u64 = 128;
+    let room = descriptors.saturating_sub(OWN.saturating_add(calls)).max(descriptors / 2);
     // A request to an app takes a connection of its own.
-    let rest = if config.apps.is_empty() { rest } else { rest / 2 };
-    Limits { max_connections: usize::try_from(rest).unwrap_or(usize::MAX).min(limits.max_connections), ..limits }
+    if apps { room / 2 } else { room }
 }
 
 fn on(kind: SignalKind) -> Result<Signal, End> {
@@ -123,5 +128,21 @@ fn level(level: LogLevel) -> Level {
         LogLevel::Info => Level::INFO,
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_descriptors_are_shared_out_before_they_run_out() {
+        assert_eq!(room(1024, 0, false), 896);
+        assert_eq!(room(1024, 64, false), 832);
+        assert_eq!(room(1024, 64, true), 416);
+        // Half at least is for clients, or for clients and apps.
+        assert_eq!(room(200, 1000, false), 100);
+        assert_eq!(room(200, 1000, true), 50);
+        assert_eq!(room(u64::MAX, u64::MAX, false), u64::MAX / 2);
     }
 }
