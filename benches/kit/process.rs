@@ -169,9 +169,11 @@ impl Counted {
         Self { server: Server::listen(name, child), stderr }
     }
 
-    /// Stops it by SIGINT, at which Pingora ends at once; how many instructions it has run in all.
+    /// Stops it: Valet by the end of its input, Pingora by SIGINT, at which it ends at once (what runs in the background may ignore that). How many instructions it
+    /// has run in all.
     pub fn stop(mut self) -> u64 {
         let pid = self.server.child.id().to_string();
+        drop(self.server.child.stdin.take());
         Command::new("kill").args(["-INT", &pid]).status().unwrap();
         let mut said = String::new();
         self.stderr.read_to_string(&mut said).unwrap();
