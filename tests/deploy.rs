@@ -110,3 +110,44 @@ fn a_missing_key_file_is_a_fault_that_names_the_file() {
         assert!(faults.lines().any(|line| line.contains(file)), "{file} is not named in:\n{faults}");
     }
 }
+
+/// The units, each with the configuration that it runs.
+const UNITS: [(&str, &str, &str); 2] = [
+    ("valet.toml", EXAMPLE, include_str!("../deploy/valet.service")),
+    ("minter.toml", MINTER, include_str!("../deploy/valet-minter.service")),
+];
+
+#[test]
+fn a_unit_brings_every_file_that_its_configuration_names() {
+    for (name, config, unit) in UNITS {
+        let credentials: Vec<&str> = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("LoadCredential=")?.split_once(':'))
+            .map(|(name, path)| {
+                assert!(path.ends_with(&format!("/{name}")), "{path}");
+                name
+            })
+            .collect();
+        assert!(unit.contains(&format!("ExecStart=/usr/local/bin/valet run --config %d/{name}\n")), "{name}");
+        let mut named = secret_files(config);
+        let settings = config.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+        for key in ["chain", "key", "client_ca", "certificate", "ca"] {
+            named.extend(settings.split(&format!(" {key} = \"")).skip(1).filter_map(|rest| rest.split('"').next()));
+        }
+        for file in named.into_iter().chain([name]) {
+            let file = file.rsplit('/').next().unwrap_or(file);
+            assert!(credentials.contains(&file), "{name}: no credential {file}");
+        }
+    }
+}
+
+#[test]
+fn the_image_is_built_from_all_that_the_build_reads() {
+    let let_in: Vec<&str> =
+        include_str!("../deploy/Dockerfile.dockerignore").lines().filter_map(|line| line.strip_prefix('!')).collect();
+    // `Cargo.toml` names the benches one by one.
+    for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "benches", ".cargo", "tools"] {
+        assert!(let_in.contains(&needed), "{needed}");
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(needed).exists(), "{needed}");
+    }
+}

@@ -51,7 +51,7 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
-        /// Also fetch the issuers' keys and mint once per plug-in for a canary subject; prints the remaining life, never the URL.
+        /// Also fetch the issuers' keys and mint once per plug-in or mint for a canary subject, or at an edge ask its minters; prints the remaining life, never the URL.
         #[arg(long)]
         live: bool,
     },
