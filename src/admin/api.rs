@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -174,9 +175,12 @@ struct Whose {
     session: Option<String>,
 }
 
-async fn drop_leases(State(api): State<Arc<Api>>, whose: Result<axum::Json<Whose>, JsonRejection>) -> Response {
+/// Whatever `Content-Type` says: nobody but who has the token gets here, and a browser sends none along.
+async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
     let expected = r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON"#;
-    let Ok(axum::Json(whose)) = whose else { return problem(StatusCode::BAD_REQUEST, expected) };
+    let Some(whose) = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok()) else {
+        return problem(StatusCode::BAD_REQUEST, expected);
+    };
     let scopes = || api.scopes.iter().filter(|(.., issuer)| *issuer == whose.issuer);
     if scopes().next().is_none() {
         return problem(StatusCode::BAD_REQUEST, "no such issuer is configured here");

@@ -27,6 +27,8 @@ pub(super) struct AppRoute {
     pub read_timeout: Duration,
     /// Header fields that carry claims, with the claim's position in [`Session::claims`].
     pub claims: Vec<(HeaderName, usize)>,
+    /// The fields that carry claims to any app: what one believes no client may say to another.
+    pub identity: Arc<[HeaderName]>,
     pool: Arc<Pool>,
     pub forwarded: IntCounter,
 }
@@ -95,7 +97,14 @@ fn without_port(host: &str) -> &str {
 }
 
 impl AppRoute {
-    pub fn new(settings: &AppSettings, parts: AppParts, login: Option<Login>, metrics: &Metrics) -> Self {
+    /// `identity`: the fields that carry claims to any app.
+    pub fn new(
+        settings: &AppSettings,
+        parts: AppParts,
+        identity: Arc<[HeaderName]>,
+        login: Option<Login>,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             name: settings.name.as_str().into(),
             host: HostRule::new(settings.host.as_deref()),
@@ -107,6 +116,7 @@ impl AppRoute {
             max_body: settings.max_body.0,
             read_timeout: settings.read_timeout.0,
             claims: parts.claims,
+            identity,
             pool: parts.pool,
             forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),
         }

@@ -36,6 +36,7 @@ mod sign;
 mod trusted;
 mod wire;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use app_route::AppParts;
@@ -45,6 +46,8 @@ pub use front::{Front, Limits};
 pub(crate) use hygiene::is_reserved as is_reserved_field;
 pub use plugin_route::{Claims, PluginParts};
 pub use trusted::Trusted;
+
+use http::HeaderName;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
@@ -147,10 +150,13 @@ impl Gateway {
             let login = login.map(|url| Login::new(url, &parts.public_origin));
             PluginRoute::new(&settings, plugin, &parts.issuers, login, &parts.metrics)
         });
+        let identity = parts.apps.iter().flat_map(|(_, app)| app.claims.iter().map(|(field, _)| field.clone()));
+        let identity: HashSet<HeaderName> = identity.collect();
+        let identity: Arc<[HeaderName]> = identity.into_iter().collect();
         let apps = parts.apps.into_iter().map(|(settings, app)| {
             let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
             let login = login.map(|url| Login::new(url, &parts.public_origin));
-            Arc::new(AppRoute::new(&settings, app, login, &parts.metrics))
+            Arc::new(AppRoute::new(&settings, app, identity.clone(), login, &parts.metrics))
         });
         let routes = Routes::new(routes.collect(), apps.collect());
         Arc::new(Self {

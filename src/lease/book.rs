@@ -259,7 +259,7 @@ impl<G: Ground> Book<G> {
             Ok(minted) => minted,
             Err(failure) => return (Err(failure), false),
         };
-        match plan.rules.judge(minted, began, self.clock.moment(), seq, fastrand::f64()) {
+        match plan.rules.judge(minted, began, self.clock.moment(), seq) {
             Ok(judged) => {
                 if judged.short { &plan.counts.short } else { &plan.counts.ok }.inc();
                 (Ok(Arc::new(judged.lease)), !judged.short)

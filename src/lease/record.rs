@@ -234,16 +234,16 @@ impl Record {
         match landing {
             Ok(lease) => {
                 slot.failed = None;
-                // A mint ahead that brings less life than what is held changes nothing.
-                let better = slot
-                    .lease
-                    .as_ref()
-                    .is_none_or(|held| held.end < lease.end || !held.serves(now) || held.tie.epoch != lease.tie.epoch);
+                let held = slot.lease.as_ref().filter(|held| held.serves(now));
+                // A mint ahead that brings less life than what is held changes nothing. The next one waits: a vendor whose URLs live shorter than
+                // `refresh_ahead` is not asked at each request.
+                let better = held.is_none_or(|held| held.end <= lease.end || held.tie.epoch != lease.tie.epoch);
+                if held.is_some() {
+                    slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
+                }
                 if keep && current && better {
                     landed.replaced = slot.lease.replace(lease.clone());
                     landed.kept = true;
-                } else {
-                    slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
                 }
             }
             Err(failure) => {

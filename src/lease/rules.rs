@@ -10,9 +10,6 @@ use crate::provider::{MintFailure, Minted, PluginUrl};
 /// A URL with less life than this is nonsense: it would end while the browser loads the page.
 const MIN_SENSIBLE: Duration = Duration::from_secs(5);
 
-/// How much of the room between `refresh_ahead` and `min_remaining` the jitter takes: leases that were minted together are not renewed together.
-const JITTER: f64 = 0.2;
-
 /// One plug-in's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -43,15 +40,8 @@ pub(super) struct Judged {
 }
 
 impl Rules {
-    /// Makes a lease of what the vendor gave. `began`: when the mint began. `dice`: 0.0..1.0.
-    pub(super) fn judge(
-        &self,
-        minted: Minted,
-        began: Moment,
-        now: Moment,
-        seq: u64,
-        dice: f64,
-    ) -> Result<Judged, MintFailure> {
+    /// Makes a lease of what the vendor gave. `began`: when the mint began.
+    pub(super) fn judge(&self, minted: Minted, began: Moment, now: Moment, seq: u64) -> Result<Judged, MintFailure> {
         // By both clocks: a wall clock that is set back during the mint doesn't prolong the lease.
         let left_by_tick = self.max_age.saturating_sub(now.tick.since(began.tick));
         let bound = began.wall.plus(self.max_age).min(now.wall.plus(left_by_tick));
@@ -69,7 +59,7 @@ impl Rules {
             end,
             began: began.wall,
             serve_until,
-            refresh_at: self.refresh_at(end, dice),
+            refresh_at: self.refresh_at(end),
             seq,
             tie: Tie::NONE,
         };
@@ -78,26 +68,20 @@ impl Rules {
 
     /// Judges what comes out of a store as if it had just been minted. `None`: it has too little life, or claims a mint in the future and more
     /// life than any mint gives.
-    pub(super) fn judge_again(&self, stored: Stored, now: Moment, seq: u64, dice: f64) -> Option<Lease> {
+    pub(super) fn judge_again(&self, stored: Stored, now: Moment, seq: u64) -> Option<Lease> {
         // Of clocks that differ the later one counts.
         let began = stored.began.min(now.wall);
         let end = stored.end.min(began.plus(self.max_age));
         let usable = end.since(now.wall).checked_sub(self.min_remaining).filter(|usable| !usable.is_zero())?;
         let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
-        let refresh_at = self.refresh_at(end, dice);
+        let refresh_at = self.refresh_at(end);
         let Stored { url, own_end, .. } = stored;
         Some(Lease { url, own_end, end, began, serve_until, refresh_at, seq, tie: Tie::NONE })
     }
 
-    /// When a lease that ends at `end` is renewed ahead, if somebody asks: at `refresh_ahead` before its end or, jittered, somewhat later.
-    fn refresh_at(&self, end: Timestamp, dice: f64) -> Timestamp {
-        match self.refresh_ahead {
-            None => Timestamp::from_millis(i64::MAX),
-            Some(ahead) => {
-                let room = ahead.saturating_sub(self.min_remaining);
-                end.minus(ahead).plus(room.mul_f64(JITTER * dice.clamp(0.0, 1.0)))
-            }
-        }
+    /// When a lease that ends at `end` is renewed ahead, if somebody asks.
+    fn refresh_at(&self, end: Timestamp) -> Timestamp {
+        self.refresh_ahead.map_or(Timestamp::from_millis(i64::MAX), |ahead| end.minus(ahead))
     }
 }
 
@@ -126,7 +110,7 @@ mod tests {
 
     fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
         let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
-        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends, hold_until: None }, at(0), at(0), 1, 0.0)
+        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends, hold_until: None }, at(0), at(0), 1)
     }
 
     #[test]
@@ -140,7 +124,7 @@ mod tests {
     #[test]
     fn six_hours_count_from_the_mints_start_not_from_its_answer() {
         let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
-        let lease = rules().judge(minted, at(0), at(4_000), 1, 0.0).ok().unwrap().lease;
+        let lease = rules().judge(minted, at(0), at(4_000), 1).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
     }
 
@@ -148,7 +132,7 @@ mod tests {
     fn a_wall_clock_that_is_set_back_during_the_mint_does_not_prolong_the_lease() {
         let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
         let set_back = Moment { wall: at(-3_600_000).wall, tick: Tick::from_millis(4_000) };
-        let lease = rules().judge(minted, at(0), set_back, 1, 0.0).ok().unwrap().lease;
+        let lease = rules().judge(minted, at(0), set_back, 1).ok().unwrap().lease;
         assert_eq!(lease.remaining(set_back.wall), Duration::from_secs(6 * H - 4));
         let usable = Duration::from_secs(6 * H - 4 - 300);
         let last = |wall| Moment { wall, tick: set_back.tick.plus(usable) };
@@ -181,11 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn renewal_ahead_is_jittered_within_its_room() {
+    fn renewal_ahead_begins_where_it_was_asked_for_or_never() {
         let end = at(6 * H as i64 * 1000).wall;
-        assert_eq!(rules().refresh_at(end, 0.0), end.minus(Duration::from_secs(1800)));
-        assert_eq!(rules().refresh_at(end, 1.0), end.minus(Duration::from_secs(1500)));
+        assert_eq!(rules().refresh_at(end), end.minus(Duration::from_secs(1800)));
         let off = Rules { refresh_ahead: None, ..rules() };
-        assert!(off.refresh_at(end, 0.0) > end);
+        assert!(off.refresh_at(end) > end);
     }
 }

@@ -69,7 +69,7 @@ pub enum Reuse {
 
 /// `mints_per_subject`: at most `count` mints of one subject for one plug-in `within` this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct MintsPerSubject {
     /// How many.
     pub count: u32,

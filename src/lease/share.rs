@@ -172,7 +172,6 @@ impl<G: Ground> Book<G> {
     ) -> Option<Arc<Lease>> {
         let url = errand.plan.mint.readmit(&entry.url)?;
         let now = self.now();
-        let dice = fastrand::f64();
         let stored = crate::lease::rules::Stored {
             url,
             own_end: Timestamp::from_millis(entry.own_end_ms),
@@ -180,7 +179,7 @@ impl<G: Ground> Book<G> {
             end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
             began: Timestamp::from_millis(entry.began_ms),
         };
-        let mut lease = errand.plan.rules.judge_again(stored, now, errand.id, dice)?;
+        let mut lease = errand.plan.rules.judge_again(stored, now, errand.id)?;
         lease.tie = Tie { epoch, generation, shared: true };
         errand.plan.counts.shared.inc();
         Some(Arc::new(lease))

@@ -78,8 +78,13 @@ impl<'a> Answer<'a> {
     pub(super) fn url(&self, rule: &UrlRule) -> Option<Zeroizing<String>> {
         let text = match rule {
             UrlRule::Text => {
-                let text = std::str::from_utf8(self.body).ok()?.trim();
-                if text.starts_with('"') { serde_json::from_str(text).ok()? } else { text.to_owned() }
+                let text = std::str::from_utf8(self.body).ok()?;
+                if text.trim_ascii_start().starts_with('"') {
+                    serde_json::from_str(text).ok()?
+                } else {
+                    // As files of text end. Nothing else is taken away: what is no URL then is refused.
+                    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line)).to_owned()
+                }
             }
             UrlRule::Json(pointer) => self.json.as_ref()?.pointer(pointer)?.as_str()?.to_owned(),
         };
@@ -158,10 +163,18 @@ mod tests {
 
     #[test]
     fn a_url_is_the_whole_body_or_a_member_of_it() {
-        for body in
-            ["https://x/?a=%22", " https://x/?a=%22\r\n", "\"https://x/?a=%22\"", "\n\"https:\\/\\/x\\/?a=%22\" "]
-        {
+        for body in [
+            "https://x/?a=%22",
+            "https://x/?a=%22\n",
+            "https://x/?a=%22\r\n",
+            "\"https://x/?a=%22\"",
+            "\n\"https:\\/\\/x\\/?a=%22\" ",
+        ] {
             assert_eq!(url("text", body).as_deref(), Some("https://x/?a=%22"), "{body}");
+        }
+        // White space that is not JSON's stays, and makes it nonsense.
+        for body in [" https://x/", "https://x/ ", "https://x/\n\n", "\nhttps://x/"] {
+            assert_ne!(url("text", body).as_deref(), Some("https://x/"), "{body:?}");
         }
         assert_eq!(url("json:/a/0/b~1c", r#"{"a":[{"b/c":"https://x"}]}"#).as_deref(), Some("https://x"));
         for (rule, body) in

@@ -116,6 +116,13 @@ fn a_persons_leases_are_dropped_and_nobody_elses() {
     assert_eq!(after[1], before[1]);
     // Who is not there has no lease.
     assert_eq!(drop(json!({ "issuer": stack.idp.url, "subject": "nobody" })).status, 204);
+    // As scripts send it, whatever they say that it is.
+    for kind in [&[][..], &["content-type: application/x-www-form-urlencoded"], &["content-type: text/plain"]] {
+        let token = bearer(TOKEN);
+        let headers = [&[&*token][..], kind].concat();
+        let body = json!({ "issuer": stack.idp.url, "subject": "nobody" }).to_string();
+        assert_eq!(once(&stack.gateway.admin, "POST", "/api/leases/drop", &headers, &body).status, 204, "{kind:?}");
+    }
     for wrong in [
         json!({}),
         json!({ "issuer": stack.idp.url }),

@@ -164,6 +164,22 @@ async fn what_only_the_gateway_may_say_is_taken_out_in_every_spelling() {
 }
 
 #[tokio::test]
+async fn what_one_app_believes_no_client_says_to_another() {
+    let app = App::start().await;
+    let with_claims = "name = \"mail\"\npath = \"/mail\"\nclaims = { x-auth-email = \"email\" }";
+    let others = ["name = \"open\"\npath = \"/open\"\nsession = \"none\"", "name = \"rest\"\npath = \"/\""];
+    let setup = others.iter().fold(Setup::new().app(&app, with_claims), |setup, lines| setup.app(&app, lines));
+    let stack = setup.start().await;
+    stack.until_ready().await;
+    for path in ["/mail", "/open", "/"] {
+        for (name, body) in [("x-auth-email", ""), ("X_Auth_Email", ""), ("X-Auth.Email", "x")] {
+            stack.get(path).as_user("ada").field(name, "forged").body(body).send().await.assert_status(200);
+            assert!(!app.last().head.contains("forged"), "{}", app.last().head);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_field_names_nothing_of_ours_away() {
     let (app, stack) = portal("").await;
     let ask = stack.get("/").as_user("ada").field("Connection", "close, X-Auth-Subject, x-auth-issuer, X-Mine");

@@ -400,6 +400,8 @@ fn plug_ins() {
             ),
         ),
         (plugin("b", "/b", "mints_per_subject = { count = 1, within = \"24h\" }"), None),
+        (plugin("b", "/b", "mints_per_subject = { count = 5 }"), None),
+        (plugin("b", "/b", "mints_per_subject = { within = \"5m\" }"), None),
         (
             plugin("b", "/b", "mints_per_subject = { count = 0, within = \"1s\" }"),
             Some("plugin.mints_per_subject.count: at least 1"),

@@ -27,12 +27,12 @@ async fn a_lease_with_little_life_left_is_given_at_once_and_minted_anew() {
 }
 
 #[tokio::test]
-async fn it_begins_within_the_first_fifth_of_its_room() {
+async fn it_begins_when_less_is_left_than_was_asked_for() {
     let bed = bed_with(30 * MINUTE + MILLI).await;
     assert_eq!(bed.held("ada"), Some((0, false)));
     bed.ahead("ada").await;
     assert_eq!(bed.vendor.calls(), 1, "asked too early, it does nothing");
-    bed.hands.advance(5 * MINUTE + MILLI);
+    bed.hands.advance(MILLI);
     assert_eq!(bed.held("ada"), Some((0, true)));
 }
 
@@ -79,9 +79,9 @@ async fn when_it_fails_the_lease_serves_on_and_the_next_try_is_ten_seconds_later
 }
 
 #[tokio::test]
-async fn a_url_that_does_not_end_later_than_the_held_one_changes_nothing() {
+async fn a_url_that_ends_sooner_than_the_held_one_changes_nothing() {
     let bed = bed_with(20 * MINUTE).await;
-    for (call, life) in [(1, 20 * MINUTE), (2, 10 * MINUTE), (3, MINUTE), (4, SECOND)] {
+    for (call, life) in [(1, 19 * MINUTE), (2, MINUTE), (3, SECOND)] {
         bed.ahead("ada").await;
         bed.vendor.answer(call, Answer::Life(life));
         settle().await;
@@ -90,9 +90,21 @@ async fn a_url_that_does_not_end_later_than_the_held_one_changes_nothing() {
     }
     assert_eq!((bed.leases("ahead"), bed.gauge(), bed.book.sizes().1), (0, 1, 1));
     bed.ahead("ada").await;
-    bed.vendor.answer(5, Answer::Life(20 * MINUTE));
+    bed.vendor.answer(4, Answer::Life(20 * MINUTE));
     settle().await;
-    assert_eq!((bed.held("ada").map(|(call, _)| call), bed.leases("ahead"), bed.gauge()), (Some(5), 1, 1));
+    assert_eq!((bed.held("ada").map(|(call, _)| call), bed.leases("ahead"), bed.gauge()), (Some(4), 1, 1));
+    bed.assert_forgets_everything().await;
+}
+
+#[tokio::test]
+async fn a_url_that_ends_with_the_held_one_takes_its_place_and_the_next_waits() {
+    let bed = bed_with(20 * MINUTE).await;
+    bed.ahead("ada").await;
+    bed.vendor.answer(1, Answer::Life(20 * MINUTE));
+    settle().await;
+    assert_eq!(bed.held("ada"), Some((1, false)), "not at each request");
+    bed.hands.advance(10 * SECOND);
+    assert_eq!((bed.held("ada"), bed.leases("ahead"), bed.gauge()), (Some((1, true)), 1, 1));
     bed.assert_forgets_everything().await;
 }
 
