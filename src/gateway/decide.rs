@@ -340,7 +340,10 @@ fn without_session(
     let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
     match login {
         Some(login) if absent && wanted => {
-            Ok(Verdict::Login(login.location(trace.path.as_deref().unwrap_or("/"), trace.query)))
+            // One that was sent so that a browser reads another host in it leads home, whatever it was judged to be.
+            let judged = trace.path.as_deref().unwrap_or("/");
+            let path = if head.target.starts_with("//") { head.target } else { judged };
+            Ok(Verdict::Login(login.location(path, trace.query)))
         }
         _ => Err(refusal),
     }

@@ -122,9 +122,14 @@ impl ProxyHttp for Forwarder {
         &self,
         _: &mut Exchange,
         body: &mut Option<Bytes>,
-        _: bool,
+        end: bool,
         way: &mut Way,
     ) -> pingora::Result<()> {
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            // HTTP/2 ends a body by an empty frame. Pingora would write it as a chunk of no bytes, which is the last one, and then the last one once
+            // more: to the app the beginning of another request.
+            *body = None;
+        }
         let Some(piece) = body else { return Ok(()) };
         way.body += piece.len() as u64;
         let began = *way.body_began.get_or_insert_with(Instant::now);

@@ -119,6 +119,27 @@ async fn an_app_of_http_1_gets_a_request_of_http_2_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn nothing_stands_behind_a_body_that_ends_with_an_empty_frame() {
+    let app = App::start().await;
+    let (stack, mut send) = http2(Some(&app)).await;
+    let bearer = format!("Bearer {}", stack.token("ada"));
+    for pieces in [&["a body", ""][..], &["", "a ", "", "body", ""], &["", ""], &[""]] {
+        let request = Request::post(format!("https://{HOST}/x")).header("authorization", &bearer).body(());
+        let (answer, mut stream) = send.send_request(request.expect("a request"), false).expect("sent");
+        for (at, piece) in pieces.iter().enumerate() {
+            stream.send_data(Bytes::from_static(piece.as_bytes()), at + 1 == pieces.len()).expect("sent");
+        }
+        assert_eq!(in_time("an answer", answer).await.expect("an answer").status(), 200);
+        assert_eq!(app.last().body, pieces.concat().as_bytes());
+    }
+    // By the same connections, whatever is left on them.
+    assert_eq!(ask(&mut send, "POST", "/y", &[("authorization", &bearer)], "z").await.status, 200);
+    let lines: Vec<String> = app.seen().iter().map(|seen| seen.line().to_owned()).collect();
+    assert_eq!(lines, ["POST /x", "POST /x", "POST /x", "POST /x", "POST /y"]);
+    assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_client_that_knows_no_http_2_speaks_http_1_on_the_same_port() {
     let app = App::start().await;
     let authority = Authority::new();
