@@ -162,6 +162,18 @@ def test_64_mebibytes_pass_each_way_without_being_held(stack, kind, tmp_path, pr
     assert after - before < GROWTH
 
 
+def test_nothing_stands_behind_an_answer_on_a_kept_connection(stack):
+    with stack.gateway.wire() as wire:
+        # An answer that does not wait for the request's end may close the connection.
+        read = ["", "Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"]
+        for path in ["/chunks", "/bytes/3", "/seen", "/gzip", "/chunks", "/seen", "/seen"]:
+            for body in read if path == "/seen" else [""] * 3:
+                head = f"GET {path} HTTP/1.1\r\nHost: portal.example\r\nAuthorization: Bearer {stack.token}\r\n"
+                wire.write(head + (body or "\r\n"))
+                answer = wire.answer()
+                assert (answer.status, len(answer.body) > 0) == (200, True), (path, body)
+
+
 def test_an_answer_that_breaks_off_does_not_look_whole(stack):
     for path in ["/broken", "/broken/chunked"]:
         # 92: the stream was reset.
