@@ -36,9 +36,6 @@ pub(super) const PIECE_TAKEN: Duration = Duration::from_secs(30);
 /// Answers before the answer, as `103 Early Hints`. Apps send one or two.
 pub(super) const MAX_INTERIM: usize = 32;
 
-/// As it stands on the wire: Pingora would make a copy of a `HeaderName`.
-const REQUEST_ID: &str = "x-request-id";
-
 const TOO_LARGE: ErrorType = ErrorType::Custom("BodyTooLarge");
 const TOO_SLOW: ErrorType = ErrorType::Custom("BodyTooSlow");
 
@@ -190,7 +187,7 @@ impl ProxyHttp for Forwarder {
             exchange.set_keepalive(None);
         }
         if let Some(journey) = &way.journey {
-            response.insert_header(REQUEST_ID, journey.start.id.text())?;
+            response.insert_header(hygiene::REQUEST_ID, journey.start.id.text())?;
         }
         Ok(())
     }
@@ -330,15 +327,20 @@ pub(super) fn failure(error: &Error) -> UpstreamFailure {
     }
 }
 
+/// What the client is told of it.
+pub(super) fn behind(why: UpstreamFailure) -> Refusal {
+    match why {
+        UpstreamFailure::TimedOut => Refusal::AppTimeout,
+        UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
+    }
+}
+
 /// What the client is told; `None`: it is gone.
 fn refusal(error: &Error) -> Option<Refusal> {
     match (error.esource(), error.etype()) {
         (_, etype) if *etype == TOO_LARGE => Some(Refusal::BodyTooLarge),
         (_, etype) if *etype == TOO_SLOW => Some(Refusal::TooSlow),
-        (ErrorSource::Upstream, _) => Some(match failure(error) {
-            UpstreamFailure::TimedOut => Refusal::AppTimeout,
-            UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
-        }),
+        (ErrorSource::Upstream, _) => Some(behind(failure(error))),
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Refusal::TooSlow),
         (
             ErrorSource::Downstream,

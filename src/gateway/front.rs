@@ -154,8 +154,8 @@ impl Front {
         // A client that connects has something to say: its first head is due at once.
         let mut limits = HeadLimits { idle: head, head, max_head, max_line };
         loop {
+            slim(&mut buffer, &mut out);
             let read = reader::head(&mut stream, &mut buffer, &mut alarm, &limits).await;
-            out.clear();
             let after = match read {
                 Read::Gone => return,
                 Read::Head(end) => {
@@ -169,10 +169,7 @@ impl Front {
                             let (ahead, alarm, out) = (&mut buffer, &mut alarm, &mut out);
                             let client = Client { stream: &mut stream, ahead, alarm, out, answered: false };
                             match Box::pin(relay.exchange(client, &head, &journey, &mut cut)).await {
-                                Next::KeepAlive => {
-                                    slim(&mut buffer);
-                                    continue;
-                                }
+                                Next::KeepAlive => continue,
                                 Next::Close => return linger(stream).await,
                                 Next::Cut => return,
                             }

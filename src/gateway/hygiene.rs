@@ -21,7 +21,8 @@ const SUBJECT: &str = "x-auth-subject";
 /// Who vouches for it.
 const ISSUER: &str = "x-auth-issuer";
 
-const REQUEST_ID: &str = "x-request-id";
+/// Of a request and its answer. As it stands on the wire: Pingora would make a copy of a `HeaderName`.
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// Fields by which apps believe that somebody before them says who or where the client is, or which host, path or method was meant. So do all
 /// that begin with `x-forwarded-`.
@@ -245,8 +246,12 @@ fn is_ours(name: &str, claims: &[HeaderName]) -> bool {
 
 /// Whether nothing of an answer is between the app and us, so that the client may get it as it is.
 pub(super) fn is_end_to_end(response: &ResponseHeader) -> bool {
-    let bare = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    !bare && !response.headers.keys().any(is_between_us)
+    !has_no_body(response.status) && !response.headers.keys().any(is_between_us)
+}
+
+/// Whether an answer of this status ends with its head, whoever asked (RFC 9112, section 6.3).
+pub(super) fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn is_between_us(name: &HeaderName) -> bool {
@@ -315,7 +320,7 @@ pub(super) fn response_to(version: Version, response: &mut ResponseHeader) {
     if interim || response.status == StatusCode::NO_CONTENT {
         response.remove_header(&header::CONTENT_LENGTH);
     }
-    if interim || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if interim || has_no_body(response.status) {
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     if version == Version::HTTP_10 {

@@ -19,23 +19,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::app::{Picked, UpstreamFailure};
 use crate::gateway::drain::Drain;
-use crate::gateway::forward::{MAX_INTERIM, PIECE_TAKEN, TRIES, failure};
+use crate::gateway::forward::{MAX_INTERIM, PIECE_TAKEN, TRIES, behind, failure};
+use crate::gateway::hygiene::REQUEST_ID;
 use crate::gateway::journey::Journey;
 use crate::gateway::reader::Alarm;
 use crate::gateway::sign::Sign;
 use crate::gateway::{Gateway, hygiene, wire};
-use crate::problem::Refusal;
 
 /// Of what a client sends before it has its answer, this much is taken in: the largest head.
 const MAX_AHEAD: usize = 32 * 1024;
 
 /// Pieces up to this size share one write with what stands before them; larger ones are not copied.
 const SHARED_WRITE: usize = 16 * 1024;
-
-/// An idle connection keeps no more room than this for answers.
-const IDLE_ROOM: usize = 4 * 1024;
-
-const REQUEST_ID: &str = "x-request-id";
 
 /// The short way, and its connections to apps.
 pub(super) struct Relay {
@@ -50,7 +45,7 @@ pub(super) struct Client<'c, 'a> {
     /// What it has sent behind the request.
     pub ahead: &'c mut BytesMut,
     pub alarm: &'c mut Alarm<'a>,
-    /// What it gets next; empty before and after.
+    /// What it gets next; empty before.
     pub out: &'c mut Vec<u8>,
     /// The answer has begun to go out.
     pub answered: bool,
@@ -124,7 +119,7 @@ impl Relay {
                 if let Some(picked) = &trip.picked {
                     picked.failed(why);
                 }
-                let refusal = refusal(why);
+                let refusal = behind(why);
                 let next = if !client.answered {
                     trip.status = refusal.row().status;
                     client.out.clear();
@@ -136,8 +131,6 @@ impl Relay {
                 (refusal.row().outcome, next)
             }
         };
-        client.out.clear();
-        client.out.shrink_to(IDLE_ROOM);
         let status = if client.answered { trip.status } else { 0 };
         self.gateway.tell_of(journey, status, outcome, trip.picked.as_ref().map(Picked::label));
         next
@@ -356,8 +349,7 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
         if close {
             field("connection", b"close");
         }
-        let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if !bare && framing == Framing::Sized && !has(header::CONTENT_LENGTH) {
+        if !hygiene::has_no_body(status) && framing == Framing::Sized && !has(header::CONTENT_LENGTH) {
             // The app ends it by closing; the client's connection stays.
             field("transfer-encoding", b"chunked");
             framing = Framing::Chunked;
@@ -365,13 +357,6 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
     }
     out.extend_from_slice(b"\r\n");
     framing
-}
-
-fn refusal(why: UpstreamFailure) -> Refusal {
-    match why {
-        UpstreamFailure::TimedOut => Refusal::AppTimeout,
-        UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
-    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,13 @@ pub(super) async fn write(stream: &mut Stream, out: &[u8], alarm: &mut Alarm<'_>
 /// An idle connection keeps no more room than this for what it may send.
 const IDLE_ROOM: usize = 8 * 1024;
 
-/// Gives back the room of a buffer that is empty, if it is large.
-pub(super) fn slim(buffer: &mut BytesMut) {
+/// And than this for what it was sent.
+const IDLE_ANSWER: usize = 4 * 1024;
+
+/// Makes ready for the next request: of the last answer nothing is left, and of the room that large messages took little. What was read ahead stays.
+pub(super) fn slim(buffer: &mut BytesMut, out: &mut Vec<u8>) {
+    out.clear();
+    out.shrink_to(IDLE_ANSWER);
     if buffer.is_empty() && buffer.try_reclaim(IDLE_ROOM + 1) {
         *buffer = BytesMut::new();
     }
@@ -87,10 +92,12 @@ mod tests {
             let mut buffer = BytesMut::zeroed(read);
             buffer.advance(read - 1);
             let before = buffer.clone();
-            slim(&mut buffer);
+            let mut out = vec![b'x'; read];
+            slim(&mut buffer, &mut out);
             assert_eq!(buffer, before);
+            assert!(out.is_empty() && out.capacity() <= IDLE_ANSWER.max(100), "{read}");
             buffer.advance(1);
-            slim(&mut buffer);
+            slim(&mut buffer, &mut out);
             assert!(!buffer.try_reclaim(IDLE_ROOM + 1), "{read}");
             assert_eq!(buffer.try_reclaim(100), read <= IDLE_ROOM, "{read}");
         }

@@ -8,8 +8,7 @@ use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time, until};
 /// An app for all paths that needs a session, and a gateway before it.
 async fn portal(lines: &str) -> (App, Stack) {
     let app = App::start().await;
-    let stack = Setup::new().app(&app, lines).start().await;
-    stack.until_ready().await;
+    let stack = Stack::before(&app, lines).await;
     (app, stack)
 }
 

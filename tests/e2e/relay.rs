@@ -8,14 +8,17 @@ use crate::kit::wire::Wire;
 use crate::kit::{Answer, App, HOST, Setup, Stack, until};
 
 async fn before(app: &App, lines: &str) -> Stack {
-    let stack = Setup::new().app(app, &format!("session = \"none\"\n{lines}")).start().await;
-    stack.until_ready().await;
-    stack
+    Stack::before(app, &format!("session = \"none\"\n{lines}")).await
 }
 
 /// The same request by the long way: with a body, which the app reads and nobody else looks at.
 fn long(ask: Ask<'_>) -> Ask<'_> {
     ask.body("x")
+}
+
+/// The same request by both ways, the short one first.
+fn both<'s>(stack: &'s Stack, target: &str) -> [Ask<'s>; 2] {
+    [stack.get(target), long(stack.get(target))]
 }
 
 /// The fields that an app said; `Date` is that of the app by one way and ours by the other.
@@ -92,7 +95,7 @@ async fn large_bodies_arrive_byte_for_byte_by_both_ways() {
     let stack = before(&app, "").await;
     for kind in ["sized", "chunks"] {
         let target = format!("/large-{kind}");
-        for ask in [stack.get(&target), long(stack.get(&target))] {
+        for ask in both(&stack, &target) {
             let mut sent = ask.field("Connection", "close").start().await;
             let raw = sent.wire.rest().await;
             let end = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
@@ -141,7 +144,7 @@ async fn bodies_without_a_length_are_chunks_by_both_ways() {
         ("/say-and-close", "HTTP/1.0 200 OK\r\n\r\n", ""),
     ] {
         let target = says(path, answer);
-        for (way, ask) in [("short", stack.get(&target)), ("long", long(stack.get(&target)))] {
+        for (way, ask) in ["short", "long"].into_iter().zip(both(&stack, &target)) {
             let text = whole(ask).await;
             let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{way}: {text}"));
             assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{way}: {head}");
@@ -165,7 +168,7 @@ async fn what_is_no_answer_is_502_by_both_ways() {
         "SSH-2.0-x\r\n\r\n",
     ] {
         let target = says("/say-and-close", answer);
-        for ask in [stack.get(&target), long(stack.get(&target))] {
+        for ask in both(&stack, &target) {
             ask.send().await.assert_problem(502, "app-unavailable");
         }
     }
@@ -178,7 +181,7 @@ async fn an_answer_that_breaks_off_never_looks_whole_and_counts_as_a_fault() {
     let broken = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc";
     for (path, outcome) in [("/say-and-close", "app_error"), ("/say", "app_timeout")] {
         let target = says(path, broken);
-        for ask in [stack.get(&target), long(stack.get(&target))] {
+        for ask in both(&stack, &target) {
             let mut sent = ask.start().await;
             let text = sent.wire.to_end().await;
             // Nothing had gone out yet, or it just ends.
@@ -210,7 +213,7 @@ async fn interim_answers_reach_the_client_before_the_answer() {
     let early =
         "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let target = says("/say", early);
-    for ask in [stack.get(&target), long(stack.get(&target))] {
+    for ask in both(&stack, &target) {
         let mut sent = ask.start().await;
         sent.answer().await.assert_status(103).assert_field("link", "</a.css>; rel=preload").assert_no_field("date");
         assert_eq!(sent.answer().await.assert_status(200).text(), "ok");
@@ -223,10 +226,8 @@ async fn an_interim_answer_says_nothing_of_a_body_and_their_number_has_a_bound()
     let stack = before(&app, "").await;
     let early = |count| "HTTP/1.1 103 Early Hints\r\nconnection: x\r\nx: y\r\ncontent-length: 3\r\n\r\n".repeat(count);
     let last = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    for by_long in [false, true] {
-        for count in [32, 33] {
-            let target = says("/say", &(early(count) + last));
-            let ask = if by_long { long(stack.get(&target)) } else { stack.get(&target) };
+    for count in [32, 33] {
+        for ask in both(&stack, &says("/say", &(early(count) + last))) {
             let mut sent = ask.start().await;
             for _ in 0..32 {
                 let answer = sent.answer().await;
@@ -243,7 +244,7 @@ async fn a_request_is_not_asked_again_once_the_client_has_heard_of_it() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     let target = says("/say-and-close", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
-    for ask in [stack.get(&target), long(stack.get(&target))] {
+    for ask in both(&stack, &target) {
         stack.get("/").send().await.assert_status(200);
         long(stack.get("/")).send().await.assert_status(200);
         let before = app.seen().len();
@@ -259,10 +260,9 @@ async fn the_time_out_is_for_each_gap_of_a_head_and_not_for_all_of_it() {
     let app = App::start().await;
     let (fast, slow) =
         (before(&app, "read_timeout = \"100ms\"").await, before(&app, "read_timeout = \"2500ms\"").await);
-    for by_long in [false, true] {
-        let ask = |stack| if by_long { long(Stack::get(stack, "/drip")) } else { Stack::get(stack, "/drip") };
-        ask(&fast).send().await.assert_problem(504, "app-timeout");
-        assert_eq!(ask(&slow).send().await.assert_status(200).text(), "ok");
+    for (fast, slow) in both(&fast, "/drip").into_iter().zip(both(&slow, "/drip")) {
+        fast.send().await.assert_problem(504, "app-timeout");
+        assert_eq!(slow.send().await.assert_status(200).text(), "ok");
     }
 }
 
@@ -270,8 +270,9 @@ async fn the_time_out_is_for_each_gap_of_a_head_and_not_for_all_of_it() {
 async fn a_time_out_that_no_clock_reaches_is_none() {
     let app = App::start().await;
     let stack = before(&app, "read_timeout = \"9223372036854775807s\"").await;
-    stack.get("/").send().await.assert_status(200);
-    long(stack.get("/")).send().await.assert_status(200);
+    for ask in both(&stack, "/") {
+        ask.send().await.assert_status(200);
+    }
 }
 
 #[tokio::test]

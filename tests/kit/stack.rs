@@ -14,7 +14,7 @@ use valet_gateway::telemetry::Metrics;
 use super::answer::Answer;
 use super::lines::Lines;
 use super::wire::Wire;
-use super::{Setup, in_time, until};
+use super::{App, Setup, in_time, until};
 
 /// Vendor, identity providers and gateway.
 pub struct Stack {
@@ -37,6 +37,13 @@ impl Stack {
     /// The plain one.
     pub async fn start() -> Self {
         Setup::new().start().await
+    }
+
+    /// Before this app, with these lines in its `[[app]]`; ready.
+    pub async fn before(app: &App, lines: &str) -> Self {
+        let stack = Setup::new().app(app, lines).start().await;
+        stack.until_ready().await;
+        stack
     }
 
     pub(super) fn new(
