@@ -52,7 +52,9 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     }
     let session = end.map_err(|end| refused(end.step, &end.why, &refusal(end.fault)))?;
     if !reached.permits(&session) {
-        return Err(refused("claims", "the recipe needs a claim that the token lacks", &Refusal::NotPermitted));
+        let lacking = || ("claims", "the recipe needs a claim that the token lacks".to_owned());
+        let (step, why) = session.name_fault().map_or_else(lacking, |fault| ("vendor's id", fault.to_string()));
+        return Err(refused(step, &why, &Refusal::NotPermitted));
     }
     passed("session", &format!("opens; in the access log its subject is {}", session.log_id()));
     Ok(())

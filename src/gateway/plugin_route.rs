@@ -97,10 +97,11 @@ impl PluginRoute {
         }
     }
 
-    /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, or the issuer is none of this plug-in's.
+    /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, the vendor can't be told its name, or the
+    /// issuer is none of this plug-in's.
     pub fn key(&self, session: &Session, language: Option<&str>) -> Option<LeaseKey> {
         let has = |position: &usize| session.claims().get(*position).is_some_and(Option::is_some);
-        if !self.claims.required.iter().all(has) {
+        if session.name_fault().is_some() || !self.claims.required.iter().all(has) {
             return None;
         }
         let (_, scope) = self.scopes.iter().find(|(issuer, _)| **issuer == *session.issuer())?;

@@ -85,6 +85,7 @@ fn session(user: usize) -> Session {
         issuer: "https://idp.example.com".into(),
         subject: subject(user).into(),
         external_id: subject(user).into(),
+        name_fault: None,
         log_id: "".into(),
         session_id: None,
         token_digest: [0; 32],

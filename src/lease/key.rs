@@ -155,6 +155,7 @@ mod tests {
                 issuer: self.issuer.as_str().into(),
                 subject: self.subject.as_str().into(),
                 external_id: self.external_id.as_str().into(),
+                name_fault: None,
                 log_id: "".into(),
                 session_id: self.session.as_deref().map(Into::into),
                 token_digest: [7; 32],

@@ -189,7 +189,8 @@ impl Desk {
         }
         let session = seen.insert(self.session(offer, ask).await?);
         let has = |at: &usize| session.claims().get(*at).is_some_and(Option::is_some);
-        if !offer.claims.iter().all(|(_, at, optional)| *optional || has(at)) {
+        // The edge's answer to its caller is the same for both.
+        if session.name_fault().is_some() || !offer.claims.iter().all(|(_, at, optional)| *optional || has(at)) {
             return Err(Denied::now(Denial::ClaimMissing));
         }
         let reuse = stricter(offer.reuse, ask.share);

@@ -33,6 +33,8 @@ impl Sessions {
             issuer: said.issuer.into(),
             subject: said.subject.into(),
             external_id: said.external_id.into(),
+            // The minter's own issuers, if it has any, did not make this name.
+            name_fault: None,
             log_id: self.log_id(said.issuer, said.subject),
             session_id: said.session_id.map(Into::into),
             token_digest,

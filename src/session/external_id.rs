@@ -1,52 +1,109 @@
 //! `external_id`: the name under which vendors know a subject.
+//!
+//! One name must never mean two persons. Within one template each value but the last ends at the fixed text behind it, so it may not hold
+//! that text. Of two templates that could give one name, the more definite one keeps the name, and the other refuses it.
+
+use std::fmt;
 
 use super::json::{Object, Selector};
 
 /// Text with `{sub}` and `{claim:NAME}`.
 #[derive(Debug)]
-pub(super) struct ExternalId(Vec<Part>);
+pub(super) struct ExternalId {
+    /// The fixed text before the first value.
+    beginning: Box<str>,
+    /// At least one.
+    values: Box<[Value]>,
+}
 
 #[derive(Debug)]
-enum Part {
-    Text(Box<str>),
+struct Value {
+    source: Source,
+    /// The fixed text up to the next value or to the end; empty at most behind the last value.
+    after: Box<str>,
+}
+
+#[derive(Debug)]
+enum Source {
     Subject,
     Claim(Selector),
 }
 
-impl ExternalId {
-    /// Reads the template. `None` for an unknown or open placeholder, and for a text without any: all persons would be one.
-    pub(super) fn parse(template: &str) -> Option<Self> {
-        let mut parts = Vec::new();
-        let mut rest = template;
-        while let Some((text, tail)) = rest.split_once('{') {
-            let (placeholder, after) = tail.split_once('}')?;
-            if !text.is_empty() {
-                parts.push(Part::Text(text.into()));
+/// Why a text is no `external_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TemplateFault {
+    /// An unknown or open placeholder, or none: all persons would be one.
+    Unreadable,
+    /// Two values without fixed text between them.
+    SideBySide,
+}
+
+/// Why the vendor is not told a name: it could be another person's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameFault {
+    /// A value holds the fixed text that ends it.
+    Separator,
+    /// The name reads as one that the `external_id` of another issuer gives.
+    OtherIssuer,
+}
+
+impl fmt::Display for NameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Separator => {
+                "a value holds the fixed text that stands behind it in `external_id`: the name could be another person's"
             }
-            parts.push(match (placeholder, placeholder.strip_prefix("claim:")) {
-                ("sub", _) => Part::Subject,
-                (_, Some(name)) => Part::Claim(Selector::parse(name)?),
-                (_, None) => return None,
-            });
-            rest = after;
+            Self::OtherIssuer => "the name reads as one that the `external_id` of another issuer gives",
+        })
+    }
+}
+
+/// The name of one person.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) text: Box<str>,
+    pub(super) fault: Option<NameFault>,
+}
+
+/// What two templates mean for each other's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precedence {
+    /// They share no name.
+    Apart,
+    /// The first keeps the names that both could give.
+    First,
+    /// The second keeps them.
+    Second,
+    /// Nothing tells whose a name is.
+    Alike,
+}
+
+impl ExternalId {
+    /// Reads the template.
+    pub(super) fn parse(template: &str) -> Result<Self, TemplateFault> {
+        let mut pieces = template.split('{');
+        let beginning = pieces.next().unwrap_or_default();
+        let values = pieces.map(Value::parse).collect::<Option<Box<[Value]>>>().ok_or(TemplateFault::Unreadable)?;
+        let Some((_, all_but_last)) = values.split_last() else { return Err(TemplateFault::Unreadable) };
+        if beginning.contains('}') {
+            return Err(TemplateFault::Unreadable);
         }
-        if parts.is_empty() || template.split(['{', '}']).count() != 1 + 2 * placeholders(&parts) {
-            return None;
+        if all_but_last.iter().any(|value| value.after.is_empty()) {
+            return Err(TemplateFault::SideBySide);
         }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.into()));
-        }
-        Some(Self(parts))
+        Ok(Self { beginning: beginning.into(), values })
     }
 
     /// The name; `None` when a claim is absent, empty, not a string or holds a control character.
-    pub(super) fn render(&self, subject: &str, payload: &Object<'_>) -> Option<Box<str>> {
-        let mut text = String::with_capacity(subject.len());
-        for part in &self.0 {
-            match part {
-                Part::Text(fixed) => text.push_str(fixed),
-                Part::Subject => text.push_str(subject),
-                Part::Claim(selector) => {
+    pub(super) fn render(&self, subject: &str, payload: &Object<'_>) -> Option<Name> {
+        let mut text = String::with_capacity(self.beginning.len() + subject.len());
+        text.push_str(&self.beginning);
+        let mut fault = None;
+        for (at, value) in self.values.iter().enumerate() {
+            let start = text.len();
+            match &value.source {
+                Source::Subject => text.push_str(subject),
+                Source::Claim(selector) => {
                     let claim = selector.find(payload)?.text()?;
                     if claim.is_empty() || claim.chars().any(char::is_control) {
                         return None;
@@ -54,30 +111,97 @@ impl ExternalId {
                     text.push_str(claim);
                 }
             }
+            let end = text.len();
+            text.push_str(&value.after);
+            // Also one that begins in the value and ends in the fixed text: then `:` + `::` would be `::` + `:`.
+            let ends_early = || text[start..].find(&*value.after).is_some_and(|found| start + found < end);
+            if at + 1 < self.values.len() && ends_early() {
+                fault = Some(NameFault::Separator);
+            }
         }
-        Some(text.into())
+        Some(Name { text: text.into(), fault })
+    }
+
+    /// Whether this template could give the name. May say yes to a name that no session gets, never no to one that some session gets.
+    pub(super) fn could_give(&self, name: &str) -> bool {
+        let values = name.strip_prefix(&*self.beginning).and_then(|rest| rest.strip_suffix(self.ending()));
+        let Some(mut rest) = values else { return false };
+        for value in &self.values[..self.values.len() - 1] {
+            let Some((_, tail)) = rest.split_once(&*value.after) else { return false };
+            rest = tail;
+        }
+        true
+    }
+
+    /// Which of the two keeps a name that both could give. The more definite one does: the one with the longer beginning, then the longer
+    /// ending, then more values, then more fixed text between them.
+    pub(super) fn against(&self, other: &Self) -> Precedence {
+        let begin_apart =
+            !self.beginning.starts_with(&*other.beginning) && !other.beginning.starts_with(&*self.beginning);
+        let end_apart = !self.ending().ends_with(other.ending()) && !other.ending().ends_with(self.ending());
+        if begin_apart || end_apart {
+            return Precedence::Apart;
+        }
+        match self.rank().cmp(&other.rank()) {
+            std::cmp::Ordering::Greater => Precedence::First,
+            std::cmp::Ordering::Less => Precedence::Second,
+            std::cmp::Ordering::Equal => Precedence::Alike,
+        }
+    }
+
+    fn rank(&self) -> [usize; 4] {
+        let fixed = self.values.iter().map(|value| value.after.len()).sum();
+        [self.beginning.len(), self.ending().len(), self.values.len(), fixed]
+    }
+
+    /// The fixed text behind the last value.
+    fn ending(&self) -> &str {
+        self.values.last().map_or("", |value| &value.after)
     }
 }
 
-fn placeholders(parts: &[Part]) -> usize {
-    parts.iter().filter(|part| !matches!(part, Part::Text(_))).count()
+impl Value {
+    /// `PLACEHOLDER}` and the fixed text behind it.
+    fn parse(piece: &str) -> Option<Self> {
+        let (placeholder, after) = piece.split_once('}').filter(|(_, after)| !after.contains('}'))?;
+        let source = match (placeholder, placeholder.strip_prefix("claim:")) {
+            ("sub", _) => Source::Subject,
+            (_, name) => Source::Claim(Selector::parse(name?)?),
+        };
+        Some(Self { source, after: after.into() })
+    }
+}
+
+/// Whether two `external_id`s could give two persons one name, and nothing tells whose it is. `false` where one of them can't be read.
+pub fn are_alike(one: &str, other: &str) -> bool {
+    match (ExternalId::parse(one), ExternalId::parse(other)) {
+        (Ok(one), Ok(other)) => one.against(&other) == Precedence::Alike,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
     use super::*;
     use crate::session::json;
 
-    fn render(template: &str, payload: &str) -> Option<Box<str>> {
+    fn render(template: &str, payload: &str) -> Option<Name> {
         ExternalId::parse(template).unwrap().render("ada", &json::object(payload.as_bytes()).unwrap())
+    }
+
+    fn text(template: &str, payload: &str) -> Option<String> {
+        render(template, payload).map(|name| name.text.into())
     }
 
     #[test]
     fn the_name_is_built_from_subject_and_claims() {
-        assert_eq!(render("{sub}", "{}").as_deref(), Some("ada"));
-        assert_eq!(render("idp-{sub}!", "{}").as_deref(), Some("idp-ada!"));
-        assert_eq!(render("{claim:org}/{sub}", r#"{"org":"acme"}"#).as_deref(), Some("acme/ada"));
-        assert_eq!(render("{claim:/a/b}", r#"{"a":{"b":"c"}}"#).as_deref(), Some("c"));
+        assert_eq!(text("{sub}", "{}").as_deref(), Some("ada"));
+        assert_eq!(text("idp-{sub}!", "{}").as_deref(), Some("idp-ada!"));
+        assert_eq!(text("{claim:org}/{sub}", r#"{"org":"acme"}"#).as_deref(), Some("acme/ada"));
+        assert_eq!(text("{claim:/a/b}", r#"{"a":{"b":"c"}}"#).as_deref(), Some("c"));
         for payload in
             ["{}", r#"{"org":""}"#, r#"{"org":null}"#, r#"{"org":1}"#, r#"{"org":["a"]}"#, r#"{"org":"a\n"}"#]
         {
@@ -88,7 +212,106 @@ mod tests {
     #[test]
     fn a_template_without_or_with_an_unknown_placeholder_is_refused() {
         for wrong in ["", "fixed", "{sub", "sub}", "{sub}}", "{{sub}", "{name}", "{claim:}", "{}", "}{sub}"] {
-            assert!(ExternalId::parse(wrong).is_none(), "{wrong:?}");
+            assert_eq!(ExternalId::parse(wrong).err(), Some(TemplateFault::Unreadable), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn two_values_need_a_separator_between_them() {
+        for wrong in ["{claim:org}{sub}", "x-{sub}{claim:org}-y", "{claim:a}-{claim:b}{sub}"] {
+            assert_eq!(ExternalId::parse(wrong).err(), Some(TemplateFault::SideBySide), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_holds_its_separator_is_refused() {
+        let fault = |template: &str, org: &str| render(template, &json!({ "org": org }).to_string()).unwrap().fault;
+        assert_eq!(fault("{claim:org}:{sub}", "acme"), None);
+        for org in ["a:b", ":", "acme:", ":acme"] {
+            assert_eq!(fault("{claim:org}:{sub}", org), Some(NameFault::Separator), "{org}");
+        }
+        // What ends the name ends no value: nothing follows that could be taken for part of it.
+        assert_eq!(fault("{sub}:{claim:org}:", "a:b"), None);
+        assert_eq!(fault("{claim:org}", "a:b"), None);
+        assert_eq!(fault("{claim:org}::{sub}", "a:b"), None);
+        assert_eq!(fault("{claim:org}::{sub}", "a:"), Some(NameFault::Separator));
+    }
+
+    #[test]
+    fn of_two_templates_the_more_definite_one_keeps_a_name() {
+        let against =
+            |one: &str, other: &str| ExternalId::parse(one).unwrap().against(&ExternalId::parse(other).unwrap());
+        for (one, other, expected) in [
+            ("corp-{sub}", "{sub}", Precedence::First),
+            ("corp-{sub}", "corp-{claim:org}", Precedence::Alike),
+            ("{sub}", "{sub}", Precedence::Alike),
+            ("{sub}", "{claim:org}", Precedence::Alike),
+            ("a-{sub}", "b-{sub}", Precedence::Apart),
+            ("{sub}@a", "{sub}@b", Precedence::Apart),
+            ("{sub}", "{sub}@b", Precedence::Second),
+            ("{claim:tid}:{sub}", "{sub}", Precedence::First),
+            ("{claim:tid}:{sub}", "{claim:org}-{sub}", Precedence::Alike),
+            ("a{sub}", "ab{sub}", Precedence::Second),
+        ] {
+            assert_eq!(against(one, other), expected, "{one} {other}");
+            let turned = match expected {
+                Precedence::First => Precedence::Second,
+                Precedence::Second => Precedence::First,
+                same => same,
+            };
+            assert_eq!(against(other, one), turned, "{other} {one}");
+        }
+    }
+
+    /// Templates over few characters, so that beginnings, separators and values meet often.
+    fn template() -> impl Strategy<Value = String> {
+        let value = prop_oneof![Just("{sub}"), Just("{claim:a}"), Just("{claim:b}")];
+        let between = prop::collection::vec((value.clone(), "[x:]{1,2}"), 0..3);
+        ("[x:]{0,2}", between, value, "[x:]{0,2}").prop_map(|(beginning, rest, last, ending)| {
+            rest.into_iter().fold(beginning, |all, (value, after)| all + value + &after) + last + &ending
+        })
+    }
+
+    /// Subject, and the claims `a` and `b`.
+    fn person() -> impl Strategy<Value = [String; 3]> {
+        ["[x:]{1,4}", "[x:]{1,4}", "[x:]{1,4}"].prop_map(|values| values)
+    }
+
+    /// What the vendor is told of this person, if anything; and the values that the template uses.
+    fn told<'p>(own: &ExternalId, all: &[&ExternalId], person: &'p [String; 3]) -> Option<(Box<str>, Vec<&'p str>)> {
+        let [subject, a, b] = person;
+        let claims: Map<_, _> = [("a".to_owned(), json!(a)), ("b".to_owned(), json!(b))].into_iter().collect();
+        let payload = serde_json::to_vec(&claims).unwrap();
+        let name = own.render(subject, &json::object(&payload).unwrap()).unwrap();
+        let yields = |other: &&&ExternalId| own.against(other) == Precedence::Second && other.could_give(&name.text);
+        if name.fault.is_some() || all.iter().any(|other| yields(&other)) {
+            return None;
+        }
+        let used = own.values.iter().map(|value| match &value.source {
+            Source::Subject => subject.as_str(),
+            Source::Claim(selector) if selector.find(&json::object(br#"{"a":""}"#).unwrap()).is_some() => a,
+            Source::Claim(_) => b,
+        });
+        Some((name.text, used.collect()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, max_global_rejects: 1 << 16, ..ProptestConfig::default() })]
+
+        /// Over all configurations that pass the check, one name at the vendor is one person: one issuer, and the same values.
+        #[test]
+        fn two_persons_never_have_one_name_at_the_vendor(
+            templates in [template(), template()], which in [0..2_usize, 0..2_usize], persons in [person(), person()],
+        ) {
+            let read: Vec<_> = templates.iter().filter_map(|text| ExternalId::parse(text).ok()).collect();
+            prop_assume!(read.len() == 2 && read[0].against(&read[1]) != Precedence::Alike);
+            let all: Vec<&ExternalId> = read.iter().collect();
+            let one = told(&read[which[0]], &all, &persons[0]);
+            let other = told(&read[which[1]], &all, &persons[1]);
+            if let (Some((one, values)), Some((other, others))) = (one, other) && one == other {
+                prop_assert_eq!(which[0], which[1], "{:?} of two issuers", one);
+                prop_assert_eq!(values, others, "{:?} of two persons", one);
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use super::claims::Rules;
-use super::external_id::ExternalId;
-use super::json::Selector;
+use super::external_id::{ExternalId, Name, NameFault, Precedence, TemplateFault};
+use super::json::{Object, Selector};
 use super::remote::KeyClient;
 use super::ring::Ring;
 use super::settings::{IssuerSettings, SignatureAlgorithm};
@@ -21,7 +21,9 @@ pub(super) struct Issuer {
     pub(super) algorithms: Box<[SignatureAlgorithm]>,
     pub(super) types: Box<[Box<str>]>,
     pub(super) rules: Rules,
-    pub(super) external_id: ExternalId,
+    external_id: Arc<ExternalId>,
+    /// The templates of other issuers that keep a name which this one's could give too.
+    reserved: Vec<Arc<ExternalId>>,
     pub(super) ring: Arc<Ring>,
     pub(super) checks: Checks,
 }
@@ -77,13 +79,17 @@ impl Issuer {
         let audience = selector("audience_claim", &settings.audience_claim);
         let template = settings.external_id.as_deref().unwrap_or("{sub}");
         let external_id = ExternalId::parse(template);
-        if external_id.is_none() {
-            faults.push(format!(
+        match &external_id {
+            Ok(_) => {}
+            Err(TemplateFault::Unreadable) => faults.push(format!(
                 "external_id: {template:?} needs {{sub}} or {{claim:NAME}}, and knows no other placeholder"
-            ));
+            )),
+            Err(TemplateFault::SideBySide) => {
+                faults.push(format!("external_id: {template:?} needs fixed text between two values"));
+            }
         }
         let ring = Ring::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
-        let (Some(subject), Some(session), Some(audience), Some(external_id), Some(ring), true) =
+        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(ring), true) =
             (subject, session, audience, external_id, ring, faults.is_empty())
         else {
             let place = |fault: String| format!("session.issuer {:?}: {fault}", settings.issuer);
@@ -102,9 +108,37 @@ impl Issuer {
                 max_age: settings.max_age.map(|age| age.0),
                 accept_bound: settings.accept_bound,
             },
-            external_id,
+            external_id: Arc::new(external_id),
+            reserved: Vec::new(),
             ring: Arc::new(ring),
             checks: Checks::of(&settings.issuer, metrics),
         })
+    }
+
+    /// Settles with each of the other issuers who keeps a name that both could give. The fault, in the operator's words, where nothing
+    /// tells.
+    pub(super) fn settle_names<'i>(&mut self, others: impl Iterator<Item = &'i mut Self>) -> Vec<String> {
+        let mut faults = Vec::new();
+        for other in others {
+            match self.external_id.against(&other.external_id) {
+                Precedence::Apart => {}
+                Precedence::First => other.reserved.push(Arc::clone(&self.external_id)),
+                Precedence::Second => self.reserved.push(Arc::clone(&other.external_id)),
+                Precedence::Alike => faults.push(format!(
+                    "session.issuer {:?}: external_id: gives the same names as that of {:?}",
+                    other.name, self.name
+                )),
+            }
+        }
+        faults
+    }
+
+    /// The name at the vendor of this subject; `None` when the template needs a claim that the token lacks.
+    pub(super) fn name(&self, subject: &str, payload: &Object<'_>) -> Option<Name> {
+        let mut name = self.external_id.render(subject, payload)?;
+        if self.reserved.iter().any(|other| other.could_give(&name.text)) {
+            name.fault = Some(NameFault::OtherIssuer);
+        }
+        Some(name)
     }
 }

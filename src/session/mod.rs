@@ -32,6 +32,7 @@ use std::time::Duration;
 pub use asserted::Asserted;
 pub use cut::Cut;
 pub use explain::{Explanation, Refused};
+pub use external_id::{NameFault, are_alike};
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use token::bare as bare_type;
@@ -61,6 +62,7 @@ pub struct Session {
     pub(crate) issuer: Arc<str>,
     pub(crate) subject: Box<str>,
     pub(crate) external_id: Box<str>,
+    pub(crate) name_fault: Option<NameFault>,
     pub(crate) log_id: Box<str>,
     pub(crate) session_id: Option<Box<str>>,
     pub(crate) token_digest: [u8; 32],
@@ -81,6 +83,11 @@ impl Session {
     /// The name under which vendors know the subject (`external_id` of the issuer).
     pub fn external_id(&self) -> &str {
         &self.external_id
+    }
+
+    /// Why vendors are not told that name: it could be another person's. Nothing is minted for such a session.
+    pub fn name_fault(&self) -> Option<NameFault> {
+        self.name_fault
     }
 
     /// A keyed hash of issuer and subject, for logs: base64url HMAC-SHA-256 under `log.subject_key`.

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::claims::{Claims, Life};
 use super::explain::{Step, Witness};
+use super::external_id::Name;
 use super::issuer::{Checks, Issuer};
 use super::json::{self, Object, Selector, Value};
 use super::key_set::Candidates;
@@ -125,16 +126,21 @@ impl Sessions {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, Vec<String>> {
         let mut faults = Vec::new();
-        let mut issuers: Vec<Arc<Issuer>> = Vec::with_capacity(settings.issuers.len());
+        let mut issuers: Vec<Issuer> = Vec::with_capacity(settings.issuers.len());
         for one in &settings.issuers {
             let opened = client_of(one).and_then(|client| Issuer::open(one, directory, client, clock.clone(), metrics));
             match opened {
                 Ok(issuer) if issuers.iter().any(|held| held.name == issuer.name) => {
                     faults.push(format!("session.issuer {:?}: is configured twice", one.issuer));
                 }
-                Ok(issuer) => issuers.push(Arc::new(issuer)),
+                Ok(issuer) => issuers.push(issuer),
                 Err(more) => faults.extend(more),
             }
+        }
+        let mut rest = issuers.as_mut_slice();
+        while let [first, others @ ..] = rest {
+            faults.extend(first.settle_names(others.iter_mut()));
+            rest = others;
         }
         let mut selectors = Vec::with_capacity(claim_names.len());
         for name in claim_names {
@@ -147,7 +153,7 @@ impl Sessions {
             return Err(faults);
         }
         Ok(Arc::new(Self {
-            issuers: issuers.into(),
+            issuers: issuers.into_iter().map(Arc::new).collect(),
             claim_names: selectors.into(),
             skew: settings.clock_skew.0,
             max_token_bytes: settings.max_token_bytes,
@@ -285,8 +291,7 @@ impl Sessions {
         witness.sees(Step::Algorithm(algorithm));
         let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
         witness.sees(Step::Claims(&claims, &payload, issuer));
-        let external_id = issuer.external_id.render(claims.subject, &payload);
-        let external_id = external_id.ok_or_else(|| invalid(Reason::ExternalId))?;
+        let name = issuer.name(claims.subject, &payload).ok_or_else(|| invalid(Reason::ExternalId))?;
         witness.sees(Step::ExternalId);
         let keys = match issuer.ring.candidates(header.kid(), algorithm) {
             Candidates::Fit(keys) => keys,
@@ -301,8 +306,11 @@ impl Sessions {
         if now >= claims.life.until {
             return Err(fault(SessionFault::Expired));
         }
-        let session = Arc::new(self.session(token, issuer, &claims, external_id, &payload));
+        let session = Arc::new(self.session(token, issuer, &claims, name, &payload));
         issuer.checks.valid.inc();
+        if let Some(fault) = session.name_fault() {
+            tracing::debug!(target: TARGET, issuer = %shown(&issuer.name), %fault, "no name at the vendor");
+        }
         let verdict = Verdict { session: Arc::clone(&session), life: claims.life, key, issuer: Arc::clone(issuer) };
         self.cache.insert(token.into(), Arc::new(verdict));
         self.count_entries();
@@ -314,14 +322,7 @@ impl Sessions {
         self.issuers.iter().find(|issuer| *issuer.name == *name).ok_or(Reason::UnknownIssuer)
     }
 
-    fn session(
-        &self,
-        token: &[u8],
-        issuer: &Issuer,
-        claims: &Claims<'_>,
-        external_id: Box<str>,
-        payload: &Object<'_>,
-    ) -> Session {
+    fn session(&self, token: &[u8], issuer: &Issuer, claims: &Claims<'_>, name: Name, payload: &Object<'_>) -> Session {
         let mut token_digest = [0; 32];
         token_digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         let wanted = |selector: &Selector| {
@@ -331,7 +332,8 @@ impl Sessions {
         Session {
             issuer: Arc::clone(&issuer.name),
             subject: claims.subject.into(),
-            external_id,
+            external_id: name.text,
+            name_fault: name.fault,
             log_id: self.log_id(&issuer.name, claims.subject),
             session_id: claims.session_id.map(Into::into),
             token_digest,

@@ -51,6 +51,21 @@ fn a_good_token_passes_every_step() {
 }
 
 #[test]
+fn a_name_at_the_vendor_that_could_be_another_persons_is_told() {
+    let stand = Stand::new();
+    let file = stand.folder.path().join("valet.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let keys = "keys = { discovery = true }";
+    assert!(text.contains(keys), "{text}");
+    std::fs::write(&file, text.replace(keys, &format!("{keys}\nexternal_id = \"{{claim:org}}-{{sub}}\""))).unwrap();
+    stand.explain("/plugins/face-scan", &stand.idp.token_with("ada", json!({ "org": "acme" }))).assert_code(0);
+    let ended = stand.explain("/plugins/face-scan", &stand.idp.token_with("ada", json!({ "org": "a-b" })));
+    ended.assert_code(1);
+    let line = ended.only_line();
+    assert!(line.contains("vendor's id") && line.contains("another person's") && line.contains("403"), "{line}");
+}
+
+#[test]
 fn what_refuses_is_the_last_line_with_its_status() {
     let stand = Stand::new();
     let other = stand.idp.token_with("ada", json!({ "audience": "another-app" }));

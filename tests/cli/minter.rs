@@ -317,6 +317,20 @@ fn a_minter_that_drains_lets_its_mints_end_and_edges_go_elsewhere() {
     assert_eq!(pair.edge.open(&pair.idp.token("bob")).status, 302);
 }
 
+/// The edge knows one issuer and sees no clash; the minter knows two.
+#[test]
+fn a_minter_mints_for_no_name_that_reads_as_another_issuers() {
+    let two = |minter: String| {
+        let second = "[[session.issuer]]\nissuer = \"https://corp.example\"\naudiences = [\"my-app\"]\nalgorithms = [\"ES256\"]\n\
+                      keys = { discovery = true }\nexternal_id = \"corp-{sub}\"\n";
+        minter.replace("keys = { discovery = true }", "keys = { discovery = true }\nexternal_id = \"{sub}\"") + second
+    };
+    let pair = Pair::with(KEY, 1, two, |edge| edge);
+    assert_eq!(pair.edge.open(&pair.idp.token("corp-ada")).status, 403);
+    assert_eq!(pair.vendor.mint_calls(), 0);
+    assert_eq!(pair.edge.open(&pair.idp.token("ada")).status, 302);
+}
+
 /// What edge and minter call a person, and who shares a URL, must not differ: else one person gets another's.
 #[test]
 fn an_edge_and_a_minter_that_differ_share_nothing_too_much() {

@@ -1,5 +1,6 @@
 //! One mint for any number of callers, owned by none of them.
 
+use valet_gateway::demo::idp::TokenRequest;
 use valet_gateway::demo::provider::{CallKind, Faults};
 
 use crate::kit::{FACE_SCAN, Setup, Stack};
@@ -105,6 +106,45 @@ async fn the_same_subject_of_two_issuers_is_two_persons() {
     assert_eq!((stack.vendor().mint_count(), stack.vendor().registrations()), (2, 2));
     let both = stack.get(FACE_SCAN).bearer(stack.token_of(0, "ada")).cookie(stack.token_of(1, "ada")).send().await;
     both.assert_problem(400, "bad-request");
+}
+
+/// `corp-ada` of the one issuer would be `ada` of the other: at the vendor, in its dashboard and in its bill.
+#[tokio::test]
+async fn a_subject_that_reads_as_another_issuers_is_not_permitted_and_counted() {
+    for order in [[0, 1], [1, 0]] {
+        let external_ids = ["corp-{sub}", "{sub}"];
+        let setup = Setup::new().issuers(&order.map(|at| external_ids[at]));
+        let stack = setup.start().await;
+        let [corp, open] = [0, 1].map(|wanted| order.iter().position(|at| *at == wanted).unwrap());
+        let get = async |idp: usize, user: &str| stack.get(FACE_SCAN).bearer(stack.token_of(idp, user)).send().await;
+        get(corp, "ada").await.assert_status(302);
+        get(open, "corp-ada").await.assert_problem(403, "not-permitted");
+        stack
+            .post(FACE_SCAN)
+            .bearer(stack.token_of(open, "corp-ada"))
+            .send()
+            .await
+            .assert_problem(403, "not-permitted");
+        get(open, "corp").await.assert_status(302);
+        get(open, "ada").await.assert_status(302);
+        // With the longer beginning before it, it reads as nobody else's.
+        get(corp, "corp-ada").await.assert_status(302);
+        assert_eq!(stack.vendor().users(), ["ada", "corp", "corp-ada", "corp-corp-ada"]);
+        assert_eq!(stack.answered("forbidden"), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_holds_the_separator_of_the_vendors_id_is_not_permitted_and_counted() {
+    let stack = Setup::new().issuers(&["{claim:org}:{sub}"]).start().await;
+    let get = async |org: &str, user: &str| {
+        let token = stack.idp().token(&TokenRequest::user(user).claim("org", org));
+        stack.get(FACE_SCAN).bearer(token).send().await
+    };
+    get("a", "b:c").await.assert_status(302);
+    get("a:b", "c").await.assert_problem(403, "not-permitted");
+    assert_eq!(stack.vendor().users(), ["a:b:c"]);
+    assert_eq!(stack.answered("forbidden"), 1);
 }
 
 #[tokio::test]

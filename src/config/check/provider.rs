@@ -1,6 +1,7 @@
 //! `[[provider]]`.
 
 use super::origin::{base_url, redirect_host};
+use super::template::Piece;
 use super::{Report, is_token, is_visible, name, remote, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
@@ -49,6 +50,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         api_key(settings, &place, report);
         route::check(settings.ca.as_deref(), settings.proxy.as_ref(), &settings.base_url, &place, report);
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
+        side_by_side(settings, report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
         if ["preset", "auth", "register", "mint", "revoke"].iter().all(|key| report.sound(&place.key(key))) {
             for (dotted, message) in recipe_faults(settings) {
@@ -179,6 +181,21 @@ fn subject_hash(settings: &ProviderSettings, place: &Place, has_log_key: bool, r
         if template::uses(&text, "subject_hash") {
             let place = dotted.iter().fold(place.clone(), |place, key| place.key(key));
             report.fault(&place, "`{subject_hash}` needs a key: set `subject_key` of the provider or of [log]");
+        }
+    }
+}
+
+/// Valet itself keeps such persons apart; but a vendor that takes the text for a name does not.
+fn side_by_side(settings: &ProviderSettings, report: &mut Report<'_>) {
+    let names = |piece: &Piece<'_>| matches!(piece, Piece::Value(value) if *value != "language");
+    for (keys, text) in templates(settings) {
+        let pieces = template::pieces(&text).unwrap_or_default();
+        if pieces.windows(2).any(|pair| pair.iter().all(names)) {
+            report.warnings.push(format!(
+                "provider.{} (provider {}): two values stand side by side, so `a` and `bc` read as `ab` and `c`; put fixed text between them",
+                keys.join("."),
+                settings.name
+            ));
         }
     }
 }

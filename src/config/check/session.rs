@@ -5,7 +5,7 @@ use super::{Report, files, is_token, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
-use crate::session::{bare_type, try_jwks_file, try_pem_file};
+use crate::session::{are_alike, bare_type, try_jwks_file, try_pem_file};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
@@ -264,11 +264,18 @@ fn external_ids(issuers: &[IssuerSettings], place: &Place, report: &mut Report<'
     for (place, _) in places().filter(|(_, settings)| settings.external_id.is_none()) {
         report.fault(&place, "is required with two or more issuers: the vendor would take two persons for one");
     }
-    // `{claim:sub}` is the subject by another name, where the subject is that claim.
-    let written = places().filter_map(|(place, settings)| {
-        let template = settings.external_id.as_deref()?;
-        Some((place, template.replace(&format!("{{claim:{}}}", settings.subject_claim), "{sub}")))
-    });
-    let message = "another issuer has the same `external_id`: the vendor would take two persons for one";
-    report.unique(written, message);
+    let mut earlier: Vec<&str> = Vec::new();
+    for (place, settings) in places() {
+        let Some(template) = settings.external_id.as_deref().filter(|_| report.sound(&place)) else { continue };
+        if earlier.contains(&template) {
+            report
+                .fault(&place, "another issuer has the same `external_id`: the vendor would take two persons for one");
+        } else if let Some(other) = earlier.iter().find(|other| are_alike(other, template)) {
+            report.fault(
+                &place,
+                format!("gives the same names as another issuer's, \"{other}\": give one of them a fixed beginning of its own"),
+            );
+        }
+        earlier.push(template);
+    }
 }

@@ -49,6 +49,11 @@ pub(super) fn external_id(template: &str) -> Result<(), &'static str> {
             },
         }
     }
+    if pieces.windows(2).any(|pair| matches!(pair, [Piece::Value(_), Piece::Value(_)])) {
+        return Err(
+            "two values need fixed text between them, such as `:`; without it `a` and `bc` would be `ab` and `c`",
+        );
+    }
     if !pieces.iter().any(|piece| matches!(piece, Piece::Value(_))) {
         return Err("without `{sub}` or `{claim:NAME}` every person would have one name at the vendor");
     }
@@ -73,6 +78,9 @@ mod tests {
             ["", "fixed", "{", "}", "{sub", "sub}", "{{sub}}", "{}", "{subject}", "{claim:}", "{claim:x?}", "a\n{sub}"]
         {
             assert!(external_id(bad).is_err(), "{bad:?} was taken");
+        }
+        for bad in ["{claim:org}{sub}", "{sub}{claim:org}", "x-{claim:a}{claim:b}-{sub}"] {
+            assert!(external_id(bad).is_err_and(|fault| fault.contains("fixed text between")), "{bad:?} was taken");
         }
     }
 }

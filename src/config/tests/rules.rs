@@ -244,6 +244,22 @@ fn two_issuers_never_give_two_persons_one_name() {
     assert_faults(&first("{sub}")(issuer("external_id = \"two-{sub}\"")), &[]);
     assert_faults(&first("{sub}")(issuer("external_id = \"{sub}\"")), &[same]);
     assert_faults(&first("x-{sub}")(issuer("external_id = \"x-{sub}\"")), &[same]);
+    let alike = |other: &str| {
+        format!(
+            "session.issuer.external_id: gives the same names as another issuer's, \"{other}\": give one of them a fixed beginning of its own"
+        )
+    };
+    for (one, other) in [("x-{sub}", "x-{claim:org}"), ("{sub}", "{claim:org}"), ("{claim:a}:{sub}", "{claim:b}-{sub}")]
+    {
+        assert_faults(&first(one)(issuer(&format!("external_id = \"{other}\""))), &[&alike(one)]);
+    }
+    for (one, other) in
+        [("corp-{sub}", "{sub}"), ("{sub}", "{claim:tid}:{sub}"), ("a-{sub}", "a-b-{sub}"), ("{sub}@a", "{sub}@b")]
+    {
+        assert_faults(&first(one)(issuer(&format!("external_id = \"{other}\""))), &[]);
+    }
+    let between = "session.issuer.external_id: two values need fixed text between them, such as `:`; without it `a` and `bc` would be `ab` and `c`";
+    assert_faults(&first("{claim:org}{sub}")(GOOD.to_owned()), &[between]);
     let again =
         first("a-{sub}")(issuer("external_id = \"{sub}\"")).replace("https://two.example", "https://idp.example.com");
     assert_faults(&again, &["session.issuer.issuer: this issuer stands in the file already"]);
@@ -598,4 +614,24 @@ fn ed25519_is_another_name_of_its_algorithm() {
         parse(&edited("\"ES256\"", "\"Ed25519\"")).unwrap().session.issuers[0].algorithms,
         [crate::session::settings::SignatureAlgorithm::EdDSA]
     );
+}
+
+#[test]
+fn two_values_side_by_side_in_a_recipe_are_a_warning() {
+    for (text, warned) in [
+        ("{claim:org}{subject}", true),
+        ("{subject_hash}{claim:org?}", true),
+        ("{claim:org}/{subject}", false),
+        ("{subject}{language}", false),
+    ] {
+        let log = "[log]\nsubject_key = { file = \"secrets/log.key\" }\n";
+        let query = format!("query = {{ id = \"{text}\" }}\nurl = \"text\"");
+        let config = parse(&and(&(ACME.replace("url = \"text\"", &query) + log))).unwrap();
+        let lines: Vec<_> = config.warnings.iter().filter(|line| line.contains("side by side")).collect();
+        assert_eq!(lines.len(), usize::from(warned), "{text}: {:?}", config.warnings);
+        assert!(
+            lines.iter().all(|line| line.starts_with("provider.mint.embed.query.id (provider acme): ")),
+            "{lines:?}"
+        );
+    }
 }
