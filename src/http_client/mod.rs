@@ -6,9 +6,11 @@
 //! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length` and `user-agent`.
 
 mod identity;
+mod kept;
 mod route;
 pub mod settings;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +19,24 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::client::legacy::{Client as Pool, Error as PoolFault};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 pub use identity::Identity;
+use kept::{Counting, Traffic};
 use route::Proxy;
 pub use route::{Route, RouteFault, authorities};
 
-/// An idle connection is closed after this. Longer than the gaps of a busy minute, shorter than the minute after which many servers hang up.
-const IDLE: Duration = Duration::from_secs(20);
+/// An idle connection is closed after this: before common servers do (Node.js after 5 s, others after 15 s to 75 s), so that few requests meet a
+/// connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// The same for connections to systems of our own, which show all the time that they are there.
+const IDLE_OWN: Duration = Duration::from_secs(20);
 
 /// A connection to a system of our own that is dead without a word is noticed after two of these, and replaced.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -50,9 +57,27 @@ pub struct Client(Pools);
 
 #[derive(Clone)]
 enum Pools {
-    Direct(Pool<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Direct(Kept<HttpsConnector<HttpConnector>>),
     /// By CONNECT through a proxy, which sees host and port and no more.
-    Tunnelled(Pool<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>),
+    Tunnelled(Box<Kept<HttpsConnector<Tunnel<HttpConnector>>>>),
+    /// HTTP/2: one connection that is kept, and the way to one that is not.
+    Own([Pool<HttpsConnector<HttpConnector>, Full<Bytes>>; 2]),
+}
+
+/// Connections that are kept for the next request, and the way to one that is not.
+#[derive(Clone)]
+struct Kept<C> {
+    pool: Pool<Counting<C>, Full<Bytes>>,
+    fresh: Pool<Counting<C>, Full<Bytes>>,
+}
+
+/// Whether a request may arrive twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    /// If its method is idempotent (RFC 9110, section 9.2.2).
+    ByMethod,
+    /// Whatever its method.
+    Harmless,
 }
 
 /// A whole answer.
@@ -102,7 +127,7 @@ impl Client {
         Ok(Self(match route.proxy {
             None => {
                 let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-                Pools::Direct(pool(connector.enable_http1().wrap_connector(tcp)))
+                Pools::Direct(Kept::new(connector.enable_http1().wrap_connector(tcp)))
             }
             Some(Proxy { address, authorization }) => {
                 let tunnel = Tunnel::new(address, tcp);
@@ -112,7 +137,7 @@ impl Client {
                 };
                 // In the clear the proxy would read along: such a call fails.
                 let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
-                Pools::Tunnelled(pool(connector.enable_http1().wrap_connector(tunnel)))
+                Pools::Tunnelled(Box::new(Kept::new(connector.enable_http1().wrap_connector(tunnel))))
             }
         }))
     }
@@ -126,17 +151,19 @@ impl Client {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
         let mut near = tcp();
         near.set_connect_timeout(Some(SIGN_OF_LIFE));
-        let pool = Pool::builder(TokioExecutor::new())
+        let connector = connector.enable_http2().wrap_connector(near);
+        let mut builder = Pool::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_OWN)
             .http2_only(true)
             .http2_keep_alive_interval(SIGN_OF_LIFE)
             .http2_keep_alive_timeout(SIGN_OF_LIFE)
             .http2_keep_alive_while_idle(true)
-            .http2_max_header_list_size(MAX_HEAD_BYTES as u32)
-            .build(connector.enable_http2().wrap_connector(near));
-        Ok(Self(Pools::Direct(pool)))
+            .http2_max_header_list_size(MAX_HEAD_BYTES as u32);
+        let kept = builder.build(connector.clone());
+        Ok(Self(Pools::Own([kept, builder.pool_max_idle_per_host(0).build(connector)])))
     }
 
     /// `GET url`, answered with at most `max_bytes` of body within `deadline` from now. Any status is an answer; a 3xx is not followed.
@@ -161,25 +188,58 @@ impl Client {
     }
 
     /// Sends the request, whose target is an absolute `http` or `https` URI, and reads at most `max_bytes` of body, all within `deadline`
-    /// from now. A request that reached a connection is never sent twice.
+    /// from now. One whose method is idempotent is sent a second time, on a fresh connection, where a kept connection ended without a byte of
+    /// an answer; any other one only where nothing of it had been written, or where the server says that it did not process it.
     ///
     /// Dropped: the connection is closed, unless the answer was read whole.
     pub async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         max_bytes: usize,
         deadline: Duration,
     ) -> Result<Response, ClientFault> {
-        request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
-        tokio::time::timeout(deadline, self.exchange(request, max_bytes)).await.unwrap_or(Err(ClientFault::TimedOut))
+        self.within(deadline, request, Repeat::ByMethod, max_bytes).await
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<Response, ClientFault> {
+    /// The same for a request that does no harm if it arrives twice, whatever its method.
+    ///
+    /// Dropped: the connection is closed, unless the answer was read whole.
+    pub async fn send_repeatable(
+        &self,
+        request: Request<Full<Bytes>>,
+        max_bytes: usize,
+        deadline: Duration,
+    ) -> Result<Response, ClientFault> {
+        self.within(deadline, request, Repeat::Harmless, max_bytes).await
+    }
+
+    async fn within(
+        &self,
+        deadline: Duration,
+        mut request: Request<Full<Bytes>>,
+        repeat: Repeat,
+        max_bytes: usize,
+    ) -> Result<Response, ClientFault> {
+        request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+        let exchange = self.exchange(request, repeat, max_bytes);
+        tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(ClientFault::TimedOut))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        repeat: Repeat,
+        max_bytes: usize,
+    ) -> Result<Response, ClientFault> {
         let answer = match &self.0 {
-            Pools::Direct(pool) => pool.request(request),
-            Pools::Tunnelled(pool) => pool.request(request),
+            Pools::Direct(kept) => kept.request(request, repeat).await,
+            Pools::Tunnelled(kept) => kept.request(request, repeat).await,
+            Pools::Own([kept, fresh]) => match kept.request(request.clone()).await {
+                Err(fault) if is_unprocessed(&fault) => fresh.request(request).await,
+                answer => answer,
+            },
         };
-        let answer = answer.await.map_err(|fault| match fault.is_connect() {
+        let answer = answer.map_err(|fault| match fault.is_connect() {
             true => ClientFault::NoConnection,
             false => ClientFault::Unreachable,
         })?;
@@ -191,6 +251,45 @@ impl Client {
     }
 }
 
+impl<C: Clone + Send + Sync + 'static> Kept<C>
+where
+    Counting<C>: Connect,
+{
+    fn new(connector: C) -> Self {
+        let pool = |idle| pool(Counting(connector.clone()), idle);
+        Self { pool: pool(IDLE_PER_HOST), fresh: pool(0) }
+    }
+
+    async fn request(
+        &self,
+        request: Request<Full<Bytes>>,
+        repeat: Repeat,
+    ) -> Result<http::Response<hyper::body::Incoming>, PoolFault> {
+        let harmless = repeat == Repeat::Harmless || request.method().is_idempotent();
+        match self.pool.request(request.clone()).await {
+            Err(fault) if may_be_sent_again(&fault, harmless) => self.fresh.request(request).await,
+            answer => answer,
+        }
+    }
+}
+
+/// Whether a request over HTTP/1.1 failed only because its connection was being closed (RFC 9112, section 9.3.1).
+fn may_be_sent_again(fault: &PoolFault, harmless: bool) -> bool {
+    Traffic::of(fault).is_some_and(|traffic| traffic.was_kept_and_silent() && (harmless || traffic.is_unwritten()))
+}
+
+/// Whether the server says that it has not acted on a request (RFC 9113, section 8.7).
+fn is_unprocessed(fault: &PoolFault) -> bool {
+    let mut cause = fault.source();
+    while let Some(fault) = cause {
+        if let Some(fault) = fault.downcast_ref::<h2::Error>() {
+            return fault.is_remote() && (fault.is_go_away() || fault.reason() == Some(h2::Reason::REFUSED_STREAM));
+        }
+        cause = fault.source();
+    }
+    false
+}
+
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -198,11 +297,11 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-fn pool<C: Connect + Clone>(connector: C) -> Pool<C, Full<Bytes>> {
+fn pool<C: Connect + Clone>(connector: C, idle_per_host: usize) -> Pool<C, Full<Bytes>> {
     Pool::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .pool_max_idle_per_host(idle_per_host)
         .http1_max_buf_size(MAX_HEAD_BYTES)
         .build(connector)
 }

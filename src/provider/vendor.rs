@@ -113,6 +113,13 @@ struct Minter {
     at: usize,
 }
 
+/// Which call of a mint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Register,
+    Mint,
+}
+
 /// The calls of one mint, filled with a user's values.
 struct Calls<'a> {
     mint: &'a MintCall,
@@ -180,26 +187,26 @@ impl Inner {
     /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
     async fn attempt(&self, calls: &Calls<'_>, start: Timestamp) -> Result<Minted, Fault> {
         let Some((register, register_call)) = &calls.register else {
-            return self.read(calls.mint, &self.send(&calls.mint_call).await?, start);
+            return self.read(calls.mint, &self.send(&calls.mint_call, Step::Mint).await?, start);
         };
         let remembered = self.registered.get(&calls.user).is_some();
         if !remembered {
             self.register(register, register_call, calls.user).await?;
         }
-        let mut answer = self.send(&calls.mint_call).await?;
+        let mut answer = self.send(&calls.mint_call, Step::Mint).await?;
         if matches!(answer.status, 401 | 403) {
             // No key is good, or the user is gone and the vendor says it so: the next mint registers again.
             self.registered.remove(&calls.user);
         }
         if remembered && may_have_forgotten(answer.status) {
             self.register(register, register_call, calls.user).await?;
-            answer = self.send(&calls.mint_call).await?;
+            answer = self.send(&calls.mint_call, Step::Mint).await?;
         }
         self.read(calls.mint, &answer, start)
     }
 
     async fn register(&self, register: &Register, call: &Call, user: [u8; 32]) -> Result<(), Fault> {
-        let answer = self.send(call).await?;
+        let answer = self.send(call, Step::Register).await?;
         if !register.accepts(answer.status, &answer.body) {
             return Err(self.fault(&answer));
         }
@@ -245,7 +252,7 @@ impl Inner {
     }
 
     /// One call, with the key that works; on 401 and 403 with the other one.
-    async fn send(&self, call: &Call) -> Result<Response, Fault> {
+    async fn send(&self, call: &Call, step: Step) -> Result<Response, Fault> {
         let mut refusal = None;
         for (at, key) in self.keys.in_order() {
             let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
@@ -259,8 +266,12 @@ impl Inner {
                     .body(Full::new(call.body.clone()))
                     .map_err(|_| Fault::Refused)?;
                 *request.headers_mut() = headers;
-                let answer =
-                    self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await.map_err(client_fault)?;
+                let answer = match step {
+                    // Done again it leads to the same: after each start users are registered who are known.
+                    Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
+                    Step::Mint => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
+                };
+                let answer = answer.map_err(client_fault)?;
                 if !matches!(answer.status, 401 | 403) {
                     if answer.status < 500 {
                         self.keys.works(at);

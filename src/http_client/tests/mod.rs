@@ -1,5 +1,6 @@
 //! The client against servers that answer as they like.
 
+mod kept;
 mod routes;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};

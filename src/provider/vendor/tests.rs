@@ -35,6 +35,31 @@ async fn a_user_is_registered_before_the_first_mint_and_remembered() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_that_the_vendor_closes_just_then_fails_no_mint_and_trips_no_breaker() {
+    for tables in ["", "[register]\npath = '/users'\n"] {
+        let extra = format!("{THREE_FAILURES}\n{tables}");
+        let stage = Stage::without_registration(&extra, |seen| match (seen.earlier, seen.is_registration()) {
+            (1, _) => Reply::HangUp,
+            (_, true) => status(201),
+            (_, false) => good(),
+        })
+        .await;
+        for user in 0..8 {
+            let minted = stage.mint_for(&person("https://idp.example", &format!("user-{user}"))).await;
+            assert!(minted.is_ok(), "user {user}, {tables:?}: {minted:?}");
+        }
+        assert_eq!((stage.counted("unreachable"), stage.degraded()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_hangs_up_on_a_fresh_connection_is_asked_once() {
+    let stage = Stage::without_registration("", |_| Reply::HangUp).await;
+    assert_eq!(stage.mint().await, Err(MintFailure::Unreachable));
+    assert_eq!(stage.story(), "M");
+}
+
+#[tokio::test]
 async fn the_same_name_at_another_issuer_is_another_person() {
     let stage = Stage::start("", mints(good)).await;
     for issuer in ["https://one.example", "https://two.example"] {

@@ -22,6 +22,8 @@ pub(super) struct Seen {
     /// The head, whole.
     pub(super) head: String,
     pub(super) body: String,
+    /// How many calls came before it over the same connection.
+    pub(super) earlier: usize,
 }
 
 impl Seen {
@@ -194,7 +196,9 @@ pub(super) async fn serve(script: impl Fn(&Seen) -> Reply + Send + Sync + 'stati
         while let Ok((mut stream, _)) = listener.accept().await {
             let (calls, arrived, script) = (calls.clone(), arrived.clone(), script.clone());
             tokio::spawn(async move {
-                while let Some(seen) = read(&mut stream).await {
+                let mut earlier = 0;
+                while let Some(seen) = read(&mut stream, earlier).await {
+                    earlier += 1;
                     calls.lock().push(seen.clone());
                     let reply = script(&seen);
                     arrived.notify_one();
@@ -207,7 +211,7 @@ pub(super) async fn serve(script: impl Fn(&Seen) -> Reply + Send + Sync + 'stati
     served
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Seen> {
+async fn read(stream: &mut TcpStream, earlier: usize) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -217,7 +221,7 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
         head.split("content-length: ").nth(1).map_or(0, |rest| rest.split('\r').next().unwrap().parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Seen { head, body: String::from_utf8(body).unwrap() })
+    Some(Seen { head, body: String::from_utf8(body).unwrap(), earlier })
 }
 
 /// `None`: the connection is over.
