@@ -15,7 +15,7 @@ use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
 use crate::lease::ledger::{Ledger, MintRecord};
 use crate::lease::plan::Plan;
-use crate::lease::record::{Landing, Record, Step, Ticket, Wanted};
+use crate::lease::record::{Begun, Landing, Record, Step, Ticket, Wanted};
 use crate::lease::share::Errand;
 use crate::lease::store::Vault;
 use crate::provider::{MintFailure, MintInput, Minted, Reason};
@@ -99,9 +99,10 @@ impl<G: Ground> Book<G> {
         self.follow(plan, key, step, reason, input).await
     }
 
-    /// "Scan again": forgets this owner's leases and answers with a mint that began after this call.
+    /// "Scan again": answers with a mint that began after this call. This owner's leases are given up when its URL has come; if it fails, they go
+    /// on.
     ///
-    /// Dropped while waiting: what was forgotten stays forgotten, the mint goes on.
+    /// Dropped while waiting: the mint goes on.
     pub async fn renew(
         self: &Arc<Self>,
         plan: &Arc<Plan>,
@@ -110,8 +111,7 @@ impl<G: Ground> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let id = self.next_id();
-        let (step, dropped) = self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
-        dropped.iter().for_each(|lease| self.forgotten(lease));
+        let step = self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
         self.follow(plan, key, step, Reason::Again, input).await
     }
 
@@ -215,25 +215,41 @@ impl<G: Ground> Book<G> {
                 None => None,
             };
             let (book, key) = (&duty.book, &duty.key);
-            book.change(key.owner(), book.clock.moment(), |record| record.begin(key.variant(), ticket.id));
-            let (landing, keep) = match before {
+            let number = book.next_id();
+            let begin = |record: &mut Record| record.begin(key.variant(), ticket.id, number);
+            let begun = book.change(key.owner(), book.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
+            let (landing, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
-                Some(NoLease::Mint(failure)) => (Err(failure), false),
-                _ => match &book.vault {
-                    Some(vault) => {
-                        let errand = Errand { plan: &plan, key, input: &input, id: ticket.id };
-                        book.share(vault, &errand).await
-                    }
-                    None => book.mint(&plan, &input, ticket.id).await,
-                },
+                Some(NoLease::Mint(failure)) => (Err(failure), false, begun.start),
+                _ => book.bring(&Errand { plan: &plan, key, input: &input, id: ticket.id }, begun).await,
             };
-            let kept = book.land(key, &ticket, &landing, keep);
+            let kept = book.land(key, (ticket.id, start), &landing, keep);
             if reason == Reason::Ahead && kept {
                 plan.counts.ahead.inc();
             }
             duty.done();
             ticket.landing.send_replace(Some(landing));
         });
+    }
+
+    /// What a flight brings, from the store or from the vendor; whether its lease may be held; and where it counts as begun.
+    async fn bring(&self, errand: &Errand<'_>, begun: Begun) -> (Landing, bool, u64) {
+        let again = errand.input.errand.reason == Reason::Again;
+        match &self.vault {
+            Some(vault) if again => self.share_again(vault, errand, begun.start).await,
+            Some(vault) => {
+                let (landing, keep) = self.share(vault, errand).await;
+                (landing, keep, begun.start)
+            }
+            None => {
+                let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
+                if again && landing.is_ok() {
+                    let dropped = self.change(errand.key.owner(), self.now(), |record| record.renewed(begun));
+                    dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+                }
+                (landing, keep, begun.start)
+            }
+        }
     }
 
     /// One call of the mint, judged: the landing, and whether its lease may be held.
@@ -272,11 +288,11 @@ impl<G: Ground> Book<G> {
     }
 
     /// Writes a landing into the record and the index; whether its lease is held now.
-    fn land(&self, key: &LeaseKey, ticket: &Ticket, landing: &Landing, keep: bool) -> bool {
+    fn land(&self, key: &LeaseKey, flight: (u64, u64), landing: &Landing, keep: bool) -> bool {
         let now = self.clock.moment();
-        let (landed, owner) = self.ground.with(key.owner(), |owner, record| {
-            (record.land(key.variant(), ticket.id, landing, keep, now), owner.clone())
-        });
+        let (landed, owner) = self
+            .ground
+            .with(key.owner(), |owner, record| (record.land(key.variant(), flight, landing, keep, now), owner.clone()));
         if let Some(replaced) = landed.replaced {
             self.forgotten(&replaced);
         }
@@ -330,8 +346,8 @@ impl<G: Ground> Book<G> {
 
     /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them.
     pub fn forget_here(&self, owner: &[u8]) {
-        let now = self.clock.moment();
-        for lease in self.change(owner, now, Record::forget).unwrap_or_default() {
+        let (now, number) = (self.clock.moment(), self.next_id());
+        for lease in self.change(owner, now, |record| record.forget(number)).unwrap_or_default() {
             self.forgotten(&lease);
         }
     }
@@ -340,7 +356,7 @@ impl<G: Ground> Book<G> {
         self.clock.moment()
     }
 
-    fn next_id(&self) -> u64 {
+    pub(super) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 }

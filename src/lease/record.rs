@@ -25,20 +25,24 @@ pub type Landing = Result<Arc<Lease>, MintFailure>;
 
 /// One mint under way. Belongs to the book: who waits for it may leave, it goes on.
 pub(super) struct Flight {
-    /// Counts the owner's times of forgetting: what began before the last of them is not kept.
-    pub generation: u64,
-    /// Set when the mint itself begins; a queued one waits for its predecessor first.
-    pub began: bool,
-    /// Started by a `POST`: the next `POST` queues behind it. Behind a `GET`'s mint nobody queues.
-    pub renewal: bool,
+    /// The book's number when the mint itself began: what began before the record's `floor` is not kept. [`QUEUED`] while it waits for its
+    /// predecessor.
+    pub start: u64,
+    /// Started by a `POST`: the number of the last one that it answers. The next `POST` queues behind it, but never behind a `GET`'s mint.
+    pub renewal: Option<u64>,
     pub landed: watch::Receiver<Option<Landing>>,
     pub id: u64,
 }
+
+/// The start of a mint that has not begun.
+const QUEUED: u64 = u64::MAX;
 
 /// One key's state.
 struct Slot {
     variant: Box<[u8]>,
     lease: Option<Arc<Lease>>,
+    /// Where the mint of `lease` began.
+    started: u64,
     /// The latest mint under way; those that ask now wait for it.
     flight: Option<Flight>,
     failed: Option<(Tick, MintFailure)>,
@@ -48,7 +52,8 @@ struct Slot {
 /// Everything of one owner.
 #[derive(Default)]
 pub struct Record {
-    generation: u64,
+    /// What began before this, by the book's numbers, is neither kept nor joined: it was forgotten, or a scan that began later has its URL.
+    floor: u64,
     slots: Vec<Slot>,
     /// When this owner's mints succeeded, within the window of `mints_per_subject`.
     minted: Vec<Tick>,
@@ -80,9 +85,19 @@ pub(super) enum Step {
     Limited(Duration),
 }
 
+/// Where a mint stands among the others of its owner, by the book's numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    /// When it began.
+    pub start: u64,
+    /// The last `POST` that it answers; 0: none.
+    pub renewal: u64,
+}
+
 /// The right and duty to run one mint and report its landing.
 pub(super) struct Ticket {
     pub id: u64,
+    pub begun: Begun,
     pub landing: watch::Sender<Option<Landing>>,
     pub landed: watch::Receiver<Option<Landing>>,
     /// A mint of the same key that began earlier and must land first.
@@ -112,7 +127,7 @@ impl Record {
 
     /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
     pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, wanted: Wanted, id: u64) -> Step {
-        let generation = self.generation;
+        let floor = self.floor;
         let Wanted { terms: Terms { life, max_age }, epoch } = wanted;
         if let Some((lease, _)) =
             self.held(variant, now, epoch).filter(|(lease, _)| lease.hold(max_age, now.wall) > life)
@@ -121,7 +136,7 @@ impl Record {
         }
         // Found, not made: who is only turned away leaves nothing behind.
         if let Some(slot) = self.find(variant) {
-            if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.generation == generation) {
+            if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.start >= floor) {
                 return Step::Join(flight.landed.clone());
             }
             if let Some(failure) = slot.recent_failure(now.tick) {
@@ -143,44 +158,54 @@ impl Record {
         }
     }
 
-    /// A `POST`: forgets this owner's leases in every variant; answered by a mint that began after this call. Those that wait for one that
-    /// has not begun yet share it. One that `mints_per_subject` refuses forgets nothing. Returns what was forgotten.
-    pub(super) fn renew(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> (Step, Vec<Arc<Lease>>) {
-        let slot = self.find(variant);
-        if let Some(queued) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| !flight.began) {
-            let landed = queued.landed.clone();
-            return (Step::Join(landed), self.forget());
+    /// A `POST`: answered by a mint that began after this call. Those that wait for one that has not begun yet share it. What is held goes on
+    /// until [`Record::renewed`].
+    pub(super) fn renew(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Step {
+        let slot = self.slots.iter_mut().find(|slot| *slot.variant == *variant);
+        if let Some(queued) = slot.and_then(|slot| slot.flight.as_mut()).filter(|flight| flight.start == QUEUED) {
+            queued.renewal = queued.renewal.max(Some(id));
+            return Step::Join(queued.landed.clone());
         }
-        if let Some(failure) = slot.and_then(|slot| slot.recent_failure(now.tick)) {
-            return (Step::Failed(failure), self.forget());
+        if let Some(failure) = self.find(variant).and_then(|slot| slot.recent_failure(now.tick)) {
+            return Step::Failed(failure);
         }
-        if let Some(wait) = self.limited(now.tick, rules) {
-            return (Step::Limited(wait), Vec::new());
-        }
-        let dropped = self.forget();
-        (self.start(variant, now, rules, id, true), dropped)
+        self.start(variant, now, rules, id, true)
     }
 
-    /// Drops every lease; mints that have begun are not kept when they land.
-    pub(super) fn forget(&mut self) -> Vec<Arc<Lease>> {
-        self.generation += 1;
-        for flight in self.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
-            // What begins later than this may be kept again, and joined.
-            if !flight.began {
-                flight.generation = self.generation;
-            }
+    /// The mint of a `POST` has brought a URL: gives up what began before that `POST`, in every variant. Nothing, if it was forgotten itself, or the
+    /// URL of a later scan has come already. Returns what was given up.
+    pub(super) fn renewed(&mut self, begun: Begun) -> Vec<Arc<Lease>> {
+        if !self.keeps(begun.start) {
+            return Vec::new();
         }
+        self.floor = self.floor.max(begun.renewal);
+        let older = self.slots.iter_mut().filter(|slot| slot.started < begun.renewal);
+        older.filter_map(|slot| slot.lease.take()).collect()
+    }
+
+    /// Drops every lease; mints that have begun before `number` are not kept when they land.
+    pub(super) fn forget(&mut self, number: u64) -> Vec<Arc<Lease>> {
+        self.floor = self.floor.max(number);
         self.slots.iter_mut().filter_map(|slot| slot.lease.take()).collect()
     }
 
-    /// The same, but for the mint with this id, which began with the forgetting.
-    pub(super) fn forget_but(&mut self, variant: &[u8], id: u64) -> Vec<Arc<Lease>> {
-        let dropped = self.forget();
-        let generation = self.generation;
-        if let Some(flight) = self.flight(variant, id) {
-            flight.generation = generation;
+    /// The same, but for the mint with this id, which began at `start` and whose URL takes their place: `true`, unless it was forgotten before.
+    pub(super) fn forget_but(
+        &mut self,
+        variant: &[u8],
+        (id, start): (u64, u64),
+        number: u64,
+    ) -> (Vec<Arc<Lease>>, bool) {
+        let kept = self.keeps(start);
+        let dropped = self.forget(number);
+        if let Some(flight) = self.flight(variant, id).filter(|_| kept) {
+            flight.start = number;
         }
-        dropped
+        (dropped, kept)
+    }
+
+    pub(super) fn keeps(&self, start: u64) -> bool {
+        start >= self.floor
     }
 
     /// How long until one more mint may be allowed; `None`: now.
@@ -213,19 +238,28 @@ impl Record {
         }
     }
 
-    /// The mint with this id begins now: a `POST` that comes later is not answered by it.
-    pub(super) fn begin(&mut self, variant: &[u8], id: u64) {
-        if let Some(flight) = self.flight(variant, id) {
-            flight.began = true;
+    /// The mint with this id begins now: a `POST` that comes later is not answered by it. `None`: another mint of its key has taken its place.
+    pub(super) fn begin(&mut self, variant: &[u8], id: u64, number: u64) -> Option<Begun> {
+        let number = number.max(self.floor);
+        let flight = self.flight(variant, id)?;
+        if flight.start == QUEUED {
+            // A `POST` that it answers may have taken its number later and its turn at the record earlier.
+            flight.start = flight.renewal.map_or(number, |renewal| number.max(renewal));
         }
+        Some(Begun { start: flight.start, renewal: flight.renewal.unwrap_or(0) })
     }
 
-    /// The mint with this id has landed. `keep`: the lease may be held (it is not short).
-    pub(super) fn land(&mut self, variant: &[u8], id: u64, landing: &Landing, keep: bool, now: Moment) -> Landed {
+    /// The mint with this id, which began at `start`, has landed. `keep`: the lease may be held (it is not short).
+    pub(super) fn land(
+        &mut self,
+        variant: &[u8],
+        (id, start): (u64, u64),
+        landing: &Landing,
+        keep: bool,
+        now: Moment,
+    ) -> Landed {
         self.landed(now.tick, landing.as_ref().is_ok_and(|lease| !lease.tie.shared));
-        let generation = self.generation;
-        // One that was displaced began before a `POST`.
-        let current = self.flight(variant, id).is_some_and(|flight| flight.generation == generation);
+        let current = self.keeps(start);
         let slot = self.slot(variant);
         if slot.flight.as_ref().is_some_and(|flight| flight.id == id) {
             slot.flight = None;
@@ -243,6 +277,7 @@ impl Record {
                 }
                 if keep && current && better {
                     landed.replaced = slot.lease.replace(lease.clone());
+                    slot.started = start;
                     landed.kept = true;
                 }
             }
@@ -309,13 +344,21 @@ impl Record {
         if let Some(wait) = self.limited(now.tick, rules) {
             return Step::Limited(wait);
         }
-        let generation = self.generation;
+        let floor = self.floor;
         let (landing, landed) = watch::channel(None);
         let slot = self.slot(variant);
-        let after = slot.flight.as_ref().filter(|flight| renewal && flight.renewal).map(|flight| flight.landed.clone());
-        slot.flight = Some(Flight { generation, began: after.is_none(), renewal, landed: landed.clone(), id });
+        let after = slot
+            .flight
+            .as_ref()
+            .filter(|flight| renewal && flight.renewal.is_some())
+            .map(|flight| flight.landed.clone());
+        // A forgetting may have taken its number later and its turn at the record earlier.
+        let start = if after.is_some() { QUEUED } else { id.max(floor) };
+        let renewal = renewal.then_some(id);
+        slot.flight = Some(Flight { start, renewal, landed: landed.clone(), id });
         self.running += 1;
-        Step::Start(Ticket { id, landing, landed, after })
+        let begun = Begun { start, renewal: renewal.unwrap_or(0) };
+        Step::Start(Ticket { id, begun, landing, landed, after })
     }
 
     fn flight(&mut self, variant: &[u8], id: u64) -> Option<&mut Flight> {
@@ -339,6 +382,7 @@ impl Record {
             self.slots.push(Slot {
                 variant: variant.into(),
                 lease: None,
+                started: 0,
                 flight: None,
                 failed: None,
                 ahead_not_before: Tick::from_millis(i64::MIN),

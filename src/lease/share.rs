@@ -9,7 +9,7 @@ use crate::lease::ground::Ground;
 use crate::lease::held::{Lease, Tie};
 use crate::lease::key::LeaseKey;
 use crate::lease::plan::Plan;
-use crate::lease::record::Landing;
+use crate::lease::record::{Landing, Record};
 use crate::lease::store::settings::OnStoreLoss;
 use crate::lease::store::{Entry, Lost, Name, RENEW, Turn, Turned, Vault};
 use crate::provider::{MintFailure, MintInput, Reason};
@@ -39,13 +39,64 @@ impl<G: Ground> Book<G> {
         }
     }
 
+    /// The same for "scan again": always a mint, whose URL takes the place of what the store holds. Until then, and if it fails, that goes on.
+    /// Also where the flight counts as begun from now on.
+    ///
+    /// Dropped: what the store holds goes on.
+    pub(super) async fn share_again(&self, vault: &Vault, errand: &Errand<'_>, start: u64) -> (Landing, bool, u64) {
+        let Ok(number) = self.announce(vault, errand).await else {
+            let (landing, keep) = self.by_itself(vault, errand).await;
+            if landing.is_err() {
+                return (landing, keep, start);
+            }
+            // The store is told as soon as it can be.
+            vault.owe(errand.key.owner());
+            return (landing, keep, self.forget_but(errand, start));
+        };
+        let epoch = vault.epoch();
+        let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
+        let Ok(lease) = landing else { return (landing, false, start) };
+        // Forgotten meanwhile, or given up for a later scan.
+        let current = self.ground.look(errand.key.owner(), |record| record.keeps(start)).unwrap_or(true);
+        if !current {
+            return (Ok(lease), false, start);
+        }
+        if !keep {
+            // Too little life to be held: what was held is given up all the same. While the store is lost it is owed.
+            let _ = vault.forget(errand.key.owner()).await;
+            return (Ok(lease), false, self.forget_but(errand, start));
+        }
+        let life = lease.remaining(self.now().wall);
+        let tie = match vault.replace(errand.key, number, life, &entry(&lease)).await {
+            Ok(true) => Tie { epoch, generation: number, shared: false },
+            // A later scan has come, or a drop.
+            Ok(false) => return (Ok(lease), false, start),
+            // The store may have it or not: it forgets whatever it has, and is asked before this is sent from memory.
+            Err(Lost) => {
+                vault.owe(errand.key.owner());
+                Tie::NONE
+            }
+        };
+        // What others of this node have got from the store meanwhile is from before.
+        let start = self.forget_but(errand, start);
+        (Ok(Arc::new(lease.tied(tie, errand.id))), true, start)
+    }
+
+    /// The number of this scan, for the store to tell it from later ones.
+    async fn announce(&self, vault: &Vault, errand: &Errand<'_>) -> Result<u64, Lost> {
+        vault.settle(errand.key.owner()).await?;
+        vault.announce(errand.key.owner()).await
+    }
+
     /// Without the store: what is held goes on; else this node mints for itself, or refuses.
     async fn alone(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
-        if errand.input.errand.reason != Reason::Again
-            && let Some(lease) = self.held_any(errand.key)
-        {
-            return (Ok(lease), false);
+        match self.held_any(errand.key) {
+            Some(lease) => (Ok(lease), false),
+            None => self.by_itself(vault, errand).await,
         }
+    }
+
+    async fn by_itself(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
         match vault.on_loss() {
             OnStoreLoss::Local => {
                 let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
@@ -61,14 +112,7 @@ impl<G: Ground> Book<G> {
     async fn through(&self, vault: &Vault, errand: &Errand<'_>) -> Result<(Landing, bool), Lost> {
         let Errand { key, input, .. } = errand;
         // A store may lose even this before it is asked again.
-        let forgotten = if input.errand.reason == Reason::Again {
-            let forgotten = vault.forget(key.owner()).await?;
-            // What others of this node have got from the store meanwhile may be from before.
-            self.forget_but(key, errand.id);
-            forgotten
-        } else {
-            vault.settle(key.owner()).await?
-        };
+        let forgotten = vault.settle(key.owner()).await?;
         let name = vault.name(key)?;
         let began = self.now();
         let mut ear = vault.ear(&name);
@@ -147,11 +191,8 @@ impl<G: Ground> Book<G> {
         }
     }
 
-    /// What a newer turn has brought. A user's second scan has come between: then none is taken, for it may be the older one's.
+    /// What a newer turn has brought, or a scan.
     async fn theirs(&self, vault: &Vault, errand: &Errand<'_>, name: &Name) -> Option<Arc<Lease>> {
-        if errand.input.errand.reason == Reason::Again {
-            return None;
-        }
         let epoch = vault.epoch();
         match vault.begin(errand.key, name, Some(errand.input.errand.life), self.known(errand)).await.ok()? {
             Turned::Held(entry, generation, left) => self.adopt(errand, &entry, (epoch, generation, left)),
@@ -191,11 +232,14 @@ impl<G: Ground> Book<G> {
         held.map(|lease| lease.tie.generation).filter(|generation| *generation != Tie::LOCAL).unwrap_or(0)
     }
 
-    /// Forgets an owner's leases here, and lets no mint of before be kept but this one, which began with the forgetting.
-    fn forget_but(&self, key: &LeaseKey, id: u64) {
-        let now = self.now();
-        let dropped = self.change(key.owner(), now, |record| record.forget_but(key.variant(), id));
-        dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+    /// Forgets an owner's leases here, and lets no mint of before be kept but this one, whose URL takes their place. Where it counts as begun from
+    /// now on: as before, if a forgetting has come that it must not outlive.
+    fn forget_but(&self, errand: &Errand<'_>, start: u64) -> u64 {
+        let (now, number, key) = (self.now(), self.next_id(), errand.key);
+        let forget = |record: &mut Record| record.forget_but(key.variant(), (errand.id, start), number);
+        let Some((dropped, kept)) = self.change(key.owner(), now, forget) else { return start };
+        dropped.iter().for_each(|lease| self.forgotten(lease));
+        if kept { number } else { start }
     }
 
     /// What is held of this generation, for who has missed one that may be sent from memory.

@@ -5,8 +5,8 @@
  * change something: to begin again earlier is a step that changes nothing, and a timer that fires late is a step that comes late.
  *
  * Time stands in no clock but in the order of steps. Faults happen at any step, each as often as its bound says. Ghosts know what no node
- * knows: `forgettings` counts every forgetting, `born[u]` is that count when the mint of URL `u` began, `must[node]` the count of the last
- * forgetting that the node has heard of. A URL that is older than `must` when the request arrived is the fault that all this is against.
+ * knows: `forgettings` counts every forgetting and every scan that begins, `born[u]` is that count when the mint of URL `u` began, `must[node]`
+ * the count of the last forgetting, or of the last scan with a URL, that the node has heard of. A URL that is older than `must` when the request arrived is the fault that all this is against.
  *
  * Macros that break something are in `check`; none of them is defined in the protocol as it is meant.
  */
@@ -135,6 +135,7 @@ byte busy, finished;
 
 /* Ghosts. */
 byte forgettings, turns, urls;
+byte counted;               /* the last forgetting, or scan with a URL, that the store knows of */
 byte born[URLS];
 byte must[NODES];
 byte calls[4];              /* vendor calls under way, of each generation */
@@ -153,9 +154,9 @@ inline spoil(node) {
 
 inline forget_memory(node) { mem[node] = 0; mem_g[node] = 0; fresh[node] = 0; spoil(node) }
 
-inline tell(node) {
+inline tell(node, number) {
     if
-    :: subscribed[node] -> drop[node] ! forgettings
+    :: subscribed[node] -> drop[node] ! number
     :: else
     fi
 }
@@ -168,7 +169,8 @@ inline forget_script() {
 #else
     s.g = forgettings;
 #endif
-    tell(0); tell(1)
+    counted = forgettings;
+    tell(0, counted); tell(1, counted)
 }
 
 /* BEGIN, for a flight that knows of generation `known`. */
@@ -179,7 +181,7 @@ inline begin_script(a) {
     :: known > s.g -> s.g = known;
         /* What another node holds of a generation that the store had meanwhile no longer counts. */
 #ifndef RAISED_IN_SILENCE
-        tell(1 - NODE_OF(a))
+        tell(1 - NODE_OF(a), counted)
 #endif
     :: else
     fi;
@@ -223,13 +225,37 @@ inline keep_script(a) {
         assert(!minted || !kept[gen]);
         kept[gen] = 1;
 #endif
-#ifdef CHECK_KEEP
-        assert(born[url] == forgettings);
-#endif
         /* (4) a newer holder's lease stays */
         assert(!s.l || s.l_g != s.g || s.l_turn <= turn[a]);
         s.l = url; s.l_g = gen; s.l_turn = turn[a];
         s.c = 0; s.c_g = 0; s.c_by = 0;
+        answer = KEPT
+    :: else -> answer = REJECTED
+    fi
+}
+
+/* ANNOUNCE. A number that no forgetting and no other scan has. */
+inline announce_script() {
+    forgettings++;
+#ifdef GENERATION_COUNTS
+    gen = s.g + 1
+#else
+    gen = forgettings
+#endif
+}
+
+/* REPLACE, by the scan with the number `gen`: its own node hears of it by the answer. */
+inline replace_script(a, node) {
+    if
+#ifdef SCANS_IN_ANY_ORDER
+    :: true ->
+#else
+    :: s.g <= gen ->
+#endif
+        s.g = gen; s.l = url; s.l_g = gen; s.l_turn = 0;
+        s.c = 0; s.c_g = 0; s.c_by = 0;
+        counted = (need > counted -> need : counted);
+        tell(1 - NODE_OF(a), counted);
         answer = KEPT
     :: else -> answer = REJECTED
     fi
@@ -299,27 +325,20 @@ next:
         :: mem[node] && fresh[node] -> url = mem[node]; serve(); goto next
         :: else -> busy++; known = mem_g[node]; had = (mem[node] != 0)
         fi }
-    :: atomic { posts < POSTS -> /* "scan again" */
-        posts++; busy++; post = 1; forget_memory(node) };
+    :: atomic { posts < POSTS && !(!cut[node] && owes[node]) -> /* "scan again" */
+        posts++; busy++; post = 1; spoilt[a] = 0;
         if
-        :: atomic { !cut[node] -> forget_script(); known = s.g; need = forgettings };
-            /* The answer of FORGET is a drop message too: a flight of this node may have begun between the two. */
-            atomic {
-#ifndef FORGETS_BEFORE_ONLY
-                forget_memory(node);
-#endif
-                if
-                :: must[node] < need -> must[node] = need
-                :: else
-                fi }
-        :: atomic { cut[node] -> /* The store will be told. */
-            forgettings++; need = forgettings; must[node] = need; owes[node] = 1; goto alone }
-        fi
+        :: !cut[node] -> announce_script()
+        :: else -> forgettings++
+        fi;
+        need = forgettings; goto scan }
     fi;
 
 begin:
     if
-    :: atomic { !cut[node] -> begin_script(a) }
+    /* Before anything else is asked of the store. */
+    :: atomic { !cut[node] && owes[node] -> forget_script(); known = s.g; owes[node] = 0; goto begin }
+    :: atomic { !cut[node] && !owes[node] -> begin_script(a) }
     :: atomic { cut[node] -> spoilt[a] = 0; goto alone }
     fi;
     if
@@ -382,6 +401,65 @@ keep:
     :: atomic { answer == KEPT -> serve(); remember(a, node, gen); goto answered }
     :: atomic { answer == REJECTED -> minted = 0; goto begin }
     fi;
+
+scan: /* What is held goes on until the new URL has come. */
+    atomic { minted = 1; urls++; url = urls; born[url] = forgettings };
+    if
+    :: true
+    :: atomic { failures < FAILURES -> failures++; goto answered }
+    :: atomic { deaths < DEATHS -> deaths++; busy--; goto done }
+    fi;
+    if
+    /* Forgotten meanwhile, or given up for another scan: it answers, and is not kept. */
+    :: atomic { spoilt[a] -> goto answered }
+    :: atomic { !spoilt[a] && gen && !cut[node] -> replace_script(a, node) }
+    :: atomic { !spoilt[a] && (!gen || cut[node]) -> goto owed }
+    :: atomic { !spoilt[a] && gen && !cut[node] && lost_answers < LOST_ANSWERS -> lost_answers++;
+        if
+        :: replace_script(a, node)
+        :: true
+        fi;
+        goto owed }
+    fi;
+    if
+    :: atomic { answer == KEPT ->
+        /* A forgetting that came between the two has spoilt it. */
+        had = spoilt[a];
+#ifdef KEEPS_WHAT_IT_GOT_MEANWHILE
+        mem[node] = 0; mem_g[node] = 0; fresh[node] = 0;
+#else
+        forget_memory(node);
+#endif
+        if
+        :: !had -> mem[node] = url; mem_g[node] = gen; fresh[node] = 1
+        :: else
+        fi;
+        if
+        :: must[node] < need -> must[node] = need
+        :: else
+        fi;
+        goto answered }
+    :: atomic { answer == REJECTED -> goto answered }
+    fi;
+
+owed: /* The store may have it or not, and will be told to forget whatever it has. */
+    atomic {
+        had = spoilt[a];
+        forget_memory(node);
+        spoilt[a] = had;
+        if
+        :: must[node] < need -> must[node] = need
+        :: else
+        fi;
+#ifndef OWES_NOTHING
+        owes[node] = 1;
+#endif
+        if
+        :: cut[node] -> remember(a, node, 0)
+        :: else -> remember_alone(a, node)
+        fi;
+        goto answered
+    };
 
 alone: /* A mint of this node alone, of no generation. */
     atomic { urls++; url = urls; born[url] = forgettings };
@@ -448,18 +526,22 @@ end:
 #ifdef BUMP_EARLY
     :: atomic { !cut[0] && !subscribed[0] && !bumped[0] -> bump(0) }
     :: atomic { !cut[1] && !subscribed[1] && !bumped[1] -> bump(1) }
-    :: atomic { !cut[0] && !subscribed[0] && bumped[0] -> subscribed[0] = 1; must[0] = forgettings }
-    :: atomic { !cut[1] && !subscribed[1] && bumped[1] -> subscribed[1] = 1; must[1] = forgettings }
+    :: atomic { !cut[0] && !subscribed[0] && bumped[0] -> subscribed[0] = 1; must[0] = counted }
+    :: atomic { !cut[1] && !subscribed[1] && bumped[1] -> subscribed[1] = 1; must[1] = counted }
 #else
     :: atomic { !cut[0] && !subscribed[0] -> subscribed[0] = 1 }
     :: atomic { !cut[1] && !subscribed[1] -> subscribed[1] = 1 }
 #ifdef NO_EPOCH
-    :: atomic { subscribed[0] && !bumped[0] && !owes[0] -> bumped[0] = 1; must[0] = forgettings }
-    :: atomic { subscribed[1] && !bumped[1] && !owes[1] -> bumped[1] = 1; must[1] = forgettings }
+    :: atomic { subscribed[0] && !bumped[0] && !owes[0] -> bumped[0] = 1; must[0] = counted }
+    :: atomic { subscribed[1] && !bumped[1] && !owes[1] -> bumped[1] = 1; must[1] = counted }
 #else
-    :: atomic { subscribed[0] && !bumped[0] && !owes[0] -> bump(0); must[0] = forgettings }
-    :: atomic { subscribed[1] && !bumped[1] && !owes[1] -> bump(1); must[1] = forgettings }
+    :: atomic { subscribed[0] && !bumped[0] && !owes[0] -> bump(0); must[0] = counted }
+    :: atomic { subscribed[1] && !bumped[1] && !owes[1] -> bump(1); must[1] = counted }
 #endif
+#endif
+#ifndef OWED_IS_FORGOTTEN
+    :: atomic { !cut[0] && owes[0] -> forget_script(); owes[0] = 0 }
+    :: atomic { !cut[1] && owes[1] -> forget_script(); owes[1] = 0 }
 #endif
 #if CUTS
     :: atomic { cuts < CUTS && !cut[0] -> cuts++; cut[0] = 1; lose_subscription(0) }

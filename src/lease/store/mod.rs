@@ -79,6 +79,20 @@ pub trait Backend: Send + Sync {
     /// Ends a turn without a result, and wakes who waits.
     async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;
 
+    /// The number of a scan that begins: above those of all scans and times of forgetting of this owner before. Changes nothing that is held.
+    async fn announce(&self, owner: &[u8; seal::NAME]) -> Result<u64, Lost>;
+
+    /// Keeps the result of a scan for so long in the place of all leases of the owner, tells the other nodes, and wakes who waits; `false`: a later
+    /// scan has been kept, or the owner's leases were forgotten since it began. Done twice it is done once.
+    async fn replace(
+        &self,
+        name: &Name,
+        scan: u64,
+        life: Duration,
+        sealed: Vec<u8>,
+        notice: Vec<u8>,
+    ) -> Result<bool, Lost>;
+
     /// Forgets all leases of an owner, and tells the other nodes; the owner's generation from now on, 0 where there are none.
     async fn forget(&self, owner: &[u8; seal::NAME], notice: Vec<u8>) -> Result<u64, Lost>;
 

@@ -164,8 +164,26 @@ impl Vault {
 
     /// Forgets an owner's leases; while the store can't be asked, as soon as it can. The owner's generation from now on.
     pub(crate) async fn forget(&self, owner: &[u8]) -> Result<u64, Lost> {
-        self.owed.lock().insert(owner.into(), self.debts.fetch_add(1, Ordering::Relaxed));
+        self.owe(owner);
         self.settle(owner).await
+    }
+
+    /// The store will be told to forget this owner's leases: before anything else is asked of it for this owner, or as soon as it can be.
+    pub(crate) fn owe(&self, owner: &[u8]) {
+        self.owed.lock().insert(owner.into(), self.debts.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// See [`Backend::announce`].
+    pub(crate) async fn announce(&self, owner: &[u8]) -> Result<u64, Lost> {
+        let name = self.seals.owner(owner).ok_or(Lost)?;
+        self.counted("announce", self.backend.announce(&name).await)
+    }
+
+    /// See [`Backend::replace`].
+    pub(crate) async fn replace(&self, key: &LeaseKey, scan: u64, life: Duration, entry: &Entry) -> Result<bool, Lost> {
+        let (name, sealed) = (self.name(key)?, self.sealed(key, entry).ok_or(Lost)?);
+        let notice = self.seals.seal(DROP, key.owner()).ok_or(Lost)?;
+        self.counted("replace", self.backend.replace(&name, scan, life, sealed, notice).await)
     }
 
     /// Tells the store of a forgetting that it has not heard of: before anything else is asked of it for this owner. The

@@ -57,6 +57,10 @@ fn op() -> impl Strategy<Value = Op> {
 struct Call {
     name: &'static str,
     once: bool,
+    /// The step of the last `POST` that it answers.
+    post: Option<usize>,
+    /// A `POST` of its key came after it: nobody joins it any more.
+    displaced: bool,
     began: usize,
     began_at: Timestamp,
     ended: Option<Ended>,
@@ -90,8 +94,10 @@ struct History {
     step: usize,
     calls: Vec<Call>,
     waiters: Vec<Waiter>,
-    /// The step of each owner's last time of forgetting.
+    /// The step of the last `POST` of each owner whose URL has come: what began earlier was given up then.
     forgot: HashMap<&'static str, usize>,
+    /// By name: the step of the last `POST` that waits for a mint which has not begun.
+    queued: HashMap<&'static str, usize>,
     /// By name: the call, and when its lease ends.
     held: HashMap<&'static str, (usize, Timestamp)>,
 }
@@ -104,7 +110,8 @@ impl History {
     fn new() -> Self {
         let rules = Rules { refresh_ahead: Some(30 * MINUTE), ..at_most(COUNT) };
         let bed = Bed::with(rules, 1_000);
-        Self { bed, step: 0, calls: vec![], waiters: vec![], forgot: HashMap::new(), held: HashMap::new() }
+        let (forgot, queued) = (HashMap::new(), HashMap::new());
+        Self { bed, step: 0, calls: vec![], waiters: vec![], forgot, queued, held: HashMap::new() }
     }
 
     async fn act(&mut self, op: Op) {
@@ -141,7 +148,7 @@ impl History {
     }
 
     async fn get(&mut self, name: &'static str) {
-        let under_way = |call: &Call| call.name == name && !call.once && call.ended.is_none();
+        let under_way = |call: &Call| call.name == name && !call.once && !call.displaced && call.ended.is_none();
         let joinable = self.calls.iter().any(|call| under_way(call) && call.began >= self.forgot_in(name));
         let serves = self.serves(name);
         assert_eq!(self.bed.held(name).map(|(call, _)| call), serves);
@@ -155,18 +162,23 @@ impl History {
 
     async fn post(&mut self, name: &'static str) {
         let mut task = self.bed.posting(name).await;
+        let before = self.calls.len();
         self.see_calls(name, false, 1);
+        for call in self.calls[..before].iter_mut().filter(|call| call.name == name && self.bed.vendor.calls() > before)
+        {
+            call.displaced = true;
+        }
         if task.is_finished() {
             let got = (&mut task).await.unwrap();
+            assert!(got.is_err(), "a POST is answered by a mint of its own");
             self.judge(name, Kind::Post, self.step, got);
-            if matches!(got, Err(NoLease::Limited(_))) {
-                return;
-            }
-        } else {
-            self.wait(task, name, Kind::Post);
+            return;
         }
-        self.held.retain(|held, _| owner(held) != owner(name));
-        self.forgot.insert(owner(name), self.step);
+        match self.calls.get_mut(before) {
+            Some(call) => call.post = Some(self.step),
+            None => drop(self.queued.insert(name, self.step)),
+        }
+        self.wait(task, name, Kind::Post);
     }
 
     async fn land(&mut self, which: usize, ending: Ending) {
@@ -182,7 +194,14 @@ impl History {
         let now = self.bed.clock.now();
         let (name, once, began) = (self.calls[call].name, self.calls[call].once, self.calls[call].began);
         self.calls[call].ended = Some(Ended { step: self.step, at: now, ending });
+        let post = self.calls[call].post;
         if let Ending::Minutes(minutes) = ending {
+            if let (Some(post), 1.., true) = (post, minutes, began >= self.forgot_in(name)) {
+                let calls = &self.calls;
+                self.held.retain(|held, (call, _)| owner(held) != owner(name) || calls[*call].began >= post);
+                let forgot = self.forgot.entry(owner(name)).or_default();
+                *forgot = post.max(*forgot);
+            }
             let end = now.plus(Duration::from_secs(60 * minutes)).min(self.calls[call].began_at.plus(6 * HOUR));
             let better = self.held.get(name).is_none_or(|(_, held)| *held < end || self.serves(name).is_none());
             if end.since(now) > 5 * MINUTE && !once && began >= self.forgot_in(name) && better {
@@ -190,7 +209,14 @@ impl History {
             }
         }
         // A `POST` that was queued may begin now, of the same key.
+        let before = self.calls.len();
         self.see_calls(name, false, 1);
+        if post.is_some() {
+            let queued = self.queued.remove(name);
+            if let Some(call) = self.calls.get_mut(before) {
+                call.post = queued;
+            }
+        }
     }
 
     /// The call whose lease must be given.
@@ -214,7 +240,8 @@ impl History {
         for call in self.calls.len()..self.bed.vendor.calls() {
             let (subject, language) = self.bed.vendor.asked(call);
             assert_eq!(format!("{subject}/{}", language.unwrap()), name);
-            self.calls.push(Call { name, once, began: self.step, began_at: self.bed.clock.now(), ended: None });
+            let (began, began_at) = (self.step, self.bed.clock.now());
+            self.calls.push(Call { name, once, post: None, displaced: false, began, began_at, ended: None });
         }
     }
 

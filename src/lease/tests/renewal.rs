@@ -1,4 +1,4 @@
-//! "Scan again": a `POST` forgets, and is answered by a mint that began after it arrived.
+//! "Scan again": a `POST` is answered by a mint that began after it arrived; what is held is given up when its URL has come.
 
 use super::bed::*;
 use crate::lease::{NoLease, Source};
@@ -9,7 +9,7 @@ async fn a_post_is_answered_by_a_new_mint_which_is_then_held() {
     let bed = Bed::new();
     bed.hold("ada", HOUR).await;
     let post = bed.posting("ada").await;
-    assert_eq!((bed.gauge(), bed.held("ada")), (0, None));
+    assert_eq!((bed.gauge(), bed.held("ada")), (1, Some((0, false))), "until the new one has come");
     bed.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
     assert_eq!(bed.get("ada").await, Ok((1, Source::Hit)));
@@ -36,7 +36,6 @@ async fn a_post_forgets_every_language_and_nobody_elses() {
 #[tokio::test]
 async fn twenty_posts_at_once_cost_two_mints_and_gets_meanwhile_cost_none() {
     let bed = Bed::new();
-    bed.hold("ada", HOUR).await;
     let first = bed.posting("ada").await;
     let get = bed.getting("ada").await;
     let mut others = Vec::new();
@@ -44,19 +43,19 @@ async fn twenty_posts_at_once_cost_two_mints_and_gets_meanwhile_cost_none() {
         others.push(bed.posting("ada").await);
         others.push(bed.getting("ada").await);
     }
-    assert_eq!(bed.vendor.calls(), 2, "the waiting ones wait for the first");
+    assert_eq!(bed.vendor.calls(), 1, "the waiting ones wait for the first");
+    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(first.await.unwrap(), Ok((0, Source::Minted)));
+    assert_eq!(get.await.unwrap(), Ok((0, Source::Joined)));
+    bed.vendor.begun(2).await;
+    assert_eq!(bed.held("ada"), Some((0, false)), "what the first brought goes on until the second has come");
     bed.vendor.answer(1, Answer::Life(HOUR));
-    assert_eq!(first.await.unwrap(), Ok((1, Source::Minted)));
-    assert_eq!(get.await.unwrap(), Ok((1, Source::Joined)));
-    bed.vendor.begun(3).await;
-    assert_eq!(bed.gauge(), 0, "what the first brought is older than the second's arrival");
-    bed.vendor.answer(2, Answer::Life(HOUR));
     for (number, other) in others.into_iter().enumerate() {
         let source = if number == 0 { Source::Minted } else { Source::Joined };
-        assert_eq!(other.await.unwrap(), Ok((2, source)));
+        assert_eq!(other.await.unwrap(), Ok((1, source)));
     }
     settle().await;
-    assert_eq!((bed.vendor.calls(), bed.gauge()), (3, 1));
+    assert_eq!((bed.vendor.calls(), bed.gauge(), bed.held("ada")), (2, 1, Some((1, false))));
     bed.assert_forgets_everything().await;
 }
 
@@ -100,12 +99,15 @@ async fn a_get_after_a_post_joins_no_mint_from_before_it_in_another_language_eit
     let bed = Bed::new();
     let before = bed.getting("ada/nl").await;
     let post = bed.posting("ada/en").await;
+    let meanwhile = bed.getting("ada/nl").await;
+    bed.vendor.answer(1, Answer::Life(HOUR));
+    assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
     let after = bed.getting("ada/nl").await;
-    for call in 0..3 {
+    for call in [0, 2] {
         bed.vendor.answer(call, Answer::Life(HOUR));
     }
     assert_eq!(before.await.unwrap(), Ok((0, Source::Minted)));
-    assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
+    assert_eq!(meanwhile.await.unwrap(), Ok((0, Source::Joined)), "the scan had not come to its end");
     assert_eq!(after.await.unwrap(), Ok((2, Source::Minted)));
     assert_eq!(bed.held("ada/nl"), Some((2, false)));
     bed.assert_forgets_everything().await;
@@ -133,13 +135,45 @@ async fn a_get_joins_a_mint_that_is_queued_although_a_post_in_another_language_c
 }
 
 #[tokio::test]
-async fn a_post_whose_mint_fails_has_forgotten_all_the_same() {
+async fn a_post_whose_mint_fails_is_refused_and_gets_go_on_in_every_language() {
     let bed = Bed::new();
-    bed.hold("ada", HOUR).await;
-    let post = bed.posting("ada").await;
-    bed.vendor.answer(1, Answer::Fail(MintFailure::Refused));
+    for name in ["ada/en", "ada/nl"] {
+        bed.hold(name, HOUR).await;
+    }
+    let post = bed.posting("ada/en").await;
+    bed.vendor.answer(2, Answer::Fail(MintFailure::Refused));
     assert_eq!(post.await.unwrap(), Err(NoLease::Mint(MintFailure::Refused)));
-    assert_eq!((bed.held("ada"), bed.gauge()), (None, 0));
+    assert_eq!(bed.get("ada/en").await, Ok((0, Source::Hit)));
+    assert_eq!(bed.get("ada/nl").await, Ok((1, Source::Hit)));
+    assert_eq!(bed.post("ada/en").await, Err(NoLease::Mint(MintFailure::Refused)), "within a second");
+    assert_eq!((bed.vendor.calls(), bed.gauge()), (3, 2));
+    bed.assert_forgets_everything().await;
+}
+
+#[tokio::test]
+async fn a_post_whose_mint_brings_less_life_takes_the_place_of_what_is_held_all_the_same() {
+    for life in [HOUR, 2 * MINUTE] {
+        let bed = Bed::new();
+        bed.hold("ada", 2 * HOUR).await;
+        let post = bed.posting("ada").await;
+        bed.vendor.answer(1, Answer::Life(life));
+        assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
+        let held = (life == HOUR).then_some((1, false));
+        assert_eq!(bed.held("ada"), held, "one with too little life to be held gives the other one up too");
+        bed.assert_forgets_everything().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_get_brings_during_a_post_that_fails_is_held() {
+    let bed = Bed::new();
+    let get = bed.getting("ada").await;
+    let post = bed.posting("ada").await;
+    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(get.await.unwrap(), Ok((0, Source::Minted)));
+    bed.vendor.answer(1, Answer::Fail(MintFailure::Unreachable));
+    assert!(post.await.unwrap().is_err());
+    assert_eq!(bed.get("ada").await, Ok((0, Source::Hit)));
     bed.assert_forgets_everything().await;
 }
 
@@ -163,7 +197,7 @@ async fn a_post_does_not_get_what_a_mint_ahead_brings() {
     let post = bed.posting("ada").await;
     bed.vendor.answer(1, Answer::Life(5 * HOUR));
     settle().await;
-    assert_eq!((bed.gauge(), bed.leases("ahead")), (0, 0));
+    assert_eq!((bed.gauge(), bed.leases("ahead")), (1, 1), "it serves until the scan's URL has come");
     bed.vendor.answer(2, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((2, Source::Minted)));
     assert_eq!(bed.held("ada"), Some((2, false)));

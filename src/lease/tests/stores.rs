@@ -23,6 +23,10 @@ struct Script {
     begun: Mutex<VecDeque<Begun>>,
     kept: Mutex<VecDeque<bool>>,
     forgotten: Mutex<VecDeque<oneshot::Receiver<u64>>>,
+    announced: Mutex<VecDeque<u64>>,
+    replaced: Mutex<VecDeque<bool>>,
+    /// The numbers of scans whose results were to be kept.
+    scans: Mutex<Vec<u64>>,
     /// The generations that each BEGIN said to know.
     known: Mutex<Vec<u64>>,
 }
@@ -44,6 +48,15 @@ impl Backend for Script {
 
     async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
         Ok(())
+    }
+
+    async fn announce(&self, _: &[u8; 24]) -> Result<u64, Lost> {
+        self.announced.lock().pop_front().ok_or(Lost)
+    }
+
+    async fn replace(&self, _: &Name, scan: u64, _: Duration, _: Vec<u8>, _: Vec<u8>) -> Result<bool, Lost> {
+        self.scans.lock().push(scan);
+        self.replaced.lock().pop_front().ok_or(Lost)
     }
 
     async fn forget(&self, _: &[u8; 24], _: Vec<u8>) -> Result<u64, Lost> {
@@ -101,15 +114,74 @@ fn bed() -> (Bed, Arc<Script>, Arc<Vault>) {
 }
 
 #[tokio::test]
-async fn scan_again_tells_the_store_the_generation_that_it_was_given() {
+async fn scan_again_replaces_what_the_store_holds_by_the_number_that_it_was_given() {
     let (bed, script, _) = bed();
-    script.forgets().send(7).unwrap();
-    script.begins([turn(7)]);
-    script.kept.lock().push_back(true);
+    script.announced.lock().push_back(7);
+    script.replaced.lock().push_back(true);
     let post = bed.posting("ada").await;
     bed.vendor.answer(0, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
-    assert_eq!(*script.known.lock(), [7]);
+    assert_eq!(*script.scans.lock(), [7]);
+    assert_eq!(bed.held("ada"), Some((0, false)));
+    assert!(script.known.lock().is_empty(), "no turn is taken for it");
+}
+
+#[tokio::test]
+async fn a_scan_that_fails_leaves_the_store_and_this_node_as_they_are() {
+    let (bed, script, _) = bed();
+    script.begins([turn(4)]);
+    script.kept.lock().push_back(true);
+    bed.hold("ada", HOUR).await;
+    script.announced.lock().push_back(7);
+    let post = bed.posting("ada").await;
+    bed.vendor.answer(1, Answer::Fail(MintFailure::Refused));
+    assert_eq!(post.await.unwrap(), Err(NoLease::Mint(MintFailure::Refused)));
+    assert_eq!(bed.held("ada"), Some((0, false)));
+    assert!(script.scans.lock().is_empty() && script.forgotten.lock().is_empty());
+}
+
+#[tokio::test]
+async fn the_url_of_a_scan_after_which_somebody_scanned_again_or_dropped_is_not_held() {
+    let (bed, script, _) = bed();
+    script.announced.lock().push_back(7);
+    script.replaced.lock().push_back(false);
+    let post = bed.posting("ada").await;
+    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
+    assert_eq!((bed.held("ada"), bed.gauge()), (None, 0));
+}
+
+#[tokio::test]
+async fn a_scan_whose_result_the_store_may_not_have_owes_it_a_forgetting() {
+    let (bed, script, vault) = bed();
+    script.begins([turn(4)]);
+    script.kept.lock().push_back(true);
+    bed.hold("ada/nl", HOUR).await;
+    script.announced.lock().push_back(7);
+    let post = bed.posting("ada/en").await;
+    bed.vendor.answer(1, Answer::Life(HOUR));
+    assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
+    assert_eq!((bed.held("ada/nl"), bed.held("ada/en")), (None, None), "the store is asked first");
+    script.forgets().send(9).unwrap();
+    assert_eq!(vault.settle(b"ada").await, Ok(9));
+}
+
+#[tokio::test]
+async fn what_this_node_adopts_from_the_store_during_a_scan_is_given_up_with_the_rest() {
+    let (bed, script, _) = bed();
+    script.announced.lock().push_back(7);
+    script.replaced.lock().push_back(true);
+    let post = bed.posting("ada/en").await;
+    // A mint that begins later and ends earlier.
+    script.begins([turn(4)]);
+    script.kept.lock().push_back(true);
+    let get = bed.getting("ada/nl").await;
+    bed.vendor.answer(1, Answer::Life(HOUR));
+    assert_eq!(get.await.unwrap(), Ok((1, Source::Minted)));
+    assert_eq!(bed.held("ada/nl"), Some((1, false)));
+    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
+    assert_eq!((bed.held("ada/nl"), bed.held("ada/en")), (None, Some((0, false))));
 }
 
 #[tokio::test]

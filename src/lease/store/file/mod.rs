@@ -264,6 +264,20 @@ impl Disk {
         }
     }
 
+    /// Forgets an owner's leases, and keeps one in their place. On disk before anybody is told: what is forgotten must not come back with the next
+    /// start. Dropped: it is forgotten all the same.
+    async fn forget(&self, owner: &[u8; NAME], instead: Option<(Place, (i64, Vec<u8>))>) -> Result<(), Lost> {
+        let (flushed, done) = oneshot::channel();
+        self.wait(|waiting| {
+            waiting.next.leases.retain(|place, _| !place.starts_with(owner));
+            waiting.next.forgotten.insert(*owner);
+            waiting.next.leases.extend(instead);
+            waiting.flushed.push(flushed);
+        });
+        let done = tokio::time::timeout(FLUSHED, done).await;
+        done.map_err(|_| Lost)?.map_err(|_| Lost)
+    }
+
     fn wait<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let changed = change(&mut self.waiting.lock());
         self.wake.notify_one();
@@ -322,16 +336,17 @@ impl Backend for FileStore {
         Ok(())
     }
 
+    async fn announce(&self, _: &[u8; NAME]) -> Result<u64, Lost> {
+        Ok(OURS.generation)
+    }
+
+    async fn replace(&self, name: &Name, _: u64, life: Duration, sealed: Vec<u8>, _: Vec<u8>) -> Result<bool, Lost> {
+        let end = self.disk.clock.now().plus(life).as_millis();
+        self.disk.forget(&name.owner, Some((place(name), (end, sealed)))).await.map(|()| true)
+    }
+
     async fn forget(&self, owner: &[u8; NAME], _: Vec<u8>) -> Result<u64, Lost> {
-        let (flushed, done) = oneshot::channel();
-        self.disk.wait(|waiting| {
-            waiting.next.leases.retain(|place, _| !place.starts_with(owner));
-            waiting.next.forgotten.insert(*owner);
-            waiting.flushed.push(flushed);
-        });
-        // On disk before anybody is told: what is forgotten must not come back with the next start.
-        let done = tokio::time::timeout(FLUSHED, done).await;
-        done.map_err(|_| Lost)?.map_err(|_| Lost).map(|()| OURS.generation)
+        self.disk.forget(owner, None).await.map(|()| OURS.generation)
     }
 
     fn ear(&self, _: &Name) -> watch::Receiver<u64> {

@@ -88,6 +88,11 @@ impl RedisStore {
         format!("{}{{{owner}}}:g", self.prefix)
     }
 
+    /// The key of the latest scan's number.
+    fn scans(&self, owner: &str) -> String {
+        format!("{}{{{owner}}}:s", self.prefix)
+    }
+
     /// A notice, and whose it is.
     fn message(&self, notice: &[u8]) -> Vec<u8> {
         [self.node.as_bytes(), b":", notice].concat()
@@ -232,12 +237,32 @@ impl Backend for RedisStore {
     }
 
     async fn forget(&self, owner: &[u8; NAME], notice: Vec<u8>) -> Result<u64, Lost> {
-        let message = self.message(&notice);
+        let (message, owner) = (self.message(&notice), text(owner));
         let mut script = self.scripts.forget.prepare_invoke();
-        script.key(self.generation(&text(owner))).arg(COUNTERS_MS).arg(self.channel("drop")).arg(message);
-        // Microseconds of this century are whole in a double.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        script.arg(u64::try_from(now.as_micros()).unwrap_or(0));
+        script.key(self.generation(&owner)).key(self.scans(&owner));
+        script.arg(COUNTERS_MS).arg(micros()).arg(self.channel("drop")).arg(message);
+        self.call(&script).await
+    }
+
+    async fn announce(&self, owner: &[u8; NAME]) -> Result<u64, Lost> {
+        let owner = text(owner);
+        let mut script = self.scripts.announce.prepare_invoke();
+        self.call(script.key(self.generation(&owner)).key(self.scans(&owner)).arg(COUNTERS_MS).arg(micros())).await
+    }
+
+    async fn replace(
+        &self,
+        name: &Name,
+        scan: u64,
+        life: Duration,
+        sealed: Vec<u8>,
+        notice: Vec<u8>,
+    ) -> Result<bool, Lost> {
+        let [lease, claim, _, generation, _] = self.keys(name);
+        let mut script = self.scripts.replace.prepare_invoke();
+        script.key(lease).key(claim).key(generation).arg(scan).arg(millis(life)).arg(sealed).arg(COUNTERS_MS);
+        script.arg(self.channel("drop")).arg(self.message(&notice));
+        script.arg(self.channel("wake")).arg(name.variant_text());
         self.call(&script).await
     }
 
@@ -311,6 +336,12 @@ fn reason(fault: &redis::RedisError) -> String {
 /// No lease lives longer than hours.
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Microseconds of this century are whole in a double.
+fn micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(0)
 }
 
 fn decimal(bytes: &[u8]) -> u64 {

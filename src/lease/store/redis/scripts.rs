@@ -8,6 +8,8 @@ pub(super) struct Scripts {
     pub keep: Script,
     pub give_up: Script,
     pub forget: Script,
+    pub announce: Script,
+    pub replace: Script,
     pub probe: Script,
 }
 
@@ -19,6 +21,8 @@ impl Scripts {
             keep: Script::new(KEEP),
             give_up: Script::new(GIVE_UP),
             forget: Script::new(FORGET),
+            announce: Script::new(ANNOUNCE),
+            replace: Script::new(REPLACE),
             probe: Script::new(PROBE),
         }
     }
@@ -81,13 +85,35 @@ redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1
 ";
 
-/// Keys: generation. Arguments: its life, channel, notice, the time: so no generation is used twice, whatever the store has lost.
+/// Keys: generation, number of the latest scan. Arguments: the life of counters, the time (so no number is used twice, whatever the store has
+/// lost), channel, notice.
 const FORGET: &str = r"
-local g = tonumber(redis.call('GET', KEYS[1]) or '0') + 1
-if tonumber(ARGV[4]) > g then g = tonumber(ARGV[4]) end
+local g = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(redis.call('GET', KEYS[2]) or '0')) + 1
+if tonumber(ARGV[2]) > g then g = tonumber(ARGV[2]) end
 redis.call('SET', KEYS[1], string.format('%.0f', g), 'PX', ARGV[1])
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
 return g
+";
+
+/// Keys: generation, number of the latest scan. Arguments: the life of counters, the time.
+const ANNOUNCE: &str = r"
+local s = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(redis.call('GET', KEYS[2]) or '0')) + 1
+if tonumber(ARGV[2]) > s then s = tonumber(ARGV[2]) end
+redis.call('SET', KEYS[2], string.format('%.0f', s), 'PX', ARGV[1])
+return s
+";
+
+/// Keys: lease, claim, generation. Arguments: the number of the scan, the lease's life, the lease, the life of counters, channel and notice,
+/// channel and name. The scan's number is the generation from now on: what is of another counts no longer.
+const REPLACE: &str = r"
+if tonumber(redis.call('GET', KEYS[3]) or '0') > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[4])
+redis.call('HSET', KEYS[1], 'g', ARGV[1], 'v', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('DEL', KEYS[2])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+redis.call('PUBLISH', ARGV[7], ARGV[8])
+return 1
 ";
 
 /// Keys: any. Arguments: its life.
