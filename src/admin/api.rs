@@ -181,14 +181,15 @@ async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
     let Some(whose) = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok()) else {
         return problem(StatusCode::BAD_REQUEST, expected);
     };
-    let scopes = || api.scopes.iter().filter(|(.., issuer)| *issuer == whose.issuer);
+    let namespace = api.sessions.namespace_of(&whose.issuer).unwrap_or_default();
+    let scopes = || api.scopes.iter().filter(|(.., issuer)| issuer == namespace);
     if scopes().next().is_none() {
         return problem(StatusCode::BAD_REQUEST, "no such issuer is configured here");
     }
     let owners: Vec<Vec<u8>> = match (&whose.subject, &whose.session) {
         (Some(subject), None) => scopes().map(|(scope, ..)| scope.owner(subject)).collect(),
         (None, Some(session)) => {
-            let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == whose.issuer);
+            let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == namespace);
             api.book.owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
         }
         _ => return problem(StatusCode::BAD_REQUEST, expected),

@@ -36,7 +36,7 @@ pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, End> {
 async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), End> {
     let mut faults = parts.sessions.fetch_all().await;
     if faults.is_empty() {
-        for issuer in &config.session.issuers {
+        for issuer in config.session.expanded() {
             say(&format!("issuer {}: keys are there", issuer.issuer));
         }
     }

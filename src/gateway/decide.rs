@@ -257,7 +257,7 @@ impl Gateway {
             let (Ok((session, _)), Ok((other, _))) = (&session, self.check(other.token).await) else {
                 return Err(Refusal::BadRequest);
             };
-            if (session.issuer(), session.subject()) != (other.issuer(), other.subject()) {
+            if (session.namespace(), session.subject()) != (other.namespace(), other.subject()) {
                 return Err(Refusal::BadRequest);
             }
         }

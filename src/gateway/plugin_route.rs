@@ -20,7 +20,8 @@ pub(super) struct PluginRoute {
     path: Box<str>,
     host: Option<Box<str>>,
     pub plan: Arc<Plan>,
-    scopes: Vec<(Box<str>, Scope)>,
+    /// By the namespace of subjects, sorted.
+    scopes: Box<[(Box<str>, Scope)]>,
     claims: Claims,
     pub languages: Vec<Box<str>>,
     pub allowed_origins: Vec<Box<str>>,
@@ -61,12 +62,14 @@ impl PluginRoute {
         let scope =
             |issuer: &String| (issuer.as_str().into(), Scope::new(issuer, name, provider, mint, &parts.fingerprint));
         let boxed = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+        let mut scopes: Box<[(Box<str>, Scope)]> = issuers.iter().map(scope).collect();
+        scopes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Self {
             name: name.as_str().into(),
             path: settings.path.as_str().into(),
             host: settings.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
             plan: parts.plan,
-            scopes: issuers.iter().map(scope).collect(),
+            scopes,
             claims: parts.claims,
             languages: boxed(&settings.languages),
             allowed_origins: boxed(&settings.allowed_origins),
@@ -104,7 +107,8 @@ impl PluginRoute {
         if session.name_fault().is_some() || !self.claims.required.iter().all(has) {
             return None;
         }
-        let (_, scope) = self.scopes.iter().find(|(issuer, _)| **issuer == *session.issuer())?;
+        let at = self.scopes.binary_search_by(|(namespace, _)| (**namespace).cmp(session.namespace())).ok()?;
+        let (_, scope) = self.scopes.get(at)?;
         Some(LeaseKey::new(scope, session, self.plan.rules.reuse, language, &self.claims.used))
     }
 }
@@ -113,7 +117,7 @@ impl PluginRoute {
 pub(super) fn input(session: &Session, language: Option<&str>, token: &[u8], request_id: &str) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
-        issuer: session.issuer().into(),
+        issuer: session.namespace().into(),
         subject: session.subject().into(),
         language: language.map(Into::into),
         claims: session.claims().into(),

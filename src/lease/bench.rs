@@ -83,6 +83,7 @@ fn subject(user: usize) -> String {
 fn session(user: usize) -> Session {
     Session {
         issuer: "https://idp.example.com".into(),
+        namespace: "https://idp.example.com".into(),
         subject: subject(user).into(),
         external_id: subject(user).into(),
         name_fault: None,

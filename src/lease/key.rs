@@ -23,7 +23,7 @@ impl Scope {
         std::str::from_utf8(owner.strip_prefix(self.0.as_slice())?).ok()
     }
 
-    /// The scope of one issuer's sessions at one plug-in.
+    /// The scope of one issuer's subjects ([`Session::namespace`]) at one plug-in.
     pub fn new(issuer: &str, plugin: &str, provider: &str, mint: &str, fingerprint: &[u8; 32]) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [issuer.as_bytes(), plugin.as_bytes(), provider.as_bytes(), mint.as_bytes(), fingerprint] {
@@ -153,6 +153,7 @@ mod tests {
         fn key(&self, reuse: Reuse) -> LeaseKey {
             let session = Session {
                 issuer: self.issuer.as_str().into(),
+                namespace: self.issuer.as_str().into(),
                 subject: self.subject.as_str().into(),
                 external_id: self.external_id.as_str().into(),
                 name_fault: None,

@@ -202,7 +202,7 @@ impl Desk {
             }
             return Err(Denied::now(Denial::BadRequest));
         }
-        let scope = Scope::new(session.issuer(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
+        let scope = Scope::new(session.namespace(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
         let used: Vec<usize> = offer.claims.iter().map(|(_, at, _)| *at).collect();
         let key = LeaseKey::new(&scope, session, reuse, language, &used);
         let (book, plan) = (&self.book, &offer.plan);
@@ -241,7 +241,7 @@ impl Desk {
                 SessionFault::KeysUnavailable(wait) => Denied::for_now(Denial::KeysUnavailable, wait),
             })?,
         };
-        let same = (session.issuer(), session.subject()) == (&*ask.issuer, &*ask.subject);
+        let same = (session.namespace(), session.subject()) == (&*ask.issuer, &*ask.subject);
         if same { Ok(session) } else { Err(Denied::now(Denial::SessionInvalid)) }
     }
 
@@ -271,7 +271,7 @@ fn find(offers: &[Offer], name: &str) -> Option<usize> {
 fn input(session: &Session, ask: &Ask) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
-        issuer: session.issuer().into(),
+        issuer: session.namespace().into(),
         subject: session.subject().into(),
         language: ask.language.clone(),
         claims: session.claims().into(),

@@ -69,7 +69,8 @@ impl std::fmt::Debug for PluginUrl {
 pub struct MintInput {
     /// `{subject}`.
     pub external_id: Box<str>,
-    /// `iss` and subject as the gateway knows them: the key of the memory of registrations, and of `{subject_hash}`.
+    /// The namespace of the subject (`iss`, or the issuer that `subjects_of` names) and the subject, as the gateway knows them: the key of the
+    /// memory of registrations, and of `{subject_hash}`.
     pub issuer: Box<str>,
     /// See `issuer`.
     pub subject: Box<str>,

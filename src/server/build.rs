@@ -174,7 +174,7 @@ impl Parts {
         Gateway::new(GatewayParts {
             plugins: plugins.collect(),
             apps: apps.collect(),
-            issuers: config.session.issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+            issuers: config.session.namespaces(),
             login_url: config.session.login_url.clone(),
             public_origin: origin(&config.server.public_url),
             trusted: Trusted::new(&config.server.trusted_proxies),
@@ -190,7 +190,7 @@ impl Parts {
     /// What an administrator sees, if there is a token.
     pub(super) fn api(&self, config: &Config) -> Option<Api> {
         let token = self.admin_token.clone()?;
-        let issuers = || config.session.issuers.iter().map(|issuer| issuer.issuer.as_str());
+        let issuers = config.session.namespaces();
         let plugins = self.plugins.iter().map(|plugin| {
             let PluginSettings { name, provider, mint, .. } = &plugin.settings;
             (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
@@ -200,7 +200,7 @@ impl Parts {
         let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| {
             (Scope::new(issuer, name, provider, mint, fingerprint), (*name).to_owned(), issuer.to_owned())
         };
-        let scopes = issuers().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect();
+        let scopes = issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect();
         Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), scopes })
     }
 

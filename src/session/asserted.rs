@@ -6,7 +6,7 @@ use super::{Session, Sessions};
 
 /// What is said of a session.
 pub struct Asserted<'a> {
-    /// `iss`.
+    /// Whose subject it is: the namespace.
     pub issuer: &'a str,
     /// For whom it speaks.
     pub subject: &'a str,
@@ -31,6 +31,7 @@ impl Sessions {
         }
         Session {
             issuer: said.issuer.into(),
+            namespace: said.issuer.into(),
             subject: said.subject.into(),
             external_id: said.external_id.into(),
             // The minter's own issuers, if it has any, did not make this name.

@@ -1,5 +1,6 @@
 //! What a token says of itself, judged by the rules of its issuer and by our own clock (RFC 7519, section 4.1; RFC 8725).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Reason;
@@ -9,8 +10,11 @@ use crate::clock::Timestamp;
 /// OpenID Connect Core, section 2: a subject has at most 255 characters. The same bound serves for session names.
 const MAX_NAME_BYTES: usize = 255;
 
+/// The claim in which Entra ID and others repeat the tenant that `iss` names.
+pub(super) const TENANT_CLAIM: &str = "tid";
+
 /// The largest whole number that JSON carries without loss (RFC 8259, section 6).
-const MAX_NUMERIC_DATE: u64 = 1 << 53;
+const MAX_EXACT: u64 = 1 << 53;
 
 /// The member that makes a token a back-channel logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4).
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -23,6 +27,10 @@ pub(super) struct Rules {
     /// The name or pointer of it, as configured.
     pub(super) audience_claim: Box<str>,
     pub(super) subject: Selector,
+    /// Whether `subject` is `sub` itself.
+    pub(super) subject_is_sub: bool,
+    /// The tenant that `iss` names.
+    pub(super) tenant: Option<Box<str>>,
     pub(super) session: Selector,
     /// A bound on the age of a token.
     pub(super) max_age: Option<Duration>,
@@ -40,7 +48,7 @@ pub(super) struct Life {
 /// Claims that are in order, but for the end of the token's life.
 #[derive(Debug)]
 pub(super) struct Claims<'a> {
-    pub(super) subject: &'a str,
+    pub(super) subject: Cow<'a, str>,
     pub(super) session_id: Option<&'a str>,
     pub(super) life: Life,
 }
@@ -73,15 +81,32 @@ impl Rules {
         if payload.get("jti").is_some_and(|jti| jti.text().is_none()) {
             return Err(Reason::Claims);
         }
-        if let Some(sub) = payload.get("sub") {
-            name(sub).ok_or(Reason::Subject)?;
+        let told = |tid: &Value<'_>| tid.text() == self.tenant.as_deref();
+        if self.tenant.is_some() && !payload.get(TENANT_CLAIM).is_none_or(told) {
+            return Err(Reason::Tenant);
         }
-        let subject = self.subject.find(payload).and_then(name).ok_or(Reason::Subject)?;
+        let subject = self.subject(payload).ok_or(Reason::Subject)?;
         let session_id = match self.session.find(payload) {
             Some(session) => Some(name(session).ok_or(Reason::Claims)?),
             None => None,
         };
         Ok(Claims { subject, session_id, life })
+    }
+
+    /// Whom the token is about.
+    fn subject<'a>(&self, payload: &'a Object<'_>) -> Option<Cow<'a, str>> {
+        let found = self.subject.find(payload);
+        if self.subject_is_sub {
+            return found.and_then(name).map(Cow::Borrowed);
+        }
+        // Tokens of programs may have an empty one (Cloudflare Access, service tokens).
+        if let Some(sub) = payload.get("sub").filter(|sub| sub.text() != Some("")) {
+            name(sub)?;
+        }
+        match found? {
+            Value::Number(Number::Whole(number)) if *number <= MAX_EXACT => Some(Cow::Owned(number.to_string())),
+            other => name(other).map(Cow::Borrowed),
+        }
     }
 
     fn is_ours(&self, audience: &str) -> bool {
@@ -115,12 +140,10 @@ fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp>, Reason> 
         None => return Ok(None),
         Some(Value::Number(Number::Whole(seconds))) => *seconds,
         // The range makes the cast exact but for the fraction.
-        Some(Value::Number(Number::Float(seconds))) if (0.0..=MAX_NUMERIC_DATE as f64).contains(seconds) => {
-            *seconds as u64
-        }
+        Some(Value::Number(Number::Float(seconds))) if (0.0..=MAX_EXACT as f64).contains(seconds) => *seconds as u64,
         Some(_) => return Err(Reason::Claims),
     };
-    if seconds > MAX_NUMERIC_DATE {
+    if seconds > MAX_EXACT {
         return Err(Reason::Claims);
     }
     i64::try_from(seconds).map(|seconds| Some(Timestamp::from_secs(seconds))).map_err(|_| Reason::Claims)

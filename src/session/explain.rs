@@ -89,7 +89,7 @@ impl Sessions {
         let end = looked.map_err(|miss| {
             let (fault, issuer) = match miss {
                 Miss::Fault(fault, issuer) => (fault, issuer),
-                Miss::UnknownKey(issuer) => (issuer.ring.without_key(), Some(issuer)),
+                Miss::UnknownKey(issuer, algorithm) => (issuer.rings.without_key(algorithm), Some(issuer)),
             };
             let (step, why) = match fault {
                 SessionFault::Expired => ("end", "the token's life is over (exp, or iat and max_age)".to_owned()),
@@ -186,7 +186,10 @@ fn words(reason: Reason) -> &'static str {
         }
         Reason::Audience => "it is for somebody else",
         Reason::NotYetValid => "its `nbf` or `iat` lies in the future: compare the clocks",
-        Reason::Subject => "the subject's claim is missing, empty, longer than 255 bytes, or no text",
+        Reason::Subject => {
+            "the subject's claim is missing, empty, longer than 255 bytes, or no text (another claim than `sub` may be a whole number up to 2^53)"
+        }
+        Reason::Tenant => "its `tid` names another tenant than its `iss`",
         Reason::ExternalId => "`external_id` needs a claim that it lacks",
         Reason::LogoutToken => "it is a back-channel logout token",
         Reason::BoundToKey => {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::claims::TENANT_CLAIM;
 use super::json::{Object, Selector};
 
 /// Text with `{sub}` and `{claim:NAME}`.
@@ -14,6 +15,8 @@ pub(super) struct ExternalId {
     beginning: Box<str>,
     /// At least one.
     values: Box<[Value]>,
+    /// `{claim:tid}` stands in it as fixed text, for the issuer is a tenant's: a token must have the claim, though its value is known.
+    needs_tid: bool,
 }
 
 #[derive(Debug)]
@@ -79,23 +82,41 @@ pub(super) enum Precedence {
 }
 
 impl ExternalId {
-    /// Reads the template.
-    pub(super) fn parse(template: &str) -> Result<Self, TemplateFault> {
+    /// Reads the template, of an issuer that is this tenant's. All its tokens have one `tid`, which is fixed text then.
+    pub(super) fn parse(template: &str, tenant: Option<&str>) -> Result<Self, TemplateFault> {
         let mut pieces = template.split('{');
-        let beginning = pieces.next().unwrap_or_default();
-        let values = pieces.map(Value::parse).collect::<Option<Box<[Value]>>>().ok_or(TemplateFault::Unreadable)?;
-        let Some((_, all_but_last)) = values.split_last() else { return Err(TemplateFault::Unreadable) };
-        if beginning.contains('}') {
-            return Err(TemplateFault::Unreadable);
+        let mut beginning =
+            pieces.next().filter(|text| !text.contains('}')).ok_or(TemplateFault::Unreadable)?.to_owned();
+        let (mut values, mut needs_tid) = (Vec::<(Source, String)>::new(), false);
+        for piece in pieces {
+            let (placeholder, after) = piece.split_once('}').ok_or(TemplateFault::Unreadable)?;
+            if after.contains('}') {
+                return Err(TemplateFault::Unreadable);
+            }
+            match (tenant, placeholder) {
+                (Some(tenant), "claim:tid" | "claim:/tid") => {
+                    needs_tid = true;
+                    let text = values.last_mut().map_or(&mut beginning, |(_, text)| text);
+                    text.push_str(tenant);
+                    text.push_str(after);
+                }
+                _ => values.push((Source::parse(placeholder).ok_or(TemplateFault::Unreadable)?, after.to_owned())),
+            }
         }
-        if all_but_last.iter().any(|value| value.after.is_empty()) {
+        let Some((_, all_but_last)) = values.split_last() else { return Err(TemplateFault::Unreadable) };
+        if all_but_last.iter().any(|(_, after)| after.is_empty()) {
             return Err(TemplateFault::SideBySide);
         }
-        Ok(Self { beginning: beginning.into(), values })
+        let values = values.into_iter().map(|(source, after)| Value { source, after: after.into() }).collect();
+        Ok(Self { beginning: beginning.into(), values, needs_tid })
     }
 
     /// The name; `None` when a claim is absent, empty, not a string or holds a control character.
     pub(super) fn render(&self, subject: &str, payload: &Object<'_>) -> Option<Name> {
+        // That it is the tenant's own the claims' rules see to.
+        if self.needs_tid && payload.get(TENANT_CLAIM).is_none() {
+            return None;
+        }
         let mut text = String::with_capacity(self.beginning.len() + subject.len());
         text.push_str(&self.beginning);
         let mut fault = None;
@@ -160,24 +181,27 @@ impl ExternalId {
     }
 }
 
-impl Value {
-    /// `PLACEHOLDER}` and the fixed text behind it.
-    fn parse(piece: &str) -> Option<Self> {
-        let (placeholder, after) = piece.split_once('}').filter(|(_, after)| !after.contains('}'))?;
-        let source = match (placeholder, placeholder.strip_prefix("claim:")) {
-            ("sub", _) => Source::Subject,
-            (_, name) => Source::Claim(Selector::parse(name?)?),
-        };
-        Some(Self { source, after: after.into() })
+impl Source {
+    fn parse(placeholder: &str) -> Option<Self> {
+        match (placeholder, placeholder.strip_prefix("claim:")) {
+            ("sub", _) => Some(Self::Subject),
+            (_, name) => Selector::parse(name?).map(Self::Claim),
+        }
     }
 }
 
-/// Whether two `external_id`s could give two persons one name, and nothing tells whose it is. `false` where one of them can't be read.
-pub fn are_alike(one: &str, other: &str) -> bool {
-    match (ExternalId::parse(one), ExternalId::parse(other)) {
-        (Ok(one), Ok(other)) => one.against(&other) == Precedence::Alike,
-        _ => false,
+/// Each `external_id` (with its issuer's tenant) that could give two persons one name together with an earlier one, where nothing tells whose
+/// it is: the places of the earlier and the later one. Those that can't be read are left out.
+pub fn alike(templates: &[(&str, Option<&str>)]) -> Vec<(usize, usize)> {
+    let read: Vec<_> = templates.iter().map(|(text, tenant)| ExternalId::parse(text, *tenant).ok()).collect();
+    let mut pairs = Vec::new();
+    for (later, own) in read.iter().enumerate() {
+        let Some(own) = own else { continue };
+        let is_alike =
+            |other: &Option<ExternalId>| other.as_ref().is_some_and(|other| own.against(other) == Precedence::Alike);
+        pairs.extend(read.iter().take(later).position(is_alike).map(|earlier| (earlier, later)));
     }
+    pairs
 }
 
 #[cfg(test)]
@@ -189,7 +213,7 @@ mod tests {
     use crate::session::json;
 
     fn render(template: &str, payload: &str) -> Option<Name> {
-        ExternalId::parse(template).unwrap().render("ada", &json::object(payload.as_bytes()).unwrap())
+        ExternalId::parse(template, None).unwrap().render("ada", &json::object(payload.as_bytes()).unwrap())
     }
 
     fn text(template: &str, payload: &str) -> Option<String> {
@@ -212,14 +236,14 @@ mod tests {
     #[test]
     fn a_template_without_or_with_an_unknown_placeholder_is_refused() {
         for wrong in ["", "fixed", "{sub", "sub}", "{sub}}", "{{sub}", "{name}", "{claim:}", "{}", "}{sub}"] {
-            assert_eq!(ExternalId::parse(wrong).err(), Some(TemplateFault::Unreadable), "{wrong:?}");
+            assert_eq!(ExternalId::parse(wrong, None).err(), Some(TemplateFault::Unreadable), "{wrong:?}");
         }
     }
 
     #[test]
     fn two_values_need_a_separator_between_them() {
         for wrong in ["{claim:org}{sub}", "x-{sub}{claim:org}-y", "{claim:a}-{claim:b}{sub}"] {
-            assert_eq!(ExternalId::parse(wrong).err(), Some(TemplateFault::SideBySide), "{wrong:?}");
+            assert_eq!(ExternalId::parse(wrong, None).err(), Some(TemplateFault::SideBySide), "{wrong:?}");
         }
     }
 
@@ -238,9 +262,29 @@ mod tests {
     }
 
     #[test]
+    fn the_tenant_of_an_issuer_is_fixed_text_in_its_names() {
+        let of = |template: &str, tenant: &str| ExternalId::parse(template, Some(tenant)).unwrap();
+        let payload = json::object(br#"{"tid":"red","org":"x"}"#).unwrap();
+        let name = of("{claim:tid}:{sub}", "red").render("a:b", &payload).unwrap();
+        assert_eq!((&*name.text, name.fault), ("red:a:b", None));
+        // A token that lacks the claim is refused as with any other claim.
+        assert_eq!(of("{claim:tid}:{sub}", "red").render("ada", &json::object(b"{}").unwrap()), None);
+        for template in ["{claim:tid}:{sub}", "{sub}@{claim:/tid}", "x-{claim:tid}{sub}"] {
+            assert_eq!(of(template, "red").against(&of(template, "blue")), Precedence::Apart, "{template}");
+        }
+        let (short, long) = (of("{claim:tid}-{sub}", "a"), of("{claim:tid}-{sub}", "a-b"));
+        assert_eq!(short.against(&long), Precedence::Second);
+        assert!(long.could_give("a-b-ada") && !long.could_give("a-ada"));
+        for without in ["{claim:tid}", "x-{claim:tid}"] {
+            assert_eq!(ExternalId::parse(without, Some("red")).err(), Some(TemplateFault::Unreadable), "{without}");
+        }
+    }
+
+    #[test]
     fn of_two_templates_the_more_definite_one_keeps_a_name() {
-        let against =
-            |one: &str, other: &str| ExternalId::parse(one).unwrap().against(&ExternalId::parse(other).unwrap());
+        let against = |one: &str, other: &str| {
+            ExternalId::parse(one, None).unwrap().against(&ExternalId::parse(other, None).unwrap())
+        };
         for (one, other, expected) in [
             ("corp-{sub}", "{sub}", Precedence::First),
             ("corp-{sub}", "corp-{claim:org}", Precedence::Alike),
@@ -303,7 +347,7 @@ mod tests {
         fn two_persons_never_have_one_name_at_the_vendor(
             templates in [template(), template()], which in [0..2_usize, 0..2_usize], persons in [person(), person()],
         ) {
-            let read: Vec<_> = templates.iter().filter_map(|text| ExternalId::parse(text).ok()).collect();
+            let read: Vec<_> = templates.iter().filter_map(|text| ExternalId::parse(text, None).ok()).collect();
             prop_assume!(read.len() == 2 && read[0].against(&read[1]) != Precedence::Alike);
             let all: Vec<&ExternalId> = read.iter().collect();
             let one = told(&read[which[0]], &all, &persons[0]);

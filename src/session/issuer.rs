@@ -9,8 +9,8 @@ use super::claims::Rules;
 use super::external_id::{ExternalId, Name, NameFault, Precedence, TemplateFault};
 use super::json::{Object, Selector};
 use super::remote::KeyClient;
-use super::ring::Ring;
-use super::settings::{IssuerSettings, SignatureAlgorithm};
+use super::rings::Rings;
+use super::settings::IssuerSettings;
 use super::token::bare;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
@@ -18,14 +18,22 @@ use crate::telemetry::Metrics;
 /// An issuer whose tokens open a session.
 pub(super) struct Issuer {
     pub(super) name: Arc<str>,
-    pub(super) algorithms: Box<[SignatureAlgorithm]>,
+    /// The issuer whose subjects its subjects are: itself, or that of `subjects_of`.
+    pub(super) namespace: Arc<str>,
     pub(super) types: Box<[Box<str>]>,
     pub(super) rules: Rules,
     external_id: Arc<ExternalId>,
     /// The templates of other issuers that keep a name which this one's could give too.
     reserved: Vec<Arc<ExternalId>>,
-    pub(super) ring: Arc<Ring>,
+    pub(super) rings: Rings,
     pub(super) checks: Checks,
+}
+
+/// How an issuer names its subjects.
+pub(super) struct SharedNames {
+    pub(super) namespace: Arc<str>,
+    external_id: Arc<ExternalId>,
+    reserved: Vec<Arc<ExternalId>>,
 }
 
 /// `valet_session_checks_total` of one issuer, its labels resolved once.
@@ -56,8 +64,8 @@ impl Issuer {
     pub(super) fn open(
         settings: &IssuerSettings,
         directory: &Path,
-        client: Arc<dyn KeyClient>,
-        clock: Clock,
+        client: &Arc<dyn KeyClient>,
+        clock: &Clock,
         metrics: &Metrics,
     ) -> Result<Self, Vec<String>> {
         let mut faults = Vec::new();
@@ -78,7 +86,7 @@ impl Issuer {
         let session = selector("session_claim", &settings.session_claim);
         let audience = selector("audience_claim", &settings.audience_claim);
         let template = settings.external_id.as_deref().unwrap_or("{sub}");
-        let external_id = ExternalId::parse(template);
+        let external_id = ExternalId::parse(template, settings.tenant.as_deref());
         match &external_id {
             Ok(_) => {}
             Err(TemplateFault::Unreadable) => faults.push(format!(
@@ -88,29 +96,31 @@ impl Issuer {
                 faults.push(format!("external_id: {template:?} needs fixed text between two values"));
             }
         }
-        let ring = Ring::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
-        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(ring), true) =
-            (subject, session, audience, external_id, ring, faults.is_empty())
+        let rings = Rings::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
+        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(rings), true) =
+            (subject, session, audience, external_id, rings, faults.is_empty())
         else {
             let place = |fault: String| format!("session.issuer {:?}: {fault}", settings.issuer);
             return Err(faults.into_iter().map(place).collect());
         };
         Ok(Self {
             name: settings.issuer.as_str().into(),
-            algorithms: settings.algorithms.clone().into(),
+            namespace: settings.issuer.as_str().into(),
             types: settings.types.iter().map(|typ| bare(typ).into()).collect(),
             rules: Rules {
                 audiences: settings.audiences.clone(),
                 audience,
                 audience_claim: settings.audience_claim.as_str().into(),
                 subject,
+                subject_is_sub: matches!(&*settings.subject_claim, "sub" | "/sub"),
+                tenant: settings.tenant.as_deref().map(Into::into),
                 session,
                 max_age: settings.max_age.map(|age| age.0),
                 accept_bound: settings.accept_bound,
             },
             external_id: Arc::new(external_id),
             reserved: Vec::new(),
-            ring: Arc::new(ring),
+            rings,
             checks: Checks::of(&settings.issuer, metrics),
         })
     }
@@ -133,6 +143,22 @@ impl Issuer {
         faults
     }
 
+    /// Its subjects are those of the other issuer, whose names are settled: same persons, same names.
+    pub(super) fn share_subjects_of(&mut self, other: &SharedNames) {
+        self.namespace = Arc::clone(&other.namespace);
+        self.external_id = Arc::clone(&other.external_id);
+        self.reserved.clone_from(&other.reserved);
+    }
+
+    /// What [`Self::share_subjects_of`] takes.
+    pub(super) fn shared_names(&self) -> SharedNames {
+        SharedNames {
+            namespace: Arc::clone(&self.namespace),
+            external_id: Arc::clone(&self.external_id),
+            reserved: self.reserved.clone(),
+        }
+    }
+
     /// The name at the vendor of this subject; `None` when the template needs a claim that the token lacks.
     pub(super) fn name(&self, subject: &str, payload: &Object<'_>) -> Option<Name> {
         let mut name = self.external_id.render(subject, payload)?;
@@ -141,4 +167,31 @@ impl Issuer {
         }
         Some(name)
     }
+}
+
+/// Whose subjects are whose, and which name at the vendor each keeps. The faults, in the operator's words.
+pub(super) fn settle_persons(settings: &[IssuerSettings], issuers: &mut [Issuer]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let root_of = |issuer: &Issuer| {
+        let own = settings.iter().find(|settings| settings.issuer == *issuer.name)?;
+        own.subjects_of.clone()
+    };
+    let mut own: Vec<&mut Issuer> = issuers.iter_mut().filter(|issuer| root_of(issuer).is_none()).collect();
+    let mut rest = own.as_mut_slice();
+    while let [first, others @ ..] = rest {
+        faults.extend(first.settle_names(others.iter_mut().map(|other| &mut **other)));
+        rest = others;
+    }
+    let names: Vec<_> = own.iter().map(|issuer| issuer.shared_names()).collect();
+    for issuer in issuers {
+        let Some(root) = root_of(issuer) else { continue };
+        match names.iter().find(|names| *names.namespace == *root) {
+            Some(names) => issuer.share_subjects_of(names),
+            None => faults.push(format!(
+                "session.issuer {:?}: subjects_of: no issuer {root:?} with subjects of its own is configured",
+                issuer.name
+            )),
+        }
+    }
+    faults
 }

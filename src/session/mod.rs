@@ -18,6 +18,7 @@ mod local;
 mod pem;
 mod remote;
 mod ring;
+mod rings;
 mod sources;
 mod token;
 mod verifier;
@@ -32,7 +33,7 @@ use std::time::Duration;
 pub use asserted::Asserted;
 pub use cut::Cut;
 pub use explain::{Explanation, Refused};
-pub use external_id::{NameFault, are_alike};
+pub use external_id::{NameFault, alike};
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use token::bare as bare_type;
@@ -60,6 +61,7 @@ const MAX_SHOWN_CHARS: usize = 128;
 /// A verified credential. Nothing outside this module can make one.
 pub struct Session {
     pub(crate) issuer: Arc<str>,
+    pub(crate) namespace: Arc<str>,
     pub(crate) subject: Box<str>,
     pub(crate) external_id: Box<str>,
     pub(crate) name_fault: Option<NameFault>,
@@ -70,9 +72,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// `iss` of the token. Subjects are namespaced by it: same `sub`, other issuer, other person.
+    /// `iss` of the token.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The issuer whose subjects the session's issuer speaks of: itself, or the one that `subjects_of` names. Together with
+    /// [`Session::subject`] it tells persons apart: same `sub`, other namespace, other person.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// For whom the session speaks: the value of the issuer's `subject_claim`.
@@ -139,6 +147,7 @@ pub enum Reason {
     Audience,
     NotYetValid,
     Subject,
+    Tenant,
     ExternalId,
     LogoutToken,
     BoundToKey,

@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::key_set::{Candidates, KeySet};
 use super::keys::Key;
 use super::local::Local;
 use super::remote::{FetchFault, KeyClient, Place};
-use super::settings::{IssuerSettings, SignatureAlgorithm};
-use super::{Reason, SessionFault, shown};
+use super::settings::{IssuerSettings, KeysSettings, SignatureAlgorithm};
+use super::shown;
 use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;
-
-/// How long a request waits for a fetch that may bring its key. Longer than any healthy provider takes, shorter than a browser's patience.
-const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -37,7 +35,7 @@ enum Source {
     Local(Local),
 }
 
-/// The keys of one issuer.
+/// The keys of one entry of an issuer's `keys`.
 pub(super) struct Ring {
     issuer: Arc<str>,
     algorithms: Box<[SignatureAlgorithm]>,
@@ -51,10 +49,36 @@ pub(super) struct Ring {
     /// The tick (in ms) from which the keys are not believed any more: none ever had, `i64::MIN`; local ones, `i64::MAX`.
     believed_until: AtomicI64,
     failing: AtomicBool,
+    trouble: Arc<Trouble>,
     failures: AtomicU32,
     attempt: Mutex<Attempt>,
     /// What was last said of unusable keys, so that it is said once.
     complaints: Mutex<Vec<String>>,
+}
+
+/// `valet_degraded{what="keys:ISSUER"}`: 1 while any of the issuer's entries is in trouble.
+pub(super) struct Trouble {
+    entries: Mutex<usize>,
+    gauge: IntGauge,
+}
+
+impl Trouble {
+    /// None of the issuer's entries is in trouble yet.
+    pub(super) fn of(issuer: &str, metrics: &Metrics) -> Arc<Self> {
+        let gauge = metrics.degraded.with_label_values(&[&format!("keys:{issuer}")]);
+        gauge.set(0);
+        Arc::new(Self { entries: Mutex::new(0), gauge })
+    }
+
+    /// Notes in an entry's flag whether it is in trouble, and counts it.
+    fn note(&self, flag: &AtomicBool, failing: bool) {
+        // Flag and count change together, or two fetches that end at once would leave a count that nothing takes back.
+        let mut entries = self.entries.lock();
+        if flag.swap(failing, Ordering::AcqRel) != failing {
+            *entries = if failing { *entries + 1 } else { entries.saturating_sub(1) };
+        }
+        self.gauge.set(i64::from(*entries > 0));
+    }
 }
 
 #[derive(Default)]
@@ -68,37 +92,40 @@ impl Ring {
     /// Reads local keys now; remote ones stay unknown until the first fetch. Every fault, in the operator's words.
     pub(super) fn open(
         settings: &IssuerSettings,
+        (keys, algorithms): (&KeysSettings, &[SignatureAlgorithm]),
         directory: &Path,
         client: Arc<dyn KeyClient>,
         clock: Clock,
-        metrics: &Metrics,
+        (trouble, metrics): (&Arc<Trouble>, &Metrics),
     ) -> Result<Self, Vec<String>> {
-        let source = source(settings, directory, client)?;
+        let pace = Pace { refresh: keys.refresh().0, cool_down: keys.cooldown().0, max_stale: keys.max_stale().0 };
+        let source = source(&settings.issuer, keys, algorithms, directory, client)?;
         let (keys, believed_until) = match &source {
             Source::Remote(..) => (Vec::new(), i64::MIN),
             // Of keys that are left out the configuration has warned.
-            Source::Local(local) => (local.read(&settings.algorithms).map_err(|fault| vec![fault])?.keys, i64::MAX),
+            Source::Local(local) => (local.read(algorithms).map_err(|fault| vec![fault])?.keys, i64::MAX),
         };
-        metrics.degraded.with_label_values(&[&degraded_label(&settings.issuer)]).set(0);
         Ok(Self {
             issuer: settings.issuer.as_str().into(),
-            algorithms: settings.algorithms.clone().into(),
+            algorithms: algorithms.into(),
             source,
-            pace: Pace {
-                refresh: settings.keys.refresh().0,
-                cool_down: settings.keys.cooldown().0,
-                max_stale: settings.keys.max_stale().0,
-            },
+            pace,
             clock,
             metrics: metrics.clone(),
             keys: ArcSwap::from_pointee(KeySet::default().followed_by(keys)),
             replacing: Mutex::new(()),
             believed_until: AtomicI64::new(believed_until),
             failing: AtomicBool::new(false),
+            trouble: Arc::clone(trouble),
             failures: AtomicU32::new(0),
             attempt: Mutex::new(Attempt::default()),
             complaints: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Whether this entry names the algorithm.
+    pub(super) fn names(&self, algorithm: SignatureAlgorithm) -> bool {
+        self.algorithms.contains(&algorithm)
     }
 
     /// The keys that a token may mean. Keys that are not believed any more count as unknown.
@@ -130,29 +157,17 @@ impl Ring {
         matches!(self.source, Source::Remote(..))
     }
 
-    /// For a request whose key is unknown: waits for the fetch under way, or for one that it starts unless the last attempt was less
-    /// than a cool-down ago; at most [`MAX_WAIT`]. Dropped, the fetch goes on.
-    pub(super) async fn wait_for_unknown(self: &Arc<Self>) {
-        if let Some(mut under_way) = self.start(false) {
-            // The sender says nothing; it is dropped when the fetch has ended. What came of it the next look shows.
-            let _ = tokio::time::timeout(MAX_WAIT, under_way.changed()).await;
-        }
+    /// For a request whose key is unknown: the fetch under way, or one that it starts unless the last attempt was less than a cool-down
+    /// ago. The receiver's wait ends with the fetch. Dropped, the fetch goes on.
+    pub(super) fn ask_for_unknown(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
+        self.start(false)
     }
 
     /// How long to wait before asking again makes sense: what is left of the cool-down, at least a second.
-    fn retry_after(&self) -> Duration {
+    pub(super) fn retry_after(&self) -> Duration {
         let last = self.attempt.lock().last;
         let gone = last.map_or(self.pace.cool_down, |last| self.clock.tick().since(last));
         self.pace.cool_down.saturating_sub(gone).max(Duration::from_secs(1))
-    }
-
-    /// Why a token whose key is unknown opens no session.
-    pub(super) fn without_key(&self) -> SessionFault {
-        if self.is_usable() {
-            SessionFault::Invalid(Reason::UnknownKey)
-        } else {
-            SessionFault::KeysUnavailable(self.retry_after())
-        }
     }
 
     /// Starts a fetch on a task of its own, or joins the one under way. `None` for local keys, and (unless `forced`) within the cool-down.
@@ -274,18 +289,22 @@ impl Ring {
     }
 
     fn set_failing(&self, failing: bool) {
-        self.failing.store(failing, Ordering::Release);
-        self.metrics.degraded.with_label_values(&[&degraded_label(&self.issuer)]).set(i64::from(failing));
+        self.trouble.note(&self.failing, failing);
     }
 }
 
 /// Exactly one form of `keys`, with algorithms that it can serve.
-fn source(settings: &IssuerSettings, directory: &Path, client: Arc<dyn KeyClient>) -> Result<Source, Vec<String>> {
-    let keys = &settings.keys;
+fn source(
+    issuer: &str,
+    keys: &KeysSettings,
+    algorithms: &[SignatureAlgorithm],
+    directory: &Path,
+    client: Arc<dyn KeyClient>,
+) -> Result<Source, Vec<String>> {
     let mut faults = Vec::new();
     let mut forms = Vec::new();
     if keys.discovery == Some(true) {
-        match Place::of_issuer(&settings.issuer) {
+        match Place::of_issuer(issuer) {
             Some(place) => forms.push(Source::Remote(place, Arc::clone(&client))),
             None => faults.push("keys.discovery: the issuer is no https:// address".to_owned()),
         }
@@ -307,10 +326,10 @@ fn source(settings: &IssuerSettings, directory: &Path, client: Arc<dyn KeyClient
         );
     }
     let symmetric = keys.secret.is_some();
-    if settings.algorithms.is_empty() {
+    if algorithms.is_empty() {
         faults.push("algorithms: names none".to_owned());
     }
-    if settings.algorithms.iter().any(|a| (a.min_secret_bytes() > 0) != symmetric) {
+    if algorithms.iter().any(|a| (a.min_secret_bytes() > 0) != symmetric) {
         faults
             .push("algorithms: HS256, HS384 and HS512 need `keys = { secret = … }`, the others any other form".into());
     }
@@ -318,10 +337,6 @@ fn source(settings: &IssuerSettings, directory: &Path, client: Arc<dyn KeyClient
         Some(source) if faults.is_empty() => Ok(source),
         Some(_) | None => Err(faults),
     }
-}
-
-fn degraded_label(issuer: &str) -> String {
-    format!("keys:{issuer}")
 }
 
 fn millis(tick: Tick) -> i64 {

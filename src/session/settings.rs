@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, de};
 
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
@@ -49,14 +50,20 @@ impl Default for SessionSettings {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerSettings {
-    /// Exactly the tokens' `iss`.
+    /// Exactly the tokens' `iss`. With `tenants` it holds `{tenant}`: one issuer for each of them.
     pub issuer: String,
+    /// What stands for `{tenant}` in `issuer`, and in `keys.jwks_url`, `subjects_of` and `external_id` where they hold it.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Another configured issuer: the subjects of this one are the same persons as those of that one. One lease, one registration.
+    pub subjects_of: Option<String>,
     /// A token must be for one of these.
     pub audiences: Vec<String>,
-    /// The signature algorithms that are accepted.
+    /// The signature algorithms that are accepted. Not needed where each entry of `keys` has its own.
+    #[serde(default)]
     pub algorithms: Vec<SignatureAlgorithm>,
-    /// Where the keys come from.
-    pub keys: KeysSettings,
+    /// Where the keys come from: one place, or a list of them.
+    pub keys: IssuerKeys,
     /// A file with the certificates (PEM) of the authorities that sign the identity provider's certificate, instead of the machine's own.
     pub ca: Option<PathBuf>,
     /// The HTTP proxy through which keys are fetched.
@@ -81,6 +88,55 @@ pub struct IssuerSettings {
     /// Whether a token that is bound to a key (`cnf`, RFC 7800) opens a session. The proof of possession is not checked.
     #[serde(default)]
     pub accept_bound: bool,
+    /// Which of `tenants` it is, after [`IssuerSettings::expanded`].
+    #[serde(skip)]
+    pub tenant: Option<String>,
+}
+
+/// What stands for a tenant in the settings of an issuer.
+pub const TENANT: &str = "{tenant}";
+
+impl SessionSettings {
+    /// The issuers as tokens name them: one for each tenant.
+    pub fn expanded(&self) -> Vec<IssuerSettings> {
+        self.issuers.iter().flat_map(IssuerSettings::expanded).collect()
+    }
+
+    /// The issuers that have subjects of their own, as tokens name them.
+    pub fn namespaces(&self) -> Vec<String> {
+        let own = self.expanded().into_iter().filter(|issuer| issuer.subjects_of.is_none());
+        own.map(|issuer| issuer.issuer).collect()
+    }
+}
+
+impl IssuerSettings {
+    /// One for each of `tenants`, or itself.
+    pub fn expanded(&self) -> Vec<Self> {
+        if self.tenants.is_empty() {
+            return vec![self.clone()];
+        }
+        self.tenants.iter().map(|tenant| self.of_tenant(tenant)).collect()
+    }
+
+    fn of_tenant(&self, tenant: &str) -> Self {
+        let filled = |text: &String| text.replace(TENANT, tenant);
+        let mut one = self.clone();
+        one.issuer = filled(&self.issuer);
+        one.subjects_of = self.subjects_of.as_ref().map(filled);
+        one.external_id = self.external_id.as_ref().map(filled);
+        for keys in one.keys.as_mut_slice() {
+            keys.jwks_url = keys.jwks_url.as_ref().map(filled);
+        }
+        one.tenants = Vec::new();
+        one.tenant = Some(tenant.to_owned());
+        one
+    }
+
+    /// Each entry of `keys`, with the algorithms that it verifies: its own, or those of the issuer.
+    pub fn key_entries(&self) -> impl Iterator<Item = (&KeysSettings, &[SignatureAlgorithm])> {
+        let entry = |keys| (keys, KeysSettings::algorithms(keys).unwrap_or(&self.algorithms));
+        self.keys.as_slice().iter().map(entry)
+    }
 }
 
 /// Signature algorithms (RFC 7518, RFC 8037). `none` can't be named. `EdDSA` means Ed25519, and may be written so (RFC 9864).
@@ -100,6 +156,58 @@ pub enum SignatureAlgorithm {
     HS256,
     HS384,
     HS512,
+}
+
+/// `keys`: one entry, or a list of them.
+#[derive(Clone, Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum IssuerKeys {
+    /// One entry.
+    One(KeysSettings),
+    /// Several beside each other. An algorithm is verified only with the entries that name it.
+    List(Vec<KeysSettings>),
+}
+
+impl IssuerKeys {
+    /// The entries in their order.
+    pub fn as_slice(&self) -> &[KeysSettings] {
+        match self {
+            Self::One(keys) => std::slice::from_ref(keys),
+            Self::List(list) => list,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [KeysSettings] {
+        match self {
+            Self::One(keys) => std::slice::from_mut(keys),
+            Self::List(list) => list,
+        }
+    }
+
+    /// Whether they are written as a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::List(_))
+    }
+}
+
+/// By hand, so that a fault names the key and not the Rust enum.
+impl<'de> Deserialize<'de> for IssuerKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = IssuerKeys;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table such as { discovery = true }, or a list of such tables")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<IssuerKeys, A::Error> {
+                KeysSettings::deserialize(MapAccessDeserializer::new(map)).map(IssuerKeys::One)
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<IssuerKeys, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(IssuerKeys::List)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// `keys`: exactly one of `discovery`, `jwks_url`, `jwks_file`, `pem_file`, `secret`.
@@ -122,9 +230,16 @@ pub struct KeysSettings {
     pub cooldown: Option<Span>,
     /// How long keys are believed after the last fetch that succeeded.
     pub max_stale: Option<Span>,
+    /// The algorithms that these keys verify; left out, those of the issuer.
+    pub algorithms: Option<Vec<SignatureAlgorithm>>,
 }
 
 impl KeysSettings {
+    /// Its own `algorithms`, if it has any.
+    pub fn algorithms(&self) -> Option<&[SignatureAlgorithm]> {
+        self.algorithms.as_deref()
+    }
+
     /// `refresh`, or its default.
     pub fn refresh(&self) -> Span {
         self.refresh.unwrap_or(Span::secs(5 * 60))

@@ -16,12 +16,13 @@ use tokio::task::JoinSet;
 use super::claims::{Claims, Life};
 use super::explain::{Step, Witness};
 use super::external_id::Name;
-use super::issuer::{Checks, Issuer};
+use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
-use super::key_set::Candidates;
 use super::keys::Key;
 use super::remote::ClientOf;
-use super::settings::SessionSettings;
+use super::ring::Ring;
+use super::rings::Meant;
+use super::settings::{SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
 use super::{Reason, Session, SessionFault, TARGET, shown};
 use crate::clock::{Clock, Timestamp};
@@ -64,6 +65,8 @@ struct Verdict {
     session: Arc<Session>,
     life: Life,
     key: Arc<Key>,
+    /// Whose key it is.
+    ring: Arc<Ring>,
     issuer: Arc<Issuer>,
 }
 
@@ -79,11 +82,13 @@ pub struct Readiness {
 pub struct IssuerReadiness {
     /// As configured.
     pub issuer: Arc<str>,
-    /// There were keys once since the start.
+    /// Each entry of its `keys` had keys once since the start.
     pub had_once: bool,
-    /// There are keys now that are not too old.
+    /// Some entry had.
+    pub had_any: bool,
+    /// Each entry has keys now that are not too old.
     pub usable: bool,
-    /// The last fetch or reading failed (`valet_degraded{what="keys:ISSUER"}`).
+    /// The last fetch or reading of some entry failed (`valet_degraded{what="keys:ISSUER"}`).
     pub failing: bool,
 }
 
@@ -95,7 +100,7 @@ impl Readiness {
 
     /// Some issuer has had keys, or there is none.
     pub fn any_had_once(&self) -> bool {
-        self.issuers.is_empty() || self.issuers.iter().any(|issuer| issuer.had_once)
+        self.issuers.is_empty() || self.issuers.iter().any(|issuer| issuer.had_any)
     }
 
     /// `keys:ISSUER` for each issuer in trouble.
@@ -109,7 +114,7 @@ impl Readiness {
 pub(super) enum Miss {
     Fault(SessionFault, Option<Arc<Issuer>>),
     /// The token is in order, but none of the keys is the one that it names.
-    UnknownKey(Arc<Issuer>),
+    UnknownKey(Arc<Issuer>, SignatureAlgorithm),
 }
 
 impl Sessions {
@@ -126,9 +131,10 @@ impl Sessions {
         metrics: &Metrics,
     ) -> Result<Arc<Self>, Vec<String>> {
         let mut faults = Vec::new();
-        let mut issuers: Vec<Issuer> = Vec::with_capacity(settings.issuers.len());
-        for one in &settings.issuers {
-            let opened = client_of(one).and_then(|client| Issuer::open(one, directory, client, clock.clone(), metrics));
+        let expanded = settings.expanded();
+        let mut issuers: Vec<Issuer> = Vec::with_capacity(expanded.len());
+        for one in &expanded {
+            let opened = client_of(one).and_then(|client| Issuer::open(one, directory, &client, &clock, metrics));
             match opened {
                 Ok(issuer) if issuers.iter().any(|held| held.name == issuer.name) => {
                     faults.push(format!("session.issuer {:?}: is configured twice", one.issuer));
@@ -137,11 +143,7 @@ impl Sessions {
                 Err(more) => faults.extend(more),
             }
         }
-        let mut rest = issuers.as_mut_slice();
-        while let [first, others @ ..] = rest {
-            faults.extend(first.settle_names(others.iter_mut()));
-            rest = others;
-        }
+        faults.extend(settle_persons(&expanded, &mut issuers));
         let mut selectors = Vec::with_capacity(claim_names.len());
         for name in claim_names {
             match Selector::parse(name) {
@@ -179,7 +181,7 @@ impl Sessions {
             return None;
         }
         // The wall clock may have been set back; and keys that are too old vouch for nothing.
-        if now < verdict.life.from || !verdict.issuer.ring.is_usable() {
+        if now < verdict.life.from || !verdict.ring.is_usable() {
             return None;
         }
         verdict.issuer.checks.cached.inc();
@@ -190,15 +192,15 @@ impl Sessions {
     /// for a fetch that many share. Dropped, the fetch goes on, and nothing is counted.
     pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
         let mut looked = self.look(token, now, &mut ());
-        if let Err(Miss::UnknownKey(issuer)) = &looked {
-            issuer.ring.wait_for_unknown().await;
+        if let Err(Miss::UnknownKey(issuer, algorithm)) = &looked {
+            issuer.rings.wait_for_unknown(*algorithm).await;
             // Also where there was nothing to wait for: a fetch may have ended since the first look.
             looked = self.look(token, now, &mut ());
         }
         let (fault, issuer) = match looked {
             Ok(session) => return Ok(session),
             Err(Miss::Fault(fault, issuer)) => (fault, issuer),
-            Err(Miss::UnknownKey(issuer)) => (issuer.ring.without_key(), Some(issuer)),
+            Err(Miss::UnknownKey(issuer, algorithm)) => (issuer.rings.without_key(algorithm), Some(issuer)),
         };
         let checks = issuer.as_ref().map_or(&self.unknown, |issuer| &issuer.checks);
         match fault {
@@ -224,8 +226,8 @@ impl Sessions {
     /// Keeps remote keys fresh until `stop` turns true or its sender is gone. Dropped, no more is fetched in the background.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         let mut rings = JoinSet::new();
-        for issuer in self.issuers.iter().filter(|issuer| issuer.ring.is_remote()) {
-            rings.spawn(Arc::clone(&issuer.ring).keep_fresh(stop.clone()));
+        for ring in self.issuers.iter().flat_map(|issuer| issuer.rings.iter()).filter(|ring| ring.is_remote()) {
+            rings.spawn(Arc::clone(ring).keep_fresh(stop.clone()));
         }
         while rings.join_next().await.is_some() {}
     }
@@ -234,9 +236,10 @@ impl Sessions {
     pub fn ready(&self) -> Readiness {
         let state = |issuer: &Arc<Issuer>| IssuerReadiness {
             issuer: Arc::clone(&issuer.name),
-            had_once: issuer.ring.had_once(),
-            usable: issuer.ring.is_usable(),
-            failing: issuer.ring.is_failing(),
+            had_once: issuer.rings.iter().all(|ring| ring.had_once()),
+            had_any: issuer.rings.iter().any(|ring| ring.had_once()),
+            usable: issuer.rings.iter().all(|ring| ring.is_usable()),
+            failing: issuer.rings.iter().any(|ring| ring.is_failing()),
         };
         Readiness { issuers: self.issuers.iter().map(state).collect() }
     }
@@ -244,23 +247,25 @@ impl Sessions {
     /// Reads key files and secrets again. A file that can't be read keeps the keys before; the lines say which and why.
     pub fn reread_files(&self) -> Vec<String> {
         let reread = |issuer: &Arc<Issuer>| {
-            let fault = issuer.ring.reread().err()?;
-            Some(format!("session.issuer {:?}: {fault}", issuer.name))
+            let place = format!("session.issuer {:?}", issuer.name);
+            issuer.rings.reread().into_iter().map(move |fault| format!("{place}: {fault}"))
         };
-        self.issuers.iter().filter_map(reread).collect()
+        self.issuers.iter().flat_map(reread).collect()
     }
 
     /// The files whose change calls for [`Self::reread_files`].
     pub fn watched_files(&self) -> Vec<PathBuf> {
-        self.issuers.iter().filter_map(|issuer| issuer.ring.path()).collect()
+        self.issuers.iter().flat_map(|issuer| issuer.rings.paths()).collect()
     }
 
     /// Fetches every remote key set now, one after the other. The faults, in the operator's words. Dropped, the rest is not fetched.
     pub async fn fetch_all(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for issuer in &self.issuers {
-            if let Err(fault) = issuer.ring.fetch().await {
-                faults.push(format!("session.issuer {:?}: keys: {fault}", issuer.name));
+            for ring in issuer.rings.iter() {
+                if let Err(fault) = ring.fetch().await {
+                    faults.push(format!("session.issuer {:?}: keys: {fault}", issuer.name));
+                }
             }
         }
         faults
@@ -286,21 +291,22 @@ impl Sessions {
             return Err(invalid(Reason::Type));
         }
         witness.sees(Step::Type);
-        let algorithm = header.algorithm.filter(|named| issuer.algorithms.contains(named));
+        let algorithm = header.algorithm.filter(|named| issuer.rings.names(*named));
         let algorithm = algorithm.ok_or_else(|| invalid(Reason::Algorithm))?;
         witness.sees(Step::Algorithm(algorithm));
         let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
         witness.sees(Step::Claims(&claims, &payload, issuer));
-        let name = issuer.name(claims.subject, &payload).ok_or_else(|| invalid(Reason::ExternalId))?;
+        let name = issuer.name(&claims.subject, &payload).ok_or_else(|| invalid(Reason::ExternalId))?;
         witness.sees(Step::ExternalId);
-        let keys = match issuer.ring.candidates(header.kid(), algorithm) {
-            Candidates::Fit(keys) => keys,
-            Candidates::Misfit => return Err(invalid(Reason::Algorithm)),
-            Candidates::Unknown => return Err(Miss::UnknownKey(Arc::clone(issuer))),
-        };
+        let Meant { keys, may_be_newer } = issuer.rings.meant(header.kid(), algorithm);
+        let unknown = || Miss::UnknownKey(Arc::clone(issuer), algorithm);
+        if keys.is_empty() {
+            return Err(if may_be_newer { unknown() } else { invalid(Reason::Algorithm) });
+        }
         witness.sees(Step::Keys(keys.len()));
-        let signer = keys.into_iter().find(|key| key.verifies(algorithm, parts.signed, &parts.signature));
-        let key = signer.ok_or_else(|| invalid(Reason::Signature))?;
+        let signer = keys.into_iter().find(|(key, _)| key.verifies(algorithm, parts.signed, &parts.signature));
+        // Where another entry may have the key that has signed it, it is no more than unknown yet.
+        let (key, ring) = signer.ok_or_else(|| if may_be_newer { unknown() } else { invalid(Reason::Signature) })?;
         witness.sees(Step::Signature);
         // Only who holds a token that was good once learns that it has expired.
         if now >= claims.life.until {
@@ -311,7 +317,8 @@ impl Sessions {
         if let Some(fault) = session.name_fault() {
             tracing::debug!(target: TARGET, issuer = %shown(&issuer.name), %fault, "no name at the vendor");
         }
-        let verdict = Verdict { session: Arc::clone(&session), life: claims.life, key, issuer: Arc::clone(issuer) };
+        let verdict =
+            Verdict { session: Arc::clone(&session), life: claims.life, key, ring, issuer: Arc::clone(issuer) };
         self.cache.insert(token.into(), Arc::new(verdict));
         self.count_entries();
         Ok(session)
@@ -331,17 +338,23 @@ impl Sessions {
         };
         Session {
             issuer: Arc::clone(&issuer.name),
-            subject: claims.subject.into(),
+            namespace: Arc::clone(&issuer.namespace),
+            subject: claims.subject.as_ref().into(),
             external_id: name.text,
             name_fault: name.fault,
-            log_id: self.log_id(&issuer.name, claims.subject),
+            log_id: self.log_id(&issuer.namespace, &claims.subject),
             session_id: claims.session_id.map(Into::into),
             token_digest,
             claims: self.claim_names.iter().map(wanted).collect(),
         }
     }
 
-    /// The keyed hash that stands for a subject where people look.
+    /// The issuer whose subjects those of this one are: itself, or that of `subjects_of`. `None`: it is not configured.
+    pub fn namespace_of(&self, issuer: &str) -> Option<&str> {
+        self.issuers.iter().find(|known| *known.name == *issuer).map(|known| &*known.namespace)
+    }
+
+    /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
     pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
         let mut context = hmac::Context::with_key(&self.subject_key);
         context.update(issuer.as_bytes());

@@ -331,6 +331,40 @@ fn a_minter_mints_for_no_name_that_reads_as_another_issuers() {
     assert_eq!(pair.edge.open(&pair.idp.token("ada")).status, 302);
 }
 
+/// A provider under a second name, known to edge and minter alike.
+#[test]
+fn an_edge_and_a_minter_agree_whose_subjects_a_moved_issuer_has() {
+    let new = super::stack::Idp::start();
+    let moved = |file: String| {
+        let old = file.split("issuer = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("an issuer");
+        let second = format!(
+            "[[session.issuer]]\nissuer = \"{}\"\naudiences = [\"my-app\"]\nsubjects_of = \"{old}\"\n\
+             keys = [{{ discovery = true, algorithms = [\"ES256\"] }}]\n",
+            new.url
+        );
+        file + &second
+    };
+    let pair = Pair::with(KEY, 1, moved, moved);
+    let url = pair.edge.open(&pair.idp.token("ada")).location().to_owned();
+    assert_eq!(pair.edge.open(&new.token("ada")).location(), url);
+    let scan_again = once(&pair.edge.address, "POST", "/plugins/face-scan", &[&bearer(&new.token("ada"))], "");
+    assert_eq!(scan_again.status, 303);
+    assert_eq!(pair.edge.open(&pair.idp.token("ada")).location(), scan_again.location());
+    assert_eq!(pair.vendor.mint_calls(), 2);
+    let lines = until("both are in the ledger", || Some(pair.minters[0].ledger()).filter(|lines| lines.len() == 2));
+    assert_eq!(lines[0]["subject"], lines[1]["subject"]);
+
+    // A minter that does not know of the move takes the new token for another person's.
+    let apart = |minter: String| {
+        let own =
+            minter.replace("keys = { discovery = true }\n", "keys = { discovery = true }\nexternal_id = \"{sub}\"\n");
+        moved(own).replace("subjects_of", "external_id = \"new-{sub}\"\n#")
+    };
+    let pair = Pair::with(KEY, 1, apart, moved);
+    assert_eq!(pair.edge.open(&new.token("ada")).status, 401);
+    assert_eq!(pair.vendor.mint_calls(), 0);
+}
+
 /// What edge and minter call a person, and who shares a URL, must not differ: else one person gets another's.
 #[test]
 fn an_edge_and_a_minter_that_differ_share_nothing_too_much() {

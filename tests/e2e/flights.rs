@@ -148,6 +148,27 @@ async fn a_claim_that_holds_the_separator_of_the_vendors_id_is_not_permitted_and
 }
 
 #[tokio::test]
+async fn the_subjects_of_a_moved_issuer_keep_their_lease_and_their_registration() {
+    let stack = Setup::new().moved_issuer().start().await;
+    let [old, new] = [0, 1].map(|idp| stack.token_of(idp, "ada"));
+    let url = stack.get(FACE_SCAN).bearer(&old).send().await.assert_status(302).location().to_owned();
+    assert_eq!(stack.get(FACE_SCAN).bearer(&new).send().await.assert_status(302).location(), url);
+    // One person, so one of the two counts; another person's token beside it does not.
+    let both = stack.get(FACE_SCAN).bearer(&new).cookie(&old).send().await;
+    assert_eq!(both.assert_status(302).location(), url);
+    let other = stack.get(FACE_SCAN).bearer(&new).cookie(stack.token_of(0, "bob")).send().await;
+    other.assert_problem(400, "bad-request");
+    // A new scan by the one is the other's too.
+    let again = stack.post(FACE_SCAN).bearer(&new).send().await.assert_status(303).location().to_owned();
+    assert_ne!(again, url);
+    assert_eq!(stack.get(FACE_SCAN).bearer(&old).send().await.location(), again);
+    assert_eq!(stack.vendor().users(), ["ada"]);
+    assert_eq!((stack.vendor().mint_count(), stack.vendor().registrations()), (2, 1));
+    let lines = stack.lines.all(6).await;
+    assert_eq!(lines[0]["subject"], lines[1]["subject"]);
+}
+
+#[tokio::test]
 async fn subjects_reach_the_vendor_as_they_are() {
     let stack = Stack::start().await;
     let subjects = ["auth0|a b", "a/../b", "a&x=1", "\"}", "é", "%2e%2e", "a+b", "a?b#c", "{subject}"];

@@ -29,6 +29,7 @@ pub struct Setup {
     tables: String,
     /// `external_id` of each issuer.
     issuers: Vec<Option<String>>,
+    moved: bool,
     keys_in_file: Option<Vec<String>>,
     vendor: ProviderOptions,
     idp: IdpFaults,
@@ -52,6 +53,7 @@ impl Setup {
             plugin: String::new(),
             tables: String::new(),
             issuers: vec![None],
+            moved: false,
             keys_in_file: None,
             vendor: ProviderOptions::default(),
             idp: IdpFaults::default(),
@@ -123,6 +125,12 @@ impl Setup {
     #[must_use]
     pub fn issuers(self, external_ids: &[&str]) -> Self {
         Self { issuers: external_ids.iter().map(|id| Some((*id).to_owned())).collect(), ..self }
+    }
+
+    /// Two identity providers; the subjects of the second are those of the first.
+    #[must_use]
+    pub fn moved_issuer(self) -> Self {
+        Self { issuers: vec![None, None], moved: true, ..self }
     }
 
     /// The keys in the gateway's key files, where they are not those of the vendor.
@@ -199,6 +207,9 @@ impl Setup {
             issuers.push_str(&format!("[[session.issuer]]\nissuer = \"{issuer}\"\naudiences = [\"my-app\"]\n"));
             issuers.push_str("algorithms = [\"ES256\"]\nkeys = { discovery = true }\n");
             issuers.extend(external_id.iter().map(|id| format!("external_id = \"{id}\"\n")));
+            if self.moved && *issuer != idps[0] {
+                issuers.push_str(&format!("subjects_of = \"{}\"\n", idps[0]));
+            }
         }
         let public = if server.contains("public_url") { "" } else { "public_url = \"https://app.example.com\"" };
         let reuse = if plugin.contains("reuse") { "" } else { "reuse = \"user\"" };

@@ -93,7 +93,8 @@ pub fn settings() -> Value {
 impl Issuer {
     fn settings(&self) -> Value {
         let keys = match self.secret {
-            Some(file) => json!({ "secret": { "file": file } }),
+            // One entry in a list is that entry.
+            Some(file) => json!([{ "secret": { "file": file }, "algorithms": self.algorithms }]),
             None => json!({ "jwks_url": KEYS_URL, "cooldown": "1ms", "max_stale": "876000h" }),
         };
         // A pointer of one step is a claim's name.

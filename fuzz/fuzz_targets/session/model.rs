@@ -28,6 +28,8 @@ pub struct Person {
     pub issuer: &'static str,
     pub subject: String,
     pub external_id: String,
+    /// That name could be another person's.
+    pub name_is_unclear: bool,
     pub session_id: Option<String>,
     pub claims: Vec<Option<String>>,
     pub from: Option<i64>,
@@ -89,9 +91,14 @@ fn person(issuer: &'static Issuer, payload: &Value) -> Option<Person> {
     }
     // Where they are not what counts they must still be in order.
     let in_order = payload.get("aud").is_none_or(|aud| self::audiences(aud).is_some())
-        && payload.get("sub").is_none_or(|sub| name(sub).is_some())
+        && payload.get("sub").is_none_or(|sub| name(sub).is_some() || (issuer.subject != "/sub" && sub == ""))
         && payload.get("jti").is_none_or(Value::is_string);
-    let subject = name(payload.pointer(issuer.subject)?)?;
+    let subject = match payload.pointer(issuer.subject)? {
+        Value::Number(number) if issuer.subject != "/sub" => {
+            number.as_u64().filter(|number| *number <= MAX_DATE)?.to_string()
+        }
+        other => name(other)?,
+    };
     let session_id = match payload.pointer(issuer.session) {
         None => None,
         Some(session) => Some(name(session)?),
@@ -106,18 +113,22 @@ fn person(issuer: &'static Issuer, payload: &Value) -> Option<Person> {
         Some(max_age) => exp?.min(iat? + max_age),
     };
     let claim = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let external_id = match issuer.external_id {
-        "{sub}" => subject.clone(),
-        "secret|{sub}" => format!("secret|{subject}"),
+    // Of the three the one with the beginning keeps what begins so, then the one with two values what has their separator.
+    let (external_id, name_is_unclear) = match issuer.external_id {
+        "{sub}" => (subject.clone(), subject.starts_with("secret|") || subject.contains(':')),
+        "secret|{sub}" => (format!("secret|{subject}"), false),
         "{claim:org}:{sub}" => {
             let org = claim("org").filter(|org| !org.chars().any(char::is_control))?;
-            format!("{org}:{subject}")
+            let whole = format!("{org}:{subject}");
+            let unclear = org.contains(':') || whole.starts_with("secret|");
+            (whole, unclear)
         }
         other => unreachable!("{other}"),
     };
     Some(Person {
         issuer: issuer.name,
         external_id,
+        name_is_unclear,
         subject,
         session_id,
         claims: CLAIM_NAMES.iter().map(|name| claim(name).map(str::to_owned)).collect(),

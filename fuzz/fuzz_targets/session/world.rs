@@ -218,6 +218,7 @@ fn assert_same(session: &Session, person: &Person) {
     assert_eq!(session.issuer(), person.issuer);
     assert_eq!(session.subject(), person.subject);
     assert_eq!(session.external_id(), person.external_id);
+    assert_eq!(session.name_fault().is_some(), person.name_is_unclear);
     assert_eq!(session.session_id(), person.session_id.as_deref());
     let claims: Vec<_> = session.claims().iter().map(|claim| claim.as_deref().map(str::to_owned)).collect();
     assert_eq!(claims, person.claims);

@@ -6,6 +6,7 @@ mod leases;
 mod listener;
 mod minter;
 mod origin;
+mod persons;
 mod plugin;
 mod provider;
 mod remote;

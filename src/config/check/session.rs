@@ -1,11 +1,11 @@
 //! `[session]` and `[[session.issuer]]`.
 
 use super::origin::{is_local, login_url, secure_url};
-use super::{Report, files, is_token, route, template};
+use super::{Report, files, is_token, persons, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm};
-use crate::session::{are_alike, bare_type, try_jwks_file, try_pem_file};
+use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm, TENANT};
+use crate::session::{bare_type, try_jwks_file, try_pem_file};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
@@ -24,6 +24,8 @@ const MAX_AGE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(366 
 const NO_SESSIONS: [&str; 4] = ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt"];
 /// Verified tokens are kept in memory, about 1 KiB each.
 const MAX_CACHE: usize = 100_000_000;
+/// More than a move from one set of keys to another needs; a token without `kid` may cost a try with each.
+const MAX_ENTRIES: usize = 8;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let place = Place::root().key("session");
@@ -53,9 +55,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     for (i, settings) in session.issuers.iter().enumerate() {
         issuer(settings, &issuers.index(i), report);
     }
-    let names = session.issuers.iter().enumerate().map(|(i, s)| (issuers.index(i).key("issuer"), &s.issuer));
-    report.unique(names, "this issuer stands in the file already");
-    external_ids(&session.issuers, &issuers, report);
+    persons::check(&session.issuers, &issuers, report);
 }
 
 fn sources(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
@@ -97,13 +97,16 @@ fn issuer(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
         report.note(&place.key(key), claim_path(claim));
     }
     if let Some(text) = &settings.external_id {
-        report.note(&place.key("external_id"), template::external_id(text));
+        let text = match settings.tenants.is_empty() {
+            true => text.clone(),
+            false => text.replace(TENANT, "tenant"),
+        };
+        report.note(&place.key("external_id"), template::external_id(&text));
     }
     types(settings, &place.key("types"), report);
     if settings.max_age.is_some_and(|age| !MAX_AGE.contains(&age)) {
         report.fault(&place.key("max_age"), format!("expected \"{}\" to \"{}\"", MAX_AGE.start(), MAX_AGE.end()));
     }
-    algorithms(settings, place, report);
     keys(settings, place, report);
 }
 
@@ -151,54 +154,98 @@ fn least_secret(algorithm: SignatureAlgorithm) -> Option<usize> {
     }
 }
 
-/// A public key must never be taken for an HMAC secret, so the two families never meet in one issuer.
-fn algorithms(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
-    let place = issuer.key("algorithms");
-    if settings.algorithms.is_empty() {
-        report.fault(&place, "at least one algorithm is required");
-    }
-    if !report.sound(&issuer.key("keys")) {
+/// What an entry of `keys` verifies. A public key must never be taken for an HMAC secret, so the two families never meet in one entry.
+fn algorithms(
+    settings: &IssuerSettings,
+    keys: &KeysSettings,
+    (issuer, entry): (&Place, &Place),
+    report: &mut Report<'_>,
+) {
+    let (named, place) = match &keys.algorithms {
+        Some(own) => (own, entry.key("algorithms")),
+        None => (&settings.algorithms, issuer.key("algorithms")),
+    };
+    if !report.sound(&entry.key("algorithms")) {
         return;
     }
-    let with_secret = settings.keys.secret.is_some();
-    for (i, algorithm) in settings.algorithms.iter().enumerate() {
-        match (least_secret(*algorithm).is_some(), with_secret) {
-            (true, false) => report.fault(&place.index(i), "this algorithm needs `keys = { secret = … }`"),
-            (false, true) => {
-                report.fault(&place.index(i), "with `keys.secret` only HS256, HS384 and HS512 can be used")
-            }
-            (true, true) | (false, false) => {}
+    if named.is_empty() && (keys.algorithms.is_some() || report.written(&place)) {
+        report.fault(&place, "at least one algorithm is required");
+    } else if named.is_empty() && report.found.iter().all(|found| found.place != place) {
+        report.fault(&place, "is required");
+    }
+    if !report.sound(entry) {
+        return;
+    }
+    let with_secret = keys.secret.is_some();
+    for (i, algorithm) in named.iter().enumerate() {
+        let message = match (least_secret(*algorithm).is_some(), with_secret) {
+            (true, false) => "this algorithm needs `keys = { secret = … }`",
+            (false, true) => "with `keys.secret` only HS256, HS384 and HS512 can be used",
+            (true, true) | (false, false) => continue,
+        };
+        let place = place.index(i);
+        if !settings.keys.is_list() {
+            report.fault(&place, message);
+        } else if report.found.iter().all(|found| found.place != place) {
+            report.fault(&place, format!("{message}; give each entry of `keys` its own `algorithms`"));
         }
     }
 }
 
 fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
     let place = issuer.key("keys");
-    let KeysSettings { discovery, jwks_url, jwks_file, pem_file, secret, .. } = &settings.keys;
-    let discovery = *discovery == Some(true);
-    let given = [discovery, jwks_url.is_some(), jwks_file.is_some(), pem_file.is_some(), secret.is_some()];
-    if given.iter().filter(|given| **given).count() != 1 {
-        let message = "expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`";
-        report.fault(&place, message);
+    let entries = settings.keys.as_slice();
+    if !(1..=MAX_ENTRIES).contains(&entries.len()) {
+        report.fault(&place, format!("expected 1 to {MAX_ENTRIES} entries"));
     }
-    pace(&settings.keys, discovery || jwks_url.is_some(), &place, report);
+    for (i, entry) in entries.iter().enumerate() {
+        let place = if settings.keys.is_list() { place.index(i) } else { place.clone() };
+        algorithms(settings, entry, (issuer, &place), report);
+        key_entry(settings, entry, &place, report);
+    }
+    if entries.iter().all(|entry| entry.algorithms.is_some()) {
+        let verified =
+            |algorithm| entries.iter().any(|entry| entry.algorithms().is_some_and(|own| own.contains(algorithm)));
+        for algorithm in settings.algorithms.iter().filter(|algorithm| !verified(algorithm)) {
+            let issuer = &settings.issuer;
+            report
+                .warnings
+                .push(format!("session.issuer \"{issuer}\": no entry of `keys` names {algorithm:?}: it opens nothing"));
+        }
+    }
     way(settings, issuer, report);
-    if discovery {
-        let verdict = secure_url(&settings.issuer).and_then(|url| match url.host() {
-            Some(host) if url.scheme() == "https" || is_local(&host) => Ok(()),
-            _ => Err(String::new()),
-        });
-        if verdict.is_err() && report.sound(&place) {
+    if entries.iter().any(|entry| entry.discovery == Some(true)) && report.sound(&place) {
+        let is_safe = |name: &str| {
+            secure_url(name).is_ok_and(|url| url.host().is_some_and(|host| url.scheme() == "https" || is_local(&host)))
+        };
+        let sound = settings.tenants.iter().all(|tenant| persons::is_tenant(tenant));
+        if sound && !settings.expanded().iter().all(|one| is_safe(&one.issuer)) {
             let message = "with `keys.discovery` the issuer must be an `https://` URL (`http://` on loopback only)";
             report.fault(&issuer.key("issuer"), message);
         }
     }
+}
+
+fn key_entry(settings: &IssuerSettings, keys: &KeysSettings, place: &Place, report: &mut Report<'_>) {
+    let KeysSettings { discovery, jwks_url, jwks_file, pem_file, secret, .. } = keys;
+    let algorithms = keys.algorithms().unwrap_or(&settings.algorithms);
+    let discovery = *discovery == Some(true);
+    let given = [discovery, jwks_url.is_some(), jwks_file.is_some(), pem_file.is_some(), secret.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        let message = "expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`";
+        report.fault(place, message);
+    }
+    pace(keys, discovery || jwks_url.is_some(), place, report);
     if let Some(url) = jwks_url {
-        report.note(&place.key("jwks_url"), secure_url(url).map(drop));
+        let url = match settings.tenants.is_empty() {
+            true => url.clone(),
+            false => url.replace(TENANT, "tenant"),
+        };
+        report.note(&place.key("jwks_url"), secure_url(&url).map(drop));
     }
     if let Some(path) = jwks_file {
         let path = report.directory.join(path);
-        let read = files::key_set(&path).and_then(|()| try_jwks_file(&path, &settings.algorithms));
+        let read = files::key_set(&path).and_then(|()| try_jwks_file(&path, algorithms));
         match read {
             Ok(left_out) => report.warnings.extend(left_out),
             Err(fault) => report.fault(&place.key("jwks_file"), fault),
@@ -206,12 +253,12 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
     }
     if let Some(path) = pem_file {
         let path = report.directory.join(path);
-        let read = files::pem(&path).and_then(|()| try_pem_file(&path, &settings.algorithms));
+        let read = files::pem(&path).and_then(|()| try_pem_file(&path, algorithms));
         report.note(&place.key("pem_file"), read);
     }
     if let Some(source) = secret {
         let place = place.key("secret");
-        let least = settings.algorithms.iter().filter_map(|algorithm| least_secret(*algorithm)).max().unwrap_or(0);
+        let least = algorithms.iter().filter_map(|algorithm| least_secret(*algorithm)).max().unwrap_or(0);
         let read = report.secret(&place, source);
         // Measured here, goes nowhere.
         if read.is_some_and(|secret| secret.expose().len() < least) {
@@ -223,10 +270,20 @@ fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
 /// How keys are fetched.
 fn way(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
     let (ca, proxy) = (settings.ca.as_deref(), settings.proxy.as_ref());
-    match (settings.keys.discovery == Some(true), &settings.keys.jwks_url) {
-        (true, _) => route::check(ca, proxy, &settings.issuer, place, report),
-        (false, Some(url)) => route::check(ca, proxy, url, place, report),
-        (false, None) => {
+    let addresses: Vec<String> = settings
+        .keys
+        .as_slice()
+        .iter()
+        .filter_map(|keys| match keys.discovery {
+            Some(true) => Some(settings.issuer.clone()),
+            _ => keys.jwks_url.clone(),
+        })
+        .collect();
+    // Of several one that goes in the clear is at fault for all.
+    let clear = addresses.iter().find(|address| address.to_ascii_lowercase().starts_with("http://"));
+    match clear.or(addresses.first()) {
+        Some(address) => route::check(ca, proxy, address, place, report),
+        None => {
             for (key, given) in [("ca", ca.is_some()), ("proxy", proxy.is_some())] {
                 if given {
                     report.fault(&place.key(key), "has a meaning for fetched keys only: `discovery` or `jwks_url`");
@@ -252,30 +309,5 @@ fn pace(settings: &KeysSettings, fetched: bool, place: &Place, report: &mut Repo
         } else if key == "max_stale" && max_stale < refresh {
             report.fault(&place.key(key), format!("must not be shorter than refresh, \"{refresh}\""));
         }
-    }
-}
-
-/// With two issuers the vendor must not take two persons for one.
-fn external_ids(issuers: &[IssuerSettings], place: &Place, report: &mut Report<'_>) {
-    if issuers.len() < 2 {
-        return;
-    }
-    let places = || issuers.iter().enumerate().map(|(i, settings)| (place.index(i).key("external_id"), settings));
-    for (place, _) in places().filter(|(_, settings)| settings.external_id.is_none()) {
-        report.fault(&place, "is required with two or more issuers: the vendor would take two persons for one");
-    }
-    let mut earlier: Vec<&str> = Vec::new();
-    for (place, settings) in places() {
-        let Some(template) = settings.external_id.as_deref().filter(|_| report.sound(&place)) else { continue };
-        if earlier.contains(&template) {
-            report
-                .fault(&place, "another issuer has the same `external_id`: the vendor would take two persons for one");
-        } else if let Some(other) = earlier.iter().find(|other| are_alike(other, template)) {
-            report.fault(
-                &place,
-                format!("gives the same names as another issuer's, \"{other}\": give one of them a fixed beginning of its own"),
-            );
-        }
-        earlier.push(template);
     }
 }

@@ -635,3 +635,188 @@ fn two_values_side_by_side_in_a_recipe_are_a_warning() {
         );
     }
 }
+
+#[test]
+fn tenants_and_the_template_belong_together() {
+    let at = "session.issuer";
+    let of = |issuer: &str, more: &str| {
+        edited("issuer = \"https://idp.example.com\"", &format!("issuer = \"{issuer}\"\n{more}"))
+    };
+    let template = "https://login.example/{tenant}/v2.0";
+    let several = format!(
+        "{at}.external_id: with several `tenants` it needs `{{claim:tid}}` or `{{tenant}}`: the vendor would take two persons for one"
+    );
+    let plain =
+        format!("{at}.tenants: expected 1 to 128 letters, digits, `-`, `.`, `_`, `~`: it becomes part of an address");
+    for (issuer, more, expected) in [
+        (template, "tenants = [\"a\"]", None),
+        (template, "tenants = [\"a\"]\nexternal_id = \"{sub}\"", None),
+        (template, "tenants = [\"a\", \"b\"]\nexternal_id = \"{claim:tid}:{sub}\"", None),
+        (template, "tenants = [\"a\", \"b\"]\nexternal_id = \"{tenant}:{sub}\"", None),
+        (template, "tenants = [\"a\", \"b\"]\nexternal_id = \"x-{sub}-{claim:/tid}\"", None),
+        ("https://{tenant}.login.example", "tenants = [\"a\", \"b\"]\nexternal_id = \"{claim:tid}:{sub}\"", None),
+        (template, "", Some(format!("{at}.issuer: `{{tenant}}` needs `tenants = [\"…\"]` beside it"))),
+        (template, "tenants = []", Some(format!("{at}.issuer: `{{tenant}}` needs `tenants = [\"…\"]` beside it"))),
+        (
+            "https://login.example",
+            "tenants = [\"a\"]",
+            Some(format!(
+                "{at}.tenants: have a meaning with `{{tenant}}` in `issuer` only, such as \"https://login.example.com/{{tenant}}/v2.0\""
+            )),
+        ),
+        ("https://login.example", "tenants = []", Some(format!("{at}.tenants: at least one tenant is required"))),
+        (
+            "https://login.example/{tenantid}/v2.0",
+            "",
+            Some(format!("{at}.issuer: of values in braces only `{{tenant}}` is known here")),
+        ),
+        (template, "tenants = [\"a\", \"b\"]", Some(several.clone())),
+        (template, "tenants = [\"a\", \"b\"]\nexternal_id = \"{sub}\"", Some(several.clone())),
+        (template, "tenants = [\"a\", \"b\"]\nexternal_id = \"{claim:org}:{sub}\"", Some(several)),
+        (
+            template,
+            "tenants = [\"a\", \"a\"]\nexternal_id = \"{tenant}:{sub}\"",
+            Some(format!("{at}.tenants: this tenant stands in the list already")),
+        ),
+    ] {
+        assert_faults(&of(issuer, more), expected.as_deref().as_slice());
+    }
+    for wrong in ["", "a/b", "a?b", "a#b", "a b", "a\\u0007", ".", "..", "{tenant}", "a%2fb", "é", &"a".repeat(129)] {
+        assert_faults(&of(template, &format!("tenants = [\"{wrong}\"]")), &[&plain]);
+    }
+    let many = |count: usize| (0..count).map(|n| format!("\"t{n}\"")).collect::<Vec<_>>().join(", ");
+    let many = |count| of(template, &format!("tenants = [{}]\nexternal_id = \"{{claim:tid}}:{{sub}}\"", many(count)));
+    assert_faults(&many(256), &[]);
+    assert_faults(&many(257), &[&format!("{at}.tenants: at most 256")]);
+    // A tenant's issuer beside the same one written out.
+    let twice = of(template, "tenants = [\"two\", \"b\"]\nexternal_id = \"{claim:tid}:{sub}\"");
+    let second = issuer("external_id = \"x-{sub}\"").replace("https://two.example", "https://login.example/two/v2.0");
+    let second = second
+        .split_once("[[session.issuer]]\nissuer = \"https://login")
+        .unwrap()
+        .1
+        .split_once("[[provider]]")
+        .unwrap()
+        .0;
+    let text =
+        twice.replacen("[[provider]]", &format!("[[session.issuer]]\nissuer = \"https://login{second}[[provider]]"), 1);
+    assert_faults(&text, &[&format!("{at}.issuer: this issuer stands in the file already")]);
+    let url = edited("discovery = true", "jwks_url = \"https://login.example/{tenant}/keys\"");
+    assert_faults(&url, &[&format!("{at}.keys.jwks_url: `{{tenant}}` needs `tenants = [\"…\"]` beside it")]);
+}
+
+#[test]
+fn subjects_of_names_an_issuer_with_subjects_of_its_own() {
+    let at = "session.issuer.subjects_of";
+    let first = "https://idp.example.com";
+    for (more, expected) in [
+        (format!("subjects_of = \"{first}\""), vec![]),
+        ("subjects_of = \"https://two.example\"".to_owned(), vec![format!("{at}: names this issuer itself")]),
+        (
+            "subjects_of = \"https://idp.example.com/\"".to_owned(),
+            vec![format!("{at}: no [[session.issuer]] is \"https://idp.example.com/\"")],
+        ),
+        (
+            format!("subjects_of = \"{first}\"\nexternal_id = \"{{sub}}\""),
+            vec!["session.issuer.external_id: has no meaning beside `subjects_of`: that issuer's counts".to_owned()],
+        ),
+    ] {
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        assert_faults(&issuer(&more), &expected);
+    }
+    let cycle = issuer(&format!("subjects_of = \"{first}\"")).replacen(
+        "[[session.issuer]]\n",
+        "[[session.issuer]]\nsubjects_of = \"https://two.example\"\n",
+        1,
+    );
+    let itself =
+        |root: &str| format!("{at}: that issuer has `subjects_of` itself; name the one that it names, \"{root}\"");
+    assert_faults(&cycle, &[&itself(first), &itself("https://two.example")]);
+
+    // Each tenant of one name is the same tenant of the other; one for all would make two tenants' people one.
+    let tenants = "tenants = [\"a\", \"b\"]";
+    let sts = |of: &str| {
+        let second = issuer(&format!("{tenants}\nsubjects_of = \"{of}\""))
+            .replace("https://two.example", "https://login.example/{tenant}/v2.0");
+        second.replace(
+            "issuer = \"https://idp.example.com\"",
+            &format!(
+                "issuer = \"https://sts.example/{{tenant}}/\"\n{tenants}\nexternal_id = \"{{claim:tid}}:{{sub}}\""
+            ),
+        )
+    };
+    assert_faults(&sts("https://sts.example/{tenant}/"), &[]);
+    assert_faults(
+        &sts("https://sts.example/a/"),
+        &[&format!(
+            "{at}: with several `tenants` it needs `{{tenant}}`: one subject of two tenants would be one person"
+        )],
+    );
+    assert_faults(
+        &sts("https://sts.example/{tenant}"),
+        &[&format!("{at}: no [[session.issuer]] is \"https://sts.example/a\"")],
+    );
+}
+
+#[test]
+fn an_issuer_may_have_several_keys_each_with_its_algorithms() {
+    let at = "session.issuer";
+    let secret = "{ secret = { file = \"secrets/32.key\" }, algorithms = [\"HS256\"] }";
+    let set = "{ discovery = true, algorithms = [\"ES256\"] }";
+    let needs = "this algorithm needs `keys = { secret = … }`; give each entry of `keys` its own `algorithms`";
+    let only = "with `keys.secret` only HS256, HS384 and HS512 can be used";
+    let whole = "algorithms = [\"ES256\"]\nkeys = { discovery = true }";
+    for (own, keys, expected) in [
+        (None, format!("[{secret}, {set}]"), vec![]),
+        (None, set.to_owned(), vec![]),
+        (Some("\"ES256\", \"HS256\""), format!("[{secret}, {set}]"), vec![]),
+        (Some("\"ES256\""), format!("[{secret}, {{ discovery = true }}]"), vec![]),
+        (None, format!("[{secret}, {{ discovery = true }}]"), vec![format!("{at}.algorithms: is required")]),
+        (None, "{ discovery = true }".to_owned(), vec![format!("{at}.algorithms: is required")]),
+        (Some("\"ES256\""), "[]".to_owned(), vec![format!("{at}.keys: expected 1 to 8 entries")]),
+        (None, format!("[{}]", [set; 9].join(", ")), vec![format!("{at}.keys: expected 1 to 8 entries")]),
+        (Some("\"ES256\", \"HS256\""), "[{ discovery = true }]".to_owned(), vec![format!("{at}.algorithms: {needs}")]),
+        (
+            None,
+            "[{ secret = { file = \"secrets/32.key\" }, algorithms = [\"ES256\"] }]".to_owned(),
+            vec![format!("{at}.keys.algorithms: {only}; give each entry of `keys` its own `algorithms`")],
+        ),
+        (
+            None,
+            "{ discovery = true, algorithms = [] }".to_owned(),
+            vec![format!("{at}.keys.algorithms: at least one algorithm is required")],
+        ),
+        (
+            None,
+            format!("[{set}, {{ discovery = true, pem_file = \"key.pem\", algorithms = [\"ES256\"] }}]"),
+            vec![format!(
+                "{at}.keys: expected exactly one of `discovery = true`, `jwks_url`, `jwks_file`, `pem_file`, `secret`"
+            )],
+        ),
+        (
+            None,
+            format!("[{set}, {{ secret = {{ file = \"secrets/31.key\" }}, algorithms = [\"HS256\"] }}]"),
+            vec![format!("{at}.keys.secret: for these algorithms a secret has at least 32 bytes (RFC 7518)")],
+        ),
+        (
+            None,
+            "\"https://x.example\"".to_owned(),
+            vec![format!(
+                "{at}.keys: expected a table such as {{ discovery = true }}, or a list of such tables, found a string"
+            )],
+        ),
+        (
+            None,
+            "[{ discovery = true, algorithm = [\"ES256\"] }]".to_owned(),
+            vec![format!("{at}.keys.algorithm: unknown key; did you mean \"algorithms\"?")],
+        ),
+    ] {
+        let own = own.map(|own| format!("algorithms = [{own}]\n")).unwrap_or_default();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        assert_faults(&edited(whole, &format!("{own}keys = {keys}")), &expected);
+    }
+    let extra = edited(whole, &format!("algorithms = [\"RS256\"]\nkeys = [{set}]"));
+    let config = parse(&extra).unwrap();
+    let line = "session.issuer \"https://idp.example.com\": no entry of `keys` names RS256: it opens nothing";
+    assert!(config.warnings.iter().any(|warning| warning == line), "{:?}", config.warnings);
+}

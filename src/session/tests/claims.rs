@@ -121,7 +121,7 @@ async fn subject_audience_and_session_stand_where_the_issuer_says() {
     let session = world.verify(&signer.token("k1", &claims)).await.ok().unwrap();
     assert_eq!((session.subject(), session.session_id()), ("u-1", Some("s-1")));
 
-    for wrong in [json!(""), json!(7), Value::Null, json!("a\u{7f}")] {
+    for wrong in [json!(""), json!(true), json!([7]), Value::Null, json!("a\u{7f}")] {
         claims["realm"]["user"]["id"] = wrong;
         let fault = world.open(&signer.token("k1", &claims)).await;
         assert_eq!(fault, Err(SessionFault::Invalid(Reason::Subject)));
@@ -132,6 +132,49 @@ async fn subject_audience_and_session_stand_where_the_issuer_says() {
     claims["sub"] = json!("ada");
     claims["aud"] = json!(7);
     assert_eq!(world.open(&signer.token("k1", &claims)).await, Err(SessionFault::Invalid(Reason::Audience)));
+}
+
+/// What is in a token as it stands there: `1.0` is not `1`.
+async fn open_with(world: &World, signer: &Signer, sub: &str, number: &str) -> Result<String, SessionFault> {
+    let payload = good().to_string().replace("\"sub\":\"ada\"", &format!("{sub}\"uid\":{number}"));
+    assert!(payload.contains("uid"), "{payload}");
+    world.open(&signer.sign(r#"{"alg":"ES256","kid":"k1"}"#, &payload)).await
+}
+
+#[tokio::test]
+async fn a_subject_claim_other_than_sub_may_be_a_whole_number() {
+    let signer = Signer::new(Algorithm::ES256);
+    for claim in ["uid", "/uid"] {
+        let world = custom(&signer, &format!("subject_claim = \"{claim}\"\n")).await;
+        for (number, subject) in [("0", "0"), ("7", "7"), ("9007199254740992", "9007199254740992"), ("\"7\"", "7")] {
+            assert_eq!(open_with(&world, &signer, "", number).await.as_deref(), Ok(subject), "{number}");
+        }
+        for wrong in ["-1", "-0", "1.0", "7.5", "1e3", "1E3", "9007199254740993", "18446744073709551616", "true", "[7]"]
+        {
+            let fault = open_with(&world, &signer, "", wrong).await;
+            assert_eq!(fault, Err(SessionFault::Invalid(Reason::Subject)), "{wrong}");
+        }
+    }
+    for claim in ["sub", "/sub"] {
+        let world = custom(&signer, &format!("subject_claim = \"{claim}\"\n")).await;
+        let fault = world.open(&signer.token("k1", &with("sub", Some(json!(7))))).await;
+        assert_eq!(fault, Err(SessionFault::Invalid(Reason::Subject)));
+    }
+}
+
+#[tokio::test]
+async fn beside_another_subject_claim_sub_may_be_empty_or_absent() {
+    let signer = Signer::new(Algorithm::ES256);
+    let world = custom(&signer, "subject_claim = \"uid\"\n").await;
+    for (sub, opens) in [
+        ("", true),
+        ("\"sub\":\"\",", true),
+        ("\"sub\":\"ada\",", true),
+        ("\"sub\":7,", false),
+        ("\"sub\":null,", false),
+    ] {
+        assert_eq!(open_with(&world, &signer, sub, "\"svc\"").await.is_ok(), opens, "{sub}");
+    }
 }
 
 #[tokio::test]

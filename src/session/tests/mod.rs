@@ -8,6 +8,8 @@ mod examples;
 mod explain;
 mod files;
 mod kit;
+mod moves;
+mod persons;
 mod rings;
 mod times;
 mod wycheproof;
