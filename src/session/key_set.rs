@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
@@ -14,6 +14,9 @@ use super::settings::SignatureAlgorithm;
 
 /// More than any identity provider publishes; the rest of a larger set is not used.
 const MAX_KEYS: usize = 256;
+
+/// What is said of a key that is good but for this.
+const PADDED: &str = "a member of it has padding (`=`), which base64url in keys has not (RFC 7515, section 2)";
 
 /// How many keys are tried for one token: each try costs a verification.
 const MAX_TRIES: usize = 16;
@@ -34,10 +37,10 @@ pub(super) enum Candidates {
     Unknown,
 }
 
-/// A key set as read: what can be used, and a line for each key that can't.
+/// A key set as read: what can be used, and a line for each key that can't, or that is not written as it should be.
 pub(super) struct Reading {
     pub(super) keys: Vec<Key>,
-    pub(super) unused: Vec<String>,
+    pub(super) remarks: Vec<String>,
 }
 
 impl KeySet {
@@ -101,18 +104,22 @@ struct Jwk {
 /// Reads a JWK set for these algorithms. A key that can't be used is left out with a line; `None` when `body` is no key set at all.
 pub(super) fn read_jwk_set(body: &[u8], algorithms: &[SignatureAlgorithm]) -> Option<Reading> {
     let set: JwkSet = serde_json::from_slice(body).ok()?;
-    let mut reading = Reading { keys: Vec::new(), unused: Vec::new() };
+    let mut reading = Reading { keys: Vec::new(), remarks: Vec::new() };
     if set.keys.len() > MAX_KEYS {
-        reading.unused.push(format!("the set holds more than {MAX_KEYS} keys; the rest is not used"));
+        reading.remarks.push(format!("the set holds more than {MAX_KEYS} keys; the rest is not used"));
     }
     for (position, value) in set.keys.into_iter().take(MAX_KEYS).enumerate() {
         let kid = value.get("kid").and_then(Value::as_str).map(|kid| super::shown(kid).to_string());
+        let shown = kid.map_or_else(|| (position + 1).to_string(), |kid| format!("{kid:?}"));
+        let padded = ["n", "e", "x", "y"].iter().any(|name| is_padded(value.get(name)));
         match read_jwk(value, algorithms) {
-            Ok(key) => reading.keys.push(key),
-            Err(fault) => reading.unused.push(match kid {
-                Some(kid) => format!("key {kid:?} is not used: {fault}"),
-                None => format!("key {} is not used: {fault}", position + 1),
-            }),
+            Ok(key) => {
+                reading.keys.push(key);
+                if padded {
+                    reading.remarks.push(format!("key {shown} is used, but {PADDED}"));
+                }
+            }
+            Err(fault) => reading.remarks.push(format!("key {shown} is not used: {fault}")),
         }
     }
     Some(reading)
@@ -163,6 +170,14 @@ fn ec(
     Key::point(label, only, kind, &[&[4], x.as_slice(), y.as_slice()].concat())
 }
 
+fn is_padded(member: Option<&Value>) -> bool {
+    member.and_then(Value::as_str).is_some_and(|text| text.ends_with('='))
+}
+
+/// base64url, also with the padding that some libraries add: it changes no byte of the key, and in a key (unlike in a token) nobody gains by
+/// writing it in two ways.
 fn decode(member: Option<String>) -> Result<Vec<u8>, KeyFault> {
-    URL_SAFE_NO_PAD.decode(member.ok_or(KeyFault::Incomplete)?).map_err(|_| KeyFault::NotBase64)
+    let member = member.ok_or(KeyFault::Incomplete)?;
+    let engine = if member.ends_with('=') { &URL_SAFE } else { &URL_SAFE_NO_PAD };
+    engine.decode(member).map_err(|_| KeyFault::NotBase64)
 }

@@ -64,7 +64,7 @@ pub(super) enum KeyFault {
 impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotBase64 => "a member is not base64url without padding",
+            Self::NotBase64 => "a member is not base64url",
             Self::Incomplete => "a member is missing or of a wrong length",
             Self::UnknownType => "its type or curve is none of RSA, P-256, P-384, Ed25519",
             Self::WeakRsa => "an RSA modulus below 2048 bits is weak",

@@ -30,7 +30,7 @@ impl Local {
 
     /// A line for each key that is left out; or why there would be no key at all, without the name of the setting.
     pub(super) fn try_out(&self, algorithms: &[SignatureAlgorithm]) -> Result<Vec<String>, String> {
-        self.keys(algorithms).map(|reading| reading.unused)
+        self.keys(algorithms).map(|reading| reading.remarks)
     }
 
     fn setting(&self) -> &'static str {
@@ -42,17 +42,17 @@ impl Local {
     }
 
     fn keys(&self, algorithms: &[SignatureAlgorithm]) -> Result<Reading, String> {
-        let one = |key| Reading { keys: vec![key], unused: Vec::new() };
+        let one = |key| Reading { keys: vec![key], remarks: Vec::new() };
         match self {
             Self::Set(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let body = files::read_bounded(path, MAX_FILE_KIB, "key")?;
                 let set = key_set::read_jwk_set(&body, algorithms).ok_or_else(|| fault("is no key set (RFC 7517)"))?;
                 if set.keys.is_empty() {
-                    let reasons = set.unused.join("; ");
+                    let reasons = set.remarks.join("; ");
                     return Err(fault(format!("holds no key that can be used. {reasons}").trim_end()));
                 }
-                Ok(Reading { unused: set.unused.iter().map(|line| fault(line)).collect(), keys: set.keys })
+                Ok(Reading { remarks: set.remarks.iter().map(|line| fault(line)).collect(), keys: set.keys })
             }
             Self::Pem(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());

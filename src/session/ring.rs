@@ -203,7 +203,7 @@ impl Ring {
         self.metrics.jwks_fetches.with_label_values(&[&self.issuer, outcome]).inc();
         match fetched {
             Ok(reading) => {
-                self.complain(reading.unused);
+                self.complain(reading.remarks);
                 self.put_in_force(reading.keys);
                 self.believed_until.store(millis(asked.plus(self.pace.max_stale)), Ordering::Release);
                 self.failures.store(0, Ordering::Release);
@@ -229,7 +229,7 @@ impl Ring {
         let read = local.read(&self.algorithms);
         self.set_failing(read.is_err());
         let reading = read?;
-        self.complain(reading.unused);
+        self.complain(reading.remarks);
         self.put_in_force(reading.keys);
         Ok(())
     }

@@ -96,3 +96,31 @@ fn every_fault_of_the_issuers_is_named_at_once() {
     let faults = try_world(&format!("{good}{good}{bad}"), &[("key.pem", &key)], &[]).err().unwrap();
     assert_eq!(faults.len(), 4, "{faults:#?}");
 }
+
+#[tokio::test]
+async fn a_key_whose_members_are_padded_is_used_with_a_warning() {
+    let signer = Signer::new(Algorithm::ES256);
+    let mut padded = signer.named("k1");
+    for name in ["x", "y"] {
+        padded[name] = json!(format!("{}=", padded[name].as_str().unwrap()));
+    }
+    let set = json!({ "keys": [padded] }).to_string();
+    let toml = issuer("\"ES256\"", "{ jwks_file = \"keys.json\" }");
+    let world = try_world(&toml, &[("keys.json", &set)], &[]).ok().unwrap();
+    assert_eq!(world.open(&signer.token("k1", &good())).await.as_deref(), Ok("ada"));
+    let lines = crate::session::try_jwks_file(
+        &world.folder.path().join("keys.json"),
+        &[crate::session::settings::SignatureAlgorithm::ES256],
+    );
+    let lines = lines.unwrap();
+    assert!(lines.len() == 1 && lines[0].contains("key \"k1\" is used, but a member of it has padding"), "{lines:?}");
+
+    // Wrong padding, another alphabet and white space are no base64url in any library's reading.
+    let x = signer.jwk["x"].as_str().unwrap();
+    for wrong in [format!("{x}=="), format!("{x}=\n"), format!("={x}"), format!("{x} ="), format!("+{}=", &x[1..])] {
+        let mut key = signer.named("k1");
+        key["x"] = json!(wrong);
+        let set = json!({ "keys": [key] }).to_string();
+        assert!(try_world(&toml, &[("keys.json", &set)], &[]).is_err(), "{wrong:?}");
+    }
+}
