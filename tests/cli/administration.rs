@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::{Answer, once};
 use super::process::until;
-use super::stack::{Folder, Gateway, Idp, KEY, Stack, Vendor, bearer};
+use super::stack::{CANARY_PERSON, Folder, Gateway, Idp, KEY, Stack, Vendor, bearer};
 
 const TOKEN: &str = "the-token-of-this-test";
 
@@ -58,10 +58,10 @@ fn without_a_token_there_is_no_administration_and_with_a_wrong_one_no_answer() {
 fn leases_are_listed_in_pages_without_a_url_or_a_name() {
     let stack = stack(|config| config);
     let urls: Vec<String> = (0..5)
-        .map(|user| stack.gateway.open(&stack.idp.token(&format!("user-{user}"))).location().to_owned())
+        .map(|user| stack.gateway.open(&stack.idp.token(&format!("{user}-{CANARY_PERSON}"))).location().to_owned())
         .collect();
     let whole = ask(&stack, "GET", "/api/leases", "");
-    for secret in urls.iter().map(String::as_str).chain(["user-", "action_token", KEY]) {
+    for secret in urls.iter().map(String::as_str).chain([CANARY_PERSON, "action_token", KEY]) {
         assert!(!whole.body.contains(secret), "{}", whole.body);
     }
     let whole = whole.json();
@@ -86,13 +86,13 @@ fn leases_are_listed_in_pages_without_a_url_or_a_name() {
 #[test]
 fn the_last_mints_say_why_and_how_it_ended() {
     let stack = stack(|config| config);
-    let ada = stack.idp.token("ada");
+    let ada = stack.idp.token(CANARY_PERSON);
     stack.gateway.open(&ada);
     once(&stack.gateway.address, "POST", "/plugins/face-scan", &[&bearer(&ada)], "");
     stack.vendor.faults(json!({ "on": "mint", "fail": 500 }));
     stack.gateway.open(&stack.idp.token("bob"));
     let mints = ask(&stack, "GET", "/api/mints", "");
-    assert!(!mints.body.contains("action_token") && !mints.body.contains("ada"), "{}", mints.body);
+    assert!(!mints.body.contains("action_token") && !mints.body.contains(CANARY_PERSON), "{}", mints.body);
     let told: Vec<_> = mints.json()["mints"]
         .as_array()
         .expect("a list")

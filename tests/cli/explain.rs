@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::process::{Ended, valet};
-use super::stack::{Folder, Idp, Vendor};
+use super::stack::{CANARY_PERSON, Folder, Idp, Vendor};
 
 const KEY: &str = "canary-api-key-of-explain";
 
@@ -29,7 +29,7 @@ impl Stand {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
         let ended = Ended::from(child.wait_with_output().unwrap());
-        for secret in stdin.trim().split('.').filter(|part| part.len() > 20).chain([KEY, "ada"]) {
+        for secret in stdin.trim().split('.').filter(|part| part.len() > 20).chain([KEY, CANARY_PERSON]) {
             assert!(!ended.all().contains(secret), "{secret} in:\n{}", ended.all());
         }
         ended
@@ -39,7 +39,7 @@ impl Stand {
 #[test]
 fn a_good_token_passes_every_step() {
     let stand = Stand::new();
-    let token = stand.idp.token("ada");
+    let token = stand.idp.token(CANARY_PERSON);
     for stdin in [token.clone(), format!("{token}\n"), format!("  Bearer {token}\r\n")] {
         let ended = stand.explain("/plugins/face-scan", &stdin);
         ended.assert_code(0);
@@ -68,13 +68,13 @@ fn a_name_at_the_vendor_that_could_be_another_persons_is_told() {
 #[test]
 fn what_refuses_is_the_last_line_with_its_status() {
     let stand = Stand::new();
-    let other = stand.idp.token_with("ada", json!({ "audience": "another-app" }));
+    let other = stand.idp.token_with(CANARY_PERSON, json!({ "audience": "another-app" }));
     let ended = stand.explain("/plugins/face-scan", &other);
     ended.assert_code(1);
     let line = ended.only_line();
     assert!(line.starts_with("REFUSED") && line.contains("claims") && line.contains("another-app"), "{line}");
     assert!(line.ends_with("(401 session-invalid)"), "{line}");
-    let expired = stand.idp.token_with("ada", json!({ "expires_in": -3600 }));
+    let expired = stand.idp.token_with(CANARY_PERSON, json!({ "expires_in": -3600 }));
     assert!(
         stand.explain("/plugins/face-scan", &expired).assert_code(1).only_line().ends_with("(401 session-expired)")
     );
@@ -100,7 +100,7 @@ fn no_token_is_one_line() {
 #[test]
 fn an_identity_provider_that_is_gone_is_said() {
     let stand = Stand::new();
-    let token = stand.idp.token("ada");
+    let token = stand.idp.token(CANARY_PERSON);
     let Stand { _vendor, idp, folder } = stand;
     idp.program.terminate();
     let stand = Stand { _vendor, idp: Idp::start(), folder };

@@ -10,7 +10,7 @@ use super::client::{Connection, once, request};
 use super::memory::occurrences;
 use super::pair::{Authority, EDGE, Minter, Pair, Stranger};
 use super::process::{Stream, until};
-use super::stack::{KEY, bearer};
+use super::stack::{CANARY_PERSON, KEY, bearer};
 
 /// An ask that the minter grants, for a token's subject.
 fn good(pair: &Pair, subject: &str) -> Value {
@@ -101,7 +101,7 @@ fn several_edges_get_one_url_for_one_user() {
 #[test]
 fn a_users_second_scan_is_a_second_mint_and_the_ledger_says_why() {
     let pair = Pair::start(KEY);
-    let token = pair.idp.token("ada");
+    let token = pair.idp.token(CANARY_PERSON);
     let first = pair.edge.open(&token).location().to_owned();
     let again = once(&pair.edge.address, "POST", "/plugins/face-scan", &[&bearer(&token)], "");
     assert_eq!(again.status, 303);
@@ -112,7 +112,7 @@ fn a_users_second_scan_is_a_second_mint_and_the_ledger_says_why() {
     assert_eq!(told, [(&json!("miss"), &granted, &edge), (&json!("again"), &granted, &edge)]);
     assert_eq!(lines[0]["request_id"].as_str().map(str::len), Some(36));
     let text = pair.minters[0].program.so_far(Stream::Stdout);
-    for secret in [KEY, &token, &first, "ada"] {
+    for secret in [KEY, &token, &first, CANARY_PERSON] {
         assert!(!text.contains(secret), "{text}");
     }
 }

@@ -232,6 +232,28 @@ fn gather(mut pipe: impl Read + Send + 'static, text: Arc<Text>) {
     });
 }
 
+/// A token (RFC 7519) in the text, or its payload alone. Three letters, `eyJ` for `{"`, would not do: a hash in base64url has them by chance.
+/// No hash has a dot before them, and none is longer than 43 letters.
+pub fn jwt_in(text: &str) -> Option<&str> {
+    const HASH: usize = 43;
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+    text.match_indices("eyJ").find_map(|(at, _)| {
+        let rest = &text[at..];
+        let run = &rest[..rest.find(|letter| !is_letter(letter)).unwrap_or(rest.len())];
+        (text[..at].ends_with('.') || run.len() > HASH).then_some(run)
+    })
+}
+
+#[test]
+fn a_token_is_found_and_a_hash_that_looks_like_one_is_not() {
+    let payload = "eyJzdWIiOiJhIn0";
+    assert_eq!(jwt_in(&format!("x eyJhbGciOiJFUzI1NiJ9.{payload}.sig")), Some(payload));
+    let alone = format!("eyJ{}", "x".repeat(60));
+    assert_eq!(jwt_in(&format!("\"{alone}\"")), Some(&*alone));
+    assert_eq!(jwt_in(&format!("\"subject\":\"{}\"", "eyJ".repeat(14))), None);
+    assert_eq!(jwt_in("47fadace"), None);
+}
+
 /// Looks again and again until `look` finds something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + HANG;

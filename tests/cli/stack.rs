@@ -12,6 +12,10 @@ fn address(url: &str) -> &str {
     url.strip_prefix("http://").unwrap_or(url)
 }
 
+/// A subject to look for where no name may stand: long, and with letters that no hash, number or token has. A short one such as `ada` comes
+/// by chance in what is random: `47fadace`.
+pub const CANARY_PERSON: &str = "canary-person-7q4x!w2k9z@example.com";
+
 /// The simulated vendor.
 pub struct Vendor {
     pub program: Program,
