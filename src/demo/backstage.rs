@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::fault::{Fail, reason};
 use super::guard::own_site_only;
+use super::page::{ICON, no_icon};
 use super::provider::{self, Call, CallKind, Faults, ProviderSim, UrlFault};
 use super::serve::{self, Running, SimFault};
 use crate::clock::Hands;
@@ -154,6 +155,7 @@ pub fn spawn_on(listener: TcpListener, switches: Switches) -> Result<Running<Swi
         .route(TROUBLE, put(set_trouble))
         .route(CLOCK, put(set_clock))
         .route_layer(middleware::from_fn(own_site_only))
+        .route(ICON, get(no_icon))
         .with_state(switches.clone());
     let task = tokio::spawn(serve::serve(listener, routes, stopped));
     Ok(Running::new(switches, address, stop, task))

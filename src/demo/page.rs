@@ -39,6 +39,14 @@ pub(super) fn respond(status: StatusCode, template: &str, allowed: &str, parts: 
     response
 }
 
+/// What a browser asks for beside an answer that names no icon, as JSON does.
+pub(super) const ICON: &str = "/favicon.ico";
+
+/// `GET /favicon.ico`: there is none, and that is no fault: a 404 would stand as one in the browser's console.
+pub(super) async fn no_icon() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
 /// Replaces each `{{name}}` once, from left to right: a value that looks like a marker stays text.
 fn fill(template: &str, nonce: &str, parts: &[(&str, Part<'_>)]) -> String {
     let mut page = String::with_capacity(template.len() + STYLE.len());

@@ -130,6 +130,7 @@ fn routes(sim: AppSim) -> Router {
         .route("/me", get(session::me))
         .route("/login", get(session::login))
         .route("/callback", get(session::callback))
+        .route(page::ICON, get(page::no_icon))
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(sim.clone(), own_name_only))
         .with_state(sim)

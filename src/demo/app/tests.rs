@@ -174,6 +174,13 @@ impl Following {
 }
 
 #[tokio::test]
+async fn a_browser_that_asks_for_an_icon_beside_json_gets_no_404() {
+    let visit = Visit::start().await;
+    assert_eq!(visit.get("/favicon.ico", "").await.status, 204);
+    visit.whole.stop().await;
+}
+
+#[tokio::test]
 async fn who_signs_in_has_a_session_that_the_gateway_takes() {
     let mut visit = Visit::start().await;
     assert_eq!(visit.name().await, Value::Null);

@@ -13,6 +13,7 @@ use url::Url;
 use super::{IdpFaults, IdpOn, IdpSim, TokenRequest};
 use crate::demo::fault::{Fail, reason};
 use crate::demo::guard::{is_foreign, own_site_only};
+use crate::demo::page::{ICON, no_icon};
 use crate::demo::serve::stopped;
 
 /// More than any request for a token needs.
@@ -26,6 +27,7 @@ pub(super) fn routes(sim: IdpSim) -> Router {
         .route("/_sim/rotate", post(rotate))
         .route("/_sim/reset", post(reset))
         .route_layer(middleware::from_fn(own_site_only))
+        .route(ICON, get(no_icon))
         .fallback(answer)
         .with_state(sim)
 }

@@ -42,6 +42,12 @@ async fn granted(idp: &Running<IdpSim>, body: Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_browser_that_asks_for_an_icon_beside_json_gets_no_404() {
+    let (idp, _) = start(|options| options.issuer = Some("http://idp.example/realms/a".into())).await;
+    assert_eq!(get(&format!("{}/favicon.ico", idp.url()), &[]).await.status, 204);
+}
+
+#[tokio::test]
 async fn discovery_leads_to_the_keys_that_verify_its_tokens() {
     let (idp, _) = start(|_| {}).await;
     let about = get(&format!("{}/.well-known/openid-configuration", idp.url()), &[]).await.json();

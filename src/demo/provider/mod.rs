@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::routing::get;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ pub use self::calls::{Call, CallKind, KeyPlace, SentKey};
 pub use self::faults::{ExistingUser, Faults, On, UrlAs, UrlFault};
 use self::state::State;
 use self::token::TokenKey;
+use super::page::{ICON, no_icon};
 use super::serve::{self, Running, SimFault};
 use crate::clock::Clock;
 
@@ -208,7 +210,7 @@ pub async fn serve(listener: TcpListener, sim: ProviderSim, stop: watch::Receive
         }
         std::future::ready(response)
     });
-    let routes = control::routes().fallback(api::answer).layer(dated).with_state(sim.clone());
+    let routes = control::routes().route(ICON, get(no_icon)).fallback(api::answer).layer(dated).with_state(sim.clone());
     let watcher = async {
         serve::stopped(stop.clone()).await;
         sim.0.stopping.send_replace(true);

@@ -66,6 +66,13 @@ fn claims(url: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn a_browser_that_asks_for_an_icon_beside_json_gets_no_404_and_is_no_call() {
+    let vendor = Vendor::start().await;
+    assert_eq!(vendor.get("/favicon.ico").await.status, 204);
+    assert_eq!(vendor.sim().calls().len(), 0);
+}
+
+#[tokio::test]
 async fn a_registered_user_gets_another_url_with_each_mint() {
     let vendor = Vendor::start().await;
     let registered = vendor.register("ada").await;
