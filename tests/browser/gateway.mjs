@@ -1,43 +1,16 @@
 // `valet run` with a configuration of the test's own, and the simulated vendor behind it.
-import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
 import { ask, told } from "./ask.mjs";
+import { child, opened } from "./opened.mjs";
+import { VALET, program } from "./program.mjs";
 
-const VALET = resolve(process.env.VALET ?? "target/debug/valet");
 const API_KEY = "test-key-of-the-browser-tests";
-
-/** The program, until `stop`. `found` gets each line and says whether it was the last that the start needs. */
-async function program(words, found) {
-  const child = spawn(VALET, words, { stdio: ["ignore", "pipe", "pipe"] });
-  // Tests that end badly leave nothing running.
-  process.once("exit", () => child.kill("SIGKILL"));
-  const lines = [];
-  const ended = new Promise((done) => child.once("exit", done));
-  await new Promise((done, fail) => {
-    child.once("error", fail);
-    ended.then((code) => fail(new Error(`valet ${words[0]} ended with ${code}: ${lines.join("\n")}`)));
-    for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream }).on("line", (line) => {
-        lines.push(line);
-        if (found(line)) done();
-      });
-    }
-  });
-  return {
-    lines,
-    async stop() {
-      child.kill("SIGTERM");
-      assert.equal(await ended, 0, lines.join("\n"));
-    },
-  };
-}
 
 /** `valet simulate provider` on a free port. */
 export async function vendor() {
@@ -70,6 +43,7 @@ export async function idp() {
  */
 export async function gateway({ issuer, vendor, login = "/login", origins = [] }) {
   const folder = await mkdtemp(join(tmpdir(), "valet-oidc-"));
+  const remove = opened(folder, () => rm(folder, { recursive: true }));
   const config = join(folder, "valet.toml");
   await writeFile(join(folder, "vendor.key"), API_KEY, { mode: 0o600 });
   await writeFile(config, toml({ issuer, vendor, login, origins }));
@@ -94,14 +68,14 @@ export async function gateway({ issuer, vendor, login = "/login", origins = [] }
     },
     /** `valet explain` of a token, with the same configuration. */
     async explain(token) {
-      const child = spawn(VALET, ["explain", "--config", config, "/plugins/face-scan"]);
-      child.stdin.end(token);
-      const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
+      const explain = child(spawn(VALET, ["explain", "--config", config, "/plugins/face-scan"]));
+      explain.stdin.end(token);
+      const [out, err, [code]] = await Promise.all([text(explain.stdout), text(explain.stderr), once(explain, "exit")]);
       return { code, out, err };
     },
     async stop() {
       await stop();
-      await rm(folder, { recursive: true });
+      await remove();
     },
   };
 }

@@ -2,15 +2,16 @@
 //
 // Nothing here waits for a time: it waits for what is to be seen, and gives up after a time at which it surely hangs.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { accessSync, constants } from "node:fs";
 import { createServer } from "node:http";
-import { delimiter, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { delimiter, join } from "node:path";
 
 import sparticuz from "@sparticuz/chromium";
 import { chromium } from "playwright-core";
+
+import { opened } from "./opened.mjs";
+import { program } from "./program.mjs";
 
 const HANG = 30_000;
 
@@ -37,10 +38,12 @@ async function executable() {
  * isolation of sites. Chromium's sandbox does not start as root.
  */
 export async function launch(args = []) {
-  return chromium.launch({
+  const browser = await chromium.launch({
     executablePath: await executable(),
     args: [...(process.getuid?.() === 0 ? ["--no-sandbox"] : []), ...args],
   });
+  opened("the browser", () => browser.close());
+  return browser;
 }
 
 /** The first of five free ports in a row. */
@@ -57,20 +60,7 @@ export async function ports() {
 
 /** `valet demo` on this port and the four behind it, or on free ones, until `stop`. `words`: what else the command line says. */
 export async function demo(port = 0, words = []) {
-  const child = spawn(resolve(process.env.VALET ?? "target/debug/valet"), ["demo", "--port", String(port), "--no-open", ...words]);
-  const lines = [];
-  let told = "";
-  child.stderr.on("data", (bytes) => (told += bytes));
-  const ended = new Promise((done) => child.once("exit", done));
-  const ready = new Promise((done, fail) => {
-    child.once("error", fail);
-    ended.then((code) => fail(new Error(`valet demo ended with ${code}: ${told}`)));
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      lines.push(line);
-      if (line.includes("Ctrl-C")) done();
-    });
-  });
-  await ready;
+  const { lines, stop } = await program(["demo", "--port", String(port), "--no-open", ...words], (line) => line.includes("Ctrl-C"));
   const find = (what) => lines.find((line) => line.includes(what)).match(/http:\/\/\S+/)[0];
   return {
     app: find("Open in a browser"),
@@ -78,10 +68,7 @@ export async function demo(port = 0, words = []) {
     upstream: find("the app behind it"),
     idp: `http://idp.localhost:${new URL(find("simulated IdP")).port}`,
     lines,
-    async stop() {
-      child.kill("SIGTERM");
-      assert.equal(await ended, 0, told);
-    },
+    stop,
   };
 }
 
@@ -101,8 +88,13 @@ export async function site(pages) {
     requests,
     port: server.address().port,
     at: (host) => `http://${host}:${server.address().port}`,
-    stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))),
+    stop: stopping(server),
   };
+}
+
+/** What stops an HTTP server of a test. */
+export function stopping(server) {
+  return opened("an HTTP server", () => new Promise((done) => (server.closeAllConnections(), server.close(done))));
 }
 
 /**
@@ -118,12 +110,13 @@ export async function visit(browser, options = {}) {
   });
   context.on("weberror", (error) => complaints.push(String(error.error())));
   const page = await context.newPage();
+  const close = opened("a window", () => context.close(), { forThisTest: true });
   return {
     context,
     page,
     complaints,
     async end(...expected) {
-      await context.close();
+      await close();
       const others = complaints.filter((text) => !expected.some((pattern) => pattern.test(text)));
       assert.deepEqual(others, [], "the console is quiet");
     },

@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { Provider } from "oidc-provider";
 
 import { told } from "./ask.mjs";
+import { stopping } from "./kit.mjs";
 
 export const ALGORITHMS = ["ES256", "RS256", "PS256", "EdDSA"];
 export const CLIENT = "web";
@@ -54,7 +55,7 @@ export async function openid(app) {
     },
     /** When the key set was asked for, each time. */
     fetches,
-    stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))),
+    stop: stopping(server),
   };
 }
 

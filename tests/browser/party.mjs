@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 
 import { told } from "./ask.mjs";
+import { stopping } from "./kit.mjs";
 import { CLIENT, audience } from "./openid.mjs";
 
 const random = () => randomBytes(32).toString("base64url");
@@ -74,6 +75,6 @@ export async function party() {
     address: `http://app.localhost:${port}`,
     // The provider itself asks here, and not every system resolves names below localhost.
     backchannel: `http://127.0.0.1:${port}/backchannel-logout`,
-    stop: () => new Promise((done) => (server.closeAllConnections(), server.close(done))),
+    stop: stopping(server),
   });
 }
