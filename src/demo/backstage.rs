@@ -40,7 +40,7 @@ pub const LOOK: &str = "/_demo/look";
 /// `PUT` a [`Trouble`].
 pub const TROUBLE: &str = "/_demo/trouble";
 
-/// `PUT` how far the clock is ahead, in seconds. It never goes back.
+/// `PUT` how far the clock is ahead, in seconds. Less than before: the wall clock goes back, as when somebody sets it; a monotonic one never does.
 pub const CLOCK: &str = "/_demo/clock";
 
 /// What is wrong with the vendor.
@@ -174,9 +174,18 @@ async fn set_trouble(State(Switches(inner)): State<Switches>, Json(trouble): Jso
 
 async fn set_clock(State(Switches(inner)): State<Switches>, Json(ahead_s): Json<u64>) -> StatusCode {
     let mut now = inner.ahead_s.lock();
-    inner.hands.advance(Duration::from_secs(ahead_s.saturating_sub(*now)));
-    *now = ahead_s.max(*now);
+    if ahead_s >= *now {
+        inner.hands.advance(Duration::from_secs(ahead_s - *now));
+    } else {
+        inner.hands.step_wall(-millis(Duration::from_secs(*now - ahead_s)));
+    }
+    *now = ahead_s;
     StatusCode::NO_CONTENT
+}
+
+/// For a clock's hands.
+pub(super) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -201,14 +210,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_process_moves_the_clock_forth_and_never_back() {
+    async fn another_process_moves_the_clock_forth_and_the_wall_clock_back() {
         let (switches, _, clock) = start().await;
         let url = format!("{}{CLOCK}", switches.url());
-        let before = clock.now();
-        for (ahead, hours) in [(6, 6), (6, 6), (0, 6), (12, 12)] {
+        let (before, tick) = (clock.now(), clock.tick());
+        for (ahead, ticked) in [(6, 6), (6, 6), (0, 6), (12, 18)] {
             assert_eq!(send_json(Method::PUT, &url, &[], json!(ahead * 3600)).await.status, 204);
-            let ahead = clock.now().since(before).as_secs();
-            assert!((hours * 3600..hours * 3600 + 60).contains(&ahead), "{ahead}");
+            let spans = [(clock.now().since(before), ahead), (clock.tick().since(tick), ticked)];
+            for (span, hours) in spans {
+                assert!((hours * 3600..hours * 3600 + 60).contains(&span.as_secs()), "{span:?}");
+            }
         }
     }
 

@@ -147,6 +147,7 @@ describe("faults", () => {
     await page.locator("#line-state", { hasText: /^live$/ }).waitFor();
     // It has other keys: her session is no good, and that keeps nobody from signing in.
     await page.locator("#welcome", { hasText: "Your session has ended" }).waitFor();
+    assert.equal(await page.locator("#hint").isVisible(), false, "it has another key than the first, and nobody has changed it");
     await signIn(page, second);
     await scan(page);
     await counted(page, "minted", 1);

@@ -81,7 +81,7 @@ describe("looks", () => {
     assert.equal(await wide(), 0, "a full log");
     for (const button of await page.locator("button:visible, a.button:visible").all()) {
       const { height } = await button.boundingBox();
-      assert.ok(height >= 36, `${await button.textContent()}: ${height} px are too few for a thumb`);
+      assert.ok(height >= 44, `${await button.textContent()}: ${height} px are too few for a thumb`);
     }
     await end();
   });

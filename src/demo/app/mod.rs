@@ -124,6 +124,7 @@ fn routes(sim: AppSim) -> Router {
         .route("/demo/feed", get(live::feed))
         .route("/demo/trouble", post(stage::trouble))
         .route("/demo/clock", post(stage::clock))
+        .route("/demo/clock/right", post(stage::clock_right))
         .route("/demo/keys", post(stage::keys))
         .route_layer(middleware::from_fn(own_site_only))
         .route("/", get(show))

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::AppSim;
 use super::far::Far;
 use crate::clock::Hands;
-use crate::demo::backstage::{Backstage, Look, Trouble};
+use crate::demo::backstage::{Backstage, Look, Trouble, millis};
 use crate::demo::fault::reason;
 use crate::telemetry::Metrics;
 
@@ -91,13 +91,27 @@ impl Stage {
     async fn expire(&self) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         let ahead = self.ahead() + LIFE;
-        // The other first: what this process asks it then is asked at one time.
-        if let Vendor::There(far) = &self.vendor {
-            far.clock(ahead).await?;
-        }
+        self.tell_the_other(ahead).await?;
         self.hands.advance(LIFE);
         self.state.lock().ahead = ahead;
         Ok(())
+    }
+
+    /// The wall clock is the machine's again; a monotonic one never goes back. Dropped: the vendor's clock may be right before ours is.
+    async fn set_right(&self) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        self.tell_the_other(Duration::ZERO).await?;
+        self.hands.step_wall(-millis(self.ahead()));
+        self.state.lock().ahead = Duration::ZERO;
+        Ok(())
+    }
+
+    /// Before this process's own clock: what it asks the other then is asked at one time.
+    async fn tell_the_other(&self, ahead: Duration) -> Result<(), String> {
+        match &self.vendor {
+            Vendor::Here(_) => Ok(()),
+            Vendor::There(far) => far.clock(ahead).await,
+        }
     }
 }
 
@@ -115,6 +129,11 @@ pub(super) async fn trouble(State(sim): State<AppSim>, Json(wanted): Json<Wanted
 /// `POST /demo/clock`: six hours go by.
 pub(super) async fn clock(State(sim): State<AppSim>) -> Response {
     done(sim.0.parts.stage.expire().await)
+}
+
+/// `POST /demo/clock/right`: the time is the machine's again.
+pub(super) async fn clock_right(State(sim): State<AppSim>) -> Response {
+    done(sim.0.parts.stage.set_right().await)
 }
 
 /// `POST /demo/keys`: the identity provider signs with a new key; tokens of the old one stay good.

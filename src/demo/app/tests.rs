@@ -310,7 +310,7 @@ async fn the_page_is_served_under_its_own_name_alone() {
 #[tokio::test]
 async fn another_site_may_turn_no_switch() {
     let visit = Visit::signed_in().await;
-    for path in ["/logout", "/api/tabs", "/demo/trouble", "/demo/clock", "/demo/keys"] {
+    for path in ["/logout", "/api/tabs", "/demo/trouble", "/demo/clock", "/demo/clock/right", "/demo/keys"] {
         for field in [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "null")] {
             let (url, host, cookie) = (visit.at(path), visit.host(), visit.cookie());
             let fields = [("host", &*host), ("cookie", &cookie), field];
@@ -356,6 +356,27 @@ async fn six_hours_end_a_link_and_four_times_that_a_session() {
     }
     assert_eq!(visit.name().await, Value::Null);
     assert_eq!(visit.scan(Method::GET).await.status, 401);
+    visit.whole.stop().await;
+}
+
+#[tokio::test]
+async fn the_wall_clock_goes_back_and_who_signs_in_then_gets_a_link() {
+    let mut visit = Visit::signed_in().await;
+    for _ in 0..4 {
+        visit.post("/demo/clock", json!({})).await;
+    }
+    assert_eq!(visit.name().await, Value::Null, "her session has ended");
+    visit.sign_in("ada").await;
+    assert_eq!(visit.scan(Method::GET).await.status, 302, "in the time ahead");
+    assert_eq!(visit.post("/demo/clock/right", json!({})).await.status, 204);
+    assert_eq!(visit.view().await["ahead_s"], 0);
+    visit.sign_in("ada").await;
+    assert_eq!(visit.name().await, "Ada");
+    assert_eq!(visit.scan(Method::GET).await.status, 302, "in the right time");
+    // And forth again.
+    visit.post("/demo/clock", json!({})).await;
+    assert_eq!(visit.view().await["ahead_s"], 6 * 3600);
+    assert_eq!(visit.scan(Method::GET).await.status, 302);
     visit.whole.stop().await;
 }
 

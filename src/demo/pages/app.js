@@ -57,12 +57,15 @@
   };
 
   const finish = () => {
+    // Who pressed a button in the frame is in it, and it goes: what is said in its place is where that person goes on.
+    const wasInside = document.activeElement === frame;
     clearFrame();
     at("done-title").textContent = succeeded ? "Scan complete" : "Scan ended";
     at("done-text").textContent = succeeded
       ? "The plug-in said so in its messages. The dashboard shows what came of it."
       : "It was ended before it was complete.";
     at("done").hidden = false;
+    if (wasInside) at("done-title").focus();
   };
 
   addEventListener("message", (event) => {
@@ -89,26 +92,49 @@
       body: body === undefined ? undefined : JSON.stringify(body),
     });
 
+  // 401: a session that is no good, as of a demo that has ended. One signs in anew.
+  const whoIsThere = async () => {
+    const answer = await ask("/me");
+    if (answer.status === 401) return {};
+    if (answer.status !== 200) throw new Error(`${answer.status}`);
+    return answer.json();
+  };
+
   let known = null;
+  let asked = 0;
+  let askAgain = null;
   const recognise = async () => {
-    const answer = await ask("/me").catch(() => ({ status: 0 }));
-    // 401: a session that is no good, as of a demo that has ended. One signs in anew.
-    if (answer.status !== 200 && answer.status !== 401) return lost(true);
-    const { name, received, credential } = answer.status === 200 ? await answer.json() : {};
+    clearTimeout(askAgain);
+    // Of two questions under way the later one counts: the answer to the earlier may be of somebody who has logged out since.
+    const mine = (asked += 1);
+    const answer = await whoIsThere().catch(() => null);
+    if (mine !== asked) return;
+    if (!answer) {
+      // The feed may be there all the time, so nothing else would ask again.
+      lost("app", true);
+      askAgain = setTimeout(recognise, 1500);
+      return;
+    }
+    lost("app", false);
+    const { name, received, credential } = answer;
     if (known && !name) {
       clearFrame();
       at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as the other.";
     }
+    // Another tab has signed somebody else in: a browser has one session.
+    if (known && name && known !== name) clearFrame();
     known = name;
     at("who").textContent = name || "";
     at("signed-in").hidden = !name;
     at("signed-out").hidden = Boolean(name);
     at("received").hidden = !name;
+    at("has-cookie").textContent = name ? "Has a session cookie." : "Has no session that is good.";
     at("fields").replaceChildren(...Object.entries(received || {}).map(([field, value]) => {
       const line = make("li");
       line.append(make("code", field), make("strong", value));
       return line;
     }));
+    tellHint();
     at("credential").dataset.came = String(credential);
     at("credential").textContent = credential
       ? "A credential came too: Valet should have cut it out."
@@ -120,7 +146,8 @@
   at("dashboard").addEventListener("click", () => open("health-dashboard", "Health dashboard"));
   at("again-form").addEventListener("submit", () => void newFrame("Face scan"));
   at("log-out").addEventListener("click", async () => {
-    await ask("/logout", {});
+    const answer = await ask("/logout", {}).catch(() => null);
+    if (!answer?.ok) return void recognise();
     clearFrame();
     at("events").hidden = true;
     known = null;
@@ -159,9 +186,11 @@
     provider_busy: ["wants a pause", "The vendor wants to be left alone for a moment, so Valet does. It handed out nothing."],
     provider_error: ["no link", "Valet could get no link from the vendor. It handed out nothing."],
   };
+  // By what is wrong with the vendor, where that says more than the outcome does.
   const WHY = {
-    unreachable: ["can’t be reached", "Valet could not reach the vendor. It handed out nothing."],
-    foreign: ["its link was refused", "The vendor’s link leads to a host that was not allowed, so Valet refused it. It handed out nothing."],
+    unreachable: { provider_error: ["can’t be reached", "Valet could not reach the vendor. It handed out nothing."] },
+    foreign: { provider_error: ["its link was refused", "The vendor’s link leads to a host that was not allowed, so Valet refused it. It handed out nothing."] },
+    busy: { provider_busy: ["wants a pause of 5 s", "The vendor answered 429 and asked for a pause of 5 s: for so long Valet asks it nothing. It handed out nothing."] },
   };
 
   const step = (name, state, text) => {
@@ -173,6 +202,15 @@
   // Routes, as the access log names them.
   const PLUGINS = ["face-scan", "health-dashboard"];
   const ME = "app-me";
+  const isLogout = (line) => line.path === "/logout" && line.status === 204;
+
+  const drawLogout = (line) => {
+    step("session", "idle", "none: logged out");
+    step("link", "idle", "not wanted");
+    step("vendor", "not-asked", "not asked");
+    step("browser", "opened", `${line.method} ${line.path} → ${line.status}`);
+    at("story").textContent = "You have logged out: the app made your browser forget the session’s cookie. Valet hands out nothing until somebody signs in.";
+  };
 
   const drawApp = (line) => {
     const [check, checked] = SESSION[line.session_check];
@@ -199,7 +237,7 @@
       step("link", line.source, `${link.short}, good for ${life(line.remaining_s)}`);
       step("vendor", link.vendor, link.asked);
     } else if (good) {
-      const [short, long] = (line.outcome === "provider_error" && WHY[trouble]) || FAILED[line.outcome] || ["not asked", "Valet refused this request."];
+      const [short, long] = WHY[trouble]?.[line.outcome] || FAILED[line.outcome] || ["not asked", "Valet refused this request."];
       told = long;
       step("link", "failed", "none");
       step("vendor", FAILED[line.outcome] ? "failed" : "not-asked", short);
@@ -242,11 +280,46 @@
     busy: "The vendor now answers 429, and asks for a pause of 5 s.",
     foreign: "The vendor now hands out links to a host that was never allowed.",
   };
+  const TRY = {
+    in: "A link that Valet holds goes on working: press Start face scan. To see what a person sees without one, press Scan again.",
+    out: "Press Sign in, and then Start face scan, to see what a person sees.",
+  };
+  // What a button has done, and what to press next: a button that is there.
+  const NOTES = {
+    ahead: (view) => ({
+      told: `The clock is ${life(view.ahead_s)} ahead: every link has ended.`,
+      in: "Press Start face scan: Valet asks for a new one. Set the clock right goes back.",
+      out: "Press Sign in and start a scan: Valet asks for a new one. Set the clock right goes back.",
+    }),
+    right: () => ({
+      told: "The clock is right again. What was signed in the time ahead may not be good yet.",
+      in: "Where something is refused, log out and sign in again.",
+      out: "Press Sign in.",
+    }),
+    key: () => ({
+      told: "The identity provider signs with a new key now. Sessions of the old key stay good.",
+      in: "Log out and sign in again, and Valet fetches the new key when it sees it.",
+      out: "Press Sign in, and Valet fetches the new key when it sees it.",
+    }),
+    rested: () => ({
+      told: "The vendor is well again. The pause of 5 s that it had asked for goes on to its end: until then Valet asks it nothing.",
+      in: "A link that Valet holds goes on working.",
+      out: "",
+    }),
+  };
 
   let newest = { request: 0, call: 0 };
-  let ahead = null;
-  let key = null;
-  let note = "";
+  // What was shown last; `null` of a feed that has just begun.
+  let before = null;
+  let trouble = "none";
+  let note = null;
+
+  // Again whenever somebody has signed in or out: the buttons are others then.
+  const tellHint = () => {
+    const where = known ? "in" : "out";
+    if (HINTS[trouble]) return show("hint", `${HINTS[trouble]} ${TRY[where]}`);
+    show("hint", note && `${note.told} ${note[where]}`.trim());
+  };
 
   const mark = (element, n, last) => {
     if (n > last) element.classList.add("fresh");
@@ -256,16 +329,23 @@
   const update = (view) => {
     for (const place of all("[data-counter]")) place.textContent = view.counters[place.dataset.counter];
     for (const button of all("[data-trouble]")) button.setAttribute("aria-pressed", String(button.dataset.trouble === view.trouble));
-    if (ahead !== null && view.ahead_s !== ahead) note = `The clock is ${life(view.ahead_s)} ahead: every link has ended. Start a scan: Valet asks for a new one.`;
-    if (key !== null && view.key !== key) note = "The identity provider signs with a new key now. Sessions of the old key stay good; sign in anew, and Valet fetches the new key when it sees it.";
-    if (ahead !== null && view.ahead_s !== ahead) void recognise();
-    [ahead, key] = [view.ahead_s, view.key];
-    const hint = HINTS[view.trouble];
-    show("hint", hint ? `${hint} A link that Valet holds goes on working: press Start face scan. To see what a person sees without one, press Scan again.` : note);
+    at("set-back").hidden = view.ahead_s === 0;
+    if (before && view.ahead_s !== before.ahead_s) {
+      note = view.ahead_s ? NOTES.ahead(view) : NOTES.right();
+      void recognise();
+    }
+    if (before && view.key !== before.key) note = NOTES.key();
+    if (before?.trouble === "busy" && view.trouble === "none") note = NOTES.rested();
+    // A demo that was started anew counts from the start.
+    if (!before && (view.requests[0]?.n ?? 0) < newest.request) newest = { request: 0, call: 0 };
+    before = view;
+    trouble = view.trouble;
+    tellHint();
 
     // That nobody is signed in is no story.
-    const last = view.requests.find((line) => PLUGINS.includes(line.route) || (line.route === ME && line.session_check !== "absent"));
-    if (last && last.n > newest.request) (last.route === ME ? drawApp : draw)(last, view.trouble);
+    const isStory = (line) => PLUGINS.includes(line.route) || isLogout(line) || (line.route === ME && line.session_check !== "absent");
+    const last = view.requests.find(isStory);
+    if (last && last.n > newest.request) (isLogout(last) ? drawLogout : last.route === ME ? drawApp : draw)(last, view.trouble);
     document.querySelector("#requests tbody").replaceChildren(...view.requests.map((line) => mark(row(line), line.n, newest.request)));
     at("calls").replaceChildren(...view.calls.map((call) => mark(callLine(call), call.n, newest.call)));
     if (!view.calls.length) at("calls").append(make("li", "Nothing yet.", "empty"));
@@ -279,20 +359,23 @@
   const press = (button, path, body, done) =>
     button.addEventListener("click", async () => {
       button.disabled = true;
-      note = "";
+      note = null;
+      tellHint();
       show("tabs-result", "");
       try {
         const answer = await ask(path, body);
         if (done) done(answer.status, answer.status === 200 ? await answer.json() : null);
       } catch {
-        lost(true);
+        void recognise();
       } finally {
         button.disabled = false;
-        button.focus();
+        // A button that is disabled loses the focus; who has gone on elsewhere meanwhile stays there.
+        if (document.activeElement === document.body) button.focus({ preventScroll: true });
       }
     });
   for (const button of all("[data-trouble]")) press(button, "/demo/trouble", { trouble: button.dataset.trouble });
   press(at("expire"), "/demo/clock", {});
+  press(at("set-back"), "/demo/clock/right", {});
   press(at("rotate"), "/demo/keys", {});
 
   const tabsResult = (status, result) => {
@@ -305,12 +388,14 @@
   };
   press(at("tabs"), "/api/tabs", {}, tabsResult);
 
-  let isLost = false;
-  const lost = (is) => {
-    if (isLost && !is) void recognise();
-    isLost = is;
-    at("line-state").textContent = is ? "the demo can’t be reached: is it still running?" : "live";
-    at("line-state").classList.toggle("lost", is);
+  // What can't be had now: the feed, who is signed in.
+  const missing = new Set();
+  const lost = (what, is) => {
+    const cameBack = !is && missing.delete(what);
+    if (is) missing.add(what);
+    if (cameBack && what === "feed") void recognise();
+    at("line-state").textContent = missing.size ? "the demo can’t be reached: is it still running?" : "live";
+    at("line-state").classList.toggle("lost", missing.size > 0);
   };
 
   // A hidden page has no feed: a browser has few connections to a host, and other tabs need them.
@@ -323,15 +408,22 @@
     if (document.hidden) return;
     const own = new EventSource("/demo/feed");
     feed = own;
-    own.addEventListener("open", () => lost(false));
+    own.addEventListener("open", () => {
+      // What has changed while nobody listened was done by no button here.
+      before = null;
+      lost("feed", false);
+    });
     own.addEventListener("message", (event) => update(JSON.parse(event.data)));
     own.addEventListener("error", () => {
-      lost(true);
+      lost("feed", true);
       // A connection that breaks is tried again by the browser; an answer that is no feed is not.
-      if (own.readyState === EventSource.CLOSED) again = setTimeout(follow, 1500);
+      if (own === feed && own.readyState === EventSource.CLOSED) again = setTimeout(follow, 1500);
     });
   };
-  document.addEventListener("visibilitychange", follow);
+  document.addEventListener("visibilitychange", () => {
+    follow();
+    if (!document.hidden) void recognise();
+  });
 
   void recognise();
   follow();
