@@ -19,17 +19,16 @@ describe("the demo's page", () => {
     await page.locator(`[data-trouble="${name}"]`).click();
     await page.locator(`[data-trouble="${name}"][aria-pressed="true"]`).waitFor();
   };
-  /** An answer that is held back until it is let go. */
-  const hold = async (page, path, times = 1) => {
+  /** A question that is held back until it is let go, and answered then. */
+  const hold = async (page, path, answer = (route) => route.continue()) => {
     let letGo;
     let arrived;
     const [free, came] = [new Promise((done) => (letGo = done)), new Promise((done) => (arrived = done))];
     await page.route((url) => url.pathname === path, async (route) => {
-      const response = await route.fetch();
       arrived();
       await free;
-      await route.fulfill({ response });
-    }, { times });
+      await answer(route);
+    }, { times: 1 });
     return { came, letGo };
   };
 
@@ -169,7 +168,9 @@ describe("the demo's page", () => {
   test("an answer to a question of before the log-out does not sign anybody in again", async () => {
     const { page, end } = await visit(browser);
     await signIn(page, valet);
-    const me = await hold(page, "/me");
+    const body = await page.evaluate(() => fetch("/me").then((answer) => answer.text()));
+    assert.equal(JSON.parse(body).name, "Ada");
+    const me = await hold(page, "/me", (route) => route.fulfill({ contentType: "application/json", body }));
     // The page asks again who is there when the clock has moved.
     await page.locator("#expire").click();
     await me.came;
