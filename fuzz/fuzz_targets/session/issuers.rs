@@ -11,15 +11,18 @@ pub const MAX_TOKEN_BYTES: usize = 2048;
 
 pub const KEYS_URL: &str = "https://keys.example/jwks";
 /// The files of the shared secrets, and what is in them.
-pub const SECRETS: [(&str, &str); 2] = [
+pub const SECRETS: [(&str, &str); 3] = [
     ("plain", "0123456789abcdef0123456789abcdef"),
     ("access", "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"),
+    ("tenant", "a secret of the tenant, and of nobody else"),
 ];
 
 /// One issuer. Claims are JSON pointers.
 #[derive(Debug)]
 pub struct Issuer {
     pub name: &'static str,
+    /// The part of its name that is `{tenant}` in the settings.
+    pub tenant: Option<&'static str>,
     pub audiences: &'static [&'static str],
     algorithms: &'static [&'static str],
     /// The file of its secret; the others have a key set.
@@ -37,6 +40,7 @@ pub struct Issuer {
 
 const PUBLIC: Issuer = Issuer {
     name: "https://keys.example",
+    tenant: None,
     audiences: &["my-app", "other"],
     algorithms: &["ES256", "EdDSA"],
     secret: None,
@@ -61,6 +65,7 @@ const SHARED: Issuer = Issuer {
 /// Everything is elsewhere than usual.
 const ACCESS: Issuer = Issuer {
     name: "https://access.example/",
+    tenant: None,
     audiences: &["my-app"],
     algorithms: &["HS256", "HS512"],
     secret: Some("access"),
@@ -73,7 +78,17 @@ const ACCESS: Issuer = Issuer {
     accept_bound: true,
 };
 
-pub const ISSUERS: [&Issuer; 3] = [&PUBLIC, &SHARED, &ACCESS];
+/// One tenant of a provider that may have many.
+const TENANT: Issuer = Issuer {
+    name: "https://tenants.example/red/v2.0",
+    tenant: Some("red"),
+    algorithms: &["HS256"],
+    secret: Some("tenant"),
+    external_id: "{claim:tid}/{sub}",
+    ..PUBLIC
+};
+
+pub const ISSUERS: [&Issuer; 4] = [&PUBLIC, &SHARED, &ACCESS, &TENANT];
 
 /// The claims that recipes would ask for.
 pub const CLAIM_NAMES: [&str; 2] = ["email", "org"];
@@ -100,7 +115,8 @@ impl Issuer {
         // A pointer of one step is a claim's name.
         let claim = |pointer: &'static str| pointer.strip_prefix('/').filter(|name| !name.contains('/'));
         json!({
-            "issuer": self.name,
+            "issuer": self.tenant.map_or(self.name.to_owned(), |tenant| self.name.replace(tenant, "{tenant}")),
+            "tenants": Vec::from_iter(self.tenant),
             "audiences": self.audiences,
             "algorithms": self.algorithms,
             "keys": keys,
@@ -123,10 +139,11 @@ pub enum Signer {
     Hs256,
     Access256,
     Access512,
+    Tenant,
 }
 
 impl Signer {
-    pub const ALL: [Self; 5] = [Self::Es256, Self::EdDsa, Self::Hs256, Self::Access256, Self::Access512];
+    pub const ALL: [Self; 6] = [Self::Es256, Self::EdDsa, Self::Hs256, Self::Access256, Self::Access512, Self::Tenant];
 
     /// The digits of inputs.
     pub fn of(digit: u8) -> Self {
@@ -138,6 +155,7 @@ impl Signer {
             Self::Es256 | Self::EdDsa => &PUBLIC,
             Self::Hs256 => &SHARED,
             Self::Access256 | Self::Access512 => &ACCESS,
+            Self::Tenant => &TENANT,
         }
     }
 
@@ -146,7 +164,7 @@ impl Signer {
         match self {
             Self::Es256 => &["ES256"],
             Self::EdDsa => &["EdDSA", "Ed25519"],
-            Self::Hs256 | Self::Access256 => &["HS256"],
+            Self::Hs256 | Self::Access256 | Self::Tenant => &["HS256"],
             Self::Access512 => &["HS512"],
         }
     }
@@ -156,7 +174,7 @@ impl Signer {
         match self {
             Self::Es256 => Some("k1"),
             Self::EdDsa => Some("k2"),
-            Self::Hs256 | Self::Access256 | Self::Access512 => None,
+            Self::Hs256 | Self::Access256 | Self::Access512 | Self::Tenant => None,
         }
     }
 
@@ -180,6 +198,9 @@ impl Signer {
             claims["realm"] = json!({ "user": { "id": "u-1" }, "session": "r-1" });
             claims["client_id"] = json!("my-app");
             claims["org"] = json!("acme");
+        }
+        if let Some(tenant) = self.issuer().tenant {
+            claims["tid"] = json!(tenant);
         }
         claims.to_string()
     }

@@ -44,6 +44,7 @@ impl Keys {
             Signer::Hs256 => mac(hmac::HMAC_SHA256, SECRETS[0].1.as_bytes(), signed),
             Signer::Access256 => mac(hmac::HMAC_SHA256, SECRETS[1].1.as_bytes(), signed),
             Signer::Access512 => mac(hmac::HMAC_SHA512, SECRETS[1].1.as_bytes(), signed),
+            Signer::Tenant => mac(hmac::HMAC_SHA256, SECRETS[2].1.as_bytes(), signed),
         }
     }
 

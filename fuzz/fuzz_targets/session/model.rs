@@ -85,6 +85,9 @@ fn person(issuer: &'static Issuer, payload: &Value) -> Option<Person> {
         return None;
     }
 
+    if issuer.tenant.is_some_and(|tenant| payload.get("tid").is_some_and(|tid| tid != tenant)) {
+        return None;
+    }
     let audiences = audiences(payload.pointer(issuer.audience)?)?;
     if !audiences.iter().any(|one| issuer.audiences.contains(one)) {
         return None;
@@ -113,15 +116,20 @@ fn person(issuer: &'static Issuer, payload: &Value) -> Option<Person> {
         Some(max_age) => exp?.min(iat? + max_age),
     };
     let claim = |name: &str| payload.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    // Of the three the one with the beginning keeps what begins so, then the one with two values what has their separator.
+    // Those with a beginning keep what begins so, then the one with two values what has their separator.
+    let is_kept = |name: &str| name.starts_with("secret|") || name.starts_with("red/");
     let (external_id, name_is_unclear) = match issuer.external_id {
-        "{sub}" => (subject.clone(), subject.starts_with("secret|") || subject.contains(':')),
+        "{sub}" => (subject.clone(), is_kept(&subject) || subject.contains(':')),
         "secret|{sub}" => (format!("secret|{subject}"), false),
         "{claim:org}:{sub}" => {
             let org = claim("org").filter(|org| !org.chars().any(char::is_control))?;
             let whole = format!("{org}:{subject}");
-            let unclear = org.contains(':') || whole.starts_with("secret|");
+            let unclear = org.contains(':') || is_kept(&whole);
             (whole, unclear)
+        }
+        "{claim:tid}/{sub}" => {
+            let tenant = payload.get("tid")?.as_str()?;
+            (format!("{tenant}/{subject}"), false)
         }
         other => unreachable!("{other}"),
     };

@@ -26,7 +26,7 @@ const FIELDS: [&str; 12] = [
 const EDITS: [u8; 7] = *b"itdbpcx";
 const BYTES: [u8; 12] = *b"01234.=-_A\n\xff";
 const HEADER_NAMES: [&str; 8] = ["alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c"];
-const CLAIMS: [&str; 17] = [
+const CLAIMS: [&str; 18] = [
     "iss",
     "sub",
     "aud",
@@ -40,6 +40,7 @@ const CLAIMS: [&str; 17] = [
     "client_id",
     "realm",
     "org",
+    "tid",
     "email",
     "exp",
     "nbf",
