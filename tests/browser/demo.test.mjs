@@ -158,8 +158,12 @@ describe("the demo's page", () => {
 
   test("who is there could not be asked once: the page asks again, though its feed was there all the time", async () => {
     const { page, end } = await visit(browser);
-    await page.route((url) => url.pathname === "/me", (route) => route.fulfill({ status: 503, body: "" }), { times: 1 });
+    const me = await hold(page, "/me", (route) => route.fulfill({ status: 503, body: "" }));
     await page.goto(valet.app);
+    await me.came;
+    // The feed tells something: from now on it has no reason to begin anew.
+    await counter(page, "opened");
+    me.letGo();
     await page.locator("#sign-in").waitFor();
     await page.locator("#line-state", { hasText: /^live$/ }).waitFor();
     await end(/status of 503/);
