@@ -65,6 +65,8 @@ pub struct Metrics {
     pub redirect_remaining: Histogram,
     /// `valet_jwks_fetches_total{issuer,outcome}`
     pub jwks_fetches: IntCounterVec,
+    /// `valet_expiry_unreadable_total{provider}`
+    pub expiry_unreadable: IntCounterVec,
     /// `valet_vendor_clock_off_total{provider}`
     pub vendor_clock_off: IntCounterVec,
     /// `valet_minter_up{provider,minter}`
@@ -149,6 +151,11 @@ impl Metrics {
                 &[0.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0],
             )?,
             jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
+            expiry_unreadable: vec(
+                "valet_expiry_unreadable_total",
+                "Minted URLs whose end was not found where the recipe says.",
+                &["provider"],
+            )?,
             vendor_clock_off: vec(
                 "valet_vendor_clock_off_total",
                 "Mints answered by a vendor whose clock differs from ours by more than 30 s.",

@@ -49,7 +49,10 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
         if !parts.plugins.iter().any(|plugin| plugin.settings.name == offer.0) {
             let input = canary(CANARY, None, parts.claim_names.len());
             match offer.1.mint.mint(&input).await {
-                Ok(minted) => say(&format!("mint {}: minted, {}", offer.0, life(&minted, clock))),
+                Ok(minted) => {
+                    let life = life(&minted, clock, offer.1.rules.min_remaining);
+                    say(&format!("mint {}: minted, {life}", offer.0));
+                }
                 Err(failure) => faults.push(format!("mint {}: {}", offer.0, explain(failure))),
             }
         }
@@ -57,7 +60,10 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
     for plugin in parts.plugins.iter().filter(|plugin| !is_remote(parts, &plugin.settings.provider)) {
         let name = &plugin.settings.name;
         match plugin.mint.mint(&canary(CANARY, None, plugin.claim_count)).await {
-            Ok(minted) => say(&format!("plugin {name}: minted, {}", life(&minted, clock))),
+            Ok(minted) => {
+                let life = life(&minted, clock, plugin.settings.min_remaining.0);
+                say(&format!("plugin {name}: minted, {life}"));
+            }
             Err(failure) => faults.push(format!("plugin {name}: {}", explain(failure))),
         }
     }
@@ -110,16 +116,21 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
     }
 }
 
-fn life(minted: &Minted, clock: &Clock) -> String {
+fn life(minted: &Minted, clock: &Clock, min_remaining: Duration) -> String {
+    let short = minted.ends.is_some_and(|end| end.since(clock.now()) <= min_remaining);
     match minted.ends {
+        None if minted.end_unread => {
+            "its URL says no end where `expires` looks: max_age counts, and programs are told no end; look at the mint's expires".into()
+        }
         None => "its URL says no end, max_age counts".into(),
         Some(end) => {
             let left = Duration::from_secs(end.since(clock.now()).as_secs());
             format!(
-                "its URL has {}h {}m {}s left",
+                "its URL has {}h {}m {}s left{}",
                 left.as_secs() / 3600,
                 left.as_secs() / 60 % 60,
-                left.as_secs() % 60
+                left.as_secs() % 60,
+                if short { ", which is not more than min_remaining: it is never held, and each request mints" } else { "" }
             )
         }
     }

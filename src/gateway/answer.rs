@@ -42,11 +42,12 @@ impl Reply<'_> {
         self.field("x-content-type-options", "nosniff");
         self.field("cross-origin-resource-policy", "same-origin");
         self.field("referrer-policy", "no-referrer");
+        let promised = lease.promised();
         let body = serde_json::json!({
             // The other place: the body of an answer to somebody with a session.
             "url": lease.url.expose(),
-            "expires_at": lease.own_end.rfc3339(),
-            "expires_in": lease.own_end.since(now).as_secs(),
+            "expires_at": promised.map(Timestamp::rfc3339),
+            "expires_in": promised.map(|end| end.since(now).as_secs()),
             "plugin": plugin,
         });
         self.finish(Some(("application/json", body.to_string().as_bytes())));

@@ -1,9 +1,10 @@
 //! The one outgoing HTTP client: calls to vendors and minters, and key sets of issuers.
 //!
 //! HTTP/1.1 over TCP or TLS (rustls with aws-lc-rs, the machine's own roots or those of a [`Route`]); to systems of our own HTTP/2 with a
-//! certificate of ours. It follows no redirect, asks for no
-//! compression, takes a proxy from its [`Route`] alone and never from the environment, and reads no more of an answer than its caller
-//! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length` and `user-agent`.
+//! certificate of ours. It follows no redirect, wants no
+//! compression and says so, takes a proxy from its [`Route`] alone and never from the environment, and reads no more of an answer than its caller
+//! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length`, `accept-encoding` and
+//! `user-agent`.
 
 mod identity;
 mod kept;
@@ -14,7 +15,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
@@ -220,6 +221,8 @@ impl Client {
         repeat: Repeat,
         max_bytes: usize,
     ) -> Result<Response, ClientFault> {
+        // Without the field a server may compress as it likes (RFC 9110, section 12.5.3).
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request.headers_mut().entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         let exchange = self.exchange(request, repeat, max_bytes);
         tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(ClientFault::TimedOut))

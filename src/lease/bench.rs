@@ -30,7 +30,12 @@ struct Fixed;
 impl Mint for Fixed {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         let start = format!("https://plugin.example/?action_token={}", input.subject);
-        Ok(Minted { url: PluginUrl::unchecked(&format!("{start:x<URL_BYTES$}")), ends: None, hold_until: None })
+        Ok(Minted {
+            url: PluginUrl::unchecked(&format!("{start:x<URL_BYTES$}")),
+            ends: None,
+            end_unread: false,
+            hold_until: None,
+        })
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {

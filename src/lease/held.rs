@@ -9,8 +9,10 @@ use crate::provider::PluginUrl;
 pub struct Lease {
     /// The URL.
     pub url: PluginUrl,
-    /// The URL's own end, as told to programs; where the URL has none, `end`.
-    pub own_end: Timestamp,
+    /// The URL's own end; where the URL has none, `end`.
+    pub(super) own_end: Timestamp,
+    /// The URL should have one, and it could not be read.
+    pub(super) end_unread: bool,
     /// The earlier of the URL's own end and the mint's start + `max_age`.
     pub end: Timestamp,
     /// When its mint began.
@@ -50,6 +52,12 @@ impl Lease {
     /// Whether a held lease may be sent: on both clocks, so that one that was set back doesn't prolong it.
     pub fn serves(&self, now: Moment) -> bool {
         now.wall < self.serve_until.wall && now.tick < self.serve_until.tick
+    }
+
+    /// The end that programs are told: the URL's own, or where the recipe knows of none, the lease's. `None`: it could not be read, and nobody has
+    /// promised any.
+    pub fn promised(&self) -> Option<Timestamp> {
+        (!self.end_unread).then_some(self.own_end)
     }
 
     /// The same lease, tied to a store in this way.

@@ -29,6 +29,7 @@ pub struct Rules {
 pub(super) struct Stored {
     pub url: PluginUrl,
     pub own_end: Timestamp,
+    pub end_unread: bool,
     pub end: Timestamp,
     pub began: Timestamp,
 }
@@ -56,6 +57,7 @@ impl Rules {
         let lease = Lease {
             url: minted.url,
             own_end: minted.ends.unwrap_or(end),
+            end_unread: minted.end_unread,
             end,
             began: began.wall,
             serve_until,
@@ -75,8 +77,8 @@ impl Rules {
         let usable = end.since(now.wall).checked_sub(self.min_remaining).filter(|usable| !usable.is_zero())?;
         let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
         let refresh_at = self.refresh_at(end);
-        let Stored { url, own_end, .. } = stored;
-        Some(Lease { url, own_end, end, began, serve_until, refresh_at, seq, tie: Tie::NONE })
+        let Stored { url, own_end, end_unread, .. } = stored;
+        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, tie: Tie::NONE })
     }
 
     /// When a lease that ends at `end` is renewed ahead, if somebody asks.
@@ -110,7 +112,12 @@ mod tests {
 
     fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
         let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
-        rules().judge(Minted { url: PluginUrl::unchecked("https://x/"), ends, hold_until: None }, at(0), at(0), 1)
+        rules().judge(
+            Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread: false, hold_until: None },
+            at(0),
+            at(0),
+            1,
+        )
     }
 
     #[test]
@@ -122,15 +129,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_promised_is_the_urls_own_end_or_a_fixed_ones_lease_and_nothing_that_was_not_found() {
+        let promised = |ends: Option<Timestamp>, end_unread| {
+            let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread, hold_until: None };
+            rules().judge(minted, at(0), at(0), 1).ok().unwrap().lease.promised()
+        };
+        assert_eq!(promised(Some(at(1_000_000).wall), false), Some(at(1_000_000).wall));
+        assert_eq!(promised(None, false), Some(at(6 * H as i64 * 1000).wall));
+        assert_eq!(promised(None, true), None);
+    }
+
+    #[test]
     fn six_hours_count_from_the_mints_start_not_from_its_answer() {
-        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
+        let minted =
+            Minted { url: PluginUrl::unchecked("https://x/"), ends: None, end_unread: false, hold_until: None };
         let lease = rules().judge(minted, at(0), at(4_000), 1).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
     }
 
     #[test]
     fn a_wall_clock_that_is_set_back_during_the_mint_does_not_prolong_the_lease() {
-        let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends: None, hold_until: None };
+        let minted =
+            Minted { url: PluginUrl::unchecked("https://x/"), ends: None, end_unread: false, hold_until: None };
         let set_back = Moment { wall: at(-3_600_000).wall, tick: Tick::from_millis(4_000) };
         let lease = rules().judge(minted, at(0), set_back, 1).ok().unwrap().lease;
         assert_eq!(lease.remaining(set_back.wall), Duration::from_secs(6 * H - 4));

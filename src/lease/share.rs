@@ -216,6 +216,7 @@ impl<G: Ground> Book<G> {
         let stored = crate::lease::rules::Stored {
             url,
             own_end: Timestamp::from_millis(entry.own_end_ms),
+            end_unread: entry.end_unread,
             // By the store's clock, too: the node that minted it may have another one.
             end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
             began: Timestamp::from_millis(entry.began_ms),
@@ -261,6 +262,7 @@ fn entry(lease: &Lease) -> Entry {
         // Sealed, into the store.
         url: lease.url.expose().to_owned().into(),
         own_end_ms: lease.own_end.as_millis(),
+        end_unread: lease.end_unread,
         end_ms: lease.end.as_millis(),
         began_ms: lease.began.as_millis(),
     }

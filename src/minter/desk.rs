@@ -8,7 +8,7 @@ use super::TARGET;
 use super::ledger::{self, Entry, Ledger};
 use super::roster::{Edge, Roster};
 use super::settings::MinterSettings;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::lease::settings::Reuse;
 use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Scope, Source, Terms};
 use crate::logging::LineSink;
@@ -170,7 +170,7 @@ impl Desk {
         Ok(Granted {
             // To the edge that asked, for this session's user.
             url: lease.url.expose().to_owned(),
-            ends_at_ms: Some(lease.own_end.as_millis()),
+            ends_at_ms: lease.promised().map(Timestamp::as_millis),
             hold_ms: u64::try_from(hold.as_millis()).unwrap_or(u64::MAX),
         })
     }

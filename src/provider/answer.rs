@@ -25,8 +25,12 @@ pub(super) enum UrlRule {
 /// `expires`: where its end stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ExpiryRule {
-    /// `exp` of the JWT in this query parameter of the URL.
+    /// `exp` of the JWT in this parameter of the URL's query, or of its fragment.
     Jwt(String),
+    /// `exp` of the one JWT that is a segment of the URL's path.
+    JwtPath,
+    /// `exp` of the JWT that is the URL's fragment.
+    JwtFragment,
     /// A JSON pointer to a time or a span.
     Json(String),
     /// Nowhere.
@@ -46,9 +50,11 @@ impl UrlRule {
 
 impl ExpiryRule {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        const EXPECTED: &str = "expected \"jwt:PARAMETER\" (a query parameter of the URL), \"json:/pointer\" or \"fixed\": where the URL's end stands";
+        const EXPECTED: &str = "expected \"jwt:PARAMETER\" (a parameter of the URL's query or fragment), \"jwt-path\", \"jwt-fragment\", \"json:/pointer\" or \"fixed\": where the URL's end stands";
         match text.split_once(':') {
             None if text == "fixed" => Ok(Self::Fixed),
+            None if text == "jwt-path" => Ok(Self::JwtPath),
+            None if text == "jwt-fragment" => Ok(Self::JwtFragment),
             Some(("jwt", parameter)) if !parameter.is_empty() => Ok(Self::Jwt(parameter.to_owned())),
             Some(("json", pointer)) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
             _ => Err(EXPECTED),
@@ -95,21 +101,49 @@ impl<'a> Answer<'a> {
     pub(super) fn ends(&self, rule: &ExpiryRule, url: &str, start: Timestamp) -> Option<Timestamp> {
         match rule {
             ExpiryRule::Fixed => None,
-            ExpiryRule::Jwt(parameter) => jwt_ends(url, parameter),
+            ExpiryRule::Jwt(parameter) => jwt_ends(&parameter_of(&Url::parse(url).ok()?, parameter)?),
+            ExpiryRule::JwtPath => {
+                let url = Url::parse(url).ok()?;
+                let mut ends = url.path_segments()?.filter_map(jwt_ends);
+                // Of two nobody knows which is meant.
+                ends.next().filter(|_| ends.next().is_none())
+            }
+            ExpiryRule::JwtFragment => jwt_ends(Url::parse(url).ok()?.fragment()?),
             ExpiryRule::Json(pointer) => json_ends(self.json.as_ref()?.pointer(pointer)?, start),
         }
     }
 }
 
+/// A parameter of the query, else of the fragment, whose parameters may stand behind a path of a page's own (`#/scan?token=…`).
+fn parameter_of(url: &Url, name: &str) -> Option<Zeroizing<String>> {
+    let mut query = url.query_pairs();
+    let of_fragment = || {
+        let fragment = url.fragment()?;
+        let parameters = fragment.split_once('?').map_or(fragment, |(_, parameters)| parameters);
+        form_urlencoded::parse(parameters.as_bytes()).find(|(known, _)| known == name)
+    };
+    let found = query.find(|(known, _)| known == name).or_else(of_fragment)?;
+    Some(Zeroizing::new(found.1.into_owned()))
+}
+
 /// `exp` (RFC 7519, section 4.1.4). The signature is the vendor's to check, who wrote it for itself: the claim is a hint here, bounded by `max_age`.
-fn jwt_ends(url: &str, parameter: &str) -> Option<Timestamp> {
-    let url = Url::parse(url).ok()?;
-    let token = Zeroizing::new(url.query_pairs().find(|(name, _)| name == parameter)?.1.into_owned());
+fn jwt_ends(token: &str) -> Option<Timestamp> {
     let mut parts = token.split('.');
     let (_, payload) = (parts.next()?, parts.next()?);
     let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
     let claims: Json = serde_json::from_slice(&payload).ok()?;
-    Some(secs(claims.get("exp")?.as_f64()?))
+    let end = match claims.get("exp")? {
+        Json::Number(number) => number.as_f64()?,
+        Json::String(text) => decimal(text)?,
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
+    };
+    Some(if end >= EPOCH_MILLIS { Timestamp::from_millis(end as i64) } else { secs(end) })
+}
+
+/// Digits alone: text that is a number to everybody.
+fn decimal(text: &str) -> Option<f64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
 }
 
 fn json_ends(value: &Json, start: Timestamp) -> Option<Timestamp> {
@@ -117,13 +151,7 @@ fn json_ends(value: &Json, start: Timestamp) -> Option<Timestamp> {
         Json::Number(number) => number.as_f64()?,
         Json::String(text) => match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => number,
-            _ => {
-                return text
-                    .trim()
-                    .parse::<jiff::Timestamp>()
-                    .ok()
-                    .map(|at| Timestamp::from_millis(at.as_millisecond()));
-            }
+            _ => return date(text.trim()),
         },
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };
@@ -133,6 +161,17 @@ fn json_ends(value: &Json, start: Timestamp) -> Option<Timestamp> {
         secs(number)
     } else {
         Timestamp::from_millis(start.as_millis().saturating_add(secs(number).as_millis()))
+    })
+}
+
+/// RFC 3339 and its neighbours that name their zone (`… UTC`), or a date as HTTP and mail have it. One without a zone is nobody's to guess.
+fn date(text: &str) -> Option<Timestamp> {
+    let zoned = text.strip_suffix(" UTC").or_else(|| text.strip_suffix(" GMT")).map(|date| format!("{date}Z"));
+    let iso = zoned.as_deref().unwrap_or(text).parse::<jiff::Timestamp>();
+    iso.ok().map(|at| Timestamp::from_millis(at.as_millisecond())).or_else(|| {
+        // C's form has no zone, and is UTC in HTTP alone.
+        let zoned = text.ends_with("GMT") || text.contains(',');
+        if zoned { super::http_date::http_date(text) } else { None }
     })
 }
 
@@ -191,7 +230,11 @@ mod tests {
             (r#"{"exp":1767225600.25}"#, Some(1_767_225_600_250)),
             (r#"{"exp":99999999999999999999}"#, Some(i64::MAX)),
             (r#"{"exp":0}"#, Some(0)),
-            (r#"{"exp":"1767225600"}"#, None),
+            (r#"{"exp":"1767225600"}"#, Some(1_767_225_600_000)),
+            (r#"{"exp":1767225600250}"#, Some(1_767_225_600_250)),
+            (r#"{"exp":"soon"}"#, None),
+            (r#"{"exp":"-1"}"#, None),
+            (r#"{"exp":""}"#, None),
             (r#"{"exp":null}"#, None),
             (r#"{}"#, None),
             ("nonsense", None),
@@ -205,6 +248,21 @@ mod tests {
             "https://p.example/?t=a.%ff.c",
         ] {
             assert_eq!(ends("jwt:t", "", url), None, "{url}");
+        }
+        let token = format!("eyJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(r#"{"exp":1767225600}"#));
+        for (rule, url, found) in [
+            ("jwt:t", format!("https://p.example/#t={token}&a=1"), true),
+            ("jwt:t", format!("https://p.example/#/scan?t={token}"), true),
+            ("jwt:t", format!("https://p.example/?token={token}"), false),
+            ("jwt:t", format!("https://p.example/s/{token}"), false),
+            ("jwt:t", format!("https://p.example/#{token}"), false),
+            ("jwt-path", format!("https://p.example/s/{token}/start?a=1"), true),
+            ("jwt-path", format!("https://p.example/{token}/{token}"), false),
+            ("jwt-path", format!("https://p.example/?t={token}"), false),
+            ("jwt-fragment", format!("https://p.example/a#{token}"), true),
+            ("jwt-fragment", format!("https://p.example/{token}"), false),
+        ] {
+            assert_eq!(ends(rule, "", &url), found.then_some(1_767_225_600_000), "{rule} {url}");
         }
         assert_eq!(ends("fixed", "", &with_token(r#"{"exp":1767225600}"#)), None);
     }
@@ -228,6 +286,15 @@ mod tests {
             ("-1", from_start(-1)),
             ("null", None),
             ("true", None),
+            (r#""2026-01-01 00:00:00 UTC""#, Some(1_767_225_600_000)),
+            (r#""2026-01-01T00:00:00 GMT""#, Some(1_767_225_600_000)),
+            (r#""2026-01-01 00:00:00Z""#, Some(1_767_225_600_000)),
+            (r#""2026-01-01 01:00:00+01:00""#, Some(1_767_225_600_000)),
+            (r#""Thu, 01 Jan 2026 00:00:00 GMT""#, Some(1_767_225_600_000)),
+            (r#""Thu, 01 Jan 2026 01:00:00 +0100""#, Some(1_767_225_600_000)),
+            (r#""2026-01-01 00:00:00 CET""#, None),
+            (r#""Thu Jan  1 00:00:00 2026""#, None),
+            (r#""2026-01-01 00:00:00""#, None),
             (r#""tomorrow""#, None),
             (r#""NaN""#, None),
             (r#""inf""#, None),
@@ -245,7 +312,7 @@ mod tests {
         for wrong in ["", "Text", "json", "json:", "json:url", "json:/~2", "json:/~", "text:/a"] {
             assert!(UrlRule::parse(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["", "jwt", "jwt:", "json:", "json:expires_in", "fixed:", "never"] {
+        for wrong in ["", "jwt", "jwt:", "jwt-path:a", "jwt-query", "json:", "json:expires_in", "fixed:", "never"] {
             assert!(ExpiryRule::parse(wrong).is_err(), "{wrong}");
         }
     }

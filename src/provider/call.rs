@@ -93,6 +93,12 @@ impl CallSource<'_> {
         if json.is_some() && method == Some(Method::GET) {
             fault("json", "a GET has no body");
         }
+        let contradicts = |name: &&String, text: &str| name.eq_ignore_ascii_case("content-type") && !is_json(text);
+        if let (Some(_), Some((name, _))) =
+            (self.json, self.headers.iter().flatten().find(|(name, text)| contradicts(name, text)))
+        {
+            fault(&format!("headers.{name}"), "contradicts `json`: leave it out, or give a type of JSON");
+        }
         if faults.len() > before {
             return None;
         }
@@ -166,6 +172,12 @@ impl CallSource<'_> {
         }
         headers
     }
+}
+
+/// `application/json`, or another type with its syntax (RFC 6839, section 3.1).
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
 }
 
 fn path_fits(text: &str, template: &Template) -> Result<(), &'static str> {

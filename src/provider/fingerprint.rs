@@ -35,6 +35,8 @@ pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
         }
         match &mint.expires {
             ExpiryRule::Fixed => canon.text("fixed"),
+            ExpiryRule::JwtPath => canon.text("jwt-path"),
+            ExpiryRule::JwtFragment => canon.text("jwt-fragment"),
             ExpiryRule::Jwt(parameter) => canon.tagged("jwt", parameter),
             ExpiryRule::Json(pointer) => canon.tagged("json", pointer),
         }

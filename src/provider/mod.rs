@@ -8,6 +8,7 @@ mod call;
 mod errand;
 mod fingerprint;
 mod gate;
+mod http_date;
 mod keys;
 mod needs;
 mod outcome;
@@ -18,6 +19,7 @@ mod remote;
 mod retry_after;
 pub mod settings;
 mod template;
+mod unread;
 mod vendor;
 mod vendor_clock;
 pub mod wire;
@@ -89,6 +91,8 @@ pub struct Minted {
     pub url: PluginUrl,
     /// The URL's own end, if it says one.
     pub ends: Option<Timestamp>,
+    /// It should say one: the recipe names a place for it, and nothing that can be read stood there.
+    pub end_unread: bool,
     /// Not to be held longer, whatever the URL says: it was minted a while ago.
     pub hold_until: Option<Timestamp>,
 }

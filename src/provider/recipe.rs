@@ -198,7 +198,9 @@ impl Register {
     pub(super) fn accepts(&self, status: u16, body: &[u8]) -> bool {
         self.accept.contains(&status)
             || self.accept_if.iter().any(|rule| {
-                rule.status == status && memchr::memmem::find(body, rule.body_contains.as_bytes()).is_some()
+                // Vendors change the case of their words and mean the same.
+                let (body, text) = (body.to_ascii_lowercase(), rule.body_contains.to_ascii_lowercase());
+                rule.status == status && memchr::memmem::find(&body, text.as_bytes()).is_some()
             })
     }
 }
@@ -218,7 +220,10 @@ impl MintCall {
         let expires = match &settings.expires {
             Some(text) => ExpiryRule::parse(text).map_err(|message| fault("expires", message)).ok(),
             None => {
-                fault("expires", "missing: \"jwt:PARAMETER\", \"json:/pointer\" or \"fixed\"");
+                fault(
+                    "expires",
+                    "missing: \"jwt:PARAMETER\", \"jwt-path\", \"jwt-fragment\", \"json:/pointer\" or \"fixed\"",
+                );
                 None
             }
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
+use super::http_date::http_date;
 use crate::clock::Timestamp;
 
 /// How long the vendor asks us to wait: seconds, or a date. `None`: it does not say, or not readably. A date that has passed is zero.
@@ -13,8 +14,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(Timestamp::from_millis(date.as_millisecond()).since(now))
+    http_date(text).map(|date| date.since(now))
 }
 
 #[cfg(test)]
@@ -35,6 +35,8 @@ mod tests {
             ("99999999999999999999999", Some(u64::MAX)),
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
             ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+            ("Sun Nov  6 08:49:47 1994", Some(10)),
             ("-1", None),
             ("1.5", None),
             ("", None),

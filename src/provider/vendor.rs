@@ -13,7 +13,7 @@ use http_body_util::Full;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
-use super::answer::Answer;
+use super::answer::{Answer, ExpiryRule};
 use super::call::Call;
 use super::gate::Gate;
 use super::keys::KeyRing;
@@ -24,6 +24,7 @@ use super::redirect_hosts::UrlFault;
 use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
 use super::template::{Unfit, Values};
+use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::clock::{Clock, Timestamp};
@@ -53,6 +54,7 @@ struct Inner {
     client: Client,
     registered: Cache<[u8; 32], ()>,
     vendor_clock: VendorClock,
+    unread: Unread,
 }
 
 impl Vendor {
@@ -69,6 +71,7 @@ impl Vendor {
         Self(Arc::new(Inner {
             gate: Gate::new(settings, clock, metrics),
             vendor_clock: VendorClock::new(&settings.name, metrics),
+            unread: Unread::new(&settings.name, metrics),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
             keys: KeyRing::new(keys),
@@ -235,7 +238,11 @@ impl Inner {
         if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
             return Err(Fault::Nonsense);
         }
-        Ok(Minted { url: PluginUrl::new(&url), ends, hold_until })
+        let end_unread = ends.is_none() && mint.expires != ExpiryRule::Fixed;
+        if end_unread {
+            self.unread.note(&self.gate.name, &mint.name, self.gate.clock.tick());
+        }
+        Ok(Minted { url: PluginUrl::new(&url), ends, end_unread, hold_until })
     }
 
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tracing::{info, warn};
 
+use super::http_date::http_date;
 use crate::clock::Timestamp;
 use crate::telemetry::Metrics;
 
@@ -28,8 +29,7 @@ impl VendorClock {
     /// By how much the vendor's clock is ahead, if it is off by more than is usual. One that is behind shortens nothing: ours is the later one.
     pub fn ahead(&self, headers: &HeaderMap, now: Timestamp, provider: &str) -> Duration {
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else { return Duration::ZERO };
-        let theirs = Timestamp::from_millis(date.timestamp().as_millisecond());
+        let Some(theirs) = date.and_then(http_date) else { return Duration::ZERO };
         let (ahead, behind) = (theirs.since(now), now.since(theirs));
         let off = ahead.max(behind) > TOLERANCE;
         if off {
@@ -61,6 +61,10 @@ mod tests {
         for (ours, ahead, counted) in [(0, 0, 0), (-30, 0, 0), (-31, 31, 1), (30, 0, 1), (31, 0, 2), (-7200, 7200, 3)] {
             assert_eq!(clock.ahead(&headers, now(ours), "vendor"), Duration::from_secs(ahead), "{ours}");
             assert_eq!(clock.off.get(), counted, "{ours}");
+        }
+        for date in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            let headers = HeaderMap::from_iter([(DATE, date.parse().unwrap())]);
+            assert_eq!(clock.ahead(&headers, now(-7200), "vendor"), Duration::from_secs(7200), "{date}");
         }
         let none = HeaderMap::from_iter([(DATE, "yesterday".parse().unwrap())]);
         assert_eq!(clock.ahead(&none, now(-7200), "vendor"), Duration::ZERO);

@@ -67,7 +67,8 @@ pub struct Ask {
 pub struct Granted {
     /// The plug-in URL, byte for byte as the vendor gave it.
     pub url: String,
-    /// Its own end, Unix time in milliseconds.
+    /// Its own end, or where the minter's recipe knows of none, that of the minter's lease: Unix time in milliseconds. Absent: it should have one that
+    /// could not be read, and nobody promises any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at_ms: Option<i64>,
     /// It may be held this long at most, in milliseconds.

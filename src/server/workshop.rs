@@ -250,7 +250,7 @@ impl KeyClient for KeySets {
         max_bytes: usize,
         deadline: Duration,
     ) -> Result<(u16, Vec<u8>), KeyClientFault> {
-        let answer = self.0.get(url, "application/json", max_bytes, deadline).await;
+        let answer = self.0.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
         answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
             ClientFault::NoConnection | ClientFault::Unreachable => KeyClientFault::Unreachable,
             ClientFault::TimedOut => KeyClientFault::TimedOut,

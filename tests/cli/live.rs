@@ -51,6 +51,16 @@ fn a_url_without_an_end_is_said_to_have_none() {
     let ended = check_live(&folder(&vendor.url, &idp.url, KEY));
     ended.assert_code(0);
     assert!(ended.stdout.contains("says no end"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("programs are told no end"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_life_shorter_than_min_remaining_is_told() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    vendor.faults(json!({ "life": "200s" }));
+    let ended = check_live(&folder(&vendor.url, &idp.url, KEY));
+    ended.assert_code(0);
+    assert!(ended.stdout.contains("not more than min_remaining"), "{}", ended.stdout);
 }
 
 #[test]

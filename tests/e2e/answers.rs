@@ -105,11 +105,19 @@ async fn a_program_gets_the_url_and_its_own_end_as_json() {
 }
 
 #[tokio::test]
-async fn a_url_without_an_end_counts_as_one_of_max_age() {
+async fn a_url_whose_configured_end_is_not_found_is_held_and_promises_none() {
     let stack = Setup::new().plugin("max_age = \"1h\"").start().await;
     stack.vendor_does(Faults::url(UrlFault::NoExp));
-    let answer = stack.get(FACE_SCAN).as_user("ada").for_json().send().await;
-    assert_eq!(answer.assert_status(200).json()["expires_in"], 3600);
+    let first = stack.get(FACE_SCAN).as_user("ada").for_json().send().await.assert_status(200).json();
+    for end in ["expires_at", "expires_in"] {
+        assert_eq!(first.get(end), Some(&serde_json::Value::Null), "{end}");
+    }
+    stack.vendor_does(Faults::default());
+    let held = |answer: serde_json::Value| answer["url"] == first["url"];
+    stack.advance(Duration::from_secs(54 * 60));
+    assert!(held(stack.get(FACE_SCAN).as_user("ada").for_json().send().await.json()));
+    stack.advance(Duration::from_secs(60));
+    assert!(!held(stack.get(FACE_SCAN).as_user("ada").for_json().send().await.json()), "max_age counts");
 }
 
 #[tokio::test]

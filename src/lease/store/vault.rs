@@ -33,6 +33,9 @@ pub(crate) struct Entry {
     /// Its own end, Unix time in milliseconds.
     #[serde(rename = "o")]
     pub own_end_ms: i64,
+    /// It could not be read; absent in what older nodes write.
+    #[serde(rename = "n", default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_unread: bool,
     /// The end of the lease.
     #[serde(rename = "e")]
     pub end_ms: i64,

@@ -60,8 +60,10 @@ impl Mint for Vendor {
         self.begun.send_replace(number);
         let url = PluginUrl::unchecked(&format!("https://vendor/{}", number - 1));
         match answered.await.unwrap() {
-            Answer::Life(life) => Ok(Minted { url, ends: Some(self.clock.now().plus(life)), hold_until: None }),
-            Answer::Endless => Ok(Minted { url, ends: None, hold_until: None }),
+            Answer::Life(life) => {
+                Ok(Minted { url, ends: Some(self.clock.now().plus(life)), end_unread: false, hold_until: None })
+            }
+            Answer::Endless => Ok(Minted { url, ends: None, end_unread: false, hold_until: None }),
             Answer::Fail(failure) => Err(failure),
             Answer::Panic => std::panic::resume_unwind(Box::new("a mint that falls over")),
         }

@@ -155,7 +155,12 @@ impl Mint for Vendor {
         yield_now().await;
         yield_now().await;
         let ends = Some(self.clock.now().plus(self.answer?));
-        Ok(Minted { url: PluginUrl::unchecked(&format!("https://vendor/{number}")), ends, hold_until: None })
+        Ok(Minted {
+            url: PluginUrl::unchecked(&format!("https://vendor/{number}")),
+            ends,
+            end_unread: false,
+            hold_until: None,
+        })
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {

@@ -65,7 +65,7 @@ fn the_contracts_own_example_is_read() {
     let register = recipe.parts.register.unwrap();
     assert!(register.accepts(201, b""));
     assert!(register.accepts(400, b"{\"reason\":\"user already exists\"}"));
-    assert!(!register.accepts(400, b"Already Exists") && !register.accepts(409, b"already exists"));
+    assert!(register.accepts(400, b"User Already Exists") && !register.accepts(409, b"already exists"));
 }
 
 #[test]
@@ -284,4 +284,18 @@ fn a_key_that_no_header_can_hold_is_told_before_it_is_used() {
     for key in ["", "two\nlines", "sp ace", "é"] {
         assert!(recipe.check_key(&Secret::new(key.into())).is_err(), "{key:?}");
     }
+}
+
+#[test]
+fn a_content_type_that_contradicts_the_json_body_is_a_fault() {
+    let with = |kind: &str| {
+        acme("path = \"/users\"", &format!("path = \"/users\"\nheaders = {{ Content-Type = \"{kind}\" }}"))
+    };
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "{subject}"] {
+        assert_eq!(fault_keys(&with(wrong)), ["register.headers.Content-Type"], "{wrong}");
+    }
+    for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.acme.v2+json"] {
+        recipe(&with(good));
+    }
+    recipe(&acme("path = \"/embed\"", "path = \"/embed\"\nheaders = { content-type = \"text/plain\" }"));
 }

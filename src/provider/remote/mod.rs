@@ -276,6 +276,7 @@ impl Inner {
         Ok(Minted {
             url: PluginUrl::new(&granted.url),
             ends: granted.ends_at_ms.map(crate::clock::Timestamp::from_millis),
+            end_unread: granted.ends_at_ms.is_none(),
             // From before the ask on: a clock that differs from the minter's prolongs nothing.
             hold_until: Some(start.plus(Duration::from_millis(granted.hold_ms))),
         })

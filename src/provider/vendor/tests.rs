@@ -60,6 +60,22 @@ async fn a_vendor_that_hangs_up_on_a_fresh_connection_is_asked_once() {
 }
 
 #[tokio::test]
+async fn an_end_that_the_recipe_names_and_nobody_finds_is_counted_and_not_promised() {
+    let stage = Stage::without_registration("", |_| {
+        Reply::Is(200, "", "https://plugin.acme.example/?token=canary.e30.sig".into())
+    })
+    .await;
+    let unread = stage.metrics.expiry_unreadable.with_label_values(&["acme"]);
+    assert_eq!(unread.get(), 0);
+    for count in 1..3 {
+        let minted = stage.mint().await.unwrap();
+        assert_eq!((minted.ends, minted.end_unread, unread.get()), (None, true, count));
+    }
+    let stage = Stage::without_registration("", |_| good()).await;
+    assert!(!stage.mint().await.unwrap().end_unread);
+}
+
+#[tokio::test]
 async fn the_same_name_at_another_issuer_is_another_person() {
     let stage = Stage::start("", mints(good)).await;
     for issuer in ["https://one.example", "https://two.example"] {
@@ -70,11 +86,13 @@ async fn the_same_name_at_another_issuer_is_another_person() {
 
 #[tokio::test]
 async fn a_user_who_exists_already_counts_as_registered() {
-    let exists = || Reply::Is(400, "", "{\"reason\":\"the user already exists\"}".into());
-    let stage = Stage::start("", move |seen| if seen.is_registration() { exists() } else { good() }).await;
-    assert!(stage.mint().await.is_ok());
-    assert!(stage.mint().await.is_ok());
-    assert_eq!(stage.story(), "RMM");
+    for reason in ["the user already exists", "User Already Exists", "USER ALREADY EXISTS"] {
+        let exists = move || Reply::Is(400, "", format!("{{\"reason\":\"{reason}\"}}"));
+        let stage = Stage::start("", move |seen| if seen.is_registration() { exists() } else { good() }).await;
+        assert!(stage.mint().await.is_ok(), "{reason}");
+        assert!(stage.mint().await.is_ok());
+        assert_eq!(stage.story(), "RMM");
+    }
 }
 
 #[tokio::test]
@@ -414,7 +432,7 @@ async fn on_the_wire_each_subject_is_exactly_these_bytes() {
         assert_eq!(register.body, format!("{{\"id\":\"{in_json}\"}}"));
         let agent = env!("CARGO_PKG_VERSION");
         let expected = format!(
-            "GET /embed?id={in_query}&language=nl HTTP/1.1\r\nx-api-key: {}\r\naccept: */*\r\nuser-agent: valet/{agent}\r\nhost: {host}\r\n\r\n",
+            "GET /embed?id={in_query}&language=nl HTTP/1.1\r\nx-api-key: {}\r\naccept: */*\r\naccept-encoding: identity\r\nuser-agent: valet/{agent}\r\nhost: {host}\r\n\r\n",
             KEYS[0]
         );
         assert_eq!(mint.head, expected);
