@@ -300,8 +300,9 @@ inline serve() {
 #ifndef FAILOVER_FORGETS
     assert(born[url] >= need);
 #else
-    /* A fail-over that lost a forgetting brings older URLs back, but never to the one who asked for it. */
+    /* A fail-over that lost a forgetting brings older URLs back, but never to the one who asked for it, nor by a node that knows of it. */
     assert(!post || born[url] >= need);
+    assert(born[url] >= known);
 #endif
 }
 
