@@ -55,16 +55,22 @@ pub struct Metrics {
     pub leases_held: IntGauge,
     /// `valet_store_operations_total{operation,outcome}`
     pub store_operations: IntCounterVec,
+    /// `valet_store_failures_total{cause}`
+    pub store_failures: IntCounterVec,
     /// `valet_leases_evicted_total`
     pub leases_evicted: IntCounter,
     /// `valet_mints_total{provider,outcome}`
     pub mints: IntCounterVec,
+    /// `valet_mint_failures_total{provider,cause}`
+    pub mint_failures: IntCounterVec,
     /// `valet_mint_duration_seconds`
     pub mint_duration: Histogram,
     /// `valet_redirect_remaining_seconds`
     pub redirect_remaining: Histogram,
     /// `valet_jwks_fetches_total{issuer,outcome}`
     pub jwks_fetches: IntCounterVec,
+    /// `valet_jwks_failures_total{issuer,cause}`
+    pub jwks_failures: IntCounterVec,
     /// `valet_expiry_unreadable_total{provider}`
     pub expiry_unreadable: IntCounterVec,
     /// `valet_vendor_clock_off_total{provider}`
@@ -138,8 +144,14 @@ impl Metrics {
                 "Calls to the store of leases, by outcome.",
                 &["operation", "outcome"],
             )?,
+            store_failures: vec(
+                "valet_store_failures_total",
+                "Tries to reach the store that failed, by cause.",
+                &["cause"],
+            )?,
             leases_evicted: evicted,
             mints: vec("valet_mints_total", "Mints asked of a provider, by outcome.", &["provider", "outcome"])?,
+            mint_failures: vec("valet_mint_failures_total", "Mints that failed, by cause.", &["provider", "cause"])?,
             mint_duration: histogram(
                 "valet_mint_duration_seconds",
                 "Time of one mint, registration and retries included.",
@@ -151,6 +163,11 @@ impl Metrics {
                 &[0.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0],
             )?,
             jwks_fetches: vec("valet_jwks_fetches_total", "Key sets fetched.", &["issuer", "outcome"])?,
+            jwks_failures: vec(
+                "valet_jwks_failures_total",
+                "Key sets that were not had, by cause.",
+                &["issuer", "cause"],
+            )?,
             expiry_unreadable: vec(
                 "valet_expiry_unreadable_total",
                 "Minted URLs whose end was not found where the recipe says.",

@@ -7,7 +7,7 @@ use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::provider::wire::Denial;
-use crate::provider::{Errand, Greeting, MintFailure, MintInput, Minted, Provider, Remote};
+use crate::provider::{Errand, Greeting, Mint, MintFailure, MintInput, Minted, Provider, Remote};
 use crate::server::{MinterParts, Parts};
 use crate::telemetry::Metrics;
 
@@ -53,7 +53,7 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
                     let life = life(&minted, clock, offer.1.rules.min_remaining);
                     say(&format!("mint {}: minted, {life}", offer.0));
                 }
-                Err(failure) => faults.push(format!("mint {}: {}", offer.0, explain(failure))),
+                Err(failure) => faults.push(format!("mint {}: {}", offer.0, told(failure, &*offer.1.mint))),
             }
         }
     }
@@ -64,7 +64,7 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
                 let life = life(&minted, clock, plugin.settings.min_remaining.0);
                 say(&format!("plugin {name}: minted, {life}"));
             }
-            Err(failure) => faults.push(format!("plugin {name}: {}", explain(failure))),
+            Err(failure) => faults.push(format!("plugin {name}: {}", told(failure, &*plugin.mint))),
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(End { code: exit::UNAVAILABLE, lines: faults }) }
@@ -91,8 +91,9 @@ async fn greet(remote: &Remote, config: &Config) -> Vec<String> {
                 denial.label()
             )),
             Greeting::Hangs => faults.push(format!("minter {minter}: does not answer within timeout")),
-            Greeting::Absent => faults.push(format!(
-                "minter {minter}: can't be reached, or one side does not believe the other's certificate: look at url, ca, and the minter's client_ca"
+            Greeting::Absent(cause) => faults.push(format!(
+                "minter {minter}: can't be reached, or one side does not believe the other's certificate: look at url, ca, and the minter's client_ca ({})",
+                cause.map_or("what answers there is no minter".to_owned(), |cause| cause.to_string())
             )),
         }
     }
@@ -136,8 +137,14 @@ fn life(minted: &Minted, clock: &Clock, min_remaining: Duration) -> String {
     }
 }
 
+/// The same with what is known of this one failure.
+pub(super) fn told(failure: MintFailure, mint: &dyn Mint) -> String {
+    let why = mint.why().map_or_else(String::new, |why| format!(" ({why})"));
+    explain(failure) + &why
+}
+
 /// In the operator's words, and what to look at.
-pub(super) fn explain(failure: MintFailure) -> String {
+fn explain(failure: MintFailure) -> String {
     match failure {
         MintFailure::Refused => {
             "the provider refused (4xx): look at api_key, and at the paths of register and mint".into()

@@ -49,7 +49,7 @@ fn mint(mint: &dyn Mint, parts: &Parts, arguments: &OpenArguments, claim_count: 
     match runtime(1)?.block_on(mint.mint(&input)) {
         // The operator asked for it, at a terminal.
         Ok(minted) => say(minted.url.expose()),
-        Err(failure) => return Err(unknown(check::explain(failure))),
+        Err(failure) => return Err(unknown(check::told(failure, mint))),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! allows. What it sends is the target and the header fields it was given, byte for byte, besides `host`, `content-length`, `accept-encoding` and
 //! `user-agent`.
 
+mod cause;
 mod identity;
 mod kept;
 mod route;
@@ -20,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Client as Pool, Error as PoolFault};
@@ -27,6 +29,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
+pub use cause::Cause;
+use cause::{Names, Proxied};
 pub use identity::Identity;
 use kept::{Counting, Traffic};
 use route::Proxy;
@@ -50,6 +54,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 const AGENT: &str = concat!("valet/", env!("CARGO_PKG_VERSION"));
 
+type Tcp = HttpConnector<Names>;
+
 /// The client. Cheap to clone; clones share their connections.
 ///
 /// A connection is served by a task of the Tokio runtime on which it was opened.
@@ -58,11 +64,11 @@ pub struct Client(Pools);
 
 #[derive(Clone)]
 enum Pools {
-    Direct(Kept<HttpsConnector<HttpConnector>>),
+    Direct(Kept<HttpsConnector<Tcp>>),
     /// By CONNECT through a proxy, which sees host and port and no more.
-    Tunnelled(Box<Kept<HttpsConnector<Tunnel<HttpConnector>>>>),
+    Tunnelled(Box<Kept<HttpsConnector<Proxied<Tunnel<Tcp>>>>>),
     /// HTTP/2: one connection that is kept, and the way to one that is not.
-    Own([Pool<HttpsConnector<HttpConnector>, Full<Bytes>>; 2]),
+    Own([Pool<HttpsConnector<Tcp>, Full<Bytes>>; 2]),
 }
 
 /// Connections that are kept for the next request, and the way to one that is not.
@@ -95,13 +101,24 @@ pub struct Response {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFault {
     /// No connection, or no trust in its certificate: nothing was sent.
-    NoConnection,
+    NoConnection(Cause),
     /// The connection broke; or what came was not HTTP.
-    Unreachable,
+    Unreachable(Cause),
     /// The deadline passed.
     TimedOut,
     /// The body is longer than the caller allows.
     TooLarge,
+}
+
+impl ClientFault {
+    /// The cause, for the operator.
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::NoConnection(cause) | Self::Unreachable(cause) => cause,
+            Self::TimedOut => Cause::TimedOut,
+            Self::TooLarge => Cause::TooLarge,
+        }
+    }
 }
 
 impl Client {
@@ -138,14 +155,15 @@ impl Client {
                 };
                 // In the clear the proxy would read along: such a call fails.
                 let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
-                Pools::Tunnelled(Box::new(Kept::new(connector.enable_http1().wrap_connector(tunnel))))
+                Pools::Tunnelled(Box::new(Kept::new(connector.enable_http1().wrap_connector(Proxied(tunnel)))))
             }
         }))
     }
 
     fn to_our_own(roots: RootCertStore, identity: Arc<Identity>) -> Result<Self, ClientFault> {
-        let tls =
-            provided().with_protocol_versions(&[&rustls::version::TLS13]).map_err(|_| ClientFault::Unreachable)?;
+        let tls = provided()
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|_| ClientFault::Unreachable(Cause::Tls))?;
         let mut tls = tls.with_root_certificates(roots).with_client_cert_resolver(identity);
         // A certificate that was replaced or taken back is shown anew, and judged anew, with each connection.
         tls.resumption = rustls::client::Resumption::disabled();
@@ -184,7 +202,7 @@ impl Client {
             .uri(target.as_str())
             .header(ACCEPT, accept)
             .body(Full::default())
-            .map_err(|_| ClientFault::Unreachable)?;
+            .map_err(|_| ClientFault::Unreachable(Cause::NoRoute))?;
         self.send(request, max_bytes, deadline).await
     }
 
@@ -242,13 +260,13 @@ impl Client {
                 answer => answer,
             },
         };
-        let answer = answer.map_err(|fault| match fault.is_connect() {
-            true => ClientFault::NoConnection,
-            false => ClientFault::Unreachable,
+        let answer = answer.map_err(|fault| match (fault.is_connect(), Cause::of(&fault)) {
+            (true, cause) => ClientFault::NoConnection(cause),
+            (false, cause) => ClientFault::Unreachable(cause),
         })?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, max_bytes).collect().await.map_err(|fault| {
-            if fault.is::<LengthLimitError>() { ClientFault::TooLarge } else { ClientFault::Unreachable }
+            if fault.is::<LengthLimitError>() { ClientFault::TooLarge } else { ClientFault::Unreachable(Cause::Broken) }
         })?;
         Ok(Response { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
     }
@@ -293,8 +311,8 @@ fn is_unprocessed(fault: &PoolFault) -> bool {
     false
 }
 
-fn tcp() -> HttpConnector {
-    let mut tcp = HttpConnector::new();
+fn tcp() -> Tcp {
+    let mut tcp = HttpConnector::new_with_resolver(Names(GaiResolver::new()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp
@@ -315,7 +333,7 @@ fn provided() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVersions> {
 }
 
 fn tls() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, ClientFault> {
-    provided().with_safe_default_protocol_versions().map_err(|_| ClientFault::Unreachable)
+    provided().with_safe_default_protocol_versions().map_err(|_| ClientFault::Unreachable(Cause::Tls))
 }
 
 #[cfg(test)]

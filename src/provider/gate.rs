@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::{Histogram, IntGauge};
+use prometheus::{Histogram, IntCounterVec, IntGauge};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::breaker::{Breaker, Change};
+use super::diagnosis::{CAUSES, Diagnosis};
 use super::outcome::{Counters, Fault};
 use super::settings::ProviderSettings;
 use super::{MintFailure, Minted};
 use crate::clock::Clock;
+use crate::http_client::Cause;
 use crate::telemetry::Metrics;
 
 /// What callers are told where nobody knows better.
@@ -26,14 +28,18 @@ pub(super) struct Gate {
     breaker: Breaker,
     degraded: IntGauge,
     counters: Counters,
+    causes: IntCounterVec,
     duration: Histogram,
     /// How the last mint failed, if it did: a change is told once.
-    last_failure: Mutex<Option<MintFailure>>,
+    last_failure: Mutex<Option<(MintFailure, Diagnosis)>>,
 }
 
 impl Gate {
     pub fn new(settings: &ProviderSettings, clock: Clock, metrics: &Metrics) -> Self {
         let degraded = metrics.degraded.with_label_values(&[&format!("provider:{}", settings.name)]);
+        for cause in Cause::ALL.map(Cause::label).iter().chain(&CAUSES) {
+            metrics.mint_failures.with_label_values(&[settings.name.as_str(), cause]);
+        }
         Self {
             name: settings.name.clone(),
             clock,
@@ -42,6 +48,7 @@ impl Gate {
             breaker: Breaker::new(settings.breaker, degraded.clone()),
             degraded,
             counters: Counters::new(metrics, &settings.name),
+            causes: metrics.mint_failures.clone(),
             duration: metrics.mint_duration.clone(),
             last_failure: Mutex::new(None),
         }
@@ -67,17 +74,25 @@ impl Gate {
         outcome.map_err(|fault| fault.failure(TRY_AGAIN))
     }
 
-    /// Counts and tells how a mint ended.
-    pub fn note(&self, verdict: &Result<Minted, MintFailure>) {
-        if let Err(failure) = verdict {
+    /// Counts and tells how a mint ended; `diagnosis`: what is known of one that failed.
+    pub fn note(&self, verdict: &Result<Minted, MintFailure>, diagnosis: Option<Diagnosis>) {
+        let failed = verdict.as_ref().err().map(|failure| {
+            let diagnosis = diagnosis.unwrap_or_else(|| Diagnosis::of(*failure));
             self.counters.count(*failure);
-        }
-        self.tell(verdict.as_ref().err().copied());
+            self.causes.with_label_values(&[&self.name, diagnosis.cause]).inc();
+            (*failure, diagnosis)
+        });
+        self.tell(failed);
     }
 
     /// How the last mint failed, if it did.
     pub fn last_failure(&self) -> Option<MintFailure> {
-        *self.last_failure.lock()
+        self.last_failure.lock().as_ref().map(|(failure, _)| *failure)
+    }
+
+    /// What was wrong with it.
+    pub fn why(&self) -> Option<String> {
+        self.last_failure.lock().as_ref().map(|(_, diagnosis)| diagnosis.text.clone()).filter(|text| !text.is_empty())
     }
 
     /// Whether calls are held back now, or `also` speaks against the provider. Brings `valet_degraded` up to date.
@@ -88,17 +103,19 @@ impl Gate {
     }
 
     /// One line when mints begin to fail, or fail in another way, or are good again. Never what the vendor said.
-    fn tell(&self, failure: Option<MintFailure>) {
-        if matches!(failure, Some(MintFailure::Busy(_) | MintFailure::Limited(_))) {
+    fn tell(&self, failed: Option<(MintFailure, Diagnosis)>) {
+        if matches!(failed, Some((MintFailure::Busy(_) | MintFailure::Limited(_), _))) {
             return;
         }
-        let before = std::mem::replace(&mut *self.last_failure.lock(), failure);
-        match failure {
-            Some(failure) if before != Some(failure) => {
-                warn!(target: "valet::provider", provider = self.name, ?failure, "mints fail");
+        let before = std::mem::replace(&mut *self.last_failure.lock(), failed.clone());
+        let kind = |failed: &(MintFailure, Diagnosis)| (failed.0, failed.1.cause);
+        let same = failed.as_ref().map(kind) == before.as_ref().map(kind);
+        match failed {
+            _ if same => {}
+            Some((failure, Diagnosis { cause, text })) => {
+                warn!(target: "valet::provider", provider = self.name, ?failure, cause, why = text, "mints fail");
             }
-            None if before.is_some() => info!(target: "valet::provider", provider = self.name, "mints are good again"),
-            _ => {}
+            None => info!(target: "valet::provider", provider = self.name, "mints are good again"),
         }
     }
 }

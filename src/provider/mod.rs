@@ -5,6 +5,7 @@ mod auth;
 mod body;
 mod breaker;
 mod call;
+mod diagnosis;
 mod errand;
 mod fingerprint;
 mod gate;
@@ -206,6 +207,12 @@ pub trait Mint: Send + Sync {
     /// Dropped: the connection to the vendor is closed; a registration that the vendor already did stays done. The lease book never drops it
     /// because a caller left.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure>;
+
+    /// What was wrong with the last mint of this provider that failed, in the operator's words and without a value of an answer; `None`: nothing is
+    /// known beyond the failure's kind.
+    fn why(&self) -> Option<String> {
+        None
+    }
 
     /// Takes a URL back that was kept elsewhere, judged as a fresh one; `None`: it would not be sent on today.
     fn readmit(&self, url: &str) -> Option<PluginUrl>;

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::answer::{Answer, ExpiryRule};
 use super::call::Call;
+use super::diagnosis::{Diagnosis, Notes, Step};
 use super::gate::Gate;
 use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
@@ -28,7 +29,7 @@ use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::clock::{Clock, Timestamp};
-use crate::http_client::{Client, ClientFault, Response};
+use crate::http_client::{Cause, Client, ClientFault, Response};
 use crate::secret::SecretCell;
 use crate::telemetry::Metrics;
 
@@ -116,13 +117,6 @@ struct Minter {
     at: usize,
 }
 
-/// Which call of a mint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Register,
-    Mint,
-}
-
 /// The calls of one mint, filled with a user's values.
 struct Calls<'a> {
     mint: &'a MintCall,
@@ -130,17 +124,23 @@ struct Calls<'a> {
     register: Option<(&'a Register, Call)>,
     /// Who is registered.
     user: [u8; 32],
+    notes: &'a Notes,
 }
 
 #[async_trait]
 impl Mint for Minter {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
+        let notes = Notes::default();
         let verdict = match self.vendor.recipe.parts.mints.get(self.at) {
-            Some(mint) => self.vendor.mint(mint, input).await,
+            Some(mint) => self.vendor.mint(mint, input, &notes).await,
             None => Err(MintFailure::Refused),
         };
-        self.vendor.gate.note(&verdict);
+        self.vendor.gate.note(&verdict, notes.into_inner());
         verdict
+    }
+
+    fn why(&self) -> Option<String> {
+        self.vendor.gate.why()
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
@@ -149,9 +149,15 @@ impl Mint for Minter {
 }
 
 impl Inner {
-    async fn mint(&self, mint: &MintCall, input: &MintInput) -> Result<Minted, MintFailure> {
+    async fn mint(&self, mint: &MintCall, input: &MintInput, notes: &Notes) -> Result<Minted, MintFailure> {
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
-        let calls = self.fill(mint, input).map_err(|Unfit| MintFailure::Refused)?;
+        let calls = self.fill(mint, input, notes).map_err(|Unfit| {
+            *notes.lock() = Some(Diagnosis::new(
+                "unfit",
+                "a value of this user can't stand where the recipe puts it; no call was made",
+            ));
+            MintFailure::Refused
+        })?;
         self.gate.pass(self.attempt(&calls, self.gate.clock.now())).await
     }
 
@@ -164,7 +170,7 @@ impl Inner {
         }
     }
 
-    fn fill<'a>(&'a self, mint: &'a MintCall, input: &MintInput) -> Result<Calls<'a>, Unfit> {
+    fn fill<'a>(&'a self, mint: &'a MintCall, input: &MintInput, notes: &'a Notes) -> Result<Calls<'a>, Unfit> {
         let parts = &self.recipe.parts;
         let subject_hash = if self.needs_subject_hash { self.subject_hash(input) } else { None };
         let values = Values { input, claims: &self.recipe.claims, subject_hash: subject_hash.as_deref() };
@@ -173,7 +179,7 @@ impl Inner {
             Some(register) => Some((register, register.call.fill(&parts.base.path, &values)?)),
             None => None,
         };
-        Ok(Calls { mint, mint_call, register, user: user(input) })
+        Ok(Calls { mint, mint_call, register, user: user(input), notes })
     }
 
     /// `{subject_hash}`: base64url HMAC-SHA-256 of issuer, 0x00, subject.
@@ -190,42 +196,50 @@ impl Inner {
     /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
     async fn attempt(&self, calls: &Calls<'_>, start: Timestamp) -> Result<Minted, Fault> {
         let Some((register, register_call)) = &calls.register else {
-            return self.read(calls.mint, &self.send(&calls.mint_call, Step::Mint).await?, start);
+            return self.read(calls, &self.send(calls, &calls.mint_call, Step::Mint).await?, start);
         };
         let remembered = self.registered.get(&calls.user).is_some();
         if !remembered {
-            self.register(register, register_call, calls.user).await?;
+            self.register(calls, register, register_call).await?;
         }
-        let mut answer = self.send(&calls.mint_call, Step::Mint).await?;
+        let mut answer = self.send(calls, &calls.mint_call, Step::Mint).await?;
         if matches!(answer.status, 401 | 403) {
             // No key is good, or the user is gone and the vendor says it so: the next mint registers again.
             self.registered.remove(&calls.user);
         }
         if remembered && may_have_forgotten(answer.status) {
-            self.register(register, register_call, calls.user).await?;
-            answer = self.send(&calls.mint_call, Step::Mint).await?;
+            self.register(calls, register, register_call).await?;
+            answer = self.send(calls, &calls.mint_call, Step::Mint).await?;
         }
-        self.read(calls.mint, &answer, start)
+        self.read(calls, &answer, start)
     }
 
-    async fn register(&self, register: &Register, call: &Call, user: [u8; 32]) -> Result<(), Fault> {
-        let answer = self.send(call, Step::Register).await?;
+    async fn register(&self, calls: &Calls<'_>, register: &Register, call: &Call) -> Result<(), Fault> {
+        let answer = self.send(calls, call, Step::Register).await?;
         if !register.accepts(answer.status, &answer.body) {
-            return Err(self.fault(&answer));
+            return Err(self.fault(calls, Step::Register, &answer));
         }
-        self.registered.insert(user, ());
+        self.registered.insert(calls.user, ());
         Ok(())
     }
 
-    fn read(&self, mint: &MintCall, answer: &Response, start: Timestamp) -> Result<Minted, Fault> {
+    fn read(&self, calls: &Calls<'_>, answer: &Response, start: Timestamp) -> Result<Minted, Fault> {
+        let (mint, note) = (calls.mint, |diagnosis| *calls.notes.lock() = Some(diagnosis));
         if !(200..300).contains(&answer.status) {
-            return Err(self.fault(answer));
+            return Err(self.fault(calls, Step::Mint, answer));
         }
         let read = Answer::new(&answer.body, &mint.url, &mint.expires);
-        let url = read.url(&mint.url).ok_or(Fault::Nonsense)?;
+        let Some(url) = read.url(&mint.url) else {
+            note(Diagnosis::without_url(&mint.url, &answer.body));
+            return Err(Fault::Nonsense);
+        };
         self.recipe.parts.redirect_hosts.check(&url).map_err(|fault| match fault {
-            UrlFault::Nonsense => Fault::Nonsense,
+            UrlFault::Nonsense => {
+                note(Diagnosis::no_url(&answer.body));
+                Fault::Nonsense
+            }
             UrlFault::ForbiddenHost => {
+                note(Diagnosis::new("forbidden_host", "the minted URL leads to a host outside redirect_hosts"));
                 self.tell_host(&url);
                 Fault::ForbiddenHost
             }
@@ -236,6 +250,7 @@ impl Inner {
         let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.gate.name);
         let hold_until = ends.filter(|_| !ahead.is_zero()).map(|ends| ends.minus(ahead));
         if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
+            note(Diagnosis::new("url_ended", "the minted URL has ended, or ends within 5 s: look at the clocks"));
             return Err(Fault::Nonsense);
         }
         let end_unread = ends.is_none() && mint.expires != ExpiryRule::Fixed;
@@ -246,7 +261,8 @@ impl Inner {
     }
 
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
-    fn fault(&self, answer: &Response) -> Fault {
+    fn fault(&self, calls: &Calls<'_>, step: Step, answer: &Response) -> Fault {
+        *calls.notes.lock() = Some(Diagnosis::status(step, answer));
         match answer.status {
             429 | 503 => {
                 let retry_after = retry_after(&answer.headers, self.gate.clock.now());
@@ -259,7 +275,10 @@ impl Inner {
     }
 
     /// One call, with the key that works; on 401 and 403 with the other one.
-    async fn send(&self, call: &Call, step: Step) -> Result<Response, Fault> {
+    async fn send(&self, calls: &Calls<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
+        let note = |cause| *calls.notes.lock() = Some(Diagnosis::call(step, cause));
+        // Until it is answered: the provider's time-out may come first.
+        note(Cause::TimedOut);
         let mut refusal = None;
         for (at, key) in self.keys.in_order() {
             let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
@@ -278,7 +297,10 @@ impl Inner {
                     Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
                     Step::Mint => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
                 };
-                let answer = answer.map_err(client_fault)?;
+                let answer = answer.map_err(|fault| {
+                    note(fault.cause());
+                    client_fault(fault)
+                })?;
                 if !matches!(answer.status, 401 | 403) {
                     if answer.status < 500 {
                         self.keys.works(at);
@@ -291,7 +313,10 @@ impl Inner {
                 warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
             }
         }
-        refusal.ok_or(Fault::Refused)
+        refusal.ok_or_else(|| {
+            *calls.notes.lock() = Some(Diagnosis::new("unfit", "no key can stand where `auth` puts it"));
+            Fault::Refused
+        })
     }
 }
 
@@ -314,7 +339,7 @@ fn user(input: &MintInput) -> [u8; 32] {
 
 fn client_fault(fault: ClientFault) -> Fault {
     match fault {
-        ClientFault::NoConnection | ClientFault::Unreachable => Fault::Unreachable,
+        ClientFault::NoConnection(_) | ClientFault::Unreachable(_) => Fault::Unreachable,
         ClientFault::TimedOut => Fault::TimedOut,
         ClientFault::TooLarge => Fault::Nonsense,
     }

@@ -252,7 +252,7 @@ impl KeyClient for KeySets {
     ) -> Result<(u16, Vec<u8>), KeyClientFault> {
         let answer = self.0.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
         answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
-            ClientFault::NoConnection | ClientFault::Unreachable => KeyClientFault::Unreachable,
+            ClientFault::NoConnection(cause) | ClientFault::Unreachable(cause) => KeyClientFault::Unreachable(cause),
             ClientFault::TimedOut => KeyClientFault::TimedOut,
             ClientFault::TooLarge => KeyClientFault::TooLarge,
         })

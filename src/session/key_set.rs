@@ -125,6 +125,27 @@ pub(super) fn read_jwk_set(body: &[u8], algorithms: &[SignatureAlgorithm]) -> Op
     Some(reading)
 }
 
+/// The keys of a set of which none can be used, by what is public of them, and what was wanted; for the operator.
+pub(super) fn describe(body: &[u8], algorithms: &[SignatureAlgorithm]) -> String {
+    /// As many keys are told of.
+    const SHOWN: usize = 8;
+    let wanted = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect::<Vec<_>>().join(", ");
+    let keys = serde_json::from_slice::<JwkSet>(body).map(|set| set.keys).unwrap_or_default();
+    if keys.is_empty() {
+        return format!("it is empty; `algorithms` wants {wanted}");
+    }
+    let one = |key: &Value| {
+        let member = |name: &str| {
+            let value = key.get(name).and_then(Value::as_str)?;
+            Some(format!("{name} {:?}", super::shown(value).to_string()))
+        };
+        ["kid", "kty", "crv", "alg", "use"].iter().filter_map(|name| member(name)).collect::<Vec<_>>().join(" ")
+    };
+    let shown = keys.iter().take(SHOWN).map(one).collect::<Vec<_>>().join("; ");
+    let more = if keys.len() > SHOWN { "; …" } else { "" };
+    format!("it has {shown}{more}; `algorithms` wants {wanted}")
+}
+
 fn read_jwk(value: Value, algorithms: &[SignatureAlgorithm]) -> Result<Key, KeyFault> {
     let jwk: Jwk = serde_json::from_value(value).map_err(|_| KeyFault::Incomplete)?;
     if jwk.kty == "oct" {

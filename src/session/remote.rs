@@ -10,6 +10,8 @@ use url::{Host, Url};
 
 use super::key_set::{self, Reading};
 use super::settings::{IssuerSettings, SignatureAlgorithm};
+use super::shown;
+use crate::http_client::Cause;
 
 /// The whole of one attempt, discovery included. Keys are fetched ahead, so that nobody waits for a slow provider to be patient with it.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +34,7 @@ pub type ClientOf<'a> = dyn Fn(&IssuerSettings) -> Result<Arc<dyn KeyClient>, Ve
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFault {
     /// No connection, or it broke.
-    Unreachable,
+    Unreachable(Cause),
     /// Not whole within the deadline.
     TimedOut,
     /// The body is longer than allowed.
@@ -40,24 +42,65 @@ pub enum ClientFault {
 }
 
 /// Why a key set was not had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FetchFault {
-    Client(ClientFault),
-    Status(u16),
+    Client(Asked, ClientFault),
+    Status(Asked, u16),
+    /// An answer with HTML.
+    Html(Asked),
     NoDiscovery,
-    OtherIssuer,
+    /// The one that it names.
+    OtherIssuer(String),
     Address,
     NoKeySet,
-    NoUsableKey,
+    /// What the keys are, and the algorithms that were wanted.
+    NoUsableKey(String),
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Discovery,
+    KeySet,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Discovery => "the discovery document",
+            Self::KeySet => "the key set",
+        })
+    }
 }
 
 impl FetchFault {
     /// The label of `valet_jwks_fetches_total`.
-    pub(super) fn outcome(self) -> &'static str {
+    pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::Client(ClientFault::Unreachable | ClientFault::TimedOut) | Self::Status(_) => "error",
-            Self::Client(ClientFault::TooLarge) => "nonsense",
-            Self::NoDiscovery | Self::OtherIssuer | Self::Address | Self::NoKeySet | Self::NoUsableKey => "nonsense",
+            Self::Client(_, ClientFault::Unreachable(_) | ClientFault::TimedOut) | Self::Status(..) => "error",
+            Self::Client(_, ClientFault::TooLarge) | Self::Html(_) => "nonsense",
+            Self::NoDiscovery | Self::OtherIssuer(_) | Self::Address | Self::NoKeySet | Self::NoUsableKey(_) => {
+                "nonsense"
+            }
+        }
+    }
+
+    /// The label of `valet_jwks_failures_total`.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Client(_, ClientFault::Unreachable(cause)) => cause.label(),
+            Self::Client(_, ClientFault::TimedOut) => Cause::TimedOut.label(),
+            Self::Client(_, ClientFault::TooLarge) => Cause::TooLarge.label(),
+            Self::Status(_, 300..=399) => "redirect",
+            Self::Status(_, 400..=499) => "status_4xx",
+            Self::Status(_, 500..=599) => "status_5xx",
+            Self::Status(..) => "status_other",
+            Self::Html(_) => "html",
+            Self::NoDiscovery => "no_discovery",
+            Self::OtherIssuer(_) => "other_issuer",
+            Self::Address => "address",
+            Self::NoKeySet => "no_key_set",
+            Self::NoUsableKey(_) => "no_usable_key",
         }
     }
 }
@@ -65,15 +108,26 @@ impl FetchFault {
 impl fmt::Display for FetchFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Client(ClientFault::Unreachable) => "the identity provider can't be reached",
-            Self::Client(ClientFault::TimedOut) => "the identity provider did not answer in time",
-            Self::Client(ClientFault::TooLarge) => "the answer is larger than 1 MiB",
-            Self::Status(status) => return write!(f, "the identity provider answered {status}, expected 200"),
+            Self::Client(asked, ClientFault::Unreachable(cause)) => {
+                return write!(f, "the identity provider can't be reached for {asked}: {cause}");
+            }
+            Self::Client(asked, ClientFault::TimedOut) => {
+                return write!(f, "the identity provider did not answer in time, asked for {asked}");
+            }
+            Self::Client(asked, ClientFault::TooLarge) => return write!(f, "{asked} is larger than 1 MiB"),
+            Self::Status(asked, status) => {
+                return write!(f, "the identity provider answered {status} for {asked}, expected 200");
+            }
+            Self::Html(asked) => {
+                return write!(f, "the identity provider answered with HTML in place of {asked}: look at the address");
+            }
             Self::NoDiscovery => "the discovery document is no JSON object with `issuer` and `jwks_uri`",
-            Self::OtherIssuer => "the discovery document names another issuer",
+            Self::OtherIssuer(issuer) => {
+                return write!(f, "the discovery document names another issuer: {:?}", shown(issuer).to_string());
+            }
             Self::Address => "the `jwks_uri` of the discovery document is no https:// address",
             Self::NoKeySet => "the answer is no key set (RFC 7517)",
-            Self::NoUsableKey => "the key set holds no key that can be used",
+            Self::NoUsableKey(keys) => return write!(f, "the key set holds no key that can be used: {keys}"),
         })
     }
 }
@@ -113,25 +167,30 @@ impl Place {
     ) -> Result<Reading, FetchFault> {
         let all = async {
             let body = match self {
-                Self::Set(url) => get(client, url).await?,
+                Self::Set(url) => get(client, url, Asked::KeySet).await?,
                 Self::Discovery { document, issuer } => {
-                    let body = get(client, document).await?;
-                    get(client, &key_set_address(&body, issuer)?).await?
+                    let body = get(client, document, Asked::Discovery).await?;
+                    get(client, &key_set_address(&body, issuer)?, Asked::KeySet).await?
                 }
             };
             let reading = key_set::read_jwk_set(&body, algorithms).ok_or(FetchFault::NoKeySet)?;
-            if reading.keys.is_empty() { Err(FetchFault::NoUsableKey) } else { Ok(reading) }
+            if reading.keys.is_empty() {
+                return Err(FetchFault::NoUsableKey(key_set::describe(&body, algorithms)));
+            }
+            Ok(reading)
         };
-        tokio::time::timeout(FETCH_TIMEOUT, all).await.unwrap_or(Err(FetchFault::Client(ClientFault::TimedOut)))
+        let late = FetchFault::Client(Asked::KeySet, ClientFault::TimedOut);
+        tokio::time::timeout(FETCH_TIMEOUT, all).await.unwrap_or(Err(late))
     }
 }
 
-async fn get(client: &dyn KeyClient, url: &Url) -> Result<Vec<u8>, FetchFault> {
+async fn get(client: &dyn KeyClient, url: &Url, asked: Asked) -> Result<Vec<u8>, FetchFault> {
     match client.get(url, MAX_BODY_BYTES, FETCH_TIMEOUT).await {
+        Ok((200, body)) if body.trim_ascii_start().starts_with(b"<") => Err(FetchFault::Html(asked)),
         Ok((200, body)) if body.len() <= MAX_BODY_BYTES => Ok(body),
-        Ok((200, _)) => Err(FetchFault::Client(ClientFault::TooLarge)),
-        Ok((status, _)) => Err(FetchFault::Status(status)),
-        Err(fault) => Err(FetchFault::Client(fault)),
+        Ok((200, _)) => Err(FetchFault::Client(asked, ClientFault::TooLarge)),
+        Ok((status, _)) => Err(FetchFault::Status(asked, status)),
+        Err(fault) => Err(FetchFault::Client(asked, fault)),
     }
 }
 
@@ -139,7 +198,7 @@ async fn get(client: &dyn KeyClient, url: &Url) -> Result<Vec<u8>, FetchFault> {
 fn key_set_address(document: &[u8], issuer: &str) -> Result<Url, FetchFault> {
     let document: Document = serde_json::from_slice(document).map_err(|_| FetchFault::NoDiscovery)?;
     if document.issuer != issuer {
-        return Err(FetchFault::OtherIssuer);
+        return Err(FetchFault::OtherIssuer(document.issuer));
     }
     let address = safe_url(&document.jwks_uri).ok_or(FetchFault::Address)?;
     // An issuer elsewhere has no say over what is asked on this machine.
@@ -188,7 +247,7 @@ mod tests {
         let issuer = "https://idp.example";
         assert!(key_set_address(&document(issuer, "https://keys.example/"), issuer).is_ok());
         let slash = document("https://idp.example/", "https://keys.example/");
-        assert_eq!(key_set_address(&slash, issuer), Err(FetchFault::OtherIssuer));
+        assert_eq!(key_set_address(&slash, issuer), Err(FetchFault::OtherIssuer("https://idp.example/".into())));
         assert_eq!(key_set_address(&document(issuer, "http://keys.example/"), issuer), Err(FetchFault::Address));
         assert_eq!(key_set_address(&document(issuer, "http://127.0.0.1/keys"), issuer), Err(FetchFault::Address));
         let local = "http://idp.localhost:8080";

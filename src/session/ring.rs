@@ -211,13 +211,14 @@ impl Ring {
                 Ok(())
             }
             Err(fault) => {
-                if fault == FetchFault::NoUsableKey {
+                self.metrics.jwks_failures.with_label_values(&[&self.issuer, fault.cause()]).inc();
+                if matches!(fault, FetchFault::NoUsableKey(_)) {
                     // A set is what the issuer says of its keys: those that are not in it have been taken out.
                     self.put_in_force(Vec::new());
                 }
                 self.failures.fetch_add(1, Ordering::AcqRel);
                 self.set_failing(true);
-                tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), %fault, "keys not had");
+                tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), cause = fault.cause(), %fault, "keys not had");
                 Err(fault)
             }
         }

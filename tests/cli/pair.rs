@@ -244,7 +244,7 @@ impl Stranger {
         let answer = self.runtime.block_on(self.client.send(request, 1 << 20, Duration::from_secs(20)));
         match answer {
             Ok(answer) => Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))),
-            Err(ClientFault::NoConnection | ClientFault::Unreachable) => None,
+            Err(ClientFault::NoConnection(_) | ClientFault::Unreachable(_)) => None,
             Err(fault) => panic!("{fault:?}"),
         }
     }

@@ -82,7 +82,7 @@ async fn a_request_that_may_not_arrive_twice_is_not_retried_once_it_was_written(
     let client = trusting_nobody();
     assert!(client.send(request(&url, Method::POST), 100, AMPLE).await.is_ok());
     let second = client.send(request(&url, Method::POST), 100, AMPLE).await;
-    assert_eq!(second.err(), Some(ClientFault::Unreachable));
+    assert_eq!(second.err(), Some(ClientFault::Unreachable(Cause::Broken)));
     assert_eq!(*seen.lock(), [2]);
 }
 
@@ -101,7 +101,7 @@ async fn a_request_whose_answer_has_begun_is_not_retried() {
     let (url, seen) = closing(Second::Half).await;
     let client = trusting_nobody();
     assert!(client.get(&url, "*/*", 100, AMPLE).await.is_ok());
-    assert_eq!(client.get(&url, "*/*", 100, AMPLE).await.err(), Some(ClientFault::Unreachable));
+    assert_eq!(client.get(&url, "*/*", 100, AMPLE).await.err(), Some(ClientFault::Unreachable(Cause::Broken)));
     assert_eq!(*seen.lock(), [2]);
 }
 

@@ -76,13 +76,20 @@ async fn an_answer_longer_than_allowed_is_refused_announced_or_not() {
 
 #[tokio::test]
 async fn a_broken_answer_or_none_at_all_is_unreachable() {
-    for answer in [&b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"[..], b"", b"SSH-2.0-nonsense\r\n\r\n"] {
+    for (answer, cause) in [
+        (&b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"[..], Cause::Broken),
+        (b"", Cause::Broken),
+        (b"SSH-2.0-nonsense\r\n\r\n", Cause::NotHttp),
+    ] {
         let (url, _) = answers(answer).await;
-        assert_eq!(get(&url, 100).await.err(), Some(ClientFault::Unreachable));
+        assert_eq!(get(&url, 100).await.err(), Some(ClientFault::Unreachable(cause)));
     }
     let (listener, url) = listening().await;
     drop(listener);
-    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::NoConnection));
+    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::NoConnection(Cause::Refused)));
+    // No label is as long (RFC 1035, section 2.3.4): nobody has to be asked.
+    let nowhere = format!("http://{}/", "a".repeat(64)).parse().unwrap();
+    assert_eq!(get(&nowhere, 100).await.err(), Some(ClientFault::NoConnection(Cause::Dns)));
 }
 
 #[tokio::test]
@@ -99,7 +106,7 @@ async fn without_trusted_roots_https_fails_and_nothing_panics() {
     let (listener, mut url) = listening().await;
     url.set_scheme("https").unwrap();
     let served = tokio::spawn(async move { drop(listener.accept().await) });
-    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::NoConnection));
+    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::NoConnection(Cause::Broken)));
     served.await.unwrap();
     assert!(Client::new().is_ok());
 }

@@ -129,8 +129,11 @@ async fn a_certificate_is_believed_from_the_authorities_of_the_route_alone() {
     assert_eq!(call(route(Some(&site.authority), None).unwrap(), &site.url()).await.as_deref(), Ok("hello"));
     let both = format!("{}{}", other.authority, site.authority);
     assert_eq!(call(route(Some(&both), None).unwrap(), &site.url()).await.as_deref(), Ok("hello"));
-    assert_eq!(call(route(Some(&other.authority), None).unwrap(), &site.url()).await, Err(ClientFault::NoConnection));
-    assert_eq!(call(Route::default(), &site.url()).await, Err(ClientFault::NoConnection));
+    assert_eq!(
+        call(route(Some(&other.authority), None).unwrap(), &site.url()).await,
+        Err(ClientFault::NoConnection(Cause::UnknownAuthority))
+    );
+    assert_eq!(call(Route::default(), &site.url()).await, Err(ClientFault::NoConnection(Cause::UnknownAuthority)));
     // The name counts too.
     let elsewhere = format!("https://127.0.0.2:{}/keys", site.port).parse().unwrap();
     assert!(call(route(Some(&site.authority), None).unwrap(), &elsewhere).await.is_err());
@@ -163,10 +166,13 @@ async fn nothing_goes_around_a_proxy_that_refuses_or_is_gone() {
     let site = Site::start().await;
     let mut relay = Relay::start(Some("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")).await;
     let way = || route(Some(&site.authority), Some(ProxySettings::Address(relay.address.clone()))).unwrap();
-    assert_eq!(call(way(), &site.url()).await, Err(ClientFault::NoConnection));
+    assert_eq!(call(way(), &site.url()).await, Err(ClientFault::NoConnection(Cause::Proxy)));
     relay.heads.recv().await.unwrap();
     let gone = Some(ProxySettings::Address("http://127.0.0.1:1".into()));
-    assert_eq!(call(route(Some(&site.authority), gone).unwrap(), &site.url()).await, Err(ClientFault::NoConnection));
+    assert_eq!(
+        call(route(Some(&site.authority), gone).unwrap(), &site.url()).await,
+        Err(ClientFault::NoConnection(Cause::Proxy))
+    );
 }
 
 #[tokio::test]
@@ -174,7 +180,7 @@ async fn a_call_in_the_clear_never_enters_a_proxy() {
     let mut relay = Relay::start(None).await;
     let (url, seen) = answers(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let way = route(None, Some(ProxySettings::Address(relay.address.clone()))).unwrap();
-    assert_eq!(call(way, &url).await, Err(ClientFault::NoConnection));
+    assert_eq!(call(way, &url).await, Err(ClientFault::NoConnection(Cause::NoRoute)));
     assert!(relay.heads.try_recv().is_err());
     seen.abort();
 }

@@ -6,7 +6,7 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::http_client::{Client, ClientFault};
+use crate::http_client::{Cause, Client, ClientFault};
 use crate::provider::wire::{self, Denial, Denied, Health};
 
 /// How often each minter is asked whether it is there: two of these and its time-out are within the default time of one mint.
@@ -22,8 +22,8 @@ pub enum Greeting {
     Welcome(Vec<String>),
     /// It is there, and does not know the edge, has no keys yet, or is about to stop.
     Refused(Denial),
-    /// It is not there, or one side does not believe the other's certificate.
-    Absent,
+    /// It is not there, or one side does not believe the other's certificate; `None`: what answers is no minter.
+    Absent(Option<Cause>),
     /// It does not answer in time.
     Hangs,
 }
@@ -87,7 +87,7 @@ impl Minter {
                     tell(self, denial);
                     State::Away
                 }
-                Greeting::Absent => State::Away,
+                Greeting::Absent(_) => State::Away,
                 Greeting::Hangs => State::Hangs,
             };
             self.set(state, provider);
@@ -95,14 +95,16 @@ impl Minter {
     }
 
     pub async fn greet(&self, client: &Client, deadline: Duration) -> Greeting {
-        let Ok(url) = url::Url::parse(&format!("{}{}", self.origin, wire::HEALTH)) else { return Greeting::Absent };
+        let Ok(url) = url::Url::parse(&format!("{}{}", self.origin, wire::HEALTH)) else {
+            return Greeting::Absent(None);
+        };
         match client.get(&url, "application/json", wire::MAX_ANSWER_BYTES, deadline).await {
             Ok(answer) if answer.status == 200 => serde_json::from_slice(&answer.body)
-                .map_or(Greeting::Absent, |Health { plugins }| Greeting::Welcome(plugins)),
+                .map_or(Greeting::Absent(None), |Health { plugins }| Greeting::Welcome(plugins)),
             Ok(answer) => serde_json::from_slice(&answer.body)
-                .map_or(Greeting::Absent, |Denied { refusal, .. }| Greeting::Refused(refusal)),
+                .map_or(Greeting::Absent(None), |Denied { refusal, .. }| Greeting::Refused(refusal)),
             Err(ClientFault::TimedOut) => Greeting::Hangs,
-            Err(ClientFault::NoConnection | ClientFault::Unreachable | ClientFault::TooLarge) => Greeting::Absent,
+            Err(fault) => Greeting::Absent(Some(fault.cause())),
         }
     }
 }

@@ -18,13 +18,14 @@ use tracing::warn;
 
 pub use self::minter::Greeting;
 use self::minter::{LOOK, Minter, State};
+use super::diagnosis::{Diagnosis, Notes};
 use super::gate::Gate;
 use super::outcome::Fault;
 use super::settings::ProviderSettings;
 use super::wire::{self, Ask, Denial, Denied, Granted};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
-use crate::http_client::{Client, ClientFault, Response};
+use crate::http_client::{Cause, Client, ClientFault, Response};
 use crate::telemetry::Metrics;
 
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
@@ -149,14 +150,29 @@ struct RemoteMint {
 #[async_trait]
 impl Mint for RemoteMint {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
-        let verdict = self.remote.gate.pass(self.remote.attempt(&self.plugin, input)).await;
-        self.remote.gate.note(&verdict);
+        let notes = Notes::default();
+        let verdict = self.remote.gate.pass(self.remote.attempt(&self.plugin, input, &notes)).await;
+        self.remote.gate.note(&verdict, notes.into_inner());
         verdict
+    }
+
+    fn why(&self) -> Option<String> {
+        self.remote.gate.why()
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.remote.redirect_hosts.check(url).ok().map(|()| PluginUrl::new(url))
     }
+}
+
+/// One ask, whichever minter is asked.
+struct Asked<'a> {
+    plugin: &'a str,
+    input: &'a MintInput,
+    /// Whether another minter is there.
+    others: bool,
+    start: crate::clock::Timestamp,
+    notes: &'a Notes,
 }
 
 /// How one minter answered one ask.
@@ -168,7 +184,7 @@ enum Try {
 
 impl Inner {
     /// Asks the minters in this user's order until one answers.
-    async fn attempt(&self, plugin: &str, input: &MintInput) -> Result<Minted, Fault> {
+    async fn attempt(&self, plugin: &str, input: &MintInput, notes: &Notes) -> Result<Minted, Fault> {
         let (began, start) = (Instant::now(), self.gate.clock.now());
         let mut order: Vec<&Minter> = self.minters.iter().collect();
         order.sort_by_cached_key(|minter| rank(minter, input));
@@ -179,7 +195,7 @@ impl Inner {
             for (nth, minter) in order.iter().enumerate() {
                 let left = self.gate.timeout.saturating_sub(began.elapsed());
                 let others = order.iter().skip(nth + 1).any(|other| other.is_up());
-                match self.ask(minter, plugin, input, left, others, start).await {
+                match self.ask(minter, &Asked { plugin, input, others, start, notes }, left).await {
                     Try::Settled(verdict) => return verdict,
                     Try::Next(next) => fault = next,
                 }
@@ -191,15 +207,12 @@ impl Inner {
         Err(fault)
     }
 
-    async fn ask(
-        &self,
-        minter: &Minter,
-        plugin: &str,
-        input: &MintInput,
-        left: Duration,
-        others: bool,
-        start: crate::clock::Timestamp,
-    ) -> Try {
+    async fn ask(&self, minter: &Minter, asked: &Asked<'_>, left: Duration) -> Try {
+        let Asked { plugin, input, others, start, notes } = *asked;
+        let note = |cause: &'static str, text: &str| {
+            *notes.lock() = Some(Diagnosis::new(cause, format!("the minter {}: {text}", minter.origin)));
+        };
+        note(Cause::TimedOut.label(), "it did not answer in time");
         let Ok(request) = self.request(minter, plugin, input, left) else {
             return Try::Settled(Err(Fault::Refused));
         };
@@ -217,16 +230,26 @@ impl Inner {
                 *self.told.lock() = None;
                 Try::Settled(self.granted(&answer, start))
             }
-            Ok(answer) => self.denied(minter, &answer),
-            Err(ClientFault::NoConnection) => {
-                minter.set(State::Away, &self.gate.name);
-                Try::Next(Fault::Unreachable)
+            Ok(answer) => {
+                let word =
+                    serde_json::from_slice(&answer.body).map_or("no word", |Denied { refusal, .. }| refusal.label());
+                note("minter", &format!("it refuses with {word} ({})", answer.status));
+                self.denied(minter, &answer)
             }
-            Err(ClientFault::Unreachable) if again => Try::Next(Fault::Unreachable),
-            // It may have arrived, and another try would be another mint.
-            Err(ClientFault::Unreachable) => Try::Settled(Err(Fault::Unreachable)),
-            Err(ClientFault::TimedOut) => Try::Settled(Err(Fault::TimedOut)),
-            Err(ClientFault::TooLarge) => Try::Settled(Err(Fault::Nonsense)),
+            Err(fault) => {
+                note(fault.cause().label(), &fault.cause().to_string());
+                match fault {
+                    ClientFault::NoConnection(_) => {
+                        minter.set(State::Away, &self.gate.name);
+                        Try::Next(Fault::Unreachable)
+                    }
+                    ClientFault::Unreachable(_) if again => Try::Next(Fault::Unreachable),
+                    // It may have arrived, and another try would be another mint.
+                    ClientFault::Unreachable(_) => Try::Settled(Err(Fault::Unreachable)),
+                    ClientFault::TimedOut => Try::Settled(Err(Fault::TimedOut)),
+                    ClientFault::TooLarge => Try::Settled(Err(Fault::Nonsense)),
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::kit::{Answer, ISSUER, Signer, World, good, issuer, try_world, with, world_of};
+use crate::http_client::Cause;
 use crate::session::{ClientFault, Reason, SessionFault};
 
 const UNKNOWN_KEY: SessionFault = SessionFault::Invalid(Reason::UnknownKey);
@@ -128,7 +129,7 @@ async fn keys_are_believed_for_an_hour_after_the_last_success() {
     let world = world_of(&signer).await;
     let token = signer.token("k1", &with("exp", Some(json!(super::kit::NOW + 100_000))));
     world.verify(&token).await.ok().unwrap();
-    world.idp.answers(Answer::Fault(ClientFault::Unreachable));
+    world.idp.answers(Answer::Fault(ClientFault::Unreachable(Cause::Refused)));
     assert_eq!(world.sessions.fetch_all().await.len(), 1);
     assert_eq!(world.metrics.degraded.with_label_values(&["keys:https://idp.example"]).get(), 1);
     world.pass(MAX_STALE - Duration::from_millis(1)).await;
@@ -149,7 +150,7 @@ async fn keys_are_believed_for_an_hour_after_the_last_success() {
 async fn before_the_first_keys_a_good_token_is_told_to_come_again() {
     let signer = Signer::new(Algorithm::ES256);
     let world = cold(&[]);
-    world.idp.answers(Answer::Fault(ClientFault::Unreachable));
+    world.idp.answers(Answer::Fault(ClientFault::Unreachable(Cause::Refused)));
     let token = signer.token("k1", &good());
     assert_eq!(world.open(&token).await, Err(SessionFault::KeysUnavailable(COOL_DOWN)));
     world.pass(seconds(10)).await;
@@ -248,7 +249,7 @@ async fn settle() {
 async fn the_background_tries_fast_for_first_keys_and_then_refreshes() {
     let signer = Signer::new(Algorithm::ES256);
     let world = cold(&[]);
-    world.idp.answers(Answer::Fault(ClientFault::Unreachable));
+    world.idp.answers(Answer::Fault(ClientFault::Unreachable(Cause::Refused)));
     let (stop, stopped) = watch::channel(false);
     let background = tokio::spawn(Arc::clone(&world.sessions).run(stopped));
     settle().await;

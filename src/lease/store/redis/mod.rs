@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use futures_util::StreamExt;
-use prometheus::IntGauge;
+use prometheus::{IntCounterVec, IntGauge};
 use redis::{FromRedisValue, Msg, ScriptInvocation};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -21,6 +21,7 @@ use self::link::{Connection, Ears};
 use self::scripts::Scripts;
 use super::seal::{NAME, text};
 use super::{Backend, Begun, Known, Lost, Name, Notice, RENEW, Turn};
+use crate::http_client::Cause;
 use crate::lease::record::FAILURE_MEMORY;
 use crate::telemetry::Metrics;
 
@@ -56,6 +57,7 @@ pub struct RedisStore {
     doubt: Notify,
     ears: DashMap<String, watch::Sender<u64>>,
     degraded: IntGauge,
+    failures: IntCounterVec,
 }
 
 impl RedisStore {
@@ -74,6 +76,7 @@ impl RedisStore {
             doubt: Notify::new(),
             ears: DashMap::new(),
             degraded,
+            failures: metrics.store_failures.clone(),
         })
     }
 
@@ -302,11 +305,14 @@ impl Backend for RedisStore {
                         warn!(target: TARGET, "the lease store does not answer");
                     }
                     refused => {
+                        let late = (Cause::TimedOut.label(), "no answer in time".to_owned());
+                        let (cause, why) = match &refused {
+                            Ok(Err(fault)) => reason(fault),
+                            Ok(Ok(_)) | Err(_) => late,
+                        };
+                        self.failures.with_label_values(&[cause]).inc();
                         if !std::mem::replace(&mut told, true) {
-                            let why = refused.map_or("no answer in time".into(), |fault| {
-                                fault.err().map_or_else(String::new, |fault| reason(&fault))
-                            });
-                            warn!(target: TARGET, why, "the lease store can't be used");
+                            warn!(target: TARGET, cause, why, "the lease store can't be used");
                         }
                         tokio::time::sleep(LOOK).await;
                     }
@@ -328,8 +334,16 @@ impl Backend for RedisStore {
     }
 }
 
-/// The kind of a fault: its text may hold what was sent.
-fn reason(fault: &redis::RedisError) -> String {
+/// Why the store can't be used: the label of a metric, and words for the operator. The fault's own text may hold what was sent.
+fn reason(fault: &redis::RedisError) -> (&'static str, String) {
+    if let Some(cause) = Cause::find(fault) {
+        return (cause.label(), cause.to_string());
+    }
+    let cause = if fault.kind() == redis::ErrorKind::AuthenticationFailed { "authentication" } else { "other" };
+    (cause, kind(fault))
+}
+
+fn kind(fault: &redis::RedisError) -> String {
     fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
 }
 
