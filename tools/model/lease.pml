@@ -222,7 +222,7 @@ inline keep_script(a) {
     :: FENCED && CURRENT ->
 #ifndef STORE_FAULTS
         /* (1) one kept mint for each generation; (3) none that began before a forgetting */
-        assert(!minted || !kept[gen]);
+        assert(!minted || !kept[gen] || (s.l == url && s.l_turn == turn[a]));
         kept[gen] = 1;
 #endif
         /* (4) a newer holder's lease stays */
@@ -396,7 +396,11 @@ keep:
         :: keep_script(a)
         :: spoilt[a] = 0; holding[a] = 0
         fi };
-        atomic { serve(); remember_alone(a, node); goto answered }
+        if
+        /* Once more over the next connection. */
+        :: atomic { !cut[node] -> holding[a] = 0; goto keep }
+        :: atomic { serve(); remember_alone(a, node); goto answered }
+        fi
     fi;
     if
     :: atomic { answer == KEPT -> serve(); remember(a, node, gen); goto answered }

@@ -53,6 +53,8 @@ pub struct RedisStore {
     scripts: Scripts,
     link: ArcSwapOption<Connection>,
     epoch: AtomicU32,
+    /// Changes with each new connection, and with each that is not had.
+    linked: watch::Sender<()>,
     /// A call has failed: look at once.
     doubt: Notify,
     ears: DashMap<String, watch::Sender<u64>>,
@@ -73,6 +75,7 @@ impl RedisStore {
             scripts: Scripts::new(),
             link: ArcSwapOption::empty(),
             epoch: AtomicU32::new(0),
+            linked: watch::Sender::new(()),
             doubt: Notify::new(),
             ears: DashMap::new(),
             degraded,
@@ -108,13 +111,39 @@ impl RedisStore {
     /// One call, within the time-out. One that fails makes the keeper look.
     async fn call<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Lost> {
         let connection = self.link.load_full().ok_or(Lost)?;
-        match tokio::time::timeout(self.timeout, connection.invoke(invocation)).await {
+        match tokio::time::timeout(self.timeout, self.invoke(connection, invocation)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) | Err(_) => {
                 // Until the next look that finds it well.
                 self.degraded.set(1);
                 self.doubt.notify_one();
                 Err(Lost)
+            }
+        }
+    }
+
+    /// A call that met a connection which the store had just closed is made once more over the next one: each step of the protocol does no harm if
+    /// it is done twice.
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        connection: Arc<Connection>,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Result<T, redis::RedisError> {
+        let mut epoch = self.linked.subscribe();
+        epoch.mark_unchanged();
+        let fault = match connection.invoke(invocation).await {
+            Err(fault) if fault.is_connection_dropped() => fault,
+            answer => return answer,
+        };
+        self.doubt.notify_one();
+        let replaced =
+            |link: &Option<Arc<Connection>>| link.as_ref().filter(|link| !Arc::ptr_eq(link, &connection)).cloned();
+        loop {
+            if let Some(next) = replaced(&self.link.load_full()) {
+                return next.invoke(invocation).await;
+            }
+            if self.link.load().is_none() || epoch.changed().await.is_err() {
+                return Err(fault);
             }
         }
     }
@@ -144,8 +173,8 @@ impl RedisStore {
         }
     }
 
-    /// Listens until the store fails a look.
-    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &(dyn Fn(Notice) + Send + Sync)) {
+    /// Listens until the store fails a look; whether it closed a connection, and may take the next one at once.
+    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &(dyn Fn(Notice) + Send + Sync)) -> bool {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -155,7 +184,7 @@ impl RedisStore {
                         self.hear(&message, news);
                         continue;
                     }
-                    None => return,
+                    None => return true,
                 },
                 _ = look.tick() => {}
                 () = self.doubt.notified() => {}
@@ -168,7 +197,8 @@ impl RedisStore {
                 Ok(Ok(whole)) => self.degraded.set(i64::from(!whole)),
                 // One server of a cluster that hangs holds its own probe up, and not the others' calls.
                 Err(_) if matches!(connection, Connection::Cluster(_)) => self.degraded.set(1),
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Err(fault)) => return fault.is_connection_dropped(),
+                Err(_) => return false,
             }
         }
     }
@@ -296,15 +326,19 @@ impl Backend for RedisStore {
                     Ok(Ok((connection, mut ears, whole))) => {
                         self.epoch.fetch_add(1, Ordering::Relaxed);
                         self.link.store(Some(Arc::new(connection.clone())));
+                        self.linked.send_replace(());
                         self.degraded.set(i64::from(!whole));
                         info!(target: TARGET, "the lease store answers");
                         told = false;
-                        self.stay(&connection, &mut ears, news).await;
-                        self.link.store(None);
+                        if !self.stay(&connection, &mut ears, news).await {
+                            self.link.store(None);
+                        }
                         self.degraded.set(1);
                         warn!(target: TARGET, "the lease store does not answer");
                     }
                     refused => {
+                        self.link.store(None);
+                        self.linked.send_replace(());
                         let late = (Cause::TimedOut.label(), "no answer in time".to_owned());
                         let (cause, why) = match &refused {
                             Ok(Err(fault)) => reason(fault),
