@@ -22,12 +22,19 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::with(&["127.0.0.1", "localhost"], 2100).await
+    }
+
+    /// With a certificate for these names, which ends with the beginning of this year.
+    async fn with(names: &[&str], ends: i32) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        let certificate = params.signed_by(&key, &authority).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -198,4 +205,24 @@ fn each_fault_of_a_route_names_its_key() {
     assert_eq!(all, ["ca", "proxy", "proxy.credentials"]);
     assert_eq!(keys(route(None, Some(with_credentials("http://proxy", "absent")))), ["proxy.credentials"]);
     assert!(route(None, None).unwrap().is_plain());
+}
+
+#[tokio::test]
+async fn a_wrong_name_an_ended_certificate_and_a_plain_port_are_told_apart() {
+    for (names, ends, cause) in
+        [(["other.example"], 2100, Cause::WrongName), (["127.0.0.1"], 2020, Cause::CertificateEnded)]
+    {
+        let site = Site::with(&names, ends).await;
+        let answer = call(route(Some(&site.authority), None).unwrap(), &site.url()).await;
+        assert_eq!(answer, Err(ClientFault::NoConnection(cause)));
+    }
+    let (listener, mut url) = listening().await;
+    url.set_scheme("https").unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        // Until the client closes it.
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    });
+    assert_eq!(get(&url, 100).await.err(), Some(ClientFault::NoConnection(Cause::PlainPort)));
 }

@@ -67,6 +67,9 @@ impl RedisStore {
     pub fn new(way: Way, prefix: &str, timeout: Duration, metrics: &Metrics) -> Arc<Self> {
         let degraded = metrics.degraded.with_label_values(&["leases.store"]);
         degraded.set(1);
+        for cause in Cause::ALL {
+            metrics.store_failures.with_label_values(&[cause.label()]);
+        }
         Arc::new(Self {
             way,
             prefix: prefix.to_owned(),
