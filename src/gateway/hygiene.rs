@@ -13,6 +13,7 @@ use crate::gateway::app_route::AppRoute;
 use crate::gateway::forwarded::{self, Facts};
 use crate::gateway::head::Head;
 use crate::gateway::peer::Peer;
+use crate::gateway::proxy_fields::{is_proxy_field, is_request_field};
 use crate::session::{Cut, Session, Sources};
 
 /// Whom the session speaks for.
@@ -23,28 +24,6 @@ const ISSUER: &str = "x-auth-issuer";
 
 /// Of a request and its answer. As it stands on the wire: Pingora would make a copy of a `HeaderName`.
 pub(super) const REQUEST_ID: &str = "x-request-id";
-
-/// Fields by which apps believe that somebody before them says who or where the client is, or which host, path or method was meant. So do all
-/// that begin with `x-forwarded-`.
-const SAID_BY_PROXIES: [&str; 17] = [
-    "client-ip",
-    "forwarded",
-    "proxy",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-forwarded",
-    "x-host",
-    "x-http-host-override",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-original-method",
-    "x-original-uri",
-    "x-original-url",
-    "x-override-url",
-    "x-real-ip",
-    "x-rewrite-url",
-];
 
 /// Fields that frame a message. In another spelling some app servers take them for these, and we don't: two readings of one request.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "host"];
@@ -207,41 +186,22 @@ pub(super) fn is_carried_whole(text: &str) -> bool {
 }
 
 /// Whether two names are one to some app server: many read `_`, `.` and other signs in names as `-`.
-fn same(own: &str, name: &str) -> bool {
+pub(super) fn same(own: &str, name: &str) -> bool {
     let plain = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { b'-' };
     own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain))
 }
 
-/// The letters that names begin with which only we may say: most fields of a request begin with another.
-const BEGINNINGS: [bool; 256] = {
-    let mut all = [false; 256];
-    let lists: [&[&str]; 3] = [&[SUBJECT, ISSUER, REQUEST_ID, "x-forwarded-"], &SAID_BY_PROXIES, &FRAMING];
-    let mut list = 0;
-    while list < lists.len() {
-        let mut name = 0;
-        while name < lists[list].len() {
-            let letter = lists[list][name].as_bytes()[0];
-            all[letter as usize] = true;
-            all[letter.to_ascii_uppercase() as usize] = true;
-            name += 1;
-        }
-        list += 1;
-    }
-    all
-};
-
-/// Whether a field is one that only we may say, in any spelling.
+/// Whether a field is one that only we may say, or that frames or places the message, in any spelling: no claim can stand in it.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    if !name.bytes().next().is_some_and(|first| BEGINNINGS[usize::from(first)]) {
-        return false;
-    }
-    name.get(..12).is_some_and(|start| name.len() > 12 && same("x-forwarded-", start))
-        || [SUBJECT, ISSUER, REQUEST_ID].iter().chain(&SAID_BY_PROXIES).chain(&FRAMING).any(|own| same(own, name))
+    is_said_by_us(name) || is_request_field(name) || FRAMING.iter().any(|own| same(own, name))
+}
+
+fn is_said_by_us(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'x' | b'X', ..]) && [SUBJECT, ISSUER, REQUEST_ID].iter().any(|own| same(own, name))
 }
 
 fn is_ours(name: &str, claims: &[HeaderName]) -> bool {
-    claims.iter().any(|own| same(own.as_str(), name))
-        || (is_reserved(name) && !FRAMING.iter().any(|framing| same(framing, name)))
+    claims.iter().any(|own| same(own.as_str(), name)) || is_said_by_us(name) || is_proxy_field(name)
 }
 
 /// Whether nothing of an answer is between the app and us, so that the client may get it as it is.

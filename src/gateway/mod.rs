@@ -28,6 +28,7 @@ mod login;
 mod path;
 mod peer;
 mod plugin_route;
+mod proxy_fields;
 mod reader;
 mod relay;
 mod routes;
