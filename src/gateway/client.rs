@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::gateway::forwarded::Said;
+use crate::gateway::forwarded::{Said, split};
 use crate::gateway::trusted::Trusted;
 
 /// The client behind `peer`, a trusted proxy: going back from it, the first address that is no proxy's; the farthest, if all are. `None`: what the
@@ -55,25 +55,6 @@ fn elements(value: &[u8]) -> Vec<Option<IpAddr>> {
         node(origin.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(origin))
     };
     elements.into_iter().map(origin).collect()
-}
-
-/// The parts between separators outside quoted strings (RFC 9110, section 5.6.4); `None`: a quote is not closed.
-fn split(text: &str, separator: char) -> Option<Vec<&str>> {
-    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            c if c == separator && !quoted => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    (!quoted).then_some(parts)
 }
 
 #[cfg(test)]

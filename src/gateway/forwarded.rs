@@ -47,8 +47,7 @@ pub struct Facts<'a> {
 
 /// Gives the fields to set, each once: a name, and the parts of its value one behind the other.
 pub fn fields(said: &Said<'_>, facts: Facts<'_>, mut field: impl FnMut(&'static str, &[&[u8]])) {
-    let proto = only(&said.proto).filter(|proto| matches!(*proto, "http" | "https"));
-    let proto = proto.unwrap_or(if facts.tls { "https" } else { "http" });
+    let proto = scheme(said).unwrap_or(if facts.tls { "https" } else { "http" });
     let host = only(&said.host).filter(|host| super::head::is_host(host)).unwrap_or(facts.host);
     let port = only(&said.port).filter(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
     let port = port.or_else(|| port_of(host)).unwrap_or(if proto == "https" { "443" } else { "80" });
@@ -62,6 +61,59 @@ pub fn fields(said: &Said<'_>, facts: Facts<'_>, mut field: impl FnMut(&'static 
     }
     field("x-forwarded-port", &[port.as_bytes()]);
     field("forwarded", &list(&said.forwarded, &element(facts)));
+}
+
+/// The scheme that the client used, as the proxies before us say: the first entry of `X-Forwarded-Proto`, and where that is absent the first `proto` of
+/// `Forwarded`. In a list each proxy stands behind the one before it, so that the first entry is of the one that the client reached.
+fn scheme(said: &Said<'_>) -> Option<&'static str> {
+    match said.proto.as_slice() {
+        [] => said.forwarded.iter().find_map(|value| proto_of(std::str::from_utf8(value).ok()?)),
+        [one] => known_scheme(std::str::from_utf8(one).ok()?.split(',').next()?),
+        _ => None,
+    }
+}
+
+/// A proxy may name the protocol of a WebSocket (RFC 6455, section 3), which stands on HTTP's.
+fn known_scheme(text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    let is = |names: [&str; 2]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
+    if is(["https", "wss"]) {
+        Some("https")
+    } else if is(["http", "ws"]) {
+        Some("http")
+    } else {
+        None
+    }
+}
+
+/// The first `proto` of a `Forwarded` value (RFC 7239, section 5.4).
+fn proto_of(value: &str) -> Option<&'static str> {
+    let pairs = split(value, ',')?.into_iter().filter_map(|element| split(element, ';')).flatten();
+    let mut protos = pairs.filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("proto").then_some(value.trim())
+    });
+    let first = protos.next()?;
+    known_scheme(first.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(first))
+}
+
+/// The parts between separators outside quoted strings (RFC 9110, section 5.6.4); `None`: a quote is not closed.
+pub(super) fn split(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            c if c == separator && !quoted => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    (!quoted).then_some(parts)
 }
 
 /// The value of the only field, where it is text.
@@ -199,6 +251,33 @@ mod tests {
         assert_eq!(told(&said, Some("10.0.0.2"), true, "a.example"), told(&[], Some("10.0.0.2"), true, "a.example"));
         let twice = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")];
         assert_eq!(told(&twice, None, false, "a.example"), told(&[], None, false, "a.example"));
+    }
+
+    #[test]
+    fn the_scheme_that_a_proxy_names_counts_in_each_form() {
+        for (name, value, scheme) in [
+            ("X-Forwarded-Proto", "HTTPS", "https"),
+            ("X-Forwarded-Proto", "https, http", "https"),
+            ("X-Forwarded-Proto", "https,http,http", "https"),
+            ("X-Forwarded-Proto", "http, https", "http"),
+            ("X-Forwarded-Proto", " Https ", "https"),
+            ("X-Forwarded-Proto", "wss", "https"),
+            ("X-Forwarded-Proto", "ftp, https", "http"),
+            ("X-Forwarded-Proto", "", "http"),
+            ("Forwarded", "proto=https", "https"),
+            ("Forwarded", "for=203.0.113.7;Proto=\"HTTPS\", for=10.0.0.3;proto=http", "https"),
+            ("Forwarded", "for=\"a;proto=https\"", "http"),
+            ("Forwarded", "for=203.0.113.7", "http"),
+            ("Forwarded", "proto=\"https", "http"),
+        ] {
+            let told = told(&[(name, value)], Some("10.0.0.2"), false, "a.example");
+            let port = if scheme == "https" { "443" } else { "80" };
+            for (field, expected) in [("x-forwarded-proto", scheme), ("x-forwarded-port", port)] {
+                assert!(told.contains(&(field, expected.to_owned())), "{name}: {value}: {told:?}");
+            }
+        }
+        let both = told(&[("Forwarded", "proto=https"), ("X-Forwarded-Proto", "http")], None, false, "a.example");
+        assert!(both.contains(&("x-forwarded-proto", "http".to_owned())), "{both:?}");
     }
 
     #[test]

@@ -94,7 +94,11 @@ impl<'h> Head<'h> {
         has_body: bool,
     ) -> Result<Self, BadHead> {
         if headers.len() > MAX_HEADERS {
-            return Err(BadHead::TooManyHeaders);
+            // RFC 9113, section 8.2.3: the crumbs of `Cookie` are one field. How many bytes they have, HTTP/2's bound of a header list says.
+            let crumbs = headers.iter().filter(|field| field.name == "cookie").count();
+            if headers.len() - crumbs.saturating_sub(1) > MAX_HEADERS {
+                return Err(BadHead::TooManyHeaders);
+            }
         }
         if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) || !is_host(host) {
             return Err(BadHead::Malformed);
@@ -191,7 +195,8 @@ fn content_length(value: &[u8]) -> Result<u64, BadHead> {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(BadHead::Malformed)
 }
 
-/// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty.
+/// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty. A name's labels are not empty either, but for the root behind a
+/// final dot (RFC 1034, section 3.1): `a.test..` is nobody's name, and readers disagree on whose it is.
 pub(super) fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -203,8 +208,12 @@ pub(super) fn is_host(text: &str) -> bool {
             None => (text, ""),
         },
     };
-    let named =
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let named = !labels.is_empty()
+        && !labels.starts_with('.')
+        && !labels.ends_with('.')
+        && !labels.contains("..")
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
     let ported = port.is_empty()
         || port.strip_prefix(':').is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
     named && ported
@@ -286,10 +295,27 @@ mod tests {
     #[test]
     fn a_host_is_needed_and_must_be_one() {
         assert_eq!(read("GET / HTTP/1.1\r\n\r\n"), Err(BadHead::Malformed));
-        for host in ["", "a,b", "a b", "a/b", "u@a", "[::1", "[::1]x", "a:b", "a:123456", "é"] {
+        for host in [
+            ".",
+            "..",
+            "a.test..",
+            "a..test",
+            ".a.test",
+            "a.test..:80",
+            "",
+            "a,b",
+            "a b",
+            "a/b",
+            "u@a",
+            "[::1",
+            "[::1]x",
+            "a:b",
+            "a:123456",
+            "é",
+        ] {
             assert_eq!(read(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), Err(BadHead::Malformed), "{host:?}");
         }
-        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080"] {
+        for host in ["a", "a.example.", "a.example.:80", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080"] {
             assert!(read(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).is_ok(), "{host:?}");
         }
         assert_eq!(read("GET / HTTP/1.0\r\n\r\n"), Ok(("/".into(), Body::Empty, true)));

@@ -168,3 +168,18 @@ async fn a_silent_client_holds_up_no_stop() {
     in_time("the stop", stack.take_gateway().stop()).await;
     drop(silent);
 }
+
+#[tokio::test]
+async fn the_crumbs_of_a_cookie_count_as_one_field() {
+    let app = App::start().await;
+    let (stack, mut send) = http2(Some(&app)).await;
+    let bearer = format!("Bearer {}", stack.token("ada"));
+    let crumbs: Vec<String> = (0..120).map(|i| format!("crumb{i}=value")).collect();
+    let signed_in = [("authorization", &*bearer)];
+    let fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", &**crumb)).chain(signed_in).collect();
+    assert_eq!(ask(&mut send, "GET", "/", &fields, "").await.status, 200);
+    assert_eq!(app.last().field("cookie"), Some(&*crumbs.join("; ")));
+    let names: Vec<String> = (0..120).map(|i| format!("x-field-{i}")).collect();
+    let fields: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "value")).collect();
+    assert_eq!(ask(&mut send, "GET", "/", &fields, "").await.status, 431);
+}
