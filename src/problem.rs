@@ -50,6 +50,8 @@ pub enum Refusal {
     UriTooLong,
     /// The request's head is too large.
     HeaderTooLarge,
+    /// As many requests as may be are under way to apps and mints.
+    Overloaded,
     /// The store of leases is needed and can't be asked.
     StoreUnavailable,
     /// Our own fault.
@@ -113,6 +115,7 @@ impl Refusal {
             Self::HeaderTooLarge => row(431, "Request Header Fields Too Large", "header-too-large", "too_large", "The request's head is too large.", "Clear this site's cookies and try again."),
             Self::Internal => row(500, "Internal Server Error", "internal", "error", "Something went wrong on our side.", "Please try again in a few minutes."),
             Self::StoreUnavailable => row(503, "Service Unavailable", "store-unavailable", "unavailable", "A part of this service is not available right now.", "Please wait a moment and try again."),
+            Self::Overloaded => row(503, "Service Unavailable", "overloaded", "overloaded", "Too many requests are under way.", "Please wait a moment and try again."),
             Self::Draining => row(503, "Service Unavailable", "draining", "unavailable", "This server is about to stop.", "Please try again."),
         }
     }
@@ -121,7 +124,9 @@ impl Refusal {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::KeysUnavailable(wait) | Self::TooManyRequests(wait) | Self::ProviderBusy(wait) => Some(*wait),
-            Self::PrefetchRefused | Self::StoreUnavailable | Self::Draining => Some(Duration::from_secs(1)),
+            Self::PrefetchRefused | Self::StoreUnavailable | Self::Overloaded | Self::Draining => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -157,6 +162,7 @@ mod tests {
             (Refusal::HeaderTooLarge, 431, "header-too-large"),
             (Refusal::Internal, 500, "internal"),
             (Refusal::StoreUnavailable, 503, "store-unavailable"),
+            (Refusal::Overloaded, 503, "overloaded"),
             (Refusal::Draining, 503, "draining"),
         ] {
             let row = refusal.row();

@@ -33,9 +33,6 @@ use crate::minter::Serving;
 use crate::provider::Provider;
 use crate::telemetry::Metrics;
 
-/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that none is opened anew for each burst.
-const IDLE_TO_APPS: usize = 1024;
-
 /// How often files that may change are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -102,6 +99,7 @@ pub struct Running {
 /// Dropped before it returns: nothing serves.
 pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
+    let limits = limits.within(&config.server);
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut bound = bind::all(&config).map_err(StartFault::Bind)?;
@@ -114,7 +112,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         _ => None,
     };
     let parts = Parts::with(&config, &clock, &metrics, file).map_err(StartFault::Build)?;
-    let gateway = parts.gateway(&config, &clock, &metrics, access_log.clone().filter(|_| config.log.access));
+    let lines = access_log.clone().filter(|_| config.log.access);
+    let gateway = parts.gateway(&config, &clock, &metrics, lines, limits.max_requests);
     let drain = Drain::new(metrics.connections.clone());
     let health = Health::new(
         metrics.clone(),
@@ -128,7 +127,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
-    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &parts));
+    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &parts, &limits));
     let front = Arc::new(Front::new(gateway, drain.clone(), limits, per_address, proxy));
     let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
@@ -155,7 +154,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     tokio::spawn(look_at_files(parts.clone(), tasks_stopped));
     let serving = match (&parts.minter, bound.minter.take()) {
         (Some(minter), Some(listener)) => {
-            let serving = minter.serve(listener, &parts, clock, metrics.clone(), access_log);
+            let serving = minter.serve(listener, &parts, &limits, clock, metrics.clone(), access_log);
             Some(serving.map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?)
         }
         _ => None,
@@ -181,12 +180,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
 }
 
 /// How Pingora's proxy is set up, if there is anything for it to do.
-fn proxying(config: &Config, parts: &Parts) -> Option<ServerConf> {
+fn proxying(config: &Config, parts: &Parts, limits: &Limits) -> Option<ServerConf> {
     let speaks_http_2 = config.listeners.iter().any(|listener| !listener.tls.is_empty());
     if parts.apps.is_empty() && !speaks_http_2 {
         return None;
     }
-    let mut conf = ServerConf { upstream_keepalive_pool_size: IDLE_TO_APPS, ..ServerConf::default() };
+    let mut conf = ServerConf { upstream_keepalive_pool_size: limits.idle_to_apps, ..ServerConf::default() };
     if !parts.apps.iter().any(|app| app.pool.trusts_the_machine()) {
         // Pingora reads the machine's authorities whether they are needed or not, and a machine without any is no reason to fail.
         conf.ca_file = Some("/dev/null".into());

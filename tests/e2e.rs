@@ -23,6 +23,8 @@ mod front;
 mod http2;
 #[path = "e2e/origins.rs"]
 mod origins;
+#[path = "e2e/overload.rs"]
+mod overload;
 #[path = "e2e/proxies.rs"]
 mod proxies;
 #[path = "e2e/refusals.rs"]

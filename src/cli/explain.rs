@@ -21,7 +21,7 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     let parts = check::parts(&config, &clock)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION"))
         .map_err(|fault| End::new(exit::SOFTWARE, format!("valet: {fault}")))?;
-    let gateway = parts.gateway(&config, &clock, &metrics, None);
+    let gateway = parts.gateway(&config, &clock, &metrics, None, 1);
     // A whole address names the host too, for plug-ins that have one of their own.
     let named = Url::parse(path).ok().and_then(|url| authority(&url));
     let own = || Url::parse(&config.server.public_url).ok().and_then(|url| authority(&url));

@@ -1,7 +1,7 @@
 //! `valet run`.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{Level, error, info};
+use tracing::{Level, error, info, warn};
 
 use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime};
@@ -98,23 +98,75 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
     Ok(())
 }
 
-/// As many connections as the file descriptors allow, less those that the vendor's calls and the administration address need: a crowd of
-/// silent clients must not take away what health checks need.
+/// As many connections and requests as the file descriptors allow, less those that the vendor's calls and the administration address need: a
+/// crowd of silent clients, or of requests on few connections (HTTP/2), must not take away what health checks need.
 fn limits(config: &Config) -> Limits {
     let limits = Limits::default();
     let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
     let calls = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
-    let room = room(descriptors, calls, !config.apps.is_empty());
-    Limits { max_connections: usize::try_from(room).unwrap_or(usize::MAX).min(limits.max_connections), ..limits }
+    let needs = Needs {
+        calls,
+        apps: !config.apps.is_empty(),
+        minter: config.minter.is_some(),
+        requests: config.server.max_requests.map(|most| most as u64),
+    };
+    let shares = shares(descriptors, needs);
+    if let Some(wanted) = needs.requests.filter(|wanted| *wanted > shares.requests) {
+        let allowed = shares.requests;
+        warn!(target: "valet", wanted, allowed, descriptors, "server.max_requests is more than the file descriptors allow: raise LimitNOFILE");
+    }
+    let at_most = |share: u64, most: usize| usize::try_from(share).unwrap_or(usize::MAX).min(most);
+    Limits {
+        max_connections: at_most(shares.connections, limits.max_connections),
+        max_requests: at_most(shares.requests, limits.max_requests),
+        idle_to_apps: at_most(shares.idle_to_apps, limits.idle_to_apps),
+        max_edge_connections: at_most(shares.edges, limits.max_edge_connections),
+        ..limits
+    }
 }
 
-/// The connections that so many file descriptors leave room for, beside so many calls at once.
-fn room(descriptors: u64, calls: u64, apps: bool) -> u64 {
-    /// Listeners, logs, key files, the administration address, key sets.
+/// What file descriptors are needed for.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    /// Calls to vendors at once.
+    calls: u64,
+    apps: bool,
+    minter: bool,
+    /// `server.max_requests`.
+    requests: Option<u64>,
+}
+
+/// Who may have how many of them.
+#[derive(Debug, PartialEq, Eq)]
+struct Shares {
+    connections: u64,
+    requests: u64,
+    /// Of each way to the apps.
+    idle_to_apps: u64,
+    edges: u64,
+}
+
+/// Shares out so many file descriptors. Each request to an app takes a connection of its own, and over HTTP/2 one connection of a client has
+/// many: the two are counted one by one.
+fn shares(descriptors: u64, needs: Needs) -> Shares {
+    /// Listeners, logs, key files, the administration address, key sets, the store of leases, health checks of apps.
     const OWN: u64 = 128;
-    let room = descriptors.saturating_sub(OWN.saturating_add(calls)).max(descriptors / 2);
-    // A request to an app takes a connection of its own.
-    if apps { room / 2 } else { room }
+    /// Idle connections of one way to the apps.
+    const IDLE: u64 = 1024;
+    /// Connections of edges.
+    const EDGES: u64 = 1024;
+    let room = descriptors.saturating_sub(OWN.saturating_add(needs.calls)).max(descriptors / 2);
+    let edges = if needs.minter { EDGES.min(room / 2) } else { 0 };
+    let room = room - edges;
+    if !needs.apps {
+        // Who waits for a mint takes no other than the client's.
+        let requests = needs.requests.unwrap_or(room);
+        return Shares { connections: room, requests, idle_to_apps: 0, edges };
+    }
+    let idle_to_apps = IDLE.min(room / 16);
+    // Half for clients, half for apps; who says how many requests there are leaves the others a quarter.
+    let requests = needs.requests.unwrap_or(room / 2 - 2 * idle_to_apps).min(room / 4 * 3 - 2 * idle_to_apps);
+    Shares { connections: room - requests - 2 * idle_to_apps, requests, idle_to_apps, edges }
 }
 
 fn on(kind: SignalKind) -> Result<Signal, End> {
@@ -135,6 +187,10 @@ fn level(level: LogLevel) -> Level {
 mod tests {
     use super::*;
 
+    fn room(descriptors: u64, calls: u64, apps: bool) -> u64 {
+        shares(descriptors, Needs { calls, apps, ..Needs::default() }).connections
+    }
+
     #[test]
     fn file_descriptors_are_shared_out_before_they_run_out() {
         assert_eq!(room(1024, 0, false), 896);
@@ -144,5 +200,27 @@ mod tests {
         assert_eq!(room(200, 1000, false), 100);
         assert_eq!(room(200, 1000, true), 50);
         assert_eq!(room(u64::MAX, u64::MAX, false), u64::MAX / 2);
+    }
+
+    #[test]
+    fn connections_and_requests_together_never_need_more_descriptors_than_there_are() {
+        for descriptors in [64, 256, 1024, 4096, 65_536, 1 << 20, u64::MAX] {
+            for requests in [None, Some(1), Some(1000), Some(1 << 20)] {
+                for minter in [false, true] {
+                    let shares = shares(descriptors, Needs { calls: 64, apps: true, minter, requests });
+                    let used = shares.connections + shares.requests + 2 * shares.idle_to_apps + shares.edges;
+                    assert!(used <= descriptors - (192.min(descriptors / 2)), "{descriptors} {shares:?}");
+                    assert!(shares.connections > 0 && shares.requests > 0, "{descriptors} {shares:?}");
+                    assert!(shares.requests <= requests.unwrap_or(u64::MAX));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn requests_that_wait_for_a_mint_alone_need_no_descriptor_of_their_own() {
+        let needs = Needs { calls: 64, requests: Some(100_000), ..Needs::default() };
+        let shares = shares(1024, needs);
+        assert_eq!((shares.connections, shares.requests, shares.edges), (832, 100_000, 0));
     }
 }

@@ -289,15 +289,20 @@ impl Gateway {
         let key = route.key(session, language).ok_or(Refusal::NotPermitted)?;
         let input = || plugin_route::input(session, language, token, request_id);
         let (book, plan) = (&self.book, &route.plan);
+        if let (Reuse::User | Reuse::Session, false) = (plan.rules.reuse, renew)
+            && let Some((lease, ahead)) = book.held(plan, &key, self.clock.moment())
+        {
+            if ahead {
+                book.ahead(plan, &key, input);
+            }
+            return Ok((lease, Source::Hit));
+        }
+        // From here on it waits, though others may wait for the same mint. Held until it is answered.
+        let Ok(_place) = self.requests.try_acquire() else { return Err(Refusal::Overloaded) };
         let leased = if plan.rules.reuse == Reuse::Never {
             book.once(plan, &key, input).await
         } else if renew {
             book.renew(plan, &key, input).await
-        } else if let Some((lease, ahead)) = book.held(plan, &key, self.clock.moment()) {
-            if ahead {
-                book.ahead(plan, &key, input);
-            }
-            Ok((lease, Source::Hit))
         } else {
             book.obtain(plan, &key, input).await
         };

@@ -30,9 +30,6 @@ const MIN_BODY_RATE: u64 = 256;
 
 const SLOW_AFTER: Duration = Duration::from_secs(10);
 
-/// A client takes a piece of an answer, at most 64 KiB, in this time: over 2 KiB a second, which the slowest phone has.
-pub(super) const PIECE_TAKEN: Duration = Duration::from_secs(30);
-
 /// Answers before the answer, as `103 Early Hints`. Apps send one or two.
 pub(super) const MAX_INTERIM: usize = 32;
 
@@ -63,11 +60,12 @@ impl ProxyHttp for Forwarder {
     }
 
     async fn request_filter(&self, exchange: &mut Exchange, way: &mut Way) -> pingora::Result<bool> {
+        // Also an answer of ours, to a client that opens no window for it.
+        exchange.set_write_timeout(Some(self.limits.write));
         if way.journey.is_none() && !self.judge(exchange, way).await? {
             return Ok(true);
         }
         let journey = journey(way)?;
-        exchange.set_write_timeout(Some(PIECE_TAKEN));
         if exchange.req_header().version == Version::HTTP_10 {
             // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
             exchange.set_ignore_info_resp(true);
@@ -75,7 +73,7 @@ impl ProxyHttp for Forwarder {
         if journey.websocket {
             exchange.set_read_timeout(None);
         } else {
-            exchange.set_read_timeout(Some(self.limits.head));
+            exchange.set_read_timeout(Some(self.limits.body));
         }
         let idle = (!journey.start.close).then_some(self.limits.idle.as_secs());
         exchange.set_keepalive(idle);
@@ -137,7 +135,7 @@ impl ProxyHttp for Forwarder {
         if way.body > journey.forward.app().max_body {
             return Err(Error::new_down(TOO_LARGE));
         }
-        let late = began.elapsed().saturating_sub(SLOW_AFTER).as_secs();
+        let late = began.elapsed().saturating_sub(SLOW_AFTER.max(self.limits.body)).as_secs();
         if way.body < late.saturating_mul(MIN_BODY_RATE) {
             return Err(Error::new_down(TOO_SLOW));
         }

@@ -23,6 +23,7 @@ use crate::gateway::handle::{After, Arrival};
 use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
 use crate::gateway::relay::{Client, Next, Relay};
+use crate::gateway::settings::ServerSettings;
 use crate::gateway::sign::Sign;
 use crate::gateway::wire::{linger, skip, slim, write};
 use crate::problem::Refusal;
@@ -30,35 +31,69 @@ use crate::problem::Refusal;
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
 const DATA_FRAME_BUDGET: usize = 1 << 20;
 
+/// Bytes of an answer that a stream of HTTP/2 may have in h2 before the client takes them.
+const UNSENT: usize = 64 * 1024;
+
 /// A connection that was taken while we stop has this long to send something.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Deadlines and sizes of a connection.
+/// The longest that `[server]` may say for a deadline.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that none is opened anew for each burst.
+const IDLE_TO_APPS: usize = 1024;
+
+/// Deadlines, sizes and numbers. What `[server]` says applies within them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// A connection that has had a request and has no other is closed after this long.
     pub idle: Duration,
-    /// A connection's first byte is due in this time; a head must be whole this long after its first byte; a body this long after its head; an answer must be taken in this time.
+    /// A connection's first byte is due in this time; a head must be whole this long after its first byte; a body that nobody reads this long after its head; an answer of ours must be taken in this time.
     pub head: Duration,
+    /// A piece of a request's body to an app is due in this time.
+    pub body: Duration,
+    /// A piece of an app's answer must be taken in this time.
+    pub write: Duration,
     /// The largest head, in bytes.
     pub max_head: usize,
     /// The longest request line, in bytes.
     pub max_line: usize,
     /// Connections at once; one more is closed unread.
     pub max_connections: usize,
+    /// Requests under way to apps and waiting for mints at once; one more is refused.
+    pub max_requests: usize,
+    /// Idle connections that each of the two ways to the apps keeps.
+    pub idle_to_apps: usize,
+    /// Connections of edges at a minter at once; one more is closed.
+    pub max_edge_connections: usize,
+}
+
+impl Limits {
+    /// With what `[server]` says, where that is stricter.
+    pub(crate) fn within(mut self, server: &ServerSettings) -> Self {
+        self.idle = self.idle.min(server.idle_timeout.0);
+        self.body = self.body.min(server.body_stall.0);
+        self.write = self.write.min(server.write_stall.0);
+        self.max_requests = self.max_requests.min(server.max_requests.unwrap_or(usize::MAX));
+        self
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Longer than the idle time-outs of common balancers (60 s), so that they close first and never meet a closed connection.
-            idle: Duration::from_secs(75),
+            idle: LONGEST,
             head: Duration::from_secs(10),
+            body: LONGEST,
+            write: LONGEST,
             // The longest token (8 KiB by default) in two sources, and room for an app's cookies.
             max_head: 32 * 1024,
             max_line: 8 * 1024,
-            // The command line lowers it to what the file descriptors allow.
+            // The command line lowers these to what the file descriptors allow.
             max_connections: 1 << 20,
+            max_requests: 1 << 20,
+            idle_to_apps: IDLE_TO_APPS,
+            max_edge_connections: 1024,
         }
     }
 }
@@ -129,7 +164,7 @@ impl Front {
         let mut alarm = Alarm::new(sleep, Sign::new(watch, stop));
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
-        let Limits { idle, head, max_head, max_line, .. } = self.limits;
+        let Limits { idle, head, max_head, max_line, write: write_stall, .. } = self.limits;
         alarm.set(head);
         let opened = tokio::select! {
             biased;
@@ -167,10 +202,15 @@ impl Front {
                         buffer.advance(end);
                         if let (true, Some(relay)) = (journey.is_short(), &self.relay) {
                             let (ahead, alarm, out) = (&mut buffer, &mut alarm, &mut out);
-                            let client = Client { stream: &mut stream, ahead, alarm, out, answered: false };
+                            let client =
+                                Client { stream: &mut stream, ahead, alarm, out, answered: false, write: write_stall };
                             match Box::pin(relay.exchange(client, &head, &journey, &mut cut)).await {
                                 Next::KeepAlive => continue,
-                                Next::Close => return linger(stream).await,
+                                Next::Close => {
+                                    // It is over for the app.
+                                    drop(journey);
+                                    return linger(stream).await;
+                                }
                                 Next::Cut => return,
                             }
                         }
@@ -285,6 +325,7 @@ fn bounded(mut proxy: HttpProxy<Forwarder>, limits: &Limits) -> HttpProxy<Forwar
     // Small pieces, as gRPC streams them, are no attack; those that ask for nothing the guard counts.
     h2.data_frame_budget(DATA_FRAME_BUDGET);
     h2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
+    h2.max_send_buffer_size(UNSENT);
     proxy.h2_options = Some(h2);
     proxy
 }

@@ -82,14 +82,17 @@ impl Gateway {
         };
         let lame = arrival.drain.is_lame();
         let verdict = match verdict {
-            Ok(Verdict::Forward(forward)) => {
-                let (id, client) = (RequestId(id.0), (&*client).into());
-                let start = Start { began, time, id, client, close: head.close || lame };
-                match Journey::new(forward, head, &trace, arrival, start, (&self.sources, &self.own_host)) {
-                    Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
-                    Err(BadFields) => Err(Refusal::BadRequest),
+            Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
+                Err(_) => Err(Refusal::Overloaded),
+                Ok(place) => {
+                    let (id, client) = (RequestId(id.0), (&*client).into());
+                    let start = Start { began, time, id, client, close: head.close || lame, _place: place };
+                    match Journey::new(forward, head, &trace, arrival, start, (&self.sources, &self.own_host)) {
+                        Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
+                        Err(BadFields) => Err(Refusal::BadRequest),
+                    }
                 }
-            }
+            },
             other => other,
         };
         let after = after(head, lame, &verdict);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::Picked;
 use crate::clock::Timestamp;
@@ -32,6 +33,8 @@ pub(super) struct Start {
     pub client: Box<str>,
     /// The connection is closed behind the answer.
     pub close: bool,
+    /// Among the requests under way; free again when the journey is over.
+    pub _place: OwnedSemaphorePermit,
 }
 
 /// A request as the app gets it.

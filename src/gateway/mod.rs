@@ -49,6 +49,7 @@ pub use plugin_route::{Claims, PluginParts};
 pub use trusted::Trusted;
 
 use http::HeaderName;
+use tokio::sync::Semaphore;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
@@ -77,6 +78,8 @@ pub struct Gateway {
     trusted: Trusted,
     metrics: Metrics,
     access_log: Option<LineSink>,
+    /// Places for requests to apps and for callers that wait for a mint.
+    requests: Arc<Semaphore>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -105,6 +108,8 @@ pub struct GatewayParts {
     pub metrics: Metrics,
     /// Where access lines go; `None`: nowhere.
     pub access_log: Option<LineSink>,
+    /// Requests under way to apps and waiting for mints at once.
+    pub max_requests: usize,
 }
 
 /// What a target leads to.
@@ -171,6 +176,7 @@ impl Gateway {
             trusted: parts.trusted,
             metrics: parts.metrics,
             access_log: parts.access_log,
+            requests: Arc::new(Semaphore::new(parts.max_requests.min(Semaphore::MAX_PERMITS))),
         })
     }
 }

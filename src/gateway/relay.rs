@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
@@ -19,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::app::{Picked, UpstreamFailure};
 use crate::gateway::drain::Drain;
-use crate::gateway::forward::{MAX_INTERIM, PIECE_TAKEN, TRIES, behind, failure};
+use crate::gateway::forward::{MAX_INTERIM, TRIES, behind, failure};
 use crate::gateway::hygiene::REQUEST_ID;
 use crate::gateway::journey::Journey;
 use crate::gateway::reader::Alarm;
@@ -49,6 +50,8 @@ pub(super) struct Client<'c, 'a> {
     pub out: &'c mut Vec<u8>,
     /// The answer has begun to go out.
     pub answered: bool,
+    /// It takes a piece of the answer in this time.
+    pub write: Duration,
 }
 
 /// What becomes of the client's connection.
@@ -275,7 +278,7 @@ impl Client<'_, '_> {
             return Ok(());
         }
         self.answered = true;
-        self.alarm.set(PIECE_TAKEN);
+        self.alarm.set(self.write);
         let taken = wire::write(self.stream, self.out, self.alarm).await;
         self.out.clear();
         taken.map_err(|_| Stop::Client)
@@ -291,7 +294,7 @@ impl Client<'_, '_> {
             self.out.extend_from_slice(piece);
         } else {
             self.send().await?;
-            self.alarm.set(PIECE_TAKEN);
+            self.alarm.set(self.write);
             wire::write(self.stream, piece, self.alarm).await.map_err(|_| Stop::Client)?;
         }
         if framing == Framing::Chunked {

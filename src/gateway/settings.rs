@@ -29,6 +29,17 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<String>,
     /// Connections of one client address at once; one more is closed. Off when left out.
     pub connections_per_address: Option<usize>,
+    /// Requests under way to apps and waiting for mints at once; one more is refused with 503. Reckoned from the file descriptors when left out.
+    pub max_requests: Option<usize>,
+    /// A client's connection without a request is closed after this long.
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: Span,
+    /// A request's body to an app must go on within this.
+    #[serde(default = "default_body_stall")]
+    pub body_stall: Span,
+    /// A client must take a piece of an app's answer within this.
+    #[serde(default = "default_write_stall")]
+    pub write_stall: Span,
 }
 
 impl Default for ServerSettings {
@@ -40,6 +51,10 @@ impl Default for ServerSettings {
             drain_delay: default_drain_delay(),
             trusted_proxies: Vec::new(),
             connections_per_address: None,
+            max_requests: None,
+            idle_timeout: default_idle_timeout(),
+            body_stall: default_body_stall(),
+            write_stall: default_write_stall(),
         }
     }
 }
@@ -104,6 +119,17 @@ fn default_drain() -> Span {
 }
 fn default_drain_delay() -> Span {
     Span::secs(0)
+}
+/// Longer than the idle time-outs of common balancers (60 s), so that they close first and never meet a closed connection.
+fn default_idle_timeout() -> Span {
+    Span::secs(75)
+}
+fn default_body_stall() -> Span {
+    Span::secs(10)
+}
+/// For at most 64 KiB: over 2 KiB a second, which the slowest phone has.
+fn default_write_stall() -> Span {
+    Span::secs(30)
 }
 pub(crate) fn default_max_age() -> Span {
     Span::secs(6 * 3600)

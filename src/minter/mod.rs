@@ -11,7 +11,7 @@ pub mod settings;
 
 pub use bounds::Bounded;
 pub use desk::{Desk, DeskParts, Offer};
-pub use serve::{Serving, serve};
+pub use serve::{AtOnce, Serving, serve};
 
 /// The `tracing` target of this module.
 const TARGET: &str = "valet::minter";

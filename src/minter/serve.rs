@@ -25,9 +25,6 @@ use super::roster::Edge;
 use crate::certificate::identities;
 use crate::provider::wire::{self, Ask, Denial, Denied};
 
-/// Edges are few, and each has one connection or two: what comes in beyond this is no edge.
-const MAX_CONNECTIONS: usize = 1024;
-
 /// A handshake between two machines of one network.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -39,6 +36,12 @@ const MAX_STREAMS: u32 = 1024;
 
 /// Handshakes at once: who is silent in one takes no edge's place.
 const HANDSHAKES: usize = 256;
+
+/// Bytes of answers that a stream may have in hyper before the edge takes them: more than the longest answer has.
+const UNSENT: usize = 64 * 1024;
+
+/// An ask beyond the bound is worth trying again after this.
+const OVERLOADED: Duration = Duration::from_secs(1);
 
 /// After GOAWAY what is under way has this long: the longest ask there is. A client that ignores it is cut then.
 const LAST_ASKS: Duration = Duration::from_secs(65);
@@ -83,13 +86,30 @@ impl Serving {
     }
 }
 
+/// What a minter has at once.
+#[derive(Clone, Copy, Debug)]
+pub struct AtOnce {
+    /// Edges are few, and each has one connection or two: what comes in beyond this is no edge, and is closed.
+    pub connections: usize,
+    /// Asks, those that wait for another's mint too; one more is refused.
+    pub asks: usize,
+}
+
 /// Serves edges on a listener that is bound and does not block. Must be called on a tokio runtime.
-pub fn serve(listener: std::net::TcpListener, tls: Arc<ServerConfig>, desk: Arc<Desk>) -> std::io::Result<Serving> {
+pub fn serve(
+    listener: std::net::TcpListener,
+    tls: Arc<ServerConfig>,
+    desk: Arc<Desk>,
+    bounds: AtOnce,
+) -> std::io::Result<Serving> {
     let address = listener.local_addr()?.to_string();
     let listener = TcpListener::from_std(listener)?;
     let (stop, stopped) = watch::channel(false);
     let draining = Arc::new(AtomicBool::new(false));
-    let house = House { desk, draining: draining.clone(), tls: TlsAcceptor::from(tls), stopped };
+    let place = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let (connections, asks) = (place(bounds.connections), place(bounds.asks));
+    let tls = TlsAcceptor::from(tls);
+    let house = House { desk, draining: draining.clone(), tls, stopped, connections, asks };
     Ok(Serving { address, draining, stop, task: tokio::spawn(house.accept(listener)) })
 }
 
@@ -99,11 +119,13 @@ struct House {
     draining: Arc<AtomicBool>,
     tls: TlsAcceptor,
     stopped: watch::Receiver<bool>,
+    connections: Arc<Semaphore>,
+    asks: Arc<Semaphore>,
 }
 
 impl House {
     async fn accept(self, listener: TcpListener) {
-        let (places, handshakes) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(HANDSHAKES)));
+        let (places, handshakes) = (self.connections.clone(), Arc::new(Semaphore::new(HANDSHAKES)));
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
         loop {
@@ -157,15 +179,16 @@ impl House {
             let names: String = names.join(", ").chars().take(MAX_SHOWN).collect();
             tracing::warn!(target: TARGET, names, "a certificate of our authority names no [[minter.edge]]");
         }
-        let (desk, draining) = (self.desk.clone(), self.draining.clone());
+        let (desk, draining, asks) = (self.desk.clone(), self.draining.clone(), self.asks.clone());
         let service = service_fn(move |request| {
-            let (desk, edge, draining) = (desk.clone(), edge.clone(), draining.clone());
-            async move { Ok::<_, Infallible>(respond(&desk, edge.as_ref(), &draining, request).await) }
+            let (desk, edge, draining, asks) = (desk.clone(), edge.clone(), draining.clone(), asks.clone());
+            async move { Ok::<_, Infallible>(respond(&desk, edge.as_ref(), &draining, &asks, request).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buf_size(UNSENT)
             .keep_alive_interval(SIGN_OF_LIFE)
             .keep_alive_timeout(SIGN_OF_LIFE / 2)
             .serve_connection(TokioIo::new(stream), service);
@@ -186,6 +209,7 @@ async fn respond(
     desk: &Arc<Desk>,
     edge: Option<&Arc<Edge>>,
     draining: &AtomicBool,
+    under_way: &Arc<Semaphore>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let refuse_and_count = |refusal: Denial| {
@@ -204,16 +228,24 @@ async fn respond(
         (&Method::GET, wire::HEALTH) if draining => refuse(Denied::now(Denial::Draining)),
         (&Method::GET, wire::HEALTH) => desk.health(edge).map_or_else(refuse, |health| json(StatusCode::OK, &health)),
         // Also while it drains: whoever asked did not know.
-        _ if asks => match read(request).await {
-            Some(ask) => {
-                let (desk, edge) = (desk.clone(), edge.clone());
-                // A task of its own: an edge that leaves takes nothing out of the ledger.
-                let answered = tokio::spawn(async move { desk.answer(&edge, ask).await }).await;
-                let answered = answered.unwrap_or(Err(Denied::now(Denial::Internal)));
-                answered.map_or_else(refuse, |granted| json(StatusCode::OK, &granted))
-            }
-            None => refuse_and_count(Denial::BadRequest),
-        },
+        _ if asks => {
+            // Taken before the body is read, and by the task that answers, so that an edge that leaves does not free it early.
+            let Ok(place) = under_way.clone().try_acquire_owned() else {
+                desk.count(Some(edge), "overloaded");
+                return refuse(Denied::for_now(Denial::ProviderBusy, OVERLOADED));
+            };
+            let Some(ask) = read(request).await else { return refuse_and_count(Denial::BadRequest) };
+
+            let (desk, edge) = (desk.clone(), edge.clone());
+            // A task of its own: an edge that leaves takes nothing out of the ledger.
+            let answering = async move {
+                let _place = place;
+                desk.answer(&edge, ask).await
+            };
+            let answered = tokio::spawn(answering).await;
+            let answered = answered.unwrap_or(Err(Denied::now(Denial::Internal)));
+            answered.map_or_else(refuse, |granted| json(StatusCode::OK, &granted))
+        }
         _ => refuse_and_count(Denial::NotFound),
     }
 }

@@ -160,6 +160,7 @@ impl Parts {
         clock: &Clock,
         metrics: &Metrics,
         access_log: Option<LineSink>,
+        max_requests: usize,
     ) -> Arc<Gateway> {
         let plugins = self.plugins.iter().map(|plugin| {
             let settings = plugin.settings.clone();
@@ -184,6 +185,7 @@ impl Parts {
             clock: clock.clone(),
             metrics: metrics.clone(),
             access_log,
+            max_requests,
         })
     }
 

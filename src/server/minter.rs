@@ -17,13 +17,13 @@ use super::tls::Certificates;
 use super::workshop::Workshop;
 use crate::certificate::CertificateFault;
 use crate::clock::Clock;
-use crate::gateway::settings;
+use crate::gateway::{Limits, settings};
 use crate::http_client::{Client, Identity, Route, RouteFault, authorities};
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{Plan, Rules};
 use crate::logging::LineSink;
 use crate::minter::settings::MinterSettings;
-use crate::minter::{self, Bounded, Desk, DeskParts, Offer, Serving};
+use crate::minter::{self, AtOnce, Bounded, Desk, DeskParts, Offer, Serving};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
 use crate::telemetry::Metrics;
@@ -66,6 +66,7 @@ impl MinterParts {
         &self,
         listener: TcpListener,
         of: &Parts,
+        limits: &Limits,
         clock: Clock,
         metrics: Metrics,
         lines: Option<LineSink>,
@@ -81,7 +82,8 @@ impl MinterParts {
             metrics,
             lines,
         });
-        minter::serve(listener, tls, Arc::new(desk))
+        let bounds = AtOnce { connections: limits.max_edge_connections, asks: limits.max_requests };
+        minter::serve(listener, tls, Arc::new(desk), bounds)
     }
 }
 

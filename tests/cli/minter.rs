@@ -207,6 +207,23 @@ fn an_edge_that_asks_too_often_is_told_to_wait() {
     assert_refused(edge.mint(&good(&pair, "ada")), 503, "provider-busy");
 }
 
+#[test]
+fn an_ask_beyond_the_minters_max_requests_is_told_to_wait_and_counted() {
+    let bounded = |minter: String| format!("[server]\nmax_requests = 1\n\n{minter}");
+    let pair = Pair::with(KEY, 1, bounded, |edge| edge);
+    assert_eq!(pair.stranger("edge").mint(&good(&pair, "held")).unwrap().0, 200);
+    pair.vendor.faults(json!({ "on": "mint", "fail": "hang" }));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| pair.stranger("edge").mint(&good(&pair, "ada")));
+        until("the vendor is asked", || (pair.vendor.mint_calls() == 2).then_some(()));
+        assert_refused(pair.stranger("edge").mint(&good(&pair, "bob")), 503, "provider-busy");
+        let metric = format!("valet_minter_requests_total{{edge=\"{EDGE}\",outcome=\"overloaded\"}}");
+        let text = once(&pair.minters[0].admin, "GET", "/metrics", &[], "").body;
+        assert!(text.lines().any(|line| line == format!("{metric} 1")), "{text}");
+        assert_refused(waits.join().unwrap(), 504, "provider-timeout");
+    });
+}
+
 /// Loads the edge with first visits of ever new users until told to stop: how many, and what was not a redirect.
 fn first_visits(pair: &Pair, stop: &AtomicBool, number: &AtomicUsize) -> (usize, Vec<u16>) {
     let (mut visits, mut failed) = (0, Vec::new());

@@ -6,9 +6,13 @@ use crate::admin::check_token;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::secret::SecretSource;
+use crate::units::Span;
 
 /// More threads than this is a slip: the largest machines have fewer cores.
 const MAX_THREADS: usize = 1024;
+
+/// As many requests as there are descriptors on the largest machines.
+const MAX_REQUESTS: usize = 1 << 20;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let server = Place::root().key("server");
@@ -18,6 +22,20 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
     if config.server.connections_per_address == Some(0) {
         report.fault(&server.key("connections_per_address"), "expected at least 1; left out, there is no bound");
+    }
+    if config.server.max_requests.is_some_and(|most| !(1..=MAX_REQUESTS).contains(&most)) {
+        let message = "expected 1 to 1048576; left out, it is reckoned from the file descriptors";
+        report.fault(&server.key("max_requests"), message);
+    }
+    let settings = &config.server;
+    for (key, span) in [
+        ("idle_timeout", settings.idle_timeout),
+        ("body_stall", settings.body_stall),
+        ("write_stall", settings.write_stall),
+    ] {
+        if !(Span::secs(1)..=Span::secs(3600)).contains(&span) {
+            report.fault(&server.key(key), "must be from \"1s\" to \"1h\"");
+        }
     }
     addresses(config, report);
     if let Some(source) = config.admin.as_ref().and_then(|admin| admin.token.as_ref()) {

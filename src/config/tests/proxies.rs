@@ -1,6 +1,7 @@
 //! The proxies before the gateway, and how many connections an address may have.
 
 use super::*;
+use crate::units::Span;
 
 #[test]
 fn a_trusted_proxy_is_a_network_an_address_or_a_unix_socket() {
@@ -28,6 +29,27 @@ fn an_address_may_have_at_least_one_connection() {
     assert_eq!(parse(&bound("1")).unwrap().server.connections_per_address, Some(1));
     assert_eq!(parse(GOOD).unwrap().server.connections_per_address, None);
     assert_faults(&bound("0"), &["server.connections_per_address: expected at least 1; left out, there is no bound"]);
+}
+
+#[test]
+fn bounds_of_the_server_are_kept_where_they_make_sense() {
+    let settings = parse(GOOD).unwrap().server;
+    let spans = (settings.idle_timeout, settings.body_stall, settings.write_stall);
+    assert_eq!((spans, settings.max_requests), ((Span::secs(75), Span::secs(10), Span::secs(30)), None));
+    for key in ["idle_timeout", "body_stall", "write_stall"] {
+        for (value, sound) in
+            [("1s", true), ("1h", true), ("600s", true), ("999ms", false), ("0s", false), ("3601s", false)]
+        {
+            let faults = [format!("server.{key}: must be from \"1s\" to \"1h\"")];
+            let faults: Vec<&str> = faults.iter().map(String::as_str).filter(|_| !sound).collect();
+            assert_faults(&with("[server]", &format!("{key} = \"{value}\"")), &faults);
+        }
+    }
+    let fault = "server.max_requests: expected 1 to 1048576; left out, it is reckoned from the file descriptors";
+    for (value, sound) in [("1", true), ("1048576", true), ("0", false), ("1048577", false)] {
+        let faults: Vec<&str> = [fault].into_iter().filter(|_| !sound).collect();
+        assert_faults(&with("[server]", &format!("max_requests = {value}")), &faults);
+    }
 }
 
 #[test]
