@@ -31,7 +31,7 @@ pub struct AppSettings {
     /// Further identity headers, and the claims that they carry: a claim's name, or a JSON pointer.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
-    /// Whether the credential goes on to the app.
+    /// Whether the credential goes on to the app: for the one that signs people in and must see its own cookie.
     #[serde(default)]
     pub pass_credential: bool,
     /// Whether a path may hold `%2f`.
@@ -89,7 +89,7 @@ pub enum SessionNeed {
     Required,
     /// The app learns the subject if there is one. An expired credential counts as none.
     Optional,
-    /// Nobody is asked, and the app learns nobody.
+    /// Nothing is verified, and the app learns nobody. The credential is cut out all the same.
     None,
 }
 

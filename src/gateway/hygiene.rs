@@ -8,7 +8,6 @@ use http::{StatusCode, Version};
 use pingora::http::ResponseHeader;
 use smallvec::SmallVec;
 
-use crate::app::settings::SessionNeed;
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::forwarded::{self, Facts};
 use crate::gateway::head::Head;
@@ -106,13 +105,14 @@ pub(super) fn request(
 ) -> Result<(), BadFields> {
     let named = named_by_connection(head)?;
     let websocket = head.wants_websocket();
-    let cut = told.app.need != SessionNeed::None && !told.app.pass_credential;
     let mut cookies: SmallVec<[Cow<'_, [u8]>; 2]> = SmallVec::new();
     for field in head.headers {
         let name = field.name;
         let is = |known: &&str| name.eq_ignore_ascii_case(known);
         let between_us = HOP_BY_HOP.iter().any(is)
             || name.eq_ignore_ascii_case("upgrade")
+            // It carries a credential: gone in every spelling, like the ones that are configured.
+            || same("proxy-authorization", name)
             || named.iter().any(|known| name.as_bytes().eq_ignore_ascii_case(known));
         if between_us || is_ours(name, &told.app.identity) {
             continue;
@@ -120,7 +120,7 @@ pub(super) fn request(
         if FRAMING.iter().any(|known| !is(known) && same(known, name)) {
             return Err(BadFields);
         }
-        let left = if cut { sources.cut(name.as_bytes(), field.value) } else { Cut::Whole };
+        let left = if told.app.pass_credential { Cut::Whole } else { sources.cut(name.as_bytes(), field.value) };
         let value = match left {
             Cut::Nothing => continue,
             Cut::Whole => Cow::Borrowed(field.value),

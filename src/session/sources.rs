@@ -149,7 +149,7 @@ fn parse_one(text: &str) -> Option<Source> {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2; a cookie's name has the same alphabet.
-fn is_token_byte(byte: u8) -> bool {
+pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -181,7 +181,7 @@ fn read_cookies<'a>(wanted: &[u8], field: &'a [u8], held: &mut Option<&'a [u8]>)
 }
 
 /// Without optional white space (RFC 9110, section 5.6.3) at both ends.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }

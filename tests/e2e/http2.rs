@@ -9,11 +9,16 @@ use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time};
 
 /// A gateway with TLS before this app, and a client that speaks HTTP/2 with it.
 async fn http2(app: Option<&App>) -> (Stack, SendRequest<Bytes>) {
+    http2_with(app, "").await
+}
+
+/// The same with these lines for the app.
+async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<Bytes>) {
     let authority = Authority::new();
     let site = authority.site(&[HOST]);
     let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
     let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key);
-    let setup = app.into_iter().fold(setup, |setup, app| setup.app(app, ""));
+    let setup = app.into_iter().fold(setup, |setup, app| setup.app(app, lines));
     let stack = setup.start().await;
     stack.until_ready().await;
     let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
@@ -116,6 +121,28 @@ async fn an_app_of_http_1_gets_a_request_of_http_2_in_its_own_words() {
     assert_eq!(app.seen().len(), before);
     let gone = ask(&mut send, "GET", "/gone", &[("cookie", &crumbs)], "").await;
     assert_eq!((gone.status, gone.field("content-type")), (502, Some("application/problem+json")));
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_credential_reaches_an_app_over_http_2_either() {
+    for need in ["required", "optional", "none"] {
+        let app = App::start().await;
+        let (stack, mut send) = http2_with(Some(&app), &format!("session = \"{need}\"")).await;
+        let token = stack.token("ada");
+        let bearer = format!("Bearer {token}");
+        let cookies = [format!("session={token}"), format!("session ={token}"), format!("a=1; session\t={token}; b=2")];
+        let [exact, spaced, among] = cookies.each_ref().map(String::as_str);
+        let odd = [("authorization_", bearer.as_str()), ("authorization.", &bearer), ("cookie", spaced), ("cookie", among)];
+        for fields in [[("authorization", bearer.as_str())].as_slice(), &[("cookie", exact)]] {
+            for body in ["", "a body"] {
+                let fields = [fields, &odd].concat();
+                assert_eq!(ask(&mut send, "GET", "/", &fields, body).await.status, 200, "{need}");
+                let seen = app.last();
+                assert!(!seen.head.contains(&token), "{need}: {}", seen.head);
+                assert_eq!(seen.field("cookie"), Some("a=1; b=2"));
+            }
+        }
+    }
 }
 
 #[tokio::test]

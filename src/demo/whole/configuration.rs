@@ -92,7 +92,7 @@ sources = ["header:authorization", "cookie:session"]
 login_url = "/login"
 {issuer}
 # The page, and signing in: open to all. With "optional" a cookie that is no good, as after a restart of the demo, would be 401 here too, and
-# who has one could not sign in any more.
+# who has one could not sign in any more. The cookie is cut out here too: this app sets it, and has no need to see it.
 [[app]]
 name = "app"
 path = "/"

@@ -1,0 +1,88 @@
+//! What of a credential goes on to an app: nothing, on any way to it, however it is spelled; unless the app is to have it.
+
+use valet_gateway::demo::idp::TokenRequest;
+
+use crate::kit::ask::{Ask, basic};
+use crate::kit::{App, Setup, Stack};
+
+/// One upstream behind three apps that need a session, take one, and ask for none; and behind one that signs people in.
+async fn stack(session: &str) -> (App, Stack) {
+    let app = App::start().await;
+    let setup = ["required", "optional", "none"].iter().fold(Setup::new().session(session), |setup, need| {
+        setup.app(&app, &format!("name = \"{need}\"\npath = \"/{need}\"\nsession = \"{need}\""))
+    });
+    let sign_in = "name = \"sign-in\"\npath = \"/login\"\nsession = \"none\"\npass_credential = true";
+    let stack = setup.app(&app, sign_in).start().await;
+    stack.until_ready().await;
+    (app, stack)
+}
+
+/// Sends it by the fast path, by Pingora's proxy, and as one that asks for a WebSocket.
+async fn each_way(ask: Ask<'_>) {
+    ask.clone().send().await.assert_status(200);
+    ask.clone().body("a body").send().await.assert_status(200);
+    ask.field("Connection", "Upgrade").field("Upgrade", "websocket").send().await.assert_status(200);
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_credential_reaches_an_app_whatever_it_asks_for() {
+    let (app, stack) = stack("sources = [\"header:authorization\", \"cookie:session\", \"header:x-session-token\"]").await;
+    let token = stack.token("ada");
+    let fields = [
+        ("Authorization_", format!("Bearer {token}")),
+        ("authorization.", format!("bearer {token}")),
+        ("_Authorization", format!("Bearer\t{token}")),
+        ("Proxy-Authorization", format!("Bearer {token}")),
+        ("Proxy_Authorization", format!("Bearer {token}")),
+        ("X_Session_Token", token.clone()),
+        ("X-Session.Token", token.clone()),
+        ("XSessionToken", token.clone()),
+        ("Cookie", format!("a=1; session ={token}; b=2")),
+        ("Cookie", format!("session\t={token}")),
+        ("Cookie", format!(" session\t = {token};c=3")),
+        ("Cookie_", format!("session={token}")),
+    ];
+    for path in ["/required", "/optional", "/none"] {
+        for (name, value) in &fields {
+            each_way(stack.get(path).as_user("ada").field(name, value)).await;
+        }
+        each_way(stack.get(path).field("X-Session-Token", &token).field("Cookie", format!("a=1; session={token}"))).await;
+    }
+    for path in ["/optional", "/none"] {
+        for value in [format!("Bearer\t{token}"), format!("Bearer \t {token}"), format!("Bearer,{token}")] {
+            each_way(stack.get(path).field("Authorization", &value)).await;
+        }
+    }
+    for seen in app.seen() {
+        assert!(!seen.head.contains(&token), "{}", seen.head);
+        assert!(seen.all("cookie").iter().all(|left| ["a=1", "a=1; b=2", "c=3"].contains(left)), "{}", seen.head);
+    }
+    assert_eq!(app.seen().len(), 3 * (3 * (fields.len() + 1) + 2 * 3));
+}
+
+#[tokio::test]
+async fn an_app_that_asks_for_no_session_gets_the_rest_byte_for_byte() {
+    let (app, stack) = stack("").await;
+    let token = stack.token("ada");
+    each_way(stack.get("/none").field("Cookie", format!("a=\"x y\" ;session={token};  b = 2;;")).bearer("a.b.c")).await;
+    for seen in app.seen() {
+        assert_eq!((seen.field("cookie"), seen.field("authorization")), (Some("a=\"x y\" ;  b = 2;;"), None));
+    }
+    each_way(stack.get("/none").field("Authorization", basic("a", "b"))).await;
+    assert_eq!(app.last().field("authorization"), Some(&*basic("a", "b")));
+    // Whatever it is worth: nobody looks.
+    let expired = stack.idp().token(&TokenRequest::user("ada").expires_in(-3600));
+    each_way(stack.get("/none").cookie(&expired).bearer(&token).bearer("nonsense")).await;
+    assert_eq!((app.last().field("cookie"), app.last().field("authorization")), (None, None));
+}
+
+#[tokio::test]
+async fn the_app_that_signs_people_in_may_ask_to_see_its_own_cookie() {
+    let (app, stack) = stack("").await;
+    let cookie = format!("a=1; session={}", stack.token("ada"));
+    each_way(stack.get("/login").field("Cookie", &cookie).bearer("a.b.c")).await;
+    for seen in app.seen() {
+        assert_eq!((seen.field("cookie"), seen.field("authorization")), (Some(&*cookie), Some("Bearer a.b.c")));
+        assert_eq!(seen.field("x-auth-subject"), None);
+    }
+}
