@@ -73,10 +73,10 @@ fn raw(world: &World, input: &Input<'_>) {
     let expected = reading::read(&fields);
     assert_eq!(found.is_err(), expected.is_none(), "ambiguous for one reading only: {fields:?}");
     let (Ok(found), Some(expected)) = (found, expected) else { return };
-    let credentials: Vec<_> = found.credentials.iter().map(|one| (one.token, one.from)).collect();
+    let credentials: Vec<_> = found.credentials.iter().map(|one| (one.token.to_vec(), one.from)).collect();
     assert_eq!(credentials, expected.credentials, "{fields:?}");
     assert_eq!((found.other_scheme, found.malformed), (expected.other_scheme, expected.malformed), "{fields:?}");
-    for (token, _) in credentials {
+    for (token, _) in &credentials {
         world.check(token, input.now, &known(world, token, input.now));
     }
 }

@@ -1,5 +1,6 @@
 //! The questions, in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ struct Believed<'h> {
     check: Check,
     /// Where it stood.
     kind: SourceKind,
-    token: &'h [u8],
+    token: Cow<'h, [u8]>,
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
@@ -82,7 +83,7 @@ pub(super) struct Trace<'g, 'h> {
     /// Life left in the URL sent.
     pub remaining: Option<Duration>,
     pub source: Option<Source>,
-    pub path: Option<std::borrow::Cow<'h, str>>,
+    pub path: Option<Cow<'h, str>>,
     pub query: Option<&'h str>,
     /// The origin whose page may read the answer.
     pub origin: Option<&'h str>,
@@ -231,7 +232,7 @@ impl Gateway {
         }
 
         let language = accept::language(trace.query, &route.languages);
-        let (lease, source) = self.lease(route, &session, (language, token, trace.request_id), renew).await?;
+        let (lease, source) = self.lease(route, &session, (language, &token, trace.request_id), renew).await?;
         trace.source = Some(source);
         let json = head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
@@ -246,15 +247,15 @@ impl Gateway {
             self.sessions.count_malformed();
             return Err(Refusal::SessionInvalid);
         }
-        let mut credentials = found.credentials.iter();
+        let mut credentials = found.credentials.into_iter();
         let Some(first) = credentials.next() else {
             self.sessions.count_absent();
             return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
         };
-        let session = self.check(first.token).await;
+        let session = self.check(&first.token).await;
         for other in credentials {
             // Two credentials must speak for one person, or nobody is let in.
-            let (Ok((session, _)), Ok((other, _))) = (&session, self.check(other.token).await) else {
+            let (Ok((session, _)), Ok((other, _))) = (&session, self.check(&other.token).await) else {
                 return Err(Refusal::BadRequest);
             };
             if (session.namespace(), session.subject()) != (other.namespace(), other.subject()) {

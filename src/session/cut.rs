@@ -1,5 +1,6 @@
 //! Takes credentials out of what goes on to an app.
 
+use super::pieces::Number;
 use super::sources::{Source, Sources, is_token_byte};
 
 /// What is left of a field.
@@ -77,13 +78,16 @@ fn trim_blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether a pair of a `Cookie` field has this name, whatever white space is around it.
+/// Whether a pair of a `Cookie` field has this name or that of a piece of it, whatever white space is around it.
 fn is_named(wanted: &[u8], pair: &[u8]) -> bool {
     let Some(tail) = trim_blank(pair).strip_prefix(wanted) else { return false };
-    memchr::memchr(b'=', tail).is_some_and(|equals| trim_blank(&tail[..equals]).is_empty())
+    memchr::memchr(b'=', tail).is_some_and(|equals| {
+        let tail = trim_blank(&tail[..equals]);
+        tail.is_empty() || Number::is_one(tail)
+    })
 }
 
-/// A `Cookie` field without the pairs of this name.
+/// A `Cookie` field without the pairs of this name, and without its pieces, whether they come to a value or not.
 fn without_pair(wanted: &[u8], field: &[u8]) -> Cut {
     let is_wanted = |part: &[u8]| is_named(wanted, part);
     if !field.split(|b| *b == b';').any(is_wanted) {
@@ -163,6 +167,9 @@ mod tests {
             ("session\t=t", None),
             ("a=1;\tsession \t = t;b=2", Some("a=1;b=2")),
             ("\u{a0}session\u{a0}=t; a = 1", Some("a = 1")),
+            ("session.0=t; a=1; session.1=u; session.7=v", Some("a=1")),
+            ("session_0=t; session =u;session_12\t=v;b=2", Some("b=2")),
+            ("session.00=t; session.123=u; session-0=v; session.x=w", Some("session.123=u; session-0=v; session.x=w")),
             ("session =; session\u{2003}=t; a=session=t", Some("a=session=t")),
             ("a=\"x; session=y\"", Some("a=\"x")),
             ("other=u;  a = 1 ;;", Some("a = 1 ;;")),

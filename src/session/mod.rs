@@ -16,6 +16,7 @@ mod key_set;
 mod keys;
 mod local;
 mod pem;
+mod pieces;
 mod remote;
 mod ring;
 mod rings;

@@ -1,6 +1,10 @@
 //! Where a request's credentials are read: `header:NAME` and `cookie:NAME`, in the order of `[session] sources`.
 
+use std::borrow::Cow;
+
 use smallvec::{SmallVec, smallvec};
+
+use super::pieces::{Joined, Number, Pieces};
 
 /// The places of `[session] sources`, read once at start-up.
 #[derive(Clone, Debug)]
@@ -14,7 +18,7 @@ pub(super) enum Source {
     Authorization,
     /// Another header, its raw value. The name is in lower case.
     Header(Box<[u8]>),
-    /// A cookie; its name is compared with case.
+    /// A cookie, whole or in pieces; its name is compared with case.
     Cookie(Box<[u8]>),
 }
 
@@ -28,10 +32,10 @@ pub enum SourceKind {
 }
 
 /// The text of a token as it arrived, not yet believed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential<'a> {
-    /// The bytes, as sent.
-    pub token: &'a [u8],
+    /// The bytes, as sent; those of a cookie in pieces are put together.
+    pub token: Cow<'a, [u8]>,
     /// Where the first source that holds it stands.
     pub from: SourceKind,
 }
@@ -43,11 +47,11 @@ pub struct Found<'a> {
     pub credentials: SmallVec<[Credential<'a>; 2]>,
     /// `Authorization` names another scheme than `Bearer`.
     pub other_scheme: bool,
-    /// `Authorization` is empty, or `Bearer` without exactly one token.
+    /// `Authorization` is empty, or `Bearer` without exactly one token; or a piece of a cookie is missing.
     pub malformed: bool,
 }
 
-/// One source holds two things: two `Authorization` fields, or two different values of a header or a cookie.
+/// One source holds two things: two `Authorization` fields, two different values of a header, a cookie or a piece of one, or a cookie in two forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
@@ -79,8 +83,9 @@ impl Sources {
     /// The credentials among `headers`, which are names and values as sent (RFC 9110, section 5; RFC 6265, section 4.2.1).
     pub fn read<'a>(&self, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Found<'a>, Ambiguous> {
         let mut values: Values<'a> = smallvec![None; self.list.len()];
+        let mut pieces = Pieces::default();
         for (name, value) in headers {
-            for (source, held) in self.list.iter().zip(values.iter_mut()) {
+            for (at, (source, held)) in self.list.iter().zip(values.iter_mut()).enumerate() {
                 match source {
                     Source::Authorization if name.eq_ignore_ascii_case(b"authorization") => {
                         if held.replace(trim(value)).is_some() {
@@ -89,19 +94,26 @@ impl Sources {
                     }
                     Source::Header(wanted) if name.eq_ignore_ascii_case(wanted) => hold(held, trim(value))?,
                     Source::Cookie(wanted) if name.eq_ignore_ascii_case(b"cookie") => {
-                        read_cookies(wanted, value, held)?;
+                        read_cookies(wanted, value, held, |number, value| pieces.add(at, number, value))?;
                     }
                     Source::Authorization | Source::Header(_) | Source::Cookie(_) => {}
                 }
             }
         }
         let mut found = Found::default();
-        for (source, value) in self.list.iter().zip(values) {
+        for (at, (source, value)) in self.list.iter().zip(values).enumerate() {
+            if !pieces.is_empty() {
+                match pieces.join(at, value.is_some())? {
+                    Joined::Absent => {}
+                    Joined::Broken => found.malformed = true,
+                    Joined::Whole(value) => found.add(value.into(), SourceKind::Cookie),
+                }
+            }
             let Some(value) = value else { continue };
             match source {
                 Source::Authorization => found.add_authorization(value),
-                Source::Header(_) => found.add(value, SourceKind::Header),
-                Source::Cookie(_) => found.add(value, SourceKind::Cookie),
+                Source::Header(_) => found.add(value.into(), SourceKind::Header),
+                Source::Cookie(_) => found.add(value.into(), SourceKind::Cookie),
             }
         }
         Ok(found)
@@ -110,7 +122,7 @@ impl Sources {
 
 impl<'a> Found<'a> {
     /// One token in two sources is one credential; the first source counts.
-    fn add(&mut self, token: &'a [u8], from: SourceKind) {
+    fn add(&mut self, token: Cow<'a, [u8]>, from: SourceKind) {
         if !self.credentials.iter().any(|held| held.token == token) {
             self.credentials.push(Credential { token, from });
         }
@@ -128,7 +140,7 @@ impl<'a> Found<'a> {
         } else if token.is_empty() || memchr::memchr2(b' ', b'\t', token).is_some() {
             self.malformed = true;
         } else {
-            self.add(token, SourceKind::Header);
+            self.add(token.into(), SourceKind::Header);
         }
     }
 }
@@ -165,13 +177,26 @@ fn hold<'a>(held: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Ambiguou
     }
 }
 
-fn read_cookies<'a>(wanted: &[u8], field: &'a [u8], held: &mut Option<&'a [u8]>) -> Result<(), Ambiguous> {
+/// Holds the value of the cookie, and gives its pieces to `piece`.
+fn read_cookies<'a>(
+    wanted: &[u8],
+    field: &'a [u8],
+    held: &mut Option<&'a [u8]>,
+    mut piece: impl FnMut(Number, &'a [u8]) -> Result<(), Ambiguous>,
+) -> Result<(), Ambiguous> {
     let mut rest = field;
     loop {
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let pair = trim(&rest[..end]);
-        if let Some(value) = pair.strip_prefix(wanted).and_then(|tail| tail.strip_prefix(b"=")) {
-            hold(held, value)?;
+        match pair.strip_prefix(wanted) {
+            Some([b'=', value @ ..]) => hold(held, value)?,
+            Some(tail @ [b'.' | b'_', ..]) => {
+                let equals = memchr::memchr(b'=', tail).unwrap_or(tail.len());
+                if let (Some(number), Some(value)) = (Number::read(&tail[..equals]), tail.get(equals + 1..)) {
+                    piece(number, value)?;
+                }
+            }
+            Some(_) | None => {}
         }
         match rest.get(end + 1..) {
             Some(after) => rest = after,
@@ -205,7 +230,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let Ok(found) = sources(list).read(headers) else { return "ambiguous".into() };
         let mut words: Vec<String> =
-            found.credentials.iter().map(|c| format!("{:?} {}", c.from, String::from_utf8_lossy(c.token))).collect();
+            found.credentials.iter().map(|c| format!("{:?} {}", c.from, String::from_utf8_lossy(&c.token))).collect();
         if found.other_scheme {
             words.push("other scheme".into());
         }
@@ -269,6 +294,52 @@ mod tests {
             let headers: Vec<_> = fields.iter().map(|value| ("Cookie", *value)).collect();
             assert_eq!(found(&headers), expected, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_cookie_in_pieces_is_put_together_in_their_order() {
+        for (fields, expected) in [
+            (&["session.0=abc; session.1=def"][..], "Cookie abcdef"),
+            (&["session_0=abc; session_1=def"], "Cookie abcdef"),
+            (&["session.0=abc"], "Cookie abc"),
+            (&["session.1=def; a=b", "c=d; session.0=abc"], "Cookie abcdef"),
+            (&["session.0=a; session.0=a; session.1=b"], "Cookie ab"),
+            (&["session=; session.0=a; session.1=b; session.2="], "Cookie ab"),
+            (&["session.0=a=; session.1==b"], "Cookie a==b"),
+            // Twelve: by number, not by text.
+            (&["session.10=k; session.11=l; session.0=a; session.1=b; session.2=c; session.3=d; session.4=e; session.5=f; session.6=g; session.7=h; session.8=i; session.9=j"], "Cookie abcdefghijkl"),
+            // Two values for one place.
+            (&["session.0=a; session.0=b"], "ambiguous"),
+            (&["session.1=a; session.1=b"], "ambiguous"),
+            (&["session.0=a", "session.1=b; session.0=c"], "ambiguous"),
+            // Two forms at once.
+            (&["session.0=a; session_0=a"], "ambiguous"),
+            (&["session.0=a; session_1=b"], "ambiguous"),
+            (&["session=a; session.0=a"], "ambiguous"),
+            (&["session.0=a; session=b"], "ambiguous"),
+            // A gap.
+            (&["session.0=a; session.2=c"], "malformed"),
+            (&["session.0=a; session.16=q"], "malformed"),
+            // None that begins: not the credential's.
+            (&["session.1=b; session.2=c"], ""),
+            (&["session=a; session.1=b; session_2=c"], "Cookie a"),
+            (&["session.0="], ""),
+            (&["session.0"], ""),
+            (&["session.00=a; session.x=b; session.=c; session-0=d; xsession.0=e; Session.0=f; session .0=g; session.0 =h"], ""),
+        ] {
+            let headers: Vec<_> = fields.iter().map(|value| ("Cookie", *value)).collect();
+            assert_eq!(found(&headers), expected, "{fields:?}");
+        }
+        let both = [("cookie", "session.1=d; session.0=c; other_0=o"), ("authorization", "Bearer cd")];
+        assert_eq!(found(&both), "Header cd");
+        assert_eq!(found_by(&["cookie:other", "cookie:session"], &both), "Cookie o, Cookie cd");
+    }
+
+    #[test]
+    fn sixteen_pieces_are_a_cookie_and_seventeen_are_not() {
+        let pieces = |count: usize| (0..count).map(|n| format!("session_{n}=x")).collect::<Vec<_>>().join("; ");
+        assert_eq!(found(&[("cookie", &pieces(16))]), format!("Cookie {}", "x".repeat(16)));
+        assert_eq!(found(&[("cookie", &pieces(17))]), "malformed");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use valet_gateway::demo::idp::TokenRequest;
 
 use crate::kit::ask::{Ask, basic};
-use crate::kit::{App, Setup, Stack};
+use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
 /// One upstream behind three apps that need a session, take one, and ask for none; and behind one that signs people in.
 async fn stack(session: &str) -> (App, Stack) {
@@ -85,4 +85,67 @@ async fn the_app_that_signs_people_in_may_ask_to_see_its_own_cookie() {
         assert_eq!((seen.field("cookie"), seen.field("authorization")), (Some(&*cookie), Some("Bearer a.b.c")));
         assert_eq!(seen.field("x-auth-subject"), None);
     }
+}
+
+/// A token in a cookie for each of these parts of it.
+fn in_pieces(token: &str, sign: char, count: usize) -> String {
+    let size = token.len().div_ceil(count);
+    let pieces = token.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).expect("ASCII")).enumerate();
+    pieces.map(|(n, piece)| format!("session{sign}{n}={piece}")).collect::<Vec<_>>().join("; ")
+}
+
+#[tokio::test]
+async fn a_token_in_cookies_in_pieces_opens_a_session_and_no_piece_reaches_an_app() {
+    let (app, stack) = stack("max_token_bytes = 12000").await;
+    let token = stack.idp().token(&TokenRequest::user("ada").claim("groups", "a-group-of-many ".repeat(500)));
+    assert!((10_000..12_000).contains(&token.len()), "{}", token.len());
+    for cookies in [in_pieces(&token, '.', 3), in_pieces(&token, '_', 3), in_pieces(&token, '.', 16)] {
+        stack.get(FACE_SCAN).field("Cookie", &cookies).send().await.assert_status(302);
+        for path in ["/required", "/optional", "/none"] {
+            each_way(stack.get(path).field("Cookie", format!("a=1; {cookies}; session.40=left; b=2"))).await;
+            let subject = (path != "/none").then_some("ada");
+            assert_eq!((app.last().field("cookie"), app.last().field("x-auth-subject")), (Some("a=1; b=2"), subject));
+        }
+    }
+    assert_eq!(stack.vendor().mint_count(), 1);
+}
+
+#[tokio::test]
+async fn pieces_that_do_not_come_to_one_token_open_nothing() {
+    let (app, stack) = stack("").await;
+    let token = stack.token("ada");
+    let (dots, lines) = (in_pieces(&token, '.', 2), in_pieces(&token, '_', 2));
+    for cookies in [
+        format!("{dots}; {lines}"),
+        format!("{dots}; session={token}"),
+        format!("session={}; {lines}", stack.token("bob")),
+        format!("{dots}; session.1=other"),
+    ] {
+        for path in [FACE_SCAN, "/required", "/optional"] {
+            stack.get(path).field("Cookie", &cookies).send().await.assert_problem(400, "bad-request");
+        }
+    }
+    let three = in_pieces(&token, '.', 3);
+    let gap = three.split("; ").enumerate().filter(|(n, _)| *n != 1).map(|(_, piece)| piece).collect::<Vec<_>>().join("; ");
+    for (cookies, slug) in [
+        (gap.as_str(), "session-invalid"),
+        (&in_pieces(&token, '.', 17), "session-invalid"),
+        (three.split("; ").next().unwrap(), "session-invalid"),
+        (three.split_once("; ").unwrap().1, "session-required"),
+    ] {
+        for path in [FACE_SCAN, "/required"] {
+            stack.get(path).field("Cookie", cookies).send().await.assert_problem(401, slug);
+        }
+    }
+    assert_eq!(app.connections(), 0);
+    assert_eq!(stack.vendor().calls().len(), 0);
+}
+
+#[tokio::test]
+async fn max_token_bytes_bounds_all_pieces_together() {
+    let stack = Stack::start().await;
+    let token = stack.idp().token(&TokenRequest::user("ada").claim("groups", "a-group-of-many ".repeat(450)));
+    assert!(token.len() > 8192);
+    let ask = stack.get(FACE_SCAN).field("Cookie", in_pieces(&token, '.', 4));
+    ask.send().await.assert_problem(401, "session-invalid");
 }
