@@ -82,8 +82,11 @@ async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         return response;
     }
     warn!(target: "valet::admin", path = request.uri().path(), "an administrator's route without the token");
+    // RFC 6750, section 3.1: who brought no credential is told of no error.
+    let came = request.headers().contains_key(header::AUTHORIZATION);
+    let wanted = HeaderValue::from_static(if came { "Bearer error=\"invalid_token\"" } else { "Bearer" });
     let mut response = problem(StatusCode::UNAUTHORIZED, "the token of [admin] is required");
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
     response
 }
 

@@ -53,9 +53,12 @@ pub(super) fn is_navigation(head: &Head<'_>) -> bool {
 
 /// The request comes from a frame (`Sec-Fetch-Dest`).
 pub(super) fn is_framed(head: &Head<'_>) -> bool {
-    head.text("sec-fetch-dest").is_some_and(|dest| {
-        ["iframe", "frame", "embed", "object", "fencedframe"].iter().any(|kind| dest.eq_ignore_ascii_case(kind))
-    })
+    head.text("sec-fetch-dest").is_some_and(is_frame)
+}
+
+/// Whether this destination is a frame.
+pub(super) fn is_frame(dest: &str) -> bool {
+    ["iframe", "frame", "embed", "object", "fencedframe"].iter().any(|kind| dest.eq_ignore_ascii_case(kind))
 }
 
 /// The browser fetches ahead of a click (`Sec-Purpose`, or `Purpose` of older ones).

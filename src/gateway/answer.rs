@@ -108,7 +108,9 @@ impl Reply<'_> {
         let row = refusal.row();
         self.start(row.status, row.reason);
         if row.status == 401 {
-            self.field("www-authenticate", "Bearer");
+            // RFC 6750, section 3.1: who brought no credential is told of no error.
+            let absent = matches!(refusal, Refusal::SessionRequired);
+            self.field("www-authenticate", if absent { "Bearer" } else { "Bearer error=\"invalid_token\"" });
         }
         if let Refusal::MethodNotAllowed(allow) = refusal {
             self.field("allow", allow);

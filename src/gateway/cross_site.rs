@@ -1,6 +1,6 @@
 //! Which pages may be behind a request that carries a cookie (contract, "The plug-in route").
 
-use crate::gateway::accept::is_framed;
+use crate::gateway::accept::{is_frame, is_framed};
 use crate::gateway::head::Head;
 
 /// Who may frame a plug-in.
@@ -46,6 +46,51 @@ impl Embed {
                 .is_some_and(|origin| self.origins.iter().any(|known| known.eq_ignore_ascii_case(&origin))),
         }
     }
+}
+
+/// What a browser says of a request (W3C, "Fetch Metadata Request Headers"). The names have one length, which tells them from most others.
+#[derive(Default)]
+struct FetchMetadata<'h> {
+    dest: Option<&'h str>,
+    mode: Option<&'h str>,
+    site: Option<&'h str>,
+}
+
+impl<'h> FetchMetadata<'h> {
+    /// A field that stands twice, or holds no text, is no answer to "who asks".
+    fn read(head: &Head<'h>) -> Result<Self, ()> {
+        let mut read = Self::default();
+        for field in head.headers.iter().filter(|field| field.name.len() == "sec-fetch-dest".len()) {
+            let slot = if field.name.eq_ignore_ascii_case("sec-fetch-dest") {
+                &mut read.dest
+            } else if field.name.eq_ignore_ascii_case("sec-fetch-mode") {
+                &mut read.mode
+            } else if field.name.eq_ignore_ascii_case("sec-fetch-site") {
+                &mut read.site
+            } else {
+                continue;
+            };
+            let value = std::str::from_utf8(field.value).map_err(|_| ())?;
+            if slot.replace(value).is_some() {
+                return Err(());
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Whether a `GET` or `HEAD` with a cookie may be answered: any page can make a browser send one by an `<img>`, and it would mint. `listed`: it
+/// comes from a page of `allowed_origins`. A browser that says nothing of itself is not seen to be elsewhere.
+pub(super) fn allows_get(head: &Head<'_>, embed: &Embed, listed: bool) -> bool {
+    let Ok(FetchMetadata { dest, mode, site }) = FetchMetadata::read(head) else { return false };
+    if dest.is_some_and(is_frame) {
+        return embed.allows(head);
+    }
+    let at_home = matches!(site, None | Some("same-origin" | "none"));
+    let navigates = mode.is_none_or(|mode| mode.eq_ignore_ascii_case("navigate"));
+    // The first browsers that sent these fields had no `Sec-Fetch-Dest` yet.
+    let on_top = dest.is_none_or(|dest| dest.eq_ignore_ascii_case("document"));
+    at_home || listed || (navigates && on_top)
 }
 
 /// Whether a `POST` with a cookie may be answered. `own`: our origin, from `public_url`, never from `Host`.

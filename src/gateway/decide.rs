@@ -221,7 +221,7 @@ impl Gateway {
         if kind == SourceKind::Cookie {
             let allowed = match renew {
                 true => cross_site::allows_post(head, &self.public_origin, &route.allowed_origins),
-                false => route.embed.allows(head),
+                false => cross_site::allows_get(head, &route.embed, trace.origin.is_some()),
             };
             if !allowed {
                 return Err(Refusal::CrossSite);

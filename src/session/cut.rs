@@ -125,7 +125,9 @@ mod tests {
         for value in ["Bearer\tabc", "Bearer \t abc", "bearer\u{a0}abc", "Bearer\u{2003}abc", "\u{a0}Bearer abc"] {
             assert_eq!(cut("Authorization", value), None, "{value:?}");
         }
-        for value in ["Bearer,abc", "Bearer:abc", "Bearer=abc", "Bearer\"abc\"", "Basic YTpi, Bearer abc", ",bearer\tabc"] {
+        for value in
+            ["Bearer,abc", "Bearer:abc", "Bearer=abc", "Bearer\"abc\"", "Basic YTpi, Bearer abc", ",bearer\tabc"]
+        {
             assert_eq!(cut("Authorization", value), None, "{value:?}");
         }
         assert_eq!(cut("authorization", "Basic abc").as_deref(), Some("Basic abc"));
@@ -136,7 +138,14 @@ mod tests {
 
     #[test]
     fn a_field_name_that_an_app_server_may_take_for_a_credentials_is_one() {
-        for name in ["Authorization_", "authorization.", "-Authorization", "_AUTHORIZATION", "author_ization", "author.iza-tion"] {
+        for name in [
+            "Authorization_",
+            "authorization.",
+            "-Authorization",
+            "_AUTHORIZATION",
+            "author_ization",
+            "author.iza-tion",
+        ] {
             assert_eq!(cut(name, "Bearer abc"), None, "{name}");
             assert_eq!(cut(name, "Basic abc").as_deref(), Some("Basic abc"), "{name}");
         }

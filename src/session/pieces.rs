@@ -52,7 +52,9 @@ impl Number {
 /// A sign, and one or two digits.
 fn parts(tail: &[u8]) -> Option<(u8, &[u8])> {
     match tail {
-        [sign @ (b'.' | b'_'), digits @ ..] if matches!(digits.len(), 1 | 2) && digits.iter().all(u8::is_ascii_digit) => {
+        [sign @ (b'.' | b'_'), digits @ ..]
+            if matches!(digits.len(), 1 | 2) && digits.iter().all(u8::is_ascii_digit) =>
+        {
             Some((*sign, digits))
         }
         _ => None,

@@ -307,7 +307,12 @@ mod tests {
             (&["session=; session.0=a; session.1=b; session.2="], "Cookie ab"),
             (&["session.0=a=; session.1==b"], "Cookie a==b"),
             // Twelve: by number, not by text.
-            (&["session.10=k; session.11=l; session.0=a; session.1=b; session.2=c; session.3=d; session.4=e; session.5=f; session.6=g; session.7=h; session.8=i; session.9=j"], "Cookie abcdefghijkl"),
+            (
+                &[
+                    "session.10=k; session.11=l; session.0=a; session.1=b; session.2=c; session.3=d; session.4=e; session.5=f; session.6=g; session.7=h; session.8=i; session.9=j",
+                ],
+                "Cookie abcdefghijkl",
+            ),
             // Two values for one place.
             (&["session.0=a; session.0=b"], "ambiguous"),
             (&["session.1=a; session.1=b"], "ambiguous"),
@@ -325,7 +330,12 @@ mod tests {
             (&["session=a; session.1=b; session_2=c"], "Cookie a"),
             (&["session.0="], ""),
             (&["session.0"], ""),
-            (&["session.00=a; session.x=b; session.=c; session-0=d; xsession.0=e; Session.0=f; session .0=g; session.0 =h"], ""),
+            (
+                &[
+                    "session.00=a; session.x=b; session.=c; session-0=d; xsession.0=e; Session.0=f; session .0=g; session.0 =h",
+                ],
+                "",
+            ),
         ] {
             let headers: Vec<_> = fields.iter().map(|value| ("Cookie", *value)).collect();
             assert_eq!(found(&headers), expected, "{fields:?}");

@@ -26,7 +26,8 @@ async fn each_way(ask: Ask<'_>) {
 
 #[tokio::test]
 async fn no_spelling_of_a_credential_reaches_an_app_whatever_it_asks_for() {
-    let (app, stack) = stack("sources = [\"header:authorization\", \"cookie:session\", \"header:x-session-token\"]").await;
+    let (app, stack) =
+        stack("sources = [\"header:authorization\", \"cookie:session\", \"header:x-session-token\"]").await;
     let token = stack.token("ada");
     let fields = [
         ("Authorization_", format!("Bearer {token}")),
@@ -46,7 +47,8 @@ async fn no_spelling_of_a_credential_reaches_an_app_whatever_it_asks_for() {
         for (name, value) in &fields {
             each_way(stack.get(path).as_user("ada").field(name, value)).await;
         }
-        each_way(stack.get(path).field("X-Session-Token", &token).field("Cookie", format!("a=1; session={token}"))).await;
+        each_way(stack.get(path).field("X-Session-Token", &token).field("Cookie", format!("a=1; session={token}")))
+            .await;
     }
     for path in ["/optional", "/none"] {
         for value in [format!("Bearer\t{token}"), format!("Bearer \t {token}"), format!("Bearer,{token}")] {
@@ -102,7 +104,9 @@ async fn a_token_in_cookies_in_pieces_opens_a_session_and_no_piece_reaches_an_ap
     for cookies in [in_pieces(&token, '.', 3), in_pieces(&token, '_', 3), in_pieces(&token, '.', 16)] {
         stack.get(FACE_SCAN).field("Cookie", &cookies).send().await.assert_status(302);
         for path in ["/required", "/optional", "/none"] {
-            each_way(stack.get(path).field("Cookie", format!("a=1; {cookies}; session.40=left; b=2"))).await;
+            // What is left of a longer value is a gap where pieces are joined, and is cut out where nothing is read.
+            let stray = if path == "/none" { "; session.40=left" } else { "" };
+            each_way(stack.get(path).field("Cookie", format!("a=1; {cookies}{stray}; b=2"))).await;
             let subject = (path != "/none").then_some("ada");
             assert_eq!((app.last().field("cookie"), app.last().field("x-auth-subject")), (Some("a=1; b=2"), subject));
         }
@@ -126,7 +130,8 @@ async fn pieces_that_do_not_come_to_one_token_open_nothing() {
         }
     }
     let three = in_pieces(&token, '.', 3);
-    let gap = three.split("; ").enumerate().filter(|(n, _)| *n != 1).map(|(_, piece)| piece).collect::<Vec<_>>().join("; ");
+    let gap =
+        three.split("; ").enumerate().filter(|(n, _)| *n != 1).map(|(_, piece)| piece).collect::<Vec<_>>().join("; ");
     for (cookies, slug) in [
         (gap.as_str(), "session-invalid"),
         (&in_pieces(&token, '.', 17), "session-invalid"),

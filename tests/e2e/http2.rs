@@ -132,7 +132,8 @@ async fn no_spelling_of_a_credential_reaches_an_app_over_http_2_either() {
         let bearer = format!("Bearer {token}");
         let cookies = [format!("session={token}"), format!("session ={token}"), format!("a=1; session\t={token}; b=2")];
         let [exact, spaced, among] = cookies.each_ref().map(String::as_str);
-        let odd = [("authorization_", bearer.as_str()), ("authorization.", &bearer), ("cookie", spaced), ("cookie", among)];
+        let odd =
+            [("authorization_", bearer.as_str()), ("authorization.", &bearer), ("cookie", spaced), ("cookie", among)];
         for fields in [[("authorization", bearer.as_str())].as_slice(), &[("cookie", exact)]] {
             for body in ["", "a body"] {
                 let fields = [fields, &odd].concat();

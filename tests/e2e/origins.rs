@@ -168,9 +168,8 @@ async fn pages_of_the_same_site_may_frame_it_unless_the_operator_says_otherwise(
     for dest in ["frame", "embed", "object", "fencedframe", "IFRAME"] {
         assert_eq!(framed(&default, dest, "cross-site", None).await, 403, "{dest}");
     }
-    for dest in ["document", "empty"] {
-        assert_eq!(framed(&default, dest, "cross-site", None).await, 302, "{dest}");
-    }
+    assert_eq!(framed(&default, "document", "cross-site", None).await, 302);
+    assert_eq!(framed(&any, "empty", "cross-site", None).await, 403, "who may frame it may not load it as something else");
 }
 
 #[tokio::test]
@@ -193,4 +192,80 @@ async fn a_frame_whose_credential_is_no_cookie_is_not_judged() {
     let stack = Stack::start().await;
     let answer = stack.get(FACE_SCAN).as_user("ada").in_frame_of("cross-site").send().await;
     answer.assert_status(302);
+}
+
+/// A `GET` with a cookie as a browser sends it.
+fn fetched<'s>(stack: &'s Stack, user: &str, fields: &[(&str, &str)]) -> crate::kit::ask::Ask<'s> {
+    fields.iter().fold(stack.get(FACE_SCAN).as_browser_of(user), |ask, (name, value)| ask.field(name, value))
+}
+
+#[tokio::test]
+async fn a_page_elsewhere_makes_no_browser_mint_by_a_subresource() {
+    let stack = with_spa().await;
+    let dests = ["empty", "image", "script", "style", "font", "audio", "video", "track", "worker", "manifest", "report", "IMAGE", "new"];
+    for site in ["cross-site", "same-site", "nonsense"] {
+        for dest in dests {
+            for mode in ["no-cors", "cors", "navigate"] {
+                let fields = [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
+                fetched(&stack, "ada", &fields).send().await.assert_problem(403, "cross-site");
+            }
+        }
+    }
+    for fields in [
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")][..],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "document")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Dest", "empty"), ("Origin", "https://evil.example")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Dest", "image"), ("Referer", "https://spa.example.com/")],
+    ] {
+        fetched(&stack, "ada", fields).send().await.assert_problem(403, "cross-site");
+        fetched(&stack, "ada", fields).for_json().send().await.assert_problem(403, "cross-site");
+    }
+    assert_eq!(stack.vendor().calls().len(), 0, "no mint begins");
+    let url = stack.url_of("ada").await;
+    let image = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")];
+    fetched(&stack, "ada", &image).send().await.assert_problem(403, "cross-site").assert_no_field("location");
+    let head = stack.ask("HEAD", FACE_SCAN).as_browser_of("ada");
+    let head = image.iter().fold(head, |ask, (name, value)| ask.field(name, value)).send().await;
+    head.assert_status(403).assert_no_field("location");
+    assert_eq!(stack.url_of("ada").await, url);
+}
+
+#[tokio::test]
+async fn a_get_with_a_cookie_from_home_from_a_listed_page_or_by_a_link_is_answered() {
+    let stack = with_spa().await;
+    stack.url_of("ada").await;
+    for fields in [
+        &[][..],
+        &[("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")],
+        &[("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")],
+        &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")],
+        &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty"), ("Origin", SPA)],
+        &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty"), ("Origin", SPA)],
+        // Browsers that send none of these fields.
+        &[("Origin", "https://evil.example")],
+        &[("Referer", "https://evil.example/")],
+    ] {
+        assert_eq!(fetched(&stack, "ada", fields).send().await.status, 302, "{fields:?}");
+    }
+    // A header is no browser's own doing.
+    let ask = stack.get(FACE_SCAN).as_user("ada").field("Sec-Fetch-Site", "cross-site").field("Sec-Fetch-Dest", "empty");
+    ask.send().await.assert_status(302);
+}
+
+#[tokio::test]
+async fn fetch_metadata_that_stands_twice_is_no_answer_to_who_asks() {
+    let stack = Stack::start().await;
+    for (name, first, second) in [
+        ("Sec-Fetch-Dest", "document", "image"),
+        ("Sec-Fetch-Site", "same-origin", "cross-site"),
+        ("Sec-Fetch-Site", "none", "none"),
+        ("Sec-Fetch-Mode", "navigate", "no-cors"),
+    ] {
+        let answer = fetched(&stack, "ada", &[(name, first), (name, second)]).send().await;
+        assert!(matches!(answer.status, 400 | 403), "{name}: {answer}");
+    }
+    assert_eq!(stack.vendor().calls().len(), 0);
 }

@@ -72,7 +72,7 @@ async fn a_credential_is_never_taken_from_a_query_or_a_body() {
 }
 
 #[tokio::test]
-async fn every_401_asks_for_a_bearer() {
+async fn every_401_asks_for_a_bearer_and_names_the_error_of_one_that_came() {
     let stack = Stack::start().await;
     let expired = stack.idp().token(&TokenRequest::user("ada").expires_in(-3600));
     for (ask, slug) in [
@@ -81,8 +81,10 @@ async fn every_401_asks_for_a_bearer() {
         (stack.get(FACE_SCAN).bearer(&expired), "session-expired"),
         (stack.get(FACE_SCAN).cookie(&expired), "session-expired"),
         (stack.get(FACE_SCAN).bearer("nonsense"), "session-invalid"),
+        (stack.get(FACE_SCAN).field("Authorization", "Bearer"), "session-invalid"),
     ] {
-        ask.send().await.assert_problem(401, slug).assert_field("www-authenticate", "Bearer");
+        let asks_for = if slug == "session-required" { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+        ask.send().await.assert_problem(401, slug).assert_field("www-authenticate", asks_for);
     }
 }
 
