@@ -23,6 +23,8 @@ mod flights;
 mod front;
 #[path = "e2e/http2.rs"]
 mod http2;
+#[path = "e2e/login.rs"]
+mod login;
 #[path = "e2e/origins.rs"]
 mod origins;
 #[path = "e2e/overload.rs"]

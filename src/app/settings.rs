@@ -37,6 +37,9 @@ pub struct AppSettings {
     /// Whether a path may hold `%2f`.
     #[serde(default)]
     pub encoded_slash: bool,
+    /// Origins whose pages may call the app: their preflights are answered by the gateway, and they may read its refusals.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
     /// Where a navigation without a session is sent, instead of `session.login_url`.
     pub login_url: Option<String>,
     /// A larger request body is refused.

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use pingora_core::protocols::http::date::get_cached_date;
 
 use crate::clock::Timestamp;
+use crate::gateway::preflight::Preflight;
 use crate::lease::Lease;
 use crate::problem::{Refusal, TYPE_BASE};
 
@@ -62,10 +63,12 @@ impl Reply<'_> {
     }
 
     /// `204` to a preflight (Fetch standard, "CORS-preflight request").
-    pub fn preflight(&mut self) {
+    pub fn preflight(&mut self, preflight: &Preflight) {
         self.start(204, "No Content");
-        self.field("access-control-allow-methods", "GET, POST");
-        self.field("access-control-allow-headers", "authorization, content-type");
+        self.field("access-control-allow-methods", &preflight.methods);
+        if !preflight.fields.is_empty() {
+            self.field("access-control-allow-headers", &preflight.fields);
+        }
         self.field("access-control-max-age", PREFLIGHT_MAX_AGE);
         self.end();
     }

@@ -16,12 +16,11 @@ use crate::telemetry::Metrics;
 /// One app's route.
 pub(super) struct AppRoute {
     pub name: Arc<str>,
-    host: HostRule,
-    /// Without its final `/`: the empty text is every path.
-    prefix: Box<str>,
+    reach: Reach,
     pub need: SessionNeed,
     pub encoded_slash: bool,
     pub pass_credential: bool,
+    pub allowed_origins: Vec<Box<str>>,
     pub login: Option<Login>,
     pub max_body: u64,
     pub read_timeout: Duration,
@@ -39,6 +38,39 @@ pub struct AppParts {
     pub pool: Arc<Pool>,
     /// Header fields that carry claims, with the claim's position in [`Session::claims`].
     pub claims: Vec<(HeaderName, usize)>,
+}
+
+/// Which requests an app gets.
+struct Reach {
+    host: HostRule,
+    /// Without its final `/`: the empty text is every path.
+    prefix: Box<str>,
+}
+
+impl Reach {
+    fn new(settings: &AppSettings) -> Self {
+        Self { host: HostRule::new(settings.host.as_deref()), prefix: settings.path.trim_end_matches('/').into() }
+    }
+
+    /// A prefix ends where a segment does.
+    fn covers(&self, path: &str, host: &str) -> bool {
+        let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        below && self.host.covers(host)
+    }
+
+    fn weight(&self) -> impl Ord + use<> {
+        (self.host.weight(), self.prefix.len())
+    }
+}
+
+/// Which of these apps answers a judged path at this host.
+pub(crate) fn app_at<'s>(
+    apps: impl Iterator<Item = &'s AppSettings>,
+    path: &str,
+    host: &str,
+) -> Option<&'s AppSettings> {
+    let reached = apps.map(|app| (Reach::new(app), app)).filter(|(reach, _)| reach.covers(path, host));
+    reached.max_by_key(|(reach, _)| reach.weight()).map(|(_, app)| app)
 }
 
 /// From the most specific to the least. Names are lower case.
@@ -88,7 +120,7 @@ impl HostRule {
 }
 
 /// `[::1]:80` → `[::1]`, `a:80` → `a`. A final dot is no part of a name (RFC 3986, section 3.2.2).
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     let bare = match host.rfind(':') {
         Some(colon) if !host.ends_with(']') => &host[..colon],
         Some(_) | None => host,
@@ -107,11 +139,11 @@ impl AppRoute {
     ) -> Self {
         Self {
             name: settings.name.as_str().into(),
-            host: HostRule::new(settings.host.as_deref()),
-            prefix: settings.path.trim_end_matches('/').into(),
+            reach: Reach::new(settings),
             need: settings.session,
             encoded_slash: settings.encoded_slash,
             pass_credential: settings.pass_credential,
+            allowed_origins: settings.allowed_origins.iter().map(|origin| origin.as_str().into()).collect(),
             login,
             max_body: settings.max_body.0,
             read_timeout: settings.read_timeout.0,
@@ -122,10 +154,9 @@ impl AppRoute {
         }
     }
 
-    /// Whether this route answers the judged path at this host. A prefix ends where a segment does.
+    /// Whether this route answers the judged path at this host.
     pub fn matches(&self, path: &str, host: &str) -> bool {
-        let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below && self.host.covers(host)
+        self.reach.covers(path, host)
     }
 
     /// Whether it is spoken to in HTTP/1.1, in the clear, wherever it is.
@@ -135,7 +166,7 @@ impl AppRoute {
 
     /// The order of routes: the greatest first.
     pub fn weight(&self) -> impl Ord + use<> {
-        (self.host.weight(), self.prefix.len())
+        self.reach.weight()
     }
 
     /// An upstream for a request of this session, or of nobody at this address.

@@ -14,6 +14,7 @@ use crate::gateway::hygiene;
 use crate::gateway::login::Login;
 use crate::gateway::path;
 use crate::gateway::plugin_route::{self, PluginRoute};
+use crate::gateway::preflight::Preflight;
 use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Source};
@@ -33,8 +34,8 @@ pub(super) enum Verdict<'g> {
     Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool },
     /// The login page.
     Login(String),
-    /// The answer to `OPTIONS`.
-    Preflight,
+    /// The answer to a preflight.
+    Preflight(Box<Preflight>),
     /// To the app.
     Forward(Forward),
 }
@@ -155,6 +156,13 @@ impl Gateway {
         if matches!(head.method, "CONNECT" | "TRACE") {
             return Err(Refusal::MethodNotAllowed(ANY_METHOD));
         }
+        trace.origin = cross_site::allowed_origin(head, &app.allowed_origins);
+        if trace.origin.is_some() && head.method == "OPTIONS" {
+            // It brings no credential. Whether the page's own request may be answered is asked when it comes.
+            if let Some(preflight) = Preflight::of_app(head) {
+                return Ok(Verdict::Preflight(Box::new(preflight)));
+            }
+        }
         if matches!(head.body, Body::Length(length) if length > app.max_body) {
             return Err(Refusal::BodyTooLarge);
         }
@@ -169,7 +177,7 @@ impl Gateway {
                     trace.check = Some(Check::behind(&refusal));
                     let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
                     if app.need == SessionNeed::Required || !absent {
-                        return without_session(head, app.login.as_ref(), trace, refusal);
+                        return self.without_session(head, app.login.as_ref(), trace, refusal);
                     }
                     None
                 }
@@ -201,7 +209,9 @@ impl Gateway {
             "GET" => false,
             "HEAD" if route.plan.rules.reuse != Reuse::Never => false,
             "POST" => true,
-            "OPTIONS" if trace.origin.is_some() => return Ok(Verdict::Preflight),
+            "OPTIONS" if trace.origin.is_some() => {
+                return Ok(Verdict::Preflight(Box::new(Preflight::of_plugin(head))));
+            }
             _ => return Err(Refusal::MethodNotAllowed(route.allow())),
         };
         if matches!(head.body, Body::Length(length) if length > MAX_BODY) {
@@ -213,7 +223,7 @@ impl Gateway {
             Ok(None) => return Err(Refusal::Internal),
             Err(refusal) => {
                 trace.check = Some(Check::behind(&refusal));
-                return without_session(head, route.login.as_ref(), trace, refusal);
+                return self.without_session(head, route.login.as_ref(), trace, refusal);
             }
         };
         trace.check = Some(check);
@@ -232,7 +242,7 @@ impl Gateway {
         }
 
         let language = accept::language(trace.query, &route.languages);
-        let (lease, source) = self.lease(route, &session, (language, &token, trace.request_id), renew).await?;
+        let (lease, source) = self.lease(route, &session, (language, &*token, trace.request_id), renew).await?;
         trace.source = Some(source);
         let json = head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
@@ -264,6 +274,28 @@ impl Gateway {
         }
         let (session, check) = session?;
         Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
+    }
+
+    /// A navigation without a session may be sent to the login page; a credential that is wrong never is, and nobody who is at a login page is:
+    /// where that needs a session itself, the browser would go round for ever.
+    fn without_session(
+        &self,
+        head: &Head<'_>,
+        login: Option<&Login>,
+        trace: &Trace<'_, '_>,
+        refusal: Refusal,
+    ) -> Result<Verdict<'static>, Refusal> {
+        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+        let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
+        let judged = trace.path.as_deref().unwrap_or("/");
+        match login {
+            Some(login) if absent && wanted && !self.logins.iter().any(|place| place.is_at(judged, head.host)) => {
+                // One that was sent so that a browser reads another host in it leads home, whatever it was judged to be.
+                let path = if head.target.starts_with("//") { head.target } else { judged };
+                Ok(Verdict::Login(login.location(path, trace.query)))
+            }
+            _ => Err(refusal),
+        }
     }
 
     async fn check(&self, token: &[u8]) -> Result<(Arc<Session>, Check), Refusal> {
@@ -333,24 +365,4 @@ impl Gateway {
 /// Whether a target is a URI's beyond doubt: its bytes are unreserved (RFC 3986, section 2.3), `/`, or such as queries are made of.
 fn is_plain(target: &str) -> bool {
     target.len() <= 1024 && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~?&=".contains(&b))
-}
-
-/// A navigation without a session may be sent to the login page; a credential that is wrong never is.
-fn without_session(
-    head: &Head<'_>,
-    login: Option<&Login>,
-    trace: &Trace<'_, '_>,
-    refusal: Refusal,
-) -> Result<Verdict<'static>, Refusal> {
-    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
-    let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
-    match login {
-        Some(login) if absent && wanted => {
-            // One that was sent so that a browser reads another host in it leads home, whatever it was judged to be.
-            let judged = trace.path.as_deref().unwrap_or("/");
-            let path = if head.target.starts_with("//") { head.target } else { judged };
-            Ok(Verdict::Login(login.location(path, trace.query)))
-        }
-        _ => Err(refusal),
-    }
 }

@@ -188,8 +188,8 @@ impl Gateway {
                 count("login");
                 (302, "login")
             }
-            Ok(Verdict::Preflight) => {
-                reply.preflight();
+            Ok(Verdict::Preflight(preflight)) => {
+                reply.preflight(&preflight);
                 count("preflight");
                 (204, "preflight")
             }

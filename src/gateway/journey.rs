@@ -60,6 +60,8 @@ pub(super) struct Journey {
     pub trailers: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
     pub navigation: bool,
+    /// The origin whose page may read a refusal of ours.
+    origin: Option<Box<str>>,
     /// The app's answer has begun.
     pub answered: AtomicBool,
     /// Its access line is written.
@@ -109,6 +111,7 @@ impl Journey {
             plain: is_plain(head),
             trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
             navigation: accept::is_navigation(head),
+            origin: trace.origin.map(Into::into),
             answered: AtomicBool::new(false),
             told: AtomicBool::new(false),
         };
@@ -127,7 +130,7 @@ impl Journey {
             request_id: self.start.id.text(),
             head_only: self.method == "HEAD",
             close: true,
-            origin: None,
+            origin: self.origin.as_deref(),
         };
         if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
     }

@@ -1,5 +1,8 @@
 //! The way to the login page, and safely back.
 
+use crate::gateway::app_route::without_port;
+use crate::gateway::path;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 3986 unreserved characters stay; everything else of `return_to` is escaped.
@@ -52,6 +55,35 @@ impl Login {
     }
 }
 
+/// Where a `login_url` leads. Who is there already is not sent there: if that place needs a session itself, the browser would go round for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoginPlace {
+    /// `None`: the host of the request.
+    pub host: Option<Box<str>>,
+    /// As judged.
+    pub path: Box<str>,
+}
+
+impl LoginPlace {
+    /// `None`: it leads to no place of a gateway.
+    pub fn of(url: &str) -> Option<Self> {
+        let (host, target) = if url.starts_with('/') {
+            (None, url.to_owned())
+        } else {
+            let url = url::Url::parse(url).ok()?;
+            (Some(url.host_str()?.into()), url.path().to_owned())
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        let path = path::judge(target, "").ok()?.path.into_owned().into();
+        Some(Self { host, path })
+    }
+
+    /// Whether a request for this judged path at this `Host` is for it.
+    pub fn is_at(&self, path: &str, host: &str) -> bool {
+        *self.path == *path && self.host.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)))
+    }
+}
+
 /// A path that a browser would read as another host, or not as a path.
 fn leads_away(path: &str) -> bool {
     !path.starts_with('/') || path.starts_with("//") || path.starts_with("/\\") || path.chars().any(char::is_control)
@@ -71,6 +103,27 @@ mod tests {
         for away in ["//evil", "/\\evil", "/\t/evil", "evil", "https:evil"] {
             assert_eq!(login.location(away, Some("x")), "/login?return_to=%2F", "{away}");
         }
+    }
+
+    #[test]
+    fn a_login_place_is_found_in_each_spelling_of_its_address() {
+        let at = |url: &str, path: &str, host: &str| LoginPlace::of(url).unwrap().is_at(path, host);
+        for url in [
+            "/login",
+            "/login?x=1#top",
+            "/a/../login",
+            "//login",
+            "https://app.example/login?x",
+            "https://APP.example:8443/./login",
+        ] {
+            assert!(at(url, "/login", "app.example"), "{url}");
+            assert!(at(url, "/login", "App.Example:8443"), "{url}");
+            assert!(!at(url, "/login/", "app.example") && !at(url, "/log", "app.example"), "{url}");
+        }
+        assert!(at("/login", "/login", "other.example"));
+        assert!(!at("https://app.example/login", "/login", "other.example"));
+        assert!(at("https://app.example", "/", "app.example"));
+        assert_eq!(LoginPlace::of("/%zz"), None);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod login;
 mod path;
 mod peer;
 mod plugin_route;
+mod preflight;
 mod proxy_fields;
 mod reader;
 mod relay;
@@ -41,10 +42,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use app_route::AppParts;
+pub(crate) use app_route::app_at;
 pub use door::{Door, DoorKind};
 pub use drain::{Drain, Present};
 pub use front::{Front, Limits};
 pub(crate) use hygiene::is_reserved as is_reserved_field;
+pub(crate) use login::LoginPlace;
 pub use plugin_route::{Claims, PluginParts};
 pub use trusted::Trusted;
 
@@ -67,6 +70,8 @@ use crate::telemetry::Metrics;
 /// Everything that answers requests, shared by all connections.
 pub struct Gateway {
     routes: Routes,
+    /// Where one signs in.
+    logins: Box<[LoginPlace]>,
     sources: Sources,
     sessions: Arc<Sessions>,
     book: Arc<Book>,
@@ -151,6 +156,9 @@ impl Gateway {
 
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
+        let own = parts.plugins.iter().filter_map(|(settings, _)| settings.login_url.as_deref());
+        let own = own.chain(parts.apps.iter().filter_map(|(settings, _)| settings.login_url.as_deref()));
+        let logins = own.chain(parts.login_url.as_deref()).filter_map(LoginPlace::of).collect();
         let routes = parts.plugins.into_iter().map(|(settings, plugin)| {
             let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
             let login = login.map(|url| Login::new(url, &parts.public_origin));
@@ -167,6 +175,7 @@ impl Gateway {
         let routes = Routes::new(routes.collect(), apps.collect());
         Arc::new(Self {
             routes,
+            logins,
             sources: parts.sources,
             sessions: parts.sessions,
             book: parts.book,

@@ -1,6 +1,7 @@
 //! Which pages may ask: preflights, who may read the JSON, who may post, who may frame.
 
-use crate::kit::{FACE_SCAN, Setup, Stack};
+use crate::kit::ask::Ask;
+use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
 const SPA: &str = "https://spa.example.com";
 const OWN: &str = "https://app.example.com";
@@ -169,7 +170,11 @@ async fn pages_of_the_same_site_may_frame_it_unless_the_operator_says_otherwise(
         assert_eq!(framed(&default, dest, "cross-site", None).await, 403, "{dest}");
     }
     assert_eq!(framed(&default, "document", "cross-site", None).await, 302);
-    assert_eq!(framed(&any, "empty", "cross-site", None).await, 403, "who may frame it may not load it as something else");
+    assert_eq!(
+        framed(&any, "empty", "cross-site", None).await,
+        403,
+        "who may frame it may not load it as something else"
+    );
 }
 
 #[tokio::test]
@@ -195,19 +200,28 @@ async fn a_frame_whose_credential_is_no_cookie_is_not_judged() {
 }
 
 /// A `GET` with a cookie as a browser sends it.
-fn fetched<'s>(stack: &'s Stack, user: &str, fields: &[(&str, &str)]) -> crate::kit::ask::Ask<'s> {
+fn fetched<'s>(stack: &'s Stack, user: &str, fields: &[(&str, &str)]) -> Ask<'s> {
     fields.iter().fold(stack.get(FACE_SCAN).as_browser_of(user), |ask, (name, value)| ask.field(name, value))
 }
 
 #[tokio::test]
 async fn a_page_elsewhere_makes_no_browser_mint_by_a_subresource() {
     let stack = with_spa().await;
-    let dests = ["empty", "image", "script", "style", "font", "audio", "video", "track", "worker", "manifest", "report", "IMAGE", "new"];
+    let dests = [
+        "empty", "image", "script", "style", "font", "audio", "video", "track", "worker", "manifest", "report",
+        "IMAGE", "new",
+    ];
     for site in ["cross-site", "same-site", "nonsense"] {
         for dest in dests {
             for mode in ["no-cors", "cors", "navigate"] {
                 let fields = [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", mode), ("Sec-Fetch-Dest", dest)];
-                fetched(&stack, "ada", &fields).send().await.assert_problem(403, "cross-site");
+                let answer = fetched(&stack, "ada", &fields).send().await;
+                // Somebody looks at the answer to a navigation: it is the page.
+                if mode == "navigate" {
+                    answer.assert_status(403)
+                } else {
+                    answer.assert_problem(403, "cross-site")
+                };
             }
         }
     }
@@ -251,7 +265,8 @@ async fn a_get_with_a_cookie_from_home_from_a_listed_page_or_by_a_link_is_answer
         assert_eq!(fetched(&stack, "ada", fields).send().await.status, 302, "{fields:?}");
     }
     // A header is no browser's own doing.
-    let ask = stack.get(FACE_SCAN).as_user("ada").field("Sec-Fetch-Site", "cross-site").field("Sec-Fetch-Dest", "empty");
+    let ask =
+        stack.get(FACE_SCAN).as_user("ada").field("Sec-Fetch-Site", "cross-site").field("Sec-Fetch-Dest", "empty");
     ask.send().await.assert_status(302);
 }
 
@@ -268,4 +283,103 @@ async fn fetch_metadata_that_stands_twice_is_no_answer_to_who_asks() {
         assert!(matches!(answer.status, 400 | 403), "{name}: {answer}");
     }
     assert_eq!(stack.vendor().calls().len(), 0);
+}
+
+/// What a browser asks before a page of this origin sends its request.
+fn preflight<'s>(stack: &'s Stack, path: &str, origin: &str, method: &str, fields: &str) -> Ask<'s> {
+    let ask = stack.ask("OPTIONS", path).field("Origin", origin).field("Access-Control-Request-Method", method);
+    if fields.is_empty() { ask } else { ask.field("Access-Control-Request-Headers", fields) }
+}
+
+#[tokio::test]
+async fn a_preflight_of_a_plug_in_allows_the_fields_for_tracing_that_it_asks_for() {
+    let stack = with_spa().await;
+    for (asked, allowed) in [
+        ("", "authorization, content-type"),
+        ("x-other", "authorization, content-type"),
+        ("authorization,traceparent", "authorization, content-type, traceparent"),
+        ("Baggage, Sentry-Trace", "authorization, content-type, baggage, sentry-trace"),
+        (
+            "sentry-trace,baggage,tracestate,traceparent,x-evil",
+            "authorization, content-type, traceparent, tracestate, baggage, sentry-trace",
+        ),
+    ] {
+        let answer = preflight(&stack, FACE_SCAN, SPA, "GET", asked).send().await;
+        answer.assert_status(204).assert_field("access-control-allow-headers", allowed);
+        answer.assert_field("access-control-allow-methods", "GET, POST").assert_field("access-control-max-age", "600");
+    }
+}
+
+/// An app at `/` of each need for a session, for pages of [`SPA`].
+async fn app_for_spa(need: &str) -> (App, Stack) {
+    let app = App::start().await;
+    let lines =
+        format!("session = \"{need}\"\nallowed_origins = [\"{SPA}\"]\nread_timeout = \"200ms\"\nmax_body = \"1KiB\"");
+    let stack = Stack::before(&app, &lines).await;
+    (app, stack)
+}
+
+#[tokio::test]
+async fn a_preflight_of_an_allowed_origin_to_an_app_is_answered_with_what_it_asks_for() {
+    for need in ["required", "optional", "none"] {
+        let (app, stack) = app_for_spa(need).await;
+        for (method, asked, allowed) in [
+            ("PUT", "authorization,x-custom", Some("authorization, x-custom")),
+            ("DELETE", "X-One,  X-Two ,", Some("X-One, X-Two")),
+            ("GET", "", None),
+        ] {
+            let answer = preflight(&stack, "/orders", SPA, method, asked).send().await;
+            answer
+                .assert_status(204)
+                .assert_field("access-control-allow-origin", SPA)
+                .assert_field("access-control-allow-credentials", "true")
+                .assert_field("access-control-allow-methods", method)
+                .assert_field("access-control-max-age", "600")
+                .assert_field("vary", "Accept, Origin");
+            assert_eq!(answer.field("access-control-allow-headers"), allowed);
+        }
+        assert_eq!(app.connections(), 0);
+        assert_eq!(stack.answered("preflight"), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_preflight_of_an_allowed_origin_goes_on_as_before() {
+    let (app, stack) = app_for_spa("required").await;
+    for ask in [
+        preflight(&stack, "/", "https://evil.example", "PUT", "x-custom"),
+        preflight(&stack, "/", "null", "PUT", ""),
+        preflight(&stack, "/", SPA, "PUT", "x-custom").field("Origin", SPA),
+        preflight(&stack, "/", SPA, "P T", ""),
+        preflight(&stack, "/", SPA, "PUT", "x custom"),
+        stack.ask("OPTIONS", "/").field("Origin", SPA),
+    ] {
+        ask.send().await.assert_problem(401, "session-required").assert_no_field("access-control-allow-methods");
+    }
+    assert_eq!(app.connections(), 0);
+    stack.ask("OPTIONS", "/x").field("Origin", SPA).as_user("ada").send().await.assert_status(200);
+    assert_eq!(app.last().line(), "OPTIONS /x");
+}
+
+#[tokio::test]
+async fn a_refusal_to_an_allowed_page_may_be_read_by_it_and_the_apps_answers_are_its_own() {
+    let (app, stack) = app_for_spa("required").await;
+    for (ask, status) in [
+        (stack.get("/"), 401),
+        (stack.get("/").bearer("nonsense"), 401),
+        (stack.ask("PUT", "/").as_user("ada").body("x".repeat(1025)), 413),
+        (stack.get("/gone").as_user("ada"), 502),
+        (stack.get("/hang").as_user("ada"), 504),
+        (stack.post("/gone").as_user("ada").body("x"), 502),
+        (stack.post("/hang").as_user("ada").body("x"), 504),
+    ] {
+        let answer = ask.clone().field("Origin", SPA).for_json().send().await;
+        answer.assert_status(status).assert_field("access-control-allow-origin", SPA);
+        answer.assert_field("access-control-allow-credentials", "true");
+        let foreign = ask.field("Origin", "https://evil.example").send().await;
+        foreign.assert_status(status).assert_no_field("access-control-allow-origin");
+    }
+    let own = stack.get("/").as_user("ada").field("Origin", SPA).send().await;
+    own.assert_status(200).assert_no_field("access-control-allow-origin");
+    assert_eq!(app.last().field("origin"), Some(SPA));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::origin::{host, login_url};
+use super::origin::{host, login_url, origin};
 use super::plugin::path;
 use super::session::claim_path;
 use super::{Report, is_token, name};
@@ -41,6 +41,10 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         }
         if let Some(url) = &settings.login_url {
             report.note(&place.key("login_url"), login_url(url));
+        }
+        let origins = place.key("allowed_origins");
+        for (i, text) in settings.allowed_origins.iter().enumerate() {
+            report.note(&origins.index(i), origin(text));
         }
         claims(settings, &place.key("claims"), report);
         if settings.max_body == Bytes(0) {

@@ -4,6 +4,7 @@ mod app;
 mod files;
 mod leases;
 mod listener;
+mod login;
 mod minter;
 mod origin;
 mod persons;
@@ -42,6 +43,7 @@ pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<
     provider::check(config, &mut report);
     plugin::check(config, &mut report);
     app::check(config, &mut report);
+    login::check(config, &mut report);
     minter::check(config, &mut report);
     leases::check(config, &mut report);
     report

@@ -2,6 +2,7 @@
 
 mod contract;
 mod leases;
+mod login;
 mod minter;
 mod page;
 mod properties;
