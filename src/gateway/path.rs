@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 /// A path that can be read in two ways, or in none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadPath;
@@ -123,31 +125,84 @@ fn judge_escapes(path: &str) -> Result<bool, BadPath> {
             return Err(BadPath);
         }
         encoded_slash |= value == b'/';
-        // `%25` is an escaped `%`: followed by such an escape it would hide it from one reading and show it to the next.
-        if value == b'%' && hidden_by_percent(&bytes[at + 3..]) {
-            return Err(BadPath);
-        }
         decoded.push(value);
         at += 3;
+    }
+    // What is an escape again after decoding (`%252f`, `%25%32%66`) says one thing to a reader that decodes once and another to one that does so twice.
+    if memchr::memchr_iter(b'%', &decoded).any(|at| is_escape(&decoded[at + 1..])) {
+        return Err(BadPath);
     }
     std::str::from_utf8(&decoded).map(|_| encoded_slash).map_err(|_| BadPath)
 }
 
-/// Whether `rest`, read behind a `%`, is (through any number of `25`) an escape that is refused, or a dot.
-fn hidden_by_percent(mut rest: &[u8]) -> bool {
-    while rest.starts_with(b"25") {
-        rest = &rest[2..];
+/// Whether `rest`, read behind a `%`, makes an escape: two hex digits (RFC 3986, section 2.1), or `u` and four, as some servers of Microsoft take it.
+fn is_escape(rest: &[u8]) -> bool {
+    match rest {
+        [b'u' | b'U', rest @ ..] => rest.len() >= 4 && rest[..4].iter().all(u8::is_ascii_hexdigit),
+        rest => rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit),
     }
-    rest.get(..2).and_then(hex).is_some_and(|v| matches!(v, 0x00..=0x1f | 0x7f | b'/' | b'\\' | b'.'))
 }
 
-/// A segment that is `.` or `..` only after decoding, or after cutting at `;` (raw or decoded); an encoded slash parts segments too.
+/// What ends a segment for some reader once it is decoded: parameters, or a query or a fragment in which there was none.
+const CUTS: [char; 3] = [';', '?', '#'];
+
+/// A segment that is `.` or `..` only after decoding, or after cutting (raw or decoded); an encoded slash parts segments too.
 fn is_hidden_dot(segment: &str) -> bool {
     if !segment.contains(['%', ';']) {
         return false;
     }
     let decoded = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
-    decoded.split('/').any(|part| matches!(part.split(';').next().unwrap_or_default(), "." | ".."))
+    decoded.split('/').any(|part| matches!(part.split(CUTS).next().unwrap_or_default(), "." | ".."))
+}
+
+/// The ways in which an app may read a judged path that holds an escape or a `;`, besides as it stands: it decodes it whole, or all but the slashes,
+/// or not; cuts the parameters of each segment at `;`, before that or after, or both; takes an escaped `?` or `#` for the path's end; and makes one
+/// slash of several. No reading holds dot segments or another escape: [`judge`] has refused those.
+pub(super) fn readings(path: &str) -> SmallVec<[String; 2]> {
+    let whole = decode(path, false);
+    let mut all = SmallVec::new();
+    let slashes = |text: &str| memchr::memchr_iter(b'/', text.as_bytes()).count();
+    if !whole.contains(CUTS) && slashes(&whole) == slashes(path) {
+        all.push(merge(&whole));
+        return all;
+    }
+    let cut_first = cut(path);
+    for start in [path, &cut_first] {
+        for decoded in [start.to_owned(), decode(start, false), decode(start, true)] {
+            let ended = decoded.split(['?', '#']).next().unwrap_or_default();
+            for read in [&*decoded, ended, &cut(&decoded), &cut(ended)] {
+                let read = merge(read);
+                if !all.contains(&read) {
+                    all.push(read);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Decodes once. `but_slashes`: an escaped `/` stays as it is.
+fn decode(path: &str, but_slashes: bool) -> String {
+    if !but_slashes {
+        return percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
+    }
+    path.replace("%2F", "%2f").split("%2f").map(|part| decode(part, false)).collect::<Vec<_>>().join("%2f")
+}
+
+/// Each segment up to its first `;`.
+fn cut(path: &str) -> String {
+    path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/")
+}
+
+/// One slash for several.
+fn merge(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !out.ends_with('/') {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn hex(pair: &[u8]) -> Option<u8> {
@@ -196,6 +251,8 @@ mod tests {
             ("/%C3%A9", "/%C3%A9"),
             ("/a%20b", "/a%20b"),
             ("/100%25", "/100%25"),
+            ("/100%25-1", "/100%25-1"),
+            ("/%25u00", "/%25u00"),
             ("/a?x=../..", "/a"),
             ("http://app.example/a", "/a"),
             ("HTTP://APP.EXAMPLE", "/"),
@@ -228,6 +285,15 @@ mod tests {
             "/%252e%252e/a",
             "/%252f",
             "/%25252f",
+            "/%2561dmin",
+            "/100%25ab",
+            "/%25%32%66",
+            "/%25%36%31",
+            "/%252%66",
+            "/%25u002f",
+            "/..%3fx",
+            "/..%23",
+            "/a%2f..%3fx",
             "/%255c",
             "/%2500",
             "/a#b",
@@ -250,6 +316,72 @@ mod tests {
                 prop_assert!(judged.starts_with('/') && !judged.contains("//"));
                 prop_assert!(!judged.split('/').any(|segment| segment == "." || segment == ".."));
                 prop_assert_eq!(path(&judged), Ok(judged.clone()));
+            }
+        }
+    }
+    #[test]
+    fn each_reading_of_a_path_is_found_in_whatever_order_an_app_decodes_and_cuts() {
+        for (path, read) in [
+            ("/%61/b;x=1/c", "/a/b/c"),
+            ("/x;%2fadmin", "/x/admin"),
+            ("/x;%2fadmin", "/x"),
+            ("/x%3b%2fadmin", "/x/admin"),
+            ("/x%3b%2fadmin", "/x"),
+            ("/x;y%2f/admin", "/x/admin"),
+            ("/x%2f;/;%2fadmin", "/x/admin"),
+            ("/;/admin", "/admin"),
+            ("/%2f%2fadmin", "/admin"),
+            ("/admin%3fx", "/admin"),
+            ("/admin%23;x/y", "/admin"),
+            ("/a;/", "/a/"),
+        ] {
+            let all = readings(path);
+            assert!(all.iter().any(|reading| reading == read), "{path}: {all:?}");
+        }
+        assert_eq!(readings("/%C3%A9/a%20b").to_vec(), ["/\u{e9}/a b"]);
+    }
+
+    /// What an app does to a path before it looks for its own route, by a number.
+    fn lenient(step: u8, path: &str) -> String {
+        let parts = |path: &str, cuts: &[char]| -> String {
+            path.split('/').map(|part| part.split(cuts).next().unwrap()).collect::<Vec<_>>().join("/")
+        };
+        match step {
+            0 => percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned(),
+            1 => lenient(0, &path.replace("%2f", "\0").replace("%2F", "\0")).replace('\0', "%2f"),
+            2 => parts(path, &[';']),
+            3 => path.split(['?', '#']).next().unwrap().to_owned(),
+            4 => path.split('/').filter(|part| !part.is_empty()).fold(String::new(), |out, part| out + "/" + part),
+            _ => resolve(path),
+        }
+    }
+
+    /// The prefix that a path belongs to, of those that have an app of their own.
+    fn home(path: &str) -> Option<&'static str> {
+        let below =
+            |prefix: &&str| path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        ["/x/a/a", "/a/x", "/x/a", "/aa", "/a"].into_iter().find(below)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn no_order_of_decoding_and_cutting_leads_an_app_to_a_path_of_another_route(
+            sent in prop::collection::vec(
+                prop::sample::select(vec![
+                    "/", "/", "a", "a", "x", ";", "%2f", "%2F", "%3b", "%3B", "%61", "%78", "%25", ".", "..", "%2e", "%3f",
+                    "%23", "%252f", "%2561", "2f", "61", "3b", "u002f", "%5c",
+                ]),
+                0..10,
+            ),
+            steps in prop::collection::vec(0..6u8, 0..7),
+        ) {
+            let sent = format!("/{}", sent.concat());
+            if let Ok(judged) = path(&sent) {
+                let same = readings(&judged).iter().all(|reading| home(reading) == home(&judged));
+                let app = steps.iter().fold(judged.clone(), |path, step| lenient(*step, &path));
+                prop_assert!(!same || home(&app) == home(&judged), "{} is {} to an app", judged, app);
             }
         }
     }

@@ -1,12 +1,10 @@
 //! Which route answers a path: the plug-ins first, then the apps, the most specific first.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-
-use percent_encoding::percent_decode_str;
 
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::login::Login;
+use crate::gateway::path;
 use crate::gateway::plugin_route::PluginRoute;
 
 /// Paths below this are Valet's own, whatever apps there are.
@@ -55,21 +53,20 @@ impl Routes {
         Self { plugins, apps }
     }
 
-    /// The route of a judged path. An app may take `%61` for `a` and cut a segment at `;`, or not: where its two readings have two routes,
-    /// one with a session and one without, say, nobody knows which was meant.
+    /// The route of a judged path. An app may decode it, and cut it at `;`, in more than one order: where any of its readings has another route, one
+    /// with a session and one without, say, nobody knows which was meant.
     pub fn find(&self, path: &str, host: &str) -> Result<Option<Route<'_>>, TwoReadings> {
         if let Some(plugin) = self.plugins.iter().find(|route| route.matches(path, host)) {
             return Ok(Some(Route::Plugin(plugin)));
         }
         let app = self.app(path, host);
         if app.is_some() && memchr::memchr2(b'%', b';', path.as_bytes()).is_some() {
-            let plain = plain(path);
-            let same = match (app, self.app(&plain, host)) {
-                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
+            let leads_elsewhere = |reading: &String| {
+                let other = self.app(reading, host);
+                !app.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+                    || self.plugins.iter().any(|route| route.matches(reading, host))
             };
-            if !same || self.plugins.iter().any(|route| route.matches(&plain, host)) {
+            if path::readings(path).iter().any(leads_elsewhere) {
                 return Err(TwoReadings);
             }
         }
@@ -81,36 +78,5 @@ impl Routes {
             return None;
         }
         self.apps.iter().find(|app| app.matches(path, host))
-    }
-}
-
-/// The path as somebody reads it who decodes it and cuts each segment at `;`.
-fn plain(path: &str) -> String {
-    let segment = |segment: &str| -> String {
-        let decoded: Cow<'_, str> = percent_decode_str(segment).decode_utf8_lossy();
-        decoded.split(';').next().unwrap_or_default().to_owned()
-    };
-    let whole = path.split('/').map(segment).collect::<Vec<_>>().join("/");
-    // Of several slashes most readers make one.
-    let mut out = String::with_capacity(whole.len());
-    for c in whole.chars().filter(|c| !c.is_control()) {
-        if c != '/' || !out.ends_with('/') {
-            out.push(c);
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_path_is_decoded_and_cut() {
-        for (path, read) in
-            [("/a/b", "/a/b"), ("/%61/b;x=1/c", "/a/b/c"), ("/a%2fb", "/a/b"), ("/;/a", "/a"), ("/a;/", "/a/")]
-        {
-            assert_eq!(plain(path), read, "{path}");
-        }
     }
 }
