@@ -19,6 +19,8 @@ mod credentials;
 mod drain;
 #[path = "e2e/flights.rs"]
 mod flights;
+#[path = "e2e/framing.rs"]
+mod framing;
 #[path = "e2e/front.rs"]
 mod front;
 #[path = "e2e/http2.rs"]

@@ -9,6 +9,7 @@ use prometheus::IntCounter;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::app::{Picked, Pool};
+use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
 use crate::session::Session;
 use crate::telemetry::Metrics;
@@ -117,15 +118,6 @@ impl HostRule {
             Self::Any => (0, 0),
         }
     }
-}
-
-/// `[::1]:80` → `[::1]`, `a:80` → `a`. A final dot is no part of a name (RFC 3986, section 3.2.2).
-pub(super) fn without_port(host: &str) -> &str {
-    let bare = match host.rfind(':') {
-        Some(colon) if !host.ends_with(']') => &host[..colon],
-        Some(_) | None => host,
-    };
-    bare.strip_suffix('.').unwrap_or(bare)
 }
 
 impl AppRoute {

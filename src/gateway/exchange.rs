@@ -38,6 +38,10 @@ impl Forwarder {
             _ if target.len() > self.limits.max_line => {
                 self.gateway.turn_away(&Refusal::UriTooLong, peer.text(), &mut out)
             }
+            // Not asked of us: an app would take it for one of ours.
+            Ok(_) if request.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) => {
+                self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out)
+            }
             Ok(head) => {
                 let mut cut = self.drain.cut();
                 let cut = async {

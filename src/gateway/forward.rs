@@ -228,7 +228,12 @@ impl ProxyHttp for Forwarder {
     }
 
     async fn fail_to_proxy(&self, exchange: &mut Exchange, error: &Error, way: &mut Way) -> FailToProxy {
-        let refusal = if way.unsent { Some(Refusal::TooSlow) } else { refusal(error) };
+        let misframed = way.journey.as_ref().is_some_and(|journey| journey.misframed.load(Ordering::Relaxed));
+        let refusal = match (way.unsent, misframed) {
+            (true, _) => Some(Refusal::TooSlow),
+            (false, true) => Some(Refusal::BadRequest),
+            (false, false) => refusal(error),
+        };
         let mut error_code = 0;
         if let (Some(refusal), Some(journey)) = (&refusal, &way.journey) {
             error_code = refusal.row().status;

@@ -12,8 +12,10 @@ use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::gateway::Gateway;
+use crate::gateway::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
 use crate::gateway::drain::{Drain, Present};
@@ -266,13 +268,21 @@ impl Front {
     /// Dropped: both connections are cut.
     async fn exchange(
         &self,
-        stream: Stream,
+        mut stream: Stream,
         (mut head, read): (BytesMut, &mut BytesMut),
         journey: Arc<Journey>,
         cut: &mut Sign<'_>,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
         let proxy = self.proxy.as_ref()?;
+        if journey.chunked {
+            let mut judge = ChunkJudge::new();
+            if judge.take(read).is_err() {
+                self.refuse_body(stream, &journey).await;
+                return None;
+            }
+            stream = Box::new(JudgedBody::new(stream, judge, Arc::clone(&journey)));
+        }
         if !read.is_empty() {
             head.extend_from_slice(&read.split());
         }
@@ -294,7 +304,19 @@ impl Front {
                 return None;
             }
         };
-        Some(back.consume().0)
+        let back = back.consume().0;
+        if journey.chunked { JudgedBody::unwrap(back) } else { Some(back) }
+    }
+
+    /// Answers a request whose body is framed wrongly from its first bytes on: nothing of it has gone to the app.
+    async fn refuse_body(&self, mut stream: Stream, journey: &Journey) {
+        let mut out = Vec::new();
+        journey.refuse(&Refusal::BadRequest, &mut out);
+        let written = tokio::time::timeout(self.limits.head, stream.write_all(&out)).await;
+        self.gateway.tell_of(journey, Refusal::BadRequest.row().status, Refusal::BadRequest.row().outcome, None);
+        if matches!(written, Ok(Ok(()))) && stream.flush().await.is_ok() {
+            linger(stream).await;
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Gateway {
     /// Dropped: nothing is answered; a mint that it waits for goes on.
     pub(super) async fn handle(&self, arrival: Arrival<'_>, out: &mut Vec<u8>, cut: impl Future<Output = ()>) -> After {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        match Head::parse(arrival.raw, &mut slots) {
+        match Head::parse(arrival.raw, &mut slots, &self.own_host) {
             Ok(head) => self.answer(&head, &arrival, out, cut).await,
             Err(BadHead::Malformed) => self.turn_away(&Refusal::BadRequest, arrival.peer.text(), out),
             Err(BadHead::TooManyHeaders) => self.turn_away(&Refusal::HeaderTooLarge, arrival.peer.text(), out),
@@ -87,7 +87,7 @@ impl Gateway {
                 Ok(place) => {
                     let (id, client) = (RequestId(id.0), (&*client).into());
                     let start = Start { began, time, id, client, close: head.close || lame, _place: place };
-                    match Journey::new(forward, head, &trace, arrival, start, (&self.sources, &self.own_host)) {
+                    match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
                         Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                         Err(BadFields) => Err(Refusal::BadRequest),
                     }

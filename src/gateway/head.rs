@@ -43,13 +43,16 @@ pub(super) struct Head<'h> {
     /// HTTP/1.1 or later; else HTTP/1.0.
     pub modern: bool,
     pub http2: bool,
-    /// `Host`, lower case not yet applied; empty in an HTTP/1.0 request without one.
+    /// `Host`, lower case not yet applied; in an HTTP/1.0 request without one what [`Head::parse`] was told of us.
     pub host: &'h str,
+    /// An HTTP/1.0 request without `Host`.
+    pub hostless: bool,
 }
 
 impl<'h> Head<'h> {
-    /// Reads a whole head, which ends in an empty line. Every line end is known to be CRLF.
-    pub fn parse(raw: &'h [u8], slots: &'h mut Slots<'h>) -> Result<Self, BadHead> {
+    /// Reads a whole head, which ends in an empty line. Every line end is known to be CRLF. `own_host`: the host of `public_url`, which a request of
+    /// HTTP/1.0 without `Host` means: it is judged by the host that an app is told.
+    pub fn parse(raw: &'h [u8], slots: &'h mut Slots<'h>, own_host: &'h str) -> Result<Self, BadHead> {
         let mut request = Request::new(&mut []);
         match request.parse_with_uninit_headers(raw, slots) {
             Ok(httparse::Status::Complete(_)) => {}
@@ -66,7 +69,7 @@ impl<'h> Head<'h> {
         let fields = Fields::read(headers)?;
         let host = match fields.host {
             Some(host) if is_host(host) => host,
-            None if minor == 0 => "",
+            None if minor == 0 => own_host,
             _ => return Err(BadHead::Malformed),
         };
         if minor == 0 && fields.body == Body::Chunked {
@@ -82,6 +85,7 @@ impl<'h> Head<'h> {
             modern: minor > 0,
             http2: false,
             host,
+            hostless: fields.host.is_none(),
         })
     }
 
@@ -103,13 +107,29 @@ impl<'h> Head<'h> {
         if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) || !is_host(host) {
             return Err(BadHead::Malformed);
         }
+        // RFC 9113, section 8.2.1: a value neither begins nor ends with a blank. HTTP/1 has it taken away, so the app would see another value.
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        if headers.iter().any(|field| is_blank(field.value.first()) || is_blank(field.value.last())) {
+            return Err(BadHead::Malformed);
+        }
         let fields = Fields::read(headers)?;
         if fields.body == Body::Chunked || fields.host.is_some_and(|field| field != host) {
             return Err(BadHead::Malformed);
         }
         let body = if has_body && fields.body == Body::Empty { Body::Chunked } else { fields.body };
         let expects_continue = fields.expects_continue;
-        Ok(Self { method, target, headers, body, close: false, expects_continue, modern: true, http2: true, host })
+        Ok(Self {
+            method,
+            target,
+            headers,
+            body,
+            close: false,
+            expects_continue,
+            modern: true,
+            http2: true,
+            host,
+            hostless: false,
+        })
     }
 
     /// Whether the client asks for a WebSocket (RFC 6455, section 4.1). One with a body does not: it is a request like any other.
@@ -149,6 +169,7 @@ impl<'h> Fields<'h> {
     fn read(headers: &'h [Header<'h>]) -> Result<Self, BadHead> {
         let mut fields = Self { host: None, body: Body::Empty, close: false, expects_continue: false };
         let (mut length, mut chunked) = (None, false);
+        let mut fetch = [false; FETCH_METADATA.len()];
         for Header { name, value } in headers {
             // The length tells most names apart before letters are compared.
             match name.len() {
@@ -168,6 +189,14 @@ impl<'h> Fields<'h> {
                         return Err(BadHead::Malformed);
                     }
                 }
+                14 => {
+                    // A browser sends each once: which of two is true nobody knows.
+                    let which = folded(name);
+                    let which = FETCH_METADATA.iter().position(|known| *known == which);
+                    if which.is_some_and(|which| std::mem::replace(&mut fetch[which], true)) {
+                        return Err(BadHead::Malformed);
+                    }
+                }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     if chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                         return Err(BadHead::Malformed);
@@ -184,6 +213,20 @@ impl<'h> Fields<'h> {
             (Some(_), true) => return Err(BadHead::Malformed),
         };
         Ok(fields)
+    }
+}
+
+/// The fields by which a browser says which page is behind a request (Fetch Metadata), as [`folded`] makes them.
+const FETCH_METADATA: [Option<(u64, u64)>; 4] =
+    [folded("sec-fetch-site"), folded("sec-fetch-mode"), folded("sec-fetch-dest"), folded("sec-fetch-user")];
+
+/// The first and the last eight bytes of a name as numbers that are the same in upper and lower case. A byte of a name that becomes a letter or `-` is
+/// one.
+const fn folded(name: &str) -> Option<(u64, u64)> {
+    const LOWER: u64 = u64::from_le_bytes([0x20; 8]);
+    match (name.as_bytes().first_chunk(), name.as_bytes().last_chunk()) {
+        (Some(first), Some(last)) => Some((u64::from_le_bytes(*first) | LOWER, u64::from_le_bytes(*last) | LOWER)),
+        _ => None,
     }
 }
 
@@ -219,6 +262,15 @@ pub(super) fn is_host(text: &str) -> bool {
     named && ported
 }
 
+/// `[::1]:80` → `[::1]`, `a:80` → `a`. A final dot is no part of a name (RFC 3986, section 3.2.2).
+pub(super) fn without_port(host: &str) -> &str {
+    let bare = match host.rfind(':') {
+        Some(colon) if !host.ends_with(']') => &host[..colon],
+        Some(_) | None => host,
+    };
+    bare.strip_suffix('.').unwrap_or(bare)
+}
+
 /// A line end that is no CRLF, or a line that starts with white space (obsolete folding).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OddLine;
@@ -246,10 +298,12 @@ pub(super) fn end_of_head(raw: &[u8], from: usize) -> Result<Option<usize>, OddL
 mod tests {
     use super::*;
 
+    const OWN: &str = "own.example";
+
     fn read(raw: &str) -> Result<(String, Body, bool), BadHead> {
         assert_eq!(end_of_head(raw.as_bytes(), 0), Ok(Some(raw.len())));
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        Head::parse(raw.as_bytes(), &mut slots).map(|head| (head.target.to_owned(), head.body, head.close))
+        Head::parse(raw.as_bytes(), &mut slots, OWN).map(|head| (head.target.to_owned(), head.body, head.close))
     }
 
     fn with(fields: &str) -> Result<(String, Body, bool), BadHead> {
@@ -364,5 +418,39 @@ mod tests {
         let many = |count: usize| with(&"X: y\r\n".repeat(count - 1));
         assert!(many(MAX_HEADERS).is_ok());
         assert_eq!(many(MAX_HEADERS + 1), Err(BadHead::TooManyHeaders));
+    }
+
+    #[test]
+    fn a_request_without_a_host_is_judged_by_our_own() {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let head = Head::parse(b"GET / HTTP/1.0\r\n\r\n", &mut slots, OWN).ok().unwrap();
+        assert_eq!((head.host, head.hostless), (OWN, true));
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let head = Head::parse(b"GET / HTTP/1.0\r\nHost: a.example\r\n\r\n", &mut slots, OWN).ok().unwrap();
+        assert_eq!((head.host, head.hostless), ("a.example", false));
+    }
+
+    #[test]
+    fn a_field_of_fetch_metadata_that_stands_twice_is_refused() {
+        for name in ["Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User"] {
+            let lower = name.to_ascii_lowercase();
+            assert_eq!(with(&format!("{name}: none\r\n{lower}: none\r\n")), Err(BadHead::Malformed), "{name}");
+        }
+        let once = "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nSec-Fetch-User: ?1\r\n";
+        assert!(with(once).is_ok());
+        assert!(with("Sec-Fetch-Sire: a\r\nSec-Fetch-Sire: b\r\nSec-Fetch_Site: a\r\nSec-Fetch_Site: b\r\n").is_ok());
+    }
+
+    fn of_fields(fields: &[(&str, &str)]) -> Option<BadHead> {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
+        Head::of_parts("GET", "/", "a.example", &fields, false).err()
+    }
+
+    #[test]
+    fn a_value_of_http_2_has_no_blanks_at_its_ends() {
+        for value in [" a", "a ", "\ta", "a\t", " "] {
+            assert_eq!(of_fields(&[("x", value)]), Some(BadHead::Malformed), "{value:?}");
+        }
+        assert_eq!(of_fields(&[("x", "a b"), ("y", ""), ("z", "a\tb")]), None);
     }
 }

@@ -57,8 +57,6 @@ pub(super) struct Told<'a> {
     pub peer: &'a Peer,
     pub tls: bool,
     pub request_id: &'a str,
-    /// Our own `host[:port]`, from `public_url`.
-    pub own_host: &'a str,
 }
 
 /// Takes the fields of a request in the order in which the app gets them.
@@ -123,6 +121,7 @@ pub(super) fn request(
         let left = if told.app.pass_credential { Cut::Whole } else { sources.cut(name.as_bytes(), field.value) };
         let value = match left {
             Cut::Nothing => continue,
+            Cut::Whole if is(&"content-length") => Cow::Borrowed(without_zeros(field.value)),
             Cut::Whole => Cow::Borrowed(field.value),
             Cut::Value(value) => Cow::Owned(value),
         };
@@ -142,6 +141,12 @@ pub(super) fn request(
     Ok(())
 }
 
+/// A length as everybody writes it: a reader may take a zero before it for the sign of another base.
+fn without_zeros(length: &[u8]) -> &[u8] {
+    let zeros = length.iter().take_while(|digit| **digit == b'0').count();
+    &length[zeros.min(length.len().saturating_sub(1))..]
+}
+
 fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
     if let Some(session) = told.session {
         // Subjects hold no control characters, the session check saw to it, and issuers are the operator's own.
@@ -156,9 +161,9 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         }
     }
     out.field(REQUEST_ID, told.request_id.as_bytes());
-    if head.host.is_empty() {
-        // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2).
-        out.field("host", told.own_host.as_bytes());
+    if head.hostless {
+        // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2), and by the host that was judged.
+        out.field("host", head.host.as_bytes());
     }
     let facts = Facts { peer: told.peer.address_text(), tls: told.tls, host: head.host };
     forwarded::fields(&told.peer.said(head), facts, |name, parts| out.parts(name, parts));

@@ -56,6 +56,10 @@ pub(super) struct Journey {
     pub websocket: bool,
     /// A `GET` without a body, over HTTP/1.1.
     plain: bool,
+    /// The body comes in chunks of HTTP/1.
+    pub chunked: bool,
+    /// The framing of those turned out to be wrong.
+    pub misframed: AtomicBool,
     /// `te: trailers` over HTTP/2: gRPC asks for it by name.
     pub trailers: bool,
     /// What a refusal of ours goes by: somebody looks at the answer.
@@ -69,14 +73,14 @@ pub(super) struct Journey {
 }
 
 impl Journey {
-    /// `sources`: where credentials stand; `own_host`: our own, from `public_url`.
+    /// `sources`: where credentials stand.
     pub fn new(
         forward: Forward,
         head: &Head<'_>,
         trace: &Trace<'_, '_>,
         arrival: &Arrival<'_>,
         start: Start,
-        (sources, own_host): (&Sources, &str),
+        sources: &Sources,
     ) -> Result<(Self, Onward), BadFields> {
         let told = Told {
             app: forward.app(),
@@ -84,7 +88,6 @@ impl Journey {
             peer: arrival.peer,
             tls: arrival.tls,
             request_id: start.id.text(),
-            own_host,
         };
         let onward = if arrival.http2 {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);
@@ -109,6 +112,8 @@ impl Journey {
             check: trace.check,
             websocket: head.wants_websocket(),
             plain: is_plain(head),
+            chunked: !head.http2 && head.body == Body::Chunked,
+            misframed: AtomicBool::new(false),
             trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
             navigation: accept::is_navigation(head),
             origin: trace.origin.map(Into::into),

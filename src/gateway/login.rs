@@ -1,6 +1,6 @@
 //! The way to the login page, and safely back.
 
-use crate::gateway::app_route::without_port;
+use crate::gateway::head::without_port;
 use crate::gateway::path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

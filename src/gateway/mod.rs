@@ -8,6 +8,7 @@ mod access;
 mod announce;
 mod answer;
 mod app_route;
+mod chunks;
 mod client;
 mod cross_site;
 mod crowd;

@@ -6,6 +6,7 @@ use prometheus::IntCounter;
 use zeroize::Zeroizing;
 
 use crate::gateway::cross_site::Embed;
+use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
@@ -132,9 +133,5 @@ pub(super) fn input(session: &Session, language: Option<&str>, token: &[u8], req
 
 /// `own` is lower case. Without a port it matches any port.
 fn is_host(own: &str, sent: &str) -> bool {
-    let bare = match sent.rfind(':') {
-        Some(colon) if !sent.ends_with(']') => &sent[..colon],
-        _ => sent,
-    };
-    own.eq_ignore_ascii_case(sent) || own.eq_ignore_ascii_case(bare)
+    own.eq_ignore_ascii_case(sent) || own.eq_ignore_ascii_case(without_port(sent))
 }

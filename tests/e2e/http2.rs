@@ -211,3 +211,27 @@ async fn the_crumbs_of_a_cookie_count_as_one_field() {
     let fields: Vec<(&str, &str)> = names.iter().map(|name| (&**name, "value")).collect();
     assert_eq!(ask(&mut send, "GET", "/", &fields, "").await.status, 431);
 }
+
+#[tokio::test]
+async fn a_head_that_http_1_would_read_otherwise_is_refused_over_http_2() {
+    let app = App::start().await;
+    let (stack, mut send) = http2(Some(&app)).await;
+    let bearer = format!("Bearer {}", stack.token("ada"));
+    for more in [
+        &[("x-value", " a")][..],
+        &[("x-value", "a\t")],
+        &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+    ] {
+        let fields = [&[("authorization", &*bearer)], more].concat();
+        let answer = ask(&mut send, "GET", "/orders", &fields, "").await;
+        assert_eq!((answer.status, answer.field("content-type")), (400, Some("application/problem+json")), "{more:?}");
+    }
+    for (scheme, status) in [("ftp", 400), ("wss", 400), ("http", 200), ("https", 200)] {
+        let request = Request::builder().version(Version::HTTP_2).uri(format!("{scheme}://{HOST}/orders"));
+        let request = request.header("authorization", &*bearer).body(()).expect("a request");
+        let (answer, _) = send.send_request(request, true).expect("sent");
+        let answer = in_time("an answer", answer).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{scheme}");
+    }
+    assert_eq!(app.seen().len(), 2);
+}
