@@ -55,8 +55,8 @@ pub enum StartFault {
     Build(BuildFault),
     /// An address can't be had.
     Bind(BindFault),
-    /// The file of leases can't be had.
-    Store(OpenFault),
+    /// The file of leases can't be had. Where the configuration names it, and why.
+    Store(String, OpenFault),
 }
 
 impl std::fmt::Display for StartFault {
@@ -64,7 +64,7 @@ impl std::fmt::Display for StartFault {
         match self {
             Self::Build(fault) => fault.fmt(f),
             Self::Bind(fault) => fault.fmt(f),
-            Self::Store(fault) => fault.fmt(f),
+            Self::Store(place, fault) => write!(f, "{place}: {fault}"),
         }
     }
 }
@@ -107,7 +107,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         (Some(path), StoreKind::File) => {
             let path = config.directory.join(path);
             let opened = FileStore::open(&path, config.leases.capacity, clock.clone(), &metrics);
-            Some(opened.map_err(StartFault::Store)?)
+            Some(opened.map_err(|fault| StartFault::Store(config.places.leases.clone(), fault))?)
         }
         _ => None,
     };

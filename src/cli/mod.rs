@@ -89,7 +89,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The configuration file (TOML).
+    /// The configuration file (TOML); `-` is standard input, whose relative paths start in the working directory.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }

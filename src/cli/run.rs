@@ -63,7 +63,7 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
     };
     let running = server::start(config, options).map_err(|fault| match fault {
         StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
-        fault @ (StartFault::Bind(_) | StartFault::Store(_)) => End::new(exit::SOFTWARE, format!("valet: {fault}")),
+        fault @ (StartFault::Bind(_) | StartFault::Store(..)) => End::new(exit::SOFTWARE, fault.to_string()),
     })?;
     // From here on both streams are JSON lines.
     std::panic::set_hook(Box::new(|panic| {

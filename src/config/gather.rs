@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
+use super::meant::nearest;
+use super::outline::Outline;
 use super::read::{Failure, Problem, read};
-use super::tree::{Entry, Node, Place, Value};
+use super::tree::{Entry, Node, Place, Step, Value};
 
 /// More faults than this are not looked for: the file is something else, and each fault costs a reading.
 const MAX_FAULTS: usize = 200;
@@ -57,6 +59,8 @@ impl<T> Gathered<T> {
         match failure.problem {
             Problem::UnknownKey(key, known) => self.unknown(&place, &key, known),
             Problem::Missing(key) => self.missing(&place, key),
+            Problem::ListDue(found) => self.list_due(&place, found),
+            Problem::TableDue(found) => self.table_due(&place, found),
             Problem::Wrong(message) => self.wrong(&place, message),
         }
     }
@@ -71,7 +75,7 @@ impl<T> Gathered<T> {
         }
         let message = match meant {
             Some(meant) => format!("unknown key; did you mean \"{meant}\"?"),
-            None => format!("unknown key; known here: {}", known.join(", ")),
+            None => format!("unknown key; known here: {}{}", known.join(", "), Outline::new().elsewhere(key)),
         };
         self.found.push(Found { place: table.key(key), offset: entry.key_offset, message });
         true
@@ -92,6 +96,50 @@ impl<T> Gathered<T> {
         entries.insert(key.into(), Entry { key_offset: offset, node: hole });
         self.holes.insert(place);
         true
+    }
+
+    /// `[listener]` for `[[listener]]`: what is in it is read all the same.
+    fn list_due(&mut self, place: &Place, found: &'static str) -> bool {
+        let (name, key) = (place.dotted(), last_key(place));
+        let Some(node) = self.tree.get_mut(place) else { return false };
+        let example = match &node.value {
+            Value::Table(_) if Outline::new().is_list_of_tables(&name) => {
+                let message = format!(
+                    "expected a list of tables, found one table: write [[{name}]], in double brackets, or {key} = [{{ … }}]"
+                );
+                let offset = node.offset;
+                let table = std::mem::replace(&mut node.value, Value::Hole);
+                node.value = Value::Array(vec![Node { offset, value: table }]);
+                self.found.push(Found { place: place.clone(), offset, message });
+                return true;
+            }
+            Value::Table(_) => format!(": put it in brackets, {key} = [{{ … }}]"),
+            Value::String(_) => format!(": put it in brackets, {key} = [\"…\"]"),
+            _ => String::new(),
+        };
+        self.wrong(place, format!("expected a list, found {found}{example}"))
+    }
+
+    /// `[[server]]` for `[server]`: the one table in it is read all the same.
+    fn table_due(&mut self, place: &Place, found: &'static str) -> bool {
+        let (name, named) = (place.dotted(), matches!(place.0.last(), Some(Step::Key(_))));
+        let Some(node) = self.tree.get_mut(place) else { return false };
+        let message = match &mut node.value {
+            Value::Array(list) if named && !list.is_empty() && list.iter().all(Node::is_table) => {
+                let message = format!("expected one table, found a list of tables: write [{name}], in single brackets");
+                if let [_] = list.as_slice()
+                    && let Some(table) = list.pop()
+                {
+                    let offset = node.offset;
+                    node.value = table.value;
+                    self.found.push(Found { place: place.clone(), offset, message });
+                    return true;
+                }
+                message + ", and only once"
+            }
+            _ => format!("expected a table, found {found}"),
+        };
+        self.wrong(place, message)
     }
 
     fn wrong(&mut self, place: &Place, message: String) -> bool {
@@ -123,29 +171,11 @@ impl<T> Gathered<T> {
     }
 }
 
-/// The known key that was probably meant.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    // A third of the letters wrong is a slip of the finger; more is another word.
-    let tolerance = (key.chars().count() / 3).clamp(1, 3);
-    known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(key, name), *name))
-        .filter(|(distance, _)| *distance <= tolerance)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
-        let known: &[&'static str] = &["min_remaining", "max_age", "path"];
-        assert_eq!(nearest("min_remaning", known), Some("min_remaining"));
-        assert_eq!(nearest("maxage", known), Some("max_age"));
-        assert_eq!(nearest("pth", known), Some("path"));
-        assert_eq!(nearest("policies", known), None);
-        assert_eq!(nearest("", known), None);
-    }
+/// The key that the place is the value of, or of which it is an entry.
+fn last_key(place: &Place) -> String {
+    let key = place.0.iter().rev().find_map(|step| match step {
+        Step::Key(key) => Some(Place::root().key(key).dotted()),
+        Step::Index(_) => None,
+    });
+    key.unwrap_or_default()
 }

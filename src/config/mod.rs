@@ -6,10 +6,15 @@
 mod check;
 mod fault;
 mod gather;
+mod hint;
+mod meant;
+mod outline;
+mod places;
 mod read;
 mod schema;
 mod tree;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -17,6 +22,7 @@ use serde::Deserialize;
 use toml::de::DeTable;
 
 pub use fault::Fault;
+pub use places::Places;
 pub use schema::schema;
 
 use crate::admin::settings::AdminSettings;
@@ -31,6 +37,9 @@ use crate::telemetry::LogSettings;
 /// A file larger than this is no configuration; reading it whole to say so would cost memory.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// In place of a file's name: standard input.
+pub const STDIN: &str = "-";
+
 /// A configuration without a fault.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +51,9 @@ pub struct Config {
     /// What is worth a look though it is no fault, one line each.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Where the file says what only a start can show to be wrong.
+    #[serde(skip)]
+    pub places: Places,
     /// The process, and the address under which browsers know it. Required, but of a minter alone.
     #[serde(default)]
     pub server: ServerSettings,
@@ -73,7 +85,12 @@ pub struct Config {
 }
 
 /// Reads and checks the file, and the keys and secrets that it names. Touches no network. All faults, in the order of the file.
+/// `-` is standard input, whose relative paths start in the working directory.
 pub fn load(path: &Path) -> Result<Config, Vec<Fault>> {
+    if path == Path::new(STDIN) {
+        let text = read_stdin().map_err(|message| vec![Fault::of_file("stdin", message)])?;
+        return Config::parse(&text, "stdin", Path::new(""));
+    }
     let name = path.display().to_string();
     let text = read_file(path).map_err(|message| vec![Fault::of_file(&name, message)])?;
     // `parent` of a bare file name is the empty path, which joins to what is relative to the working directory: the same folder.
@@ -89,7 +106,25 @@ fn read_file(path: &Path) -> Result<String, String> {
         return Err("is larger than 1 MiB; that is no configuration".into());
     }
     let bytes = std::fs::read(path).map_err(|e| format!("can't be read: {e}"))?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
+    utf8(bytes)
+}
+
+fn read_stdin() -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let mut stdin = std::io::stdin().lock().take(MAX_FILE_BYTES + 1);
+    stdin.read_to_end(&mut bytes).map_err(|e| format!("can't be read: {e}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err("is larger than 1 MiB; that is no configuration".into());
+    }
+    utf8(bytes)
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let fault = if utf16 { "is not UTF-8, but looks like UTF-16: save it as UTF-8" } else { "is not UTF-8" };
+    // Editors of Windows begin a file with a mark; it is no part of the text.
+    let text = String::from_utf8(bytes).map_err(|_| fault.to_owned())?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 impl Config {
@@ -97,14 +132,17 @@ impl Config {
     pub fn parse(text: &str, name: &str, directory: &Path) -> Result<Self, Vec<Fault>> {
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = fault::position(text, error.span().map_or(0, |span| span.start));
-            let message = format!("not TOML: {}", error.message());
+            let hint = hint::of(text, line, error.message());
+            let message = format!("not TOML: {}{hint}", error.message());
             vec![Fault { file: name.into(), line, column, key: String::new(), message }]
         })?;
         let mut gathered = gather::gather::<Self>(tree::Node::from_toml(table));
         let mut found = std::mem::take(&mut gathered.found);
         if let Some(config) = &mut gathered.settings {
             config.directory = directory.to_owned();
-            let report = check::check(config, &gathered.tree, &gathered.holes);
+            let source = Source { name, text };
+            config.places = Places::new(&gathered.tree, source, config.listeners.len());
+            let report = check::check(config, source, &gathered.tree, &gathered.holes);
             found.extend(report.found);
             config.warnings = report.warnings;
         }
@@ -115,6 +153,26 @@ impl Config {
             None if found.is_empty() => Err(vec![Fault::of_file(name, "can't be understood")]),
             _ => Err(found.into_iter().map(|found| as_fault(found, text, name)).collect()),
         }
+    }
+}
+
+/// The file behind the tree.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    /// The line of an offset, from 1.
+    fn line(self, offset: usize) -> usize {
+        fault::position(self.text, offset).0
+    }
+
+    /// `valet.toml:12:11 listener.address`
+    fn show(self, place: &tree::Place, offset: usize) -> String {
+        let (line, column) = fault::position(self.text, offset);
+        fault::one_line(&format!("{}:{line}:{column} {}", self.name, place.dotted()))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::meant::did_you_mean;
 use super::tree::{Entry, Node, Place, Step, Value};
 
 /// What is wrong at one place.
@@ -19,6 +20,10 @@ pub(super) enum Problem {
     UnknownKey(String, &'static [&'static str]),
     /// The table at the place lacks this key.
     Missing(&'static str),
+    /// The value is no list, but of this kind.
+    ListDue(&'static str),
+    /// The value is no table, but of this kind.
+    TableDue(&'static str),
     /// The value is not what it should be.
     Wrong(String),
 }
@@ -80,11 +85,11 @@ impl de::Error for Failure {
         Self { steps: Vec::new(), problem: Problem::Missing(field) }
     }
 
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+    fn unknown_variant(found: &str, expected: &'static [&'static str]) -> Self {
         let quoted: Vec<String> = expected.iter().map(|name| format!("\"{name}\"")).collect();
         Self::wrong(match quoted.as_slice() {
             [one] => format!("expected {one}"),
-            several => format!("expected one of {}", several.join(", ")),
+            several => format!("expected one of {}{}", several.join(", "), did_you_mean(found, expected)),
         })
     }
 }
@@ -194,7 +199,7 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match self.0 {
             Value::Array(_) | Value::Hole => self.deserialize_any(visitor),
-            _ => Err(self.expected("a list")),
+            _ => Err(Failure { steps: Vec::new(), problem: Problem::ListDue(self.0.kind()) }),
         }
     }
 
@@ -202,7 +207,7 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         match self.0 {
             Value::Table(_) => self.deserialize_any(visitor),
             Value::Hole => visitor.visit_map(MapDeserializer::<_, Failure>::new(std::iter::empty::<((), ())>())),
-            _ => Err(self.expected("a table")),
+            _ => Err(Failure { steps: Vec::new(), problem: Problem::TableDue(self.0.kind()) }),
         }
     }
 

@@ -129,6 +129,10 @@ impl Node {
         Self { offset: value.span().start, value: inner }
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, Value::Table(_))
+    }
+
     /// The value at a place.
     pub(super) fn get(&self, place: &Place) -> Option<&Self> {
         place.0.iter().try_fold(self, |node, step| match (&node.value, step) {

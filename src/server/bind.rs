@@ -23,20 +23,27 @@ const UNSENT: u32 = 128 * 1024;
 /// An address that can't be had.
 #[derive(Debug)]
 pub struct BindFault {
+    /// `valet.toml:12:11 listener.address`
+    place: String,
     address: String,
     cause: io::Error,
 }
 
 impl std::fmt::Display for BindFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { address, cause } = self;
-        match cause.kind() {
-            io::ErrorKind::AddrInUse => write!(f, "{address}: the address is in use by another process"),
-            io::ErrorKind::AddrNotAvailable => write!(f, "{address}: this machine has no such address"),
-            io::ErrorKind::PermissionDenied => {
-                write!(f, "{address}: not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)")
+        let Self { place, address, cause } = self;
+        write!(f, "{place}: {address}: ")?;
+        match (cause.kind(), address.strip_prefix("unix:").and_then(|path| Path::new(path).parent())) {
+            (io::ErrorKind::AddrInUse, _) => f.write_str("the address is in use by another process"),
+            (io::ErrorKind::AddrNotAvailable, _) => f.write_str("this machine has no such address"),
+            (io::ErrorKind::PermissionDenied, Some(folder)) => {
+                write!(f, "this user can't write into the folder {}", folder.display())
             }
-            _ => write!(f, "{address}: {cause}"),
+            (io::ErrorKind::PermissionDenied, None) => {
+                f.write_str("not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)")
+            }
+            (io::ErrorKind::NotFound, Some(folder)) => write!(f, "there is no folder {}", folder.display()),
+            _ => write!(f, "{cause}"),
         }
     }
 }
@@ -86,18 +93,19 @@ pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
     let mut fds = Fds::new();
     let mut backlog = Vec::new();
     let mut listeners = Vec::new();
-    for listener in &config.listeners {
-        let (text, handle) = bind(&listener.address, &mut fds)?;
+    let places = &config.places;
+    for (listener, place) in config.listeners.iter().zip(&places.listeners) {
+        let (text, handle) = bind(&listener.address, place, &mut fds)?;
         listeners.push(text);
         backlog.push(handle);
     }
     let admin = match &config.admin {
-        Some(admin) => Some(bind(&admin.address, &mut fds)?.0),
+        Some(admin) => Some(bind(&admin.address, &places.admin, &mut fds)?.0),
         None => None,
     };
     let minter = match &config.minter {
         Some(minter) => {
-            let fault = |cause| BindFault { address: minter.address.clone(), cause };
+            let fault = |cause| BindFault { place: places.minter.clone(), address: minter.address.clone(), cause };
             let listener = TcpListener::bind(&minter.address).map_err(fault)?;
             listener.set_nonblocking(true).map_err(fault)?;
             Some(listener)
@@ -107,8 +115,8 @@ pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
     Ok(Bound { listeners, admin, minter, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
 }
 
-fn bind(address: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {
-    let fault = |cause| BindFault { address: address.to_owned(), cause };
+fn bind(address: &str, place: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
     if let Some(path) = address.strip_prefix("unix:") {
         let listener = bind_unix(Path::new(path)).map_err(fault)?;
         let handle = listener.try_clone().map_err(fault)?;

@@ -24,8 +24,9 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let places = || config.apps.iter().enumerate().map(|(i, settings)| (apps.index(i), settings));
     report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another app has this name");
     for (place, settings) in places() {
-        if config.plugins.iter().any(|plugin| plugin.name == settings.name) {
-            report.fault(&place.key("name"), "a plug-in has this name");
+        if let Some(plugin) = config.plugins.iter().position(|plugin| plugin.name == settings.name) {
+            let other = report.line(&Place::root().key("plugin").index(plugin).key("name"));
+            report.fault(&place.key("name"), format!("a plug-in has this name{other}"));
         }
     }
     let routes = places().filter(|(place, _)| report.sound(&place.key("host")));

@@ -3,6 +3,7 @@
 use super::Report;
 use super::listener::certificate;
 use crate::config::Config;
+use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::http_client::authorities;
 use crate::minter::settings::{EdgeSettings, MinterSettings, RateSettings};
@@ -104,7 +105,11 @@ fn plugins(config: &Config, edge: &EdgeSettings, place: &Place, report: &mut Rep
                     mints.iter().map(String::as_str).chain(config.plugins.iter().map(|p| p.name.as_str())).collect();
                 report.fault(
                     &place.index(i),
-                    format!("no plug-in and no mint has this name; there are: {}", known.join(", ")),
+                    format!(
+                        "no plug-in and no mint has this name; there are: {}{}",
+                        known.join(", "),
+                        did_you_mean(wanted, &known)
+                    ),
                 );
             }
             _ => report.fault(

@@ -16,16 +16,17 @@ mod server;
 mod session;
 mod template;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::Config;
 use super::gather::Found;
 use super::tree::{Node, Place, Value};
+use super::{Config, Source};
 use crate::secret::{Secret, SecretSource};
 
 /// What the rules found.
 pub(super) struct Report<'a> {
+    source: Source<'a>,
     tree: &'a Node,
     holes: &'a BTreeSet<Place>,
     directory: &'a Path,
@@ -34,9 +35,14 @@ pub(super) struct Report<'a> {
 }
 
 /// Every rule, for all that is not a hole.
-pub(super) fn check<'a>(config: &'a Config, tree: &'a Node, holes: &'a BTreeSet<Place>) -> Report<'a> {
+pub(super) fn check<'a>(
+    config: &'a Config,
+    source: Source<'a>,
+    tree: &'a Node,
+    holes: &'a BTreeSet<Place>,
+) -> Report<'a> {
     let directory = config.directory.as_path();
-    let mut report = Report { tree, holes, directory, found: Vec::new(), warnings: Vec::new() };
+    let mut report = Report { source, tree, holes, directory, found: Vec::new(), warnings: Vec::new() };
     server::check(config, &mut report);
     listener::check(config, &mut report);
     session::check(config, &mut report);
@@ -99,12 +105,21 @@ impl Report<'_> {
         }
     }
 
-    /// Says `message` at each place whose value an earlier one had already.
+    /// ` (line 12)`, for what stands elsewhere.
+    fn line(&self, place: &Place) -> String {
+        format!(" (line {})", self.source.line(self.tree.offset_of(place)))
+    }
+
+    /// Says `message`, and where the earlier one stands, at each place whose value an earlier one had already.
     fn unique<K: Ord>(&mut self, entries: impl IntoIterator<Item = (Place, K)>, message: &str) {
-        let mut seen = BTreeSet::new();
-        for (place, key) in entries {
-            if self.sound(&place) && !seen.insert(key) {
-                self.fault(&place, message);
+        let mut seen: BTreeMap<K, Place> = BTreeMap::new();
+        for (place, key) in entries.into_iter().collect::<Vec<_>>() {
+            if !self.sound(&place) {
+                continue;
+            }
+            match seen.get(&key) {
+                Some(earlier) => self.fault(&place, format!("{message}{}", self.line(earlier))),
+                None => drop(seen.insert(key, place)),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Addresses, hosts, URLs and origins.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use url::{Host, Url};
@@ -32,17 +32,26 @@ impl Address {
             .map_err(|_| "expected an address such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/valet.sock\"")
     }
 
-    /// Whether both can't be had at once. Port 0 is a fresh one each time; the unspecified address takes the port of all others of its family.
+    /// Whether both can't be had at once. Port 0 is a fresh one each time; `0.0.0.0` takes the port of all IPv4 addresses, and `[::]` that of
+    /// all addresses, unless the machine keeps the families apart (`net.ipv6.bindv6only`).
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(a), Self::Unix(b)) => a == b,
             (Self::Ip(a), Self::Ip(b)) => {
-                let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-                a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || any && a.is_ipv4() == b.is_ipv4())
+                let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
+                let takes = |any: IpAddr, other: IpAddr| {
+                    any.is_unspecified() && (any.is_ipv4() == other.is_ipv4() || any.is_ipv6() && takes_both_families())
+                };
+                a.port() == b.port() && a.port() != 0 && (one == other || takes(one, other) || takes(other, one))
             }
             _ => false,
         }
     }
+}
+
+/// Whether `[::]` takes IPv4 connections too. Linux says it in a file; where there is none we do not know, and say nothing.
+fn takes_both_families() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "0")
 }
 
 /// Loopback or `localhost` or below it: where `http://` is allowed.
@@ -253,6 +262,13 @@ mod tests {
         assert!(collide("127.0.0.1:80", "127.0.0.1:80"));
         assert!(collide("0.0.0.0:80", "127.0.0.1:80"));
         assert!(collide("unix:/a", "unix:/a"));
+        assert!(collide("[::]:80", "[::1]:80"));
+        assert!(collide("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
+        assert!(!collide("0.0.0.0:80", "[::1]:80"));
+        if takes_both_families() {
+            assert!(collide("[::]:80", "0.0.0.0:80"));
+            assert!(collide("127.0.0.1:80", "[::]:80"));
+        }
         assert!(!collide("127.0.0.1:80", "127.0.0.2:80"));
         assert!(!collide("127.0.0.1:80", "[::1]:80"));
         assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));

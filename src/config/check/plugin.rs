@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use super::origin::{host, login_url, origin};
 use super::{Report, is_visible, name};
 use crate::config::Config;
+use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
@@ -85,7 +86,10 @@ fn mint(config: &Config, settings: &PluginSettings, place: &Place, report: &mut 
     let Some(index) = found else {
         let all_known = (0..config.providers.len()).all(|i| report.sound(&providers.index(i).key("name")));
         if all_known && !report.is_hole(&providers) {
-            report.fault(&place.key("provider"), "there is no [[provider]] with this name");
+            let names: Vec<&str> = config.providers.iter().map(|provider| provider.name.as_str()).collect();
+            let there = if names.is_empty() { String::new() } else { format!("; there are: {}", names.join(", ")) };
+            let meant = did_you_mean(&settings.provider, &names);
+            report.fault(&place.key("provider"), format!("there is no [[provider]] with this name{there}{meant}"));
         }
         return;
     };
@@ -99,7 +103,10 @@ fn mint(config: &Config, settings: &PluginSettings, place: &Place, report: &mut 
     let known = report.sound(&at.key("preset")) && !report.is_hole(&at.key("mint"));
     // An unknown preset, or no mint at all, is a fault of the provider.
     if known && !names.is_empty() && !names.contains(&settings.mint) && report.sound(&place.key("provider")) {
-        report.fault(&place.key("mint"), format!("the provider has no such mint; it has: {}", names.join(", ")));
+        let listed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let meant = did_you_mean(&settings.mint, &listed);
+        report
+            .fault(&place.key("mint"), format!("the provider has no such mint; it has: {}{meant}", listed.join(", ")));
     }
 }
 
@@ -146,8 +153,10 @@ fn browsers(settings: &PluginSettings, place: &Place, report: &mut Report<'_>) {
     let embed = place.key("embed");
     for (i, who) in settings.embed.iter().enumerate() {
         if !matches!(who.as_str(), "same-origin" | "same-site" | "any") && origin(who).is_err() {
-            let message =
-                "expected \"same-origin\", \"same-site\", \"any\" or an origin such as \"https://app.example.com\"";
+            let meant = did_you_mean(who, &["same-origin", "same-site", "any"]);
+            let message = format!(
+                "expected \"same-origin\", \"same-site\", \"any\" or an origin such as \"https://app.example.com\"{meant}"
+            );
             report.fault(&embed.index(i), message);
         }
     }

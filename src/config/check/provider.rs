@@ -4,6 +4,7 @@ use super::origin::{base_url, redirect_host};
 use super::template::Piece;
 use super::{Report, is_token, is_visible, name, remote, route, template};
 use crate::config::Config;
+use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::provider;
 use crate::provider::settings::{AuthSettings, ProviderSettings};
@@ -73,7 +74,9 @@ fn base(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
 fn recipe(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
     match &settings.preset {
         Some(preset) if !provider::preset_names().contains(&preset.as_str()) => {
-            report.fault(&place.key("preset"), format!("expected one of {}", quoted(&provider::preset_names())));
+            let names = provider::preset_names();
+            let message = format!("expected one of {}{}", quoted(&names), did_you_mean(preset, &names));
+            report.fault(&place.key("preset"), message);
         }
         Some(_) => {}
         None if !report.sound(&place.key("preset")) => {}

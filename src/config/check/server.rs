@@ -82,7 +82,7 @@ fn addresses(config: &Config, report: &mut Report<'_>) {
             }
             Ok(address) => {
                 if let Some((other, _)) = taken.iter().find(|(_, other)| other.collides(&address)) {
-                    let message = format!("this address is taken by {} already", other.dotted());
+                    let message = format!("this address is taken by {} already{}", other.dotted(), report.line(other));
                     report.fault(&place, message);
                 }
                 taken.push((place, address));

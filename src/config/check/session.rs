@@ -69,7 +69,12 @@ fn sources(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
             Some(("header", name)) if is_token(name) => ("header", name.to_ascii_lowercase()),
             Some(("cookie", name)) if is_token(name) => ("cookie", name.to_owned()),
             _ => {
-                report.fault(&place.index(i), "expected `header:NAME` or `cookie:NAME`");
+                let bare = source.split(':').next().unwrap_or_default().trim();
+                let meant = match bare.eq_ignore_ascii_case("authorization") || bare.eq_ignore_ascii_case("bearer") {
+                    true => "; did you mean \"header:authorization\"?",
+                    false => "",
+                };
+                report.fault(&place.index(i), format!("expected `header:NAME` or `cookie:NAME`{meant}"));
                 continue;
             }
         };

@@ -75,7 +75,7 @@ fn what_a_store_needs_and_has_not_is_named() {
         ),
         (
             redis("urls = [\"redis://r:1\", \"redis://r:1\"]"),
-            "leases.redis.urls: this address stands in the list already",
+            "leases.redis.urls: this address stands in the list already (line 27)",
         ),
         (
             redis("urls = \"redis://r:1\"\nusername = \"valet\""),

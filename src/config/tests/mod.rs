@@ -1,6 +1,7 @@
 //! The small language of these tests: a good file, an edit of it, the lines that `valet check` prints.
 
 mod contract;
+mod hints;
 mod leases;
 mod login;
 mod minter;

@@ -13,7 +13,7 @@ fn a_trusted_proxy_is_a_network_an_address_or_a_unix_socket() {
         ("\"10.0.0.0/8\", \"fd00::/8\", \"192.0.2.1\", \"::1\", \"unix:\"", vec![]),
         ("\"10.1.0.0/8\"", vec!["server.trusted_proxies: write the network as \"10.0.0.0/8\""]),
         ("\"balancer.internal\", \"10.0.0.0/33\"", vec![expected, expected]),
-        ("\"::1\", \"::1\"", vec!["server.trusted_proxies: this entry stands in the list already"]),
+        ("\"::1\", \"::1\"", vec!["server.trusted_proxies: this entry stands in the list already (line 2)"]),
     ] {
         assert_faults(&trusting(entries), &faults);
     }

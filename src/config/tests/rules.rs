@@ -28,7 +28,7 @@ expires = "fixed"
 
 #[test]
 fn the_server_and_its_addresses() {
-    let duplicate = "listener.address: this address is taken by listener.address already";
+    let duplicate = "listener.address: this address is taken by listener.address already (line 4)";
     for (text, expected) in [
         (
             edited("https://app.example.com", "http://app.example.com"),
@@ -67,7 +67,7 @@ fn the_server_and_its_addresses() {
         (and("[admin]\naddress = \"127.0.0.1:9090\""), None),
         (
             and("[admin]\naddress = \"127.0.0.1:8080\""),
-            Some("admin.address: this address is taken by listener.address already"),
+            Some("admin.address: this address is taken by listener.address already (line 4)"),
         ),
         (and("[leases]\ncapacity = 1"), None),
         (and("[leases]\ncapacity = 0"), Some("leases.capacity: expected 1 to 1000000000")),
@@ -88,7 +88,7 @@ fn the_server_and_its_addresses() {
 #[test]
 fn where_credentials_are_read() {
     let source = "session.sources: expected `header:NAME` or `cookie:NAME`";
-    let again = "session.sources: this source stands in the list already";
+    let again = "session.sources: this source stands in the list already (line 6)";
     for (keys, expected) in [
         ("sources = []", Some("session.sources: at least one source is required")),
         ("sources = [\"cookie:a\"]", None),
@@ -262,7 +262,7 @@ fn two_issuers_never_give_two_persons_one_name() {
     assert_faults(&first("{claim:org}{sub}")(GOOD.to_owned()), &[between]);
     let again =
         first("a-{sub}")(issuer("external_id = \"{sub}\"")).replace("https://two.example", "https://idp.example.com");
-    assert_faults(&again, &["session.issuer.issuer: this issuer stands in the file already"]);
+    assert_faults(&again, &["session.issuer.issuer: this issuer stands in the file already (line 8)"]);
 }
 
 #[test]
@@ -277,11 +277,13 @@ fn providers() {
     };
     for (text, expected) in [
         (and(ACME), None),
-        (acme("\"acme\"", "\"intelliprove\""), Some("provider.name: another provider has this name")),
+        (acme("\"acme\"", "\"intelliprove\""), Some("provider.name: another provider has this name (line 12)")),
         (acme("\"acme\"", "\"a b\""), Some("provider.name: expected a name of 1 to 64 letters, digits, `-` and `_`")),
         (
             edited("intelliprove-v2", "intelliprove-v3"),
-            Some("provider.preset: expected one of \"intelliprove-v2\", \"intelliprove-v1\""),
+            Some(
+                "provider.preset: expected one of \"intelliprove-v2\", \"intelliprove-v1\"; did you mean \"intelliprove-v2\"?",
+            ),
         ),
         (
             acme("https://api", "http://api"),
@@ -372,15 +374,15 @@ fn plug_ins() {
             "[[plugin]]\nname = \"{name}\"\nprovider = \"intelliprove\"\nmint = \"health-dashboard\"\npath = \"{path}\"\nreuse = \"user\"\n{more}"
         ))
     };
-    let taken = "plugin.path: another plug-in has this path, for the same host";
+    let taken = "plugin.path: another plug-in has this path, for the same host (line 21)";
     for (text, expected) in [
         (plugin("b", "/b", ""), None),
-        (plugin("face-scan", "/b", ""), Some("plugin.name: another plug-in has this name")),
+        (plugin("face-scan", "/b", ""), Some("plugin.name: another plug-in has this name (line 18)")),
         (plugin("b", "/plugins/face-scan", ""), Some(taken)),
         (plugin("b", "/plugins/face-scan", "host = \"b.example\""), None),
         (
             edited("provider = \"intelliprove\"", "provider = \"other\""),
-            Some("plugin.provider: there is no [[provider]] with this name"),
+            Some("plugin.provider: there is no [[provider]] with this name; there are: intelliprove"),
         ),
         (
             edited("mint = \"face-scan\"", "mint = \"scan\""),
@@ -400,7 +402,7 @@ fn plug_ins() {
         ),
         (
             plugin("b", "/b", "languages = [\"en\", \"EN\"]"),
-            Some("plugin.languages: this language stands in the list already"),
+            Some("plugin.languages: this language stands in the list already (line 29)"),
         ),
         (plugin("b", "/b", "languages = [\"\"]"), Some("plugin.languages: expected a language such as \"en\"")),
         (plugin("b", "/b", "allowed_origins = [\"https://a.example\", \"http://localhost:3000\"]"), None),
@@ -588,7 +590,7 @@ fn the_way_to_issuers_and_vendors() {
             ),
             (
                 "proxy = { url = \"http://proxy.internal\", password = \"x\" }",
-                "proxy.password: unknown key; known here: url, credentials",
+                "proxy.password: unknown key; known here: url, credentials; a key of this name belongs in [leases.redis]",
             ),
             (
                 "proxy = 1",
@@ -676,7 +678,7 @@ fn tenants_and_the_template_belong_together() {
         (
             template,
             "tenants = [\"a\", \"a\"]\nexternal_id = \"{tenant}:{sub}\"",
-            Some(format!("{at}.tenants: this tenant stands in the list already")),
+            Some(format!("{at}.tenants: this tenant stands in the list already (line 8)")),
         ),
     ] {
         assert_faults(&of(issuer, more), expected.as_deref().as_slice());
@@ -700,7 +702,7 @@ fn tenants_and_the_template_belong_together() {
         .0;
     let text =
         twice.replacen("[[provider]]", &format!("[[session.issuer]]\nissuer = \"https://login{second}[[provider]]"), 1);
-    assert_faults(&text, &[&format!("{at}.issuer: this issuer stands in the file already")]);
+    assert_faults(&text, &[&format!("{at}.issuer: this issuer stands in the file already (line 7)")]);
     let url = edited("discovery = true", "jwks_url = \"https://login.example/{tenant}/keys\"");
     assert_faults(&url, &[&format!("{at}.keys.jwks_url: `{{tenant}}` needs `tenants = [\"…\"]` beside it")]);
 }

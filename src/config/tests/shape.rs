@@ -33,7 +33,7 @@ fn everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
 #[test]
 fn what_is_no_toml_is_one_fault_with_its_place() {
     assert_eq!(lines("[server]\nx = \n"), ["2:5: not TOML: string values must be quoted, expected literal string"]);
-    assert_eq!(lines("a = 1\na = 2\n"), ["2:1: not TOML: duplicate key"]);
+    assert_eq!(lines("a = 1\na = 2\n"), ["2:1: not TOML: duplicate key, it stands in line 1 already"]);
 }
 
 #[test]
@@ -60,7 +60,11 @@ fn a_value_of_the_wrong_type_is_named_with_both_types() {
         ("[server]", "threads = 99999999999999999999", "server.threads: expected an integer that is not negative"),
         ("[server]", "drain = 30", "server.drain: expected a duration such as \"5m\", found an integer"),
         ("[server]", "drain = \"-30s\"", "server.drain: a duration can't be negative"),
-        ("[session]", "sources = \"header:authorization\"", "session.sources: expected a list, found a string"),
+        (
+            "[session]",
+            "sources = \"header:authorization\"",
+            "session.sources: expected a list, found a string: put it in brackets, sources = [\"…\"]",
+        ),
         ("[session]", "sources = [true]", "session.sources: expected a string, found a boolean"),
         ("[session]", "login_url = 1979-05-27", "session.login_url: expected a string, found a date"),
         ("[session]", "cache = 1.5", "session.cache: expected an integer, found a float"),
@@ -168,7 +172,7 @@ fn a_file_that_can_not_be_read_is_one_fault() {
     assert!(told("absent.toml").starts_with("DIR/absent.toml: can't be read: "), "{}", told("absent.toml"));
     assert_eq!(told("secrets"), "DIR/secrets: is a folder, not a file");
     std::fs::write(folder.path().join("bytes.toml"), [0xff, 0xfe]).unwrap();
-    assert_eq!(told("bytes.toml"), "DIR/bytes.toml: is not UTF-8");
+    assert_eq!(told("bytes.toml"), "DIR/bytes.toml: is not UTF-8, but looks like UTF-16: save it as UTF-8");
     std::fs::write(folder.path().join("large.toml"), vec![b'\n'; (1 << 20) + 1]).unwrap();
     assert_eq!(told("large.toml"), "DIR/large.toml: is larger than 1 MiB; that is no configuration");
 }
