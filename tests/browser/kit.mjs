@@ -78,7 +78,8 @@ export async function site(pages) {
   const server = createServer((request, response) => {
     requests.push({ url: request.url, headers: request.headers });
     const page = pages[request.url.split("?")[0]];
-    if (page === undefined) return void response.writeHead(404).end();
+    // Some browsers ask for the icon of a page that names none; the console of the test is to stay quiet.
+    if (page === undefined) return void response.writeHead(request.url === "/favicon.ico" ? 204 : 404).end();
     const { headers = {}, body, status = 200 } = typeof page === "string" ? { body: page } : page;
     response.writeHead(status, { "content-type": "text/html; charset=utf-8", ...headers }).end(body);
   });
