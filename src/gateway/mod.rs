@@ -13,6 +13,7 @@ mod client;
 mod cross_site;
 mod crowd;
 mod decide;
+mod delegate;
 mod door;
 mod drain;
 mod exchange;

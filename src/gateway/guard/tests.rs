@@ -1,7 +1,9 @@
 //! Pingora's HTTP/2 server behind the guard, over TLS, with clients that behave and clients that do not.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session as Exchange, http_proxy};
 use pingora_core::apps::ServerApp;
