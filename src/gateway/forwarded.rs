@@ -63,11 +63,14 @@ pub fn fields(said: &Said<'_>, facts: Facts<'_>, mut field: impl FnMut(&'static 
     field("forwarded", &list(&said.forwarded, &element(facts)));
 }
 
-/// The scheme that the client used, as the proxies before us say: the first entry of `X-Forwarded-Proto`, and where that is absent the first `proto` of
-/// `Forwarded`. In a list each proxy stands behind the one before it, so that the first entry is of the one that the client reached.
+/// The scheme that the client used, as the proxies before us say: the first entry of `X-Forwarded-Proto`, and without any such field the first `proto`
+/// of `Forwarded`. In a list each proxy stands behind the one before it, so that the first entry is of the one that the client reached, if that one
+/// overwrites what clients send. A proxy that writes an `X-Forwarded-` field passes `Forwarded` on as the client sent it: then nobody vouches for it.
 fn scheme(said: &Said<'_>) -> Option<&'static str> {
     match said.proto.as_slice() {
-        [] => said.forwarded.iter().find_map(|value| proto_of(std::str::from_utf8(value).ok()?)),
+        [] if said.forwarded_for.is_empty() => {
+            said.forwarded.iter().find_map(|value| proto_of(std::str::from_utf8(value).ok()?))
+        }
         [one] => known_scheme(std::str::from_utf8(one).ok()?.split(',').next()?),
         _ => None,
     }
@@ -278,6 +281,9 @@ mod tests {
         }
         let both = told(&[("Forwarded", "proto=https"), ("X-Forwarded-Proto", "http")], None, false, "a.example");
         assert!(both.contains(&("x-forwarded-proto", "http".to_owned())), "{both:?}");
+        let passed_on = [("X-Forwarded-For", "203.0.113.7"), ("Forwarded", "proto=https")];
+        let told = told(&passed_on, Some("10.0.0.2"), false, "a.example");
+        assert!(told.contains(&("x-forwarded-proto", "http".to_owned())), "{told:?}");
     }
 
     #[test]
