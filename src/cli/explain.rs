@@ -7,6 +7,7 @@ use url::Url;
 use super::fortify::fortify;
 use super::{ConfigFile, End, check, exit, load, runtime, say};
 use crate::clock::Clock;
+use crate::config::STDIN;
 use crate::problem::Refusal;
 use crate::session::{Explanation, SessionFault};
 use crate::telemetry::Metrics;
@@ -16,6 +17,10 @@ const MAX_INPUT: u64 = 1024 * 1024;
 
 pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     fortify()?;
+    if file.config.as_os_str() == STDIN {
+        let why = "--config: explain reads the token from standard input; name a file";
+        return Err(End::new(exit::CONFIG, format!("valet: {why}")));
+    }
     let config = load(file)?;
     let clock = Clock::system();
     let parts = check::parts(&config, &clock)?;

@@ -112,3 +112,15 @@ fn an_identity_provider_that_is_gone_is_said() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_configuration_from_standard_input_is_refused_where_the_token_comes_from_there() {
+    let folder = Folder::new();
+    let mut command = valet(folder.path(), &["explain", "--config", "-", "/plugins/face-scan"]);
+    let ended = Ended::from(command.stdin(Stdio::null()).output().unwrap());
+    assert!(
+        ended.assert_code(78).only_line().starts_with("valet: --config: explain reads the token"),
+        "{}",
+        ended.all()
+    );
+}
