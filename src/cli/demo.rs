@@ -40,7 +40,7 @@ async fn show(port: u16, open: bool, split: bool) -> Result<(), End> {
     let lines = LineSink::new(feed.tee(std::io::stdout()), lost).map_err(cannot)?;
     let minter = if split { Some(minter::command()?) } else { None };
     let whole = whole::start(port, metrics, Some(lines), feed, minter).await.map_err(|fault| match fault {
-        DemoFault::Gateway(fault @ StartFault::Bind(_)) => cannot(format!("{fault}; try another --port")),
+        DemoFault::Gateway(StartFault::Bind(fault)) => cannot(format!("{}; try another --port", fault.without_place())),
         DemoFault::Simulator(SimFault::AddressInUse(address)) => {
             cannot(format!("{address} is in use by another program; choose other ports with --port (0: any free ones)"))
         }

@@ -122,7 +122,7 @@ pub async fn start(
     let ports = Ports::from(port)?;
     let (clock, hands) = Clock::shifted();
     let (app_listener, idp_listener) = (ports.listen(Place::App).await?, ports.listen(Place::Idp).await?);
-    let gateway_address = ports.gateway().map_err(DemoFault::Files)?;
+    let (gateway_address, held) = ports.gateway().map_err(DemoFault::Files)?;
     let (gateway_port, idp_port) = (gateway_address.port(), serve::address_of(&idp_listener)?.port());
     let (idp, idp_here) = (format!("http://idp.localhost:{idp_port}"), format!("http://127.0.0.1:{idp_port}"));
     let options =
@@ -147,6 +147,7 @@ pub async fn start(
     let limits = server::Limits::default();
     let options = Options { clock, access_log: lines.clone(), limits, metrics: metrics.clone() };
     let gateway = server::start(config.map_err(DemoFault::wrong)?, options).map_err(DemoFault::Gateway)?;
+    drop(held);
 
     let page = places.app.clone();
     let processes = Processes { front: std::process::id(), minter: behind.minter().map(|minter| minter.pid) };

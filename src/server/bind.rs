@@ -31,8 +31,23 @@ pub struct BindFault {
 
 impl std::fmt::Display for BindFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { place, address, cause } = self;
-        write!(f, "{place}: {address}: ")?;
+        write!(f, "{}: {}", self.place, self.without_place())
+    }
+}
+
+impl BindFault {
+    /// The same for whoever wrote no configuration file.
+    pub fn without_place(&self) -> impl std::fmt::Display {
+        WithoutPlace(self)
+    }
+}
+
+struct WithoutPlace<'f>(&'f BindFault);
+
+impl std::fmt::Display for WithoutPlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let BindFault { address, cause, .. } = self.0;
+        write!(f, "{address}: ")?;
         match (cause.kind(), address.strip_prefix("unix:").and_then(|path| Path::new(path).parent())) {
             (io::ErrorKind::AddrInUse, _) => f.write_str("the address is in use by another process"),
             (io::ErrorKind::AddrNotAvailable, _) => f.write_str("this machine has no such address"),

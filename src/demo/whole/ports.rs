@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::DemoFault;
@@ -44,9 +45,37 @@ impl Ports {
         Ok(serve::bind(self.address(place)).await?)
     }
 
-    /// Where the gateway will listen: it binds its own.
-    pub fn gateway(self) -> std::io::Result<SocketAddr> {
+    /// Where the gateway will listen: it binds its own. Of any free ones the port is held for it meanwhile, by a socket that does not listen: the
+    /// kernel gives it to nobody who asks for a free one, and lets the gateway, which names it, have it too.
+    ///
+    /// Dropped, the port is held no longer: keep the socket until the gateway listens.
+    pub fn gateway(self) -> std::io::Result<(SocketAddr, Option<Socket>)> {
         let address = self.address(Place::Gateway);
-        if self.0 == 0 { std::net::TcpListener::bind(address)?.local_addr() } else { Ok(address) }
+        if self.0 != 0 {
+            return Ok((address, None));
+        }
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // As the gateway's own has it: two such sockets share an address while neither listens.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        let bound = socket.local_addr()?.as_socket().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        Ok((bound, Some(socket)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_port_is_held_for_it_until_it_listens() {
+        let (address, held) = Ports::from(0).unwrap().gateway().unwrap();
+        let strangers: Vec<_> = (0..500).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        assert!(strangers.iter().all(|stranger| stranger.local_addr().unwrap() != address));
+        let gateway = std::net::TcpListener::bind(address).unwrap();
+        assert!(held.is_some());
+        drop(held);
+        assert_eq!(gateway.local_addr().unwrap(), address);
+        std::net::TcpStream::connect(address).unwrap();
     }
 }
