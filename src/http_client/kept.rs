@@ -1,23 +1,79 @@
-//! What has passed over a connection since its present request began: whether a call that failed may be made once more.
+//! What has passed over a connection since its present request began, and whether it is still there: whether a call that failed may be made once more,
+//! and that nobody waits for an answer over a connection that is gone.
 //!
 //! Servers close idle connections when they like (RFC 9112, section 9.6): a request that is sent just then gets no answer, although nothing is wrong.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::{Extensions, Uri};
+use http::{Extensions, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use hyper::rt::{Read, Write};
-use hyper_util::client::legacy::Error;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{Connect, Connected, Connection, capture_connection};
+use hyper_util::client::legacy::{Client as Pool, Error};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tower_service::Service;
 
-/// The traffic of one HTTP/1.1 connection, shared with who asks why a request on it failed.
+use super::Cause;
+
+/// A request whose connection has ended has its answer, or its fault, at once; on a busy machine within this time.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Why a request has no answer.
+pub(super) enum NoAnswer {
+    /// hyper says so.
+    Fault(Error),
+    /// hyper says nothing, but the connection is gone.
+    Lost(Cause),
+}
+
+/// Sends a request over a pool.
+///
+/// hyper can lose a request that is handed to a connection in the moment in which it ends: it then lies in the channel of a task that is gone, for
+/// as long as the sender is there, which is the one who waits. So the wait ends with the connection.
+///
+/// Dropped: as with the pool's own call.
+pub(super) async fn send<C>(
+    pool: &Pool<Counting<C>, Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, NoAnswer>
+where
+    C: Clone + Send + Sync + 'static,
+    Counting<C>: Connect,
+{
+    let mut captured = capture_connection(&mut request);
+    let lost = async {
+        let traffic = captured.wait_for_connection_metadata().await.as_ref().and_then(Traffic::over);
+        match traffic {
+            Some(traffic) => traffic.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    unless_lost(pool.request(request), lost).await?.map_err(NoAnswer::Fault)
+}
+
+async fn unless_lost<T>(answer: impl Future<Output = T>, lost: impl Future<Output = Cause>) -> Result<T, NoAnswer> {
+    let lost = async {
+        let cause = lost.await;
+        tokio::time::sleep(LAST_WORD).await;
+        cause
+    };
+    tokio::select! {
+        biased;
+        answer = answer => Ok(answer),
+        cause = lost => Err(NoAnswer::Lost(cause)),
+    }
+}
+
+/// The traffic of one connection, shared with who asks why a request on it failed. What it says of single requests holds for HTTP/1.1.
 #[derive(Clone, Default)]
 pub(super) struct Traffic(Arc<Counts>);
 
@@ -29,14 +85,29 @@ struct Counts {
     written: AtomicUsize,
     /// Bytes of its answer.
     read: AtomicUsize,
+    /// The connection is gone.
+    ended: watch::Sender<bool>,
+    /// Why it could not be read any further.
+    fault: OnceLock<Cause>,
 }
 
 impl Traffic {
     /// That of the connection on which a request failed; `None`: it never had one.
     pub(super) fn of(fault: &Error) -> Option<Self> {
+        Self::over(fault.connect_info()?)
+    }
+
+    fn over(connection: &Connected) -> Option<Self> {
         let mut extras = Extensions::new();
-        fault.connect_info()?.get_extras(&mut extras);
+        connection.get_extras(&mut extras);
         extras.remove()
+    }
+
+    /// Waits until the connection is gone, and says why.
+    async fn ended(&self) -> Cause {
+        // The sender lives as long as this does.
+        let _ = self.0.ended.subscribe().wait_for(|ended| *ended).await;
+        self.0.fault.get().copied().unwrap_or(Cause::Broken)
     }
 
     /// Whether an earlier request was answered over this connection, and no byte came in answer to the present one.
@@ -113,7 +184,16 @@ impl<S: Read + Unpin> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.traffic.0.read.fetch_add(buffer.filled().len() - before, Ordering::AcqRel);
+        if let Poll::Ready(Err(fault)) = &result {
+            let _ = self.traffic.0.fault.set(Cause::find(fault).unwrap_or(Cause::Broken));
+        }
         result
+    }
+}
+
+impl<S> Drop for Counted<S> {
+    fn drop(&mut self) {
+        self.traffic.0.ended.send_replace(true);
     }
 }
 
@@ -144,5 +224,30 @@ impl<S: Write + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_an_answer_over_a_connection_that_is_gone() {
+        let traffic = Traffic::default();
+        let connection = Counted { stream: TokioIo::new(()), traffic: traffic.clone() };
+        let mut never = std::pin::pin!(unless_lost(std::future::pending::<()>(), traffic.ended()));
+        let early = tokio::time::timeout(Duration::from_secs(3600), never.as_mut()).await;
+        assert!(early.is_err(), "the connection is there");
+        drop(connection);
+        assert!(matches!(never.await, Err(NoAnswer::Lost(Cause::Broken))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_just_behind_the_end_of_its_connection_counts() {
+        let answer = async {
+            tokio::time::sleep(LAST_WORD / 2).await;
+            7
+        };
+        assert!(matches!(unless_lost(answer, async { Cause::Broken }).await, Ok(7)));
     }
 }

@@ -32,7 +32,7 @@ use url::Url;
 pub use cause::Cause;
 use cause::{Names, Proxied};
 pub use identity::Identity;
-use kept::{Counting, Traffic};
+use kept::{Counting, NoAnswer, Traffic};
 use route::Proxy;
 pub use route::{Route, RouteFault, authorities};
 
@@ -68,7 +68,7 @@ enum Pools {
     /// By CONNECT through a proxy, which sees host and port and no more.
     Tunnelled(Box<Kept<HttpsConnector<Proxied<Tunnel<Tcp>>>>>),
     /// HTTP/2: one connection that is kept, and the way to one that is not.
-    Own([Pool<HttpsConnector<Tcp>, Full<Bytes>>; 2]),
+    Own([Pool<Counting<HttpsConnector<Tcp>>, Full<Bytes>>; 2]),
 }
 
 /// Connections that are kept for the next request, and the way to one that is not.
@@ -170,7 +170,7 @@ impl Client {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
         let mut near = tcp();
         near.set_connect_timeout(Some(SIGN_OF_LIFE));
-        let connector = connector.enable_http2().wrap_connector(near);
+        let connector = Counting(connector.enable_http2().wrap_connector(near));
         let mut builder = Pool::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -255,14 +255,15 @@ impl Client {
         let answer = match &self.0 {
             Pools::Direct(kept) => kept.request(request, repeat).await,
             Pools::Tunnelled(kept) => kept.request(request, repeat).await,
-            Pools::Own([kept, fresh]) => match kept.request(request.clone()).await {
-                Err(fault) if is_unprocessed(&fault) => fresh.request(request).await,
+            Pools::Own([pool, fresh]) => match kept::send(pool, request.clone()).await {
+                Err(NoAnswer::Fault(fault)) if is_unprocessed(&fault) => kept::send(fresh, request).await,
                 answer => answer,
             },
         };
-        let answer = answer.map_err(|fault| match (fault.is_connect(), Cause::of(&fault)) {
-            (true, cause) => ClientFault::NoConnection(cause),
-            (false, cause) => ClientFault::Unreachable(cause),
+        let answer = answer.map_err(|fault| match fault {
+            NoAnswer::Fault(fault) if fault.is_connect() => ClientFault::NoConnection(Cause::of(&fault)),
+            NoAnswer::Fault(fault) => ClientFault::Unreachable(Cause::of(&fault)),
+            NoAnswer::Lost(cause) => ClientFault::Unreachable(cause),
         })?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, max_bytes).collect().await.map_err(|fault| {
@@ -285,10 +286,12 @@ where
         &self,
         request: Request<Full<Bytes>>,
         repeat: Repeat,
-    ) -> Result<http::Response<hyper::body::Incoming>, PoolFault> {
+    ) -> Result<http::Response<hyper::body::Incoming>, NoAnswer> {
         let harmless = repeat == Repeat::Harmless || request.method().is_idempotent();
-        match self.pool.request(request.clone()).await {
-            Err(fault) if may_be_sent_again(&fault, harmless) => self.fresh.request(request).await,
+        match kept::send(&self.pool, request.clone()).await {
+            Err(NoAnswer::Fault(fault)) if may_be_sent_again(&fault, harmless) => {
+                kept::send(&self.fresh, request).await
+            }
             answer => answer,
         }
     }
