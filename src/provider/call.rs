@@ -24,7 +24,25 @@ pub(super) struct CallTemplate {
     /// Names percent-encoded.
     pub(super) query: Vec<(String, Template)>,
     pub(super) headers: Vec<(HeaderName, Template)>,
-    pub(super) json: Option<Body>,
+    pub(super) content: Content,
+}
+
+/// What a call carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    None,
+    Json(Body),
+    /// Names percent-encoded.
+    Form(Vec<(String, Template)>),
+}
+
+/// What of the provider each of its calls has to fit.
+pub(super) struct Surroundings<'a> {
+    pub(super) auth: Option<&'a Auth>,
+    /// The provider's `headers`.
+    pub(super) headers: &'a [(HeaderName, Template)],
+    /// The names of its `secret_headers`.
+    pub(super) secret_headers: &'a [HeaderName],
 }
 
 /// The keys that every call has.
@@ -35,6 +53,7 @@ pub(super) struct CallSource<'a> {
     pub(super) query: &'a Option<BTreeMap<String, String>>,
     pub(super) headers: &'a Option<BTreeMap<String, String>>,
     pub(super) json: &'a Option<serde_json::Value>,
+    pub(super) form: &'a Option<BTreeMap<String, String>>,
 }
 
 /// A call filled with values, without the key. It holds personal data: no `Debug`.
@@ -69,7 +88,9 @@ impl CallSource<'_> {
     /// Every string of the call that is a template.
     pub(super) fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        texts.extend(self.query.iter().chain(self.headers).flat_map(BTreeMap::values).map(String::as_str));
+        texts.extend(
+            self.query.iter().chain(self.headers).chain(self.form).flat_map(BTreeMap::values).map(String::as_str),
+        );
         if let Some(json) = self.json {
             super::body::texts(json, &mut texts);
         }
@@ -80,29 +101,64 @@ impl CallSource<'_> {
     pub(super) fn compile(
         &self,
         prefix: &str,
-        auth: Option<&Auth>,
+        around: &Surroundings<'_>,
         faults: &mut Vec<(String, String)>,
     ) -> Option<CallTemplate> {
         let before = faults.len();
         let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
         let method = self.method(&mut fault);
         let path = self.path(&mut fault);
-        let query = self.query(auth, &mut fault);
-        let headers = self.headers(auth, &mut fault);
-        let json = self.json.as_ref().and_then(|json| Body::compile(json, &mut fault));
-        if json.is_some() && method == Some(Method::GET) {
-            fault("json", "a GET has no body");
+        let query = parameters("query", self.query, &mut fault);
+        for (name, _) in self.query.iter().flatten() {
+            if around.auth == Some(&Auth::Query(encoded(name))) {
+                fault(&format!("query.{name}"), "this parameter is the API key's");
+            }
         }
-        let contradicts = |name: &&String, text: &str| name.eq_ignore_ascii_case("content-type") && !is_json(text);
-        if let (Some(_), Some((name, _))) =
-            (self.json, self.headers.iter().flatten().find(|(name, text)| contradicts(name, text)))
-        {
-            fault(&format!("headers.{name}"), "contradicts `json`: leave it out, or give a type of JSON");
-        }
+        let headers = self.all_headers(around, &mut fault);
+        let content = self.content(method.as_ref(), &mut fault);
         if faults.len() > before {
             return None;
         }
-        Some(CallTemplate { method: method?, path: path?, query, headers, json })
+        Some(CallTemplate { method: method?, path: path?, query, headers, content })
+    }
+
+    fn content(&self, method: Option<&Method>, fault: &mut impl FnMut(&str, &str)) -> Content {
+        let (key, kind, is_kind): (_, _, fn(&str) -> bool) = match (self.json, self.form) {
+            (None, None) => return Content::None,
+            (Some(_), Some(_)) => {
+                fault("form", "contradicts `json`: a call has one body");
+                return Content::None;
+            }
+            (Some(_), None) => ("json", "JSON", is_json),
+            (None, Some(_)) => ("form", "a form", is_form),
+        };
+        if method == Some(&Method::GET) {
+            fault(key, "a GET has no body");
+        }
+        let contradicts = |name: &&String, text: &str| name.eq_ignore_ascii_case("content-type") && !is_kind(text);
+        if let Some((name, _)) = self.headers.iter().flatten().find(|(name, text)| contradicts(name, text)) {
+            fault(&format!("headers.{name}"), &format!("contradicts `{key}`: leave it out, or give a type of {kind}"));
+        }
+        match (self.json, self.form) {
+            (Some(json), _) => Body::compile(json, fault).map_or(Content::None, Content::Json),
+            _ => Content::Form(parameters("form", self.form, fault)),
+        }
+    }
+
+    /// The provider's header fields and the call's own.
+    fn all_headers(
+        &self,
+        around: &Surroundings<'_>,
+        fault: &mut impl FnMut(&str, &str),
+    ) -> Vec<(HeaderName, Template)> {
+        for name in self.headers.iter().flatten().map(|(name, _)| name) {
+            if around.headers.iter().any(|(known, _)| known.as_str().eq_ignore_ascii_case(name)) {
+                fault(&format!("headers.{name}"), "stands in the provider's `headers` already");
+            }
+        }
+        let mut headers = around.headers.to_vec();
+        headers.extend(fields("headers", self.headers, around.auth, around.secret_headers, fault));
+        headers
     }
 
     fn method(&self, fault: &mut impl FnMut(&str, &str)) -> Option<Method> {
@@ -128,56 +184,77 @@ impl CallSource<'_> {
         let verdict = Template::parse(text).and_then(|template| path_fits(text, &template).map(|()| template));
         verdict.map_err(|message| fault("path", message)).ok()
     }
+}
 
-    fn query(&self, auth: Option<&Auth>, fault: &mut impl FnMut(&str, &str)) -> Vec<(String, Template)> {
-        let mut query = Vec::new();
-        for (name, text) in self.query.iter().flatten() {
-            let key = format!("query.{name}");
-            let encoded = percent_encode(name.as_bytes(), UNRESERVED).to_string();
-            if name.is_empty() {
-                fault("query", "a parameter needs a name");
-            } else if auth == Some(&Auth::Query(encoded.clone())) {
-                fault(&key, "this parameter is the API key's");
-            }
-            match Template::parse(text) {
-                Ok(template) => query.push((encoded, template)),
-                Err(message) => fault(&key, message),
-            }
+/// Names and values of a query or a form.
+fn parameters(
+    key: &str,
+    texts: &Option<BTreeMap<String, String>>,
+    fault: &mut impl FnMut(&str, &str),
+) -> Vec<(String, Template)> {
+    let mut parameters = Vec::new();
+    for (name, text) in texts.iter().flatten() {
+        if name.is_empty() {
+            fault(key, if key == "form" { "a field needs a name" } else { "a parameter needs a name" });
         }
-        query
+        match Template::parse(text) {
+            Ok(template) => parameters.push((encoded(name), template)),
+            Err(message) => fault(&format!("{key}.{name}"), message),
+        }
     }
+    parameters
+}
 
-    fn headers(&self, auth: Option<&Auth>, fault: &mut impl FnMut(&str, &str)) -> Vec<(HeaderName, Template)> {
-        let mut headers = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (name, text) in self.headers.iter().flatten() {
-            let key = format!("headers.{name}");
-            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-                fault(&key, "expected the name of a header field");
-                continue;
-            };
-            if is_ours(&name) {
-                fault(&key, "the client writes this header field itself");
-            }
-            if auth.and_then(Auth::header).as_ref() == Some(&name) {
-                fault(&key, "this header field is the API key's");
-            }
-            if !seen.insert(name.as_str().to_owned()) {
-                fault(&key, "the same header field twice");
-            }
-            match Template::parse(text).and_then(|template| header_fits(text, &template).map(|()| template)) {
-                Ok(template) => headers.push((name, template)),
-                Err(message) => fault(&key, message),
-            }
+fn encoded(name: &str) -> String {
+    percent_encode(name.as_bytes(), UNRESERVED).to_string()
+}
+
+/// Header fields; faults are named by `key` and the field.
+pub(super) fn fields(
+    key: &str,
+    texts: &Option<BTreeMap<String, String>>,
+    auth: Option<&Auth>,
+    secret: &[HeaderName],
+    fault: &mut impl FnMut(&str, &str),
+) -> Vec<(HeaderName, Template)> {
+    let mut headers = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, text) in texts.iter().flatten() {
+        let key = format!("{key}.{name}");
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            fault(&key, "expected the name of a header field");
+            continue;
+        };
+        if is_ours(&name) {
+            fault(&key, "the client writes this header field itself");
         }
-        headers
+        if auth.and_then(Auth::header).as_ref() == Some(&name) {
+            fault(&key, "this header field is the API key's");
+        }
+        if secret.contains(&name) {
+            fault(&key, "stands in the provider's `secret_headers` already");
+        }
+        if !seen.insert(name.as_str().to_owned()) {
+            fault(&key, "the same header field twice");
+        }
+        match Template::parse(text).and_then(|template| header_fits(text, &template).map(|()| template)) {
+            Ok(template) => headers.push((name, template)),
+            Err(message) => fault(&key, message),
+        }
     }
+    headers
 }
 
 /// `application/json`, or another type with its syntax (RFC 6839, section 3.1).
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
+}
+
+/// The one type of a form (WHATWG URL, section 5).
+fn is_form(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 fn path_fits(text: &str, template: &Template) -> Result<(), &'static str> {
@@ -255,15 +332,10 @@ impl CallTemplate {
             return Err(Unfit);
         }
         target.insert_str(0, base_path);
-        let mut mark = '?';
-        for (name, template) in &self.query {
-            if let Some(value) = template.fill_plain(values)? {
-                target.push(mark);
-                target.push_str(name);
-                target.push('=');
-                target.extend(utf8_percent_encode(&value, UNRESERVED));
-                mark = '&';
-            }
+        let query = fill_parameters(&self.query, values)?;
+        if !query.is_empty() {
+            target.push('?');
+            target.push_str(&query);
         }
         let mut headers = HeaderMap::new();
         for (name, template) in &self.headers {
@@ -271,15 +343,38 @@ impl CallTemplate {
                 headers.insert(name.clone(), HeaderValue::try_from(value).map_err(|_| Unfit)?);
             }
         }
-        let body = match &self.json {
-            Some(json) => {
-                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let mut kind = |kind| {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
+        };
+        let body = match &self.content {
+            Content::Json(json) => {
+                kind("application/json");
                 json.fill(values)?
             }
-            None => Bytes::new(),
+            Content::Form(fields) => {
+                kind("application/x-www-form-urlencoded");
+                fill_parameters(fields, values)?.into()
+            }
+            Content::None => Bytes::new(),
         };
         Ok(Call { method: self.method.clone(), target, headers, body })
     }
+}
+
+/// `a=1&b=2`: of the characters that a query or a form gives a meaning none is a value's own. One whose value is absent is left out.
+fn fill_parameters(parameters: &[(String, Template)], values: &Values<'_>) -> Result<String, Unfit> {
+    let mut text = String::new();
+    for (name, template) in parameters {
+        if let Some(value) = template.fill_plain(values)? {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            text.push_str(name);
+            text.push('=');
+            text.extend(utf8_percent_encode(&value, UNRESERVED));
+        }
+    }
+    Ok(text)
 }
 
 fn visible(value: &str, text: &mut String) -> Result<(), Unfit> {

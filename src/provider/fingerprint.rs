@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::answer::{ExpiryRule, UrlRule};
 use super::auth::Auth;
 use super::body::Node;
-use super::call::CallTemplate;
+use super::call::{CallTemplate, Content};
 use super::recipe::Parts;
 use super::template::{Part, Template, Value};
 
@@ -16,6 +16,9 @@ pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
     canon.text(&recipe.base.origin());
     canon.text(&recipe.base.path);
     canon.auth(&recipe.auth);
+    for name in &recipe.secret_headers {
+        canon.tagged("secret header", name.as_str());
+    }
     let hosts = recipe.redirect_hosts.canonical();
     canon.list(&hosts, |canon, host| canon.text(host));
     canon.list(recipe.register.as_slice(), |canon, register| {
@@ -73,7 +76,13 @@ impl Canon {
 
     fn auth(&mut self, auth: &Auth) {
         match auth {
-            Auth::Header(name) => self.tagged("header", name.as_str()),
+            Auth::Header(name, prefix) => {
+                self.tagged("header", name.as_str());
+                if !prefix.is_empty() {
+                    self.tagged("prefix", prefix);
+                }
+            }
+            Auth::Basic(user) => self.tagged("basic", user),
             Auth::Bearer => self.text("bearer"),
             Auth::Query(name) => self.tagged("query", name),
         }
@@ -90,9 +99,16 @@ impl Canon {
             canon.text(name.as_str());
             canon.template(template);
         });
-        match &call.json {
-            None => self.text("none"),
-            Some(body) => self.members(&body.0),
+        match &call.content {
+            Content::None => self.text("none"),
+            Content::Json(body) => self.members(&body.0),
+            Content::Form(fields) => {
+                self.text("form");
+                self.list(fields, |canon, (name, template)| {
+                    canon.text(name);
+                    canon.template(template);
+                });
+            }
         }
     }
 

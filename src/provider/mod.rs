@@ -34,10 +34,10 @@ use zeroize::Zeroizing;
 pub use self::errand::{Errand, Reason, Share};
 pub use self::needs::{claim_names, claim_names_of, mint_names, uses_subject_hash};
 pub use self::preset::preset_names;
-pub use self::recipe::{Recipe, compile};
+pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
 pub use self::remote::{Greeting, Remote, RemoteParts};
-pub use self::vendor::Vendor;
+pub use self::vendor::{Vendor, VendorSecrets};
 use crate::clock::Timestamp;
 
 /// A vendor's temporary authenticated URL. It carries an action token, so it is a secret: no `Display`, no useful `Debug`.

@@ -55,7 +55,8 @@ fn values(source: &Source, only: Option<&str>) -> Vec<Value> {
     if only.is_none() {
         calls.extend(source.revoke.iter().map(revoke_source));
     }
-    let texts: BTreeSet<&str> = calls.iter().flat_map(CallSource::texts).collect();
+    let common = source.headers.iter().flat_map(BTreeMap::values).map(String::as_str);
+    let texts: BTreeSet<&str> = calls.iter().flat_map(CallSource::texts).chain(common).collect();
     texts
         .into_iter()
         .filter_map(|text| Template::parse(text).ok())

@@ -21,6 +21,7 @@ pub fn preset_names() -> Vec<&'static str> {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Source {
     pub(super) auth: Option<AuthSettings>,
+    pub(super) headers: Option<BTreeMap<String, String>>,
     pub(super) register: Option<RegisterSettings>,
     pub(super) mint: BTreeMap<String, MintSettings>,
     pub(super) revoke: Option<RevokeSettings>,
@@ -38,6 +39,9 @@ pub(super) fn effective(settings: &ProviderSettings) -> Result<Source, UnknownPr
     };
     if let Some(auth) = &settings.auth {
         source.auth = Some(auth.clone());
+    }
+    if settings.headers.is_some() {
+        source.headers.clone_from(&settings.headers);
     }
     if let Some(register) = &settings.register {
         source.register = Some(register_over(register, source.register.unwrap_or_default()));
@@ -69,6 +73,7 @@ fn register_over(own: &RegisterSettings, base: RegisterSettings) -> RegisterSett
         query: over(&own.query, base.query),
         headers: over(&own.headers, base.headers),
         json: over(&own.json, base.json),
+        form: over(&own.form, base.form),
         accept: over(&own.accept, base.accept),
         accept_if: over(&own.accept_if, base.accept_if),
     }
@@ -81,6 +86,7 @@ fn mint_over(own: &MintSettings, base: MintSettings) -> MintSettings {
         query: over(&own.query, base.query),
         headers: over(&own.headers, base.headers),
         json: over(&own.json, base.json),
+        form: over(&own.form, base.form),
         url: over(&own.url, base.url),
         expires: over(&own.expires, base.expires),
     }
@@ -93,6 +99,7 @@ fn revoke_over(own: &RevokeSettings, base: RevokeSettings) -> RevokeSettings {
         query: over(&own.query, base.query),
         headers: over(&own.headers, base.headers),
         json: over(&own.json, base.json),
+        form: over(&own.form, base.form),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A vendor's calls as data: presets and the operator's own keys, read once and checked whole.
 
-use http::Method;
+use http::{HeaderName, Method};
 use url::Url;
 
 use super::answer::{ExpiryRule, UrlRule};
-use super::auth::Auth;
-use super::call::{CallSource, CallTemplate};
+use super::auth::{Auth, key_field};
+use super::call::{CallSource, CallTemplate, Surroundings, fields};
 use super::fingerprint::fingerprint;
 use super::needs::claim_names;
 use super::preset::{effective, preset_names};
@@ -32,6 +32,7 @@ pub struct Recipe {
 pub(super) struct Parts {
     pub(super) base: Base,
     pub(super) auth: Auth,
+    pub(super) secret_headers: Vec<HeaderName>,
     pub(super) redirect_hosts: RedirectHosts,
     pub(super) register: Option<Register>,
     /// Sorted by name.
@@ -109,23 +110,23 @@ pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, Strin
         return Err(faults);
     };
     let auth = Auth::compile(source.auth.as_ref(), &mut faults);
-    let register =
-        source.register.as_ref().and_then(|register| Register::compile(register, auth.as_ref(), &mut faults));
-    let mints: Vec<MintCall> = source
-        .mint
-        .iter()
-        .filter_map(|(name, mint)| MintCall::compile(name, mint, auth.as_ref(), &mut faults))
-        .collect();
+    let secret_headers = secret_headers(settings, auth.as_ref(), &mut faults);
+    let mut fault = |key: &str, message: &str| faults.push((key.to_owned(), message.to_owned()));
+    let headers = fields("headers", &source.headers, auth.as_ref(), &secret_headers, &mut fault);
+    let around = Surroundings { auth: auth.as_ref(), headers: &headers, secret_headers: &secret_headers };
+    let register = source.register.as_ref().and_then(|register| Register::compile(register, &around, &mut faults));
+    let mints: Vec<MintCall> =
+        source.mint.iter().filter_map(|(name, mint)| MintCall::compile(name, mint, &around, &mut faults)).collect();
     if source.mint.is_empty() {
         faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
     }
     if let Some(revoke) = &source.revoke {
         // Checked with the rest, though it decides nothing about a URL.
-        revoke_source(revoke).compile("revoke", auth.as_ref(), &mut faults);
+        revoke_source(revoke).compile("revoke", &around, &mut faults);
     }
     match (base, redirect_hosts, auth) {
         (Some(base), Some(redirect_hosts), Some(auth)) if faults.is_empty() => {
-            let parts = Parts { base, auth, redirect_hosts, register, mints };
+            let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints };
             let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
             Ok(Recipe { fingerprint: fingerprint(&parts), parts, claims })
         }
@@ -145,6 +146,23 @@ fn limits(settings: &ProviderSettings, faults: &mut Faults) {
     positive(!settings.breaker.within.0.is_zero(), "breaker.within");
 }
 
+/// The names of `secret_headers`.
+fn secret_headers(settings: &ProviderSettings, auth: Option<&Auth>, faults: &mut Faults) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for name in settings.secret_headers.keys() {
+        let mut fault = |message: &str| faults.push((format!("secret_headers.{name}"), message.to_owned()));
+        match key_field(name) {
+            Ok(field) if auth.and_then(Auth::header).as_ref() == Some(&field) => {
+                fault("this header field is the API key's");
+            }
+            Ok(field) if names.contains(&field) => fault("the same header field twice"),
+            Ok(field) => names.push(field),
+            Err(message) => fault(message),
+        }
+    }
+    names
+}
+
 fn hosts(settings: &ProviderSettings, faults: &mut Faults) -> Option<RedirectHosts> {
     if settings.redirect_hosts.is_empty() {
         faults.push(("redirect_hosts".into(), "no minted URL could be sent on: name at least one host".into()));
@@ -161,23 +179,23 @@ fn hosts(settings: &ProviderSettings, faults: &mut Faults) -> Option<RedirectHos
 }
 
 pub(super) fn register_source(register: &RegisterSettings) -> CallSource<'_> {
-    let RegisterSettings { method, path, query, headers, json, accept: _, accept_if: _ } = register;
-    CallSource { method, default_method: Method::POST, path, query, headers, json }
+    let RegisterSettings { method, path, query, headers, json, form, accept: _, accept_if: _ } = register;
+    CallSource { method, default_method: Method::POST, path, query, headers, json, form }
 }
 
 pub(super) fn mint_source(mint: &MintSettings) -> CallSource<'_> {
-    let MintSettings { method, path, query, headers, json, url: _, expires: _ } = mint;
-    CallSource { method, default_method: Method::GET, path, query, headers, json }
+    let MintSettings { method, path, query, headers, json, form, url: _, expires: _ } = mint;
+    CallSource { method, default_method: Method::GET, path, query, headers, json, form }
 }
 
 pub(super) fn revoke_source(revoke: &RevokeSettings) -> CallSource<'_> {
-    let RevokeSettings { method, path, query, headers, json } = revoke;
-    CallSource { method, default_method: Method::DELETE, path, query, headers, json }
+    let RevokeSettings { method, path, query, headers, json, form } = revoke;
+    CallSource { method, default_method: Method::DELETE, path, query, headers, json, form }
 }
 
 impl Register {
-    fn compile(settings: &RegisterSettings, auth: Option<&Auth>, faults: &mut Faults) -> Option<Self> {
-        let call = register_source(settings).compile("register", auth, faults);
+    fn compile(settings: &RegisterSettings, around: &Surroundings<'_>, faults: &mut Faults) -> Option<Self> {
+        let call = register_source(settings).compile("register", around, faults);
         let accept = settings.accept.clone().unwrap_or_else(|| ACCEPTED.to_vec());
         let accept_if = settings.accept_if.clone().unwrap_or_default();
         let is_status = |status: &u16| (200..=599).contains(status);
@@ -206,9 +224,9 @@ impl Register {
 }
 
 impl MintCall {
-    fn compile(name: &str, settings: &MintSettings, auth: Option<&Auth>, faults: &mut Faults) -> Option<Self> {
+    fn compile(name: &str, settings: &MintSettings, around: &Surroundings<'_>, faults: &mut Faults) -> Option<Self> {
         let prefix = format!("mint.{name}");
-        let call = mint_source(settings).compile(&prefix, auth, faults);
+        let call = mint_source(settings).compile(&prefix, around, faults);
         let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
         let url = match &settings.url {
             Some(text) => UrlRule::parse(text).map_err(|message| fault("url", message)).ok(),
@@ -255,10 +273,23 @@ impl Recipe {
 
     /// Whether the key can stand where `auth` puts it; if not, why, in the operator's words and without the key.
     pub fn check_key(&self, key: &Secret) -> Result<(), &'static str> {
-        let mut headers = http::HeaderMap::new();
-        let applied = self.parts.auth.apply(key, &mut String::new(), &mut headers);
-        applied.map_err(|_| "a header field can't hold this key: it is not visible ASCII, in one line")
+        // Looked at here, goes nowhere.
+        self.parts.auth.key_fault(key.expose()).map_or(Ok(()), Err)
     }
+}
+
+/// Why this key can't stand where `auth` puts it; `None`: it can, or `auth` has a fault of its own.
+pub fn key_fault(settings: &ProviderSettings, key: &Secret) -> Option<&'static str> {
+    let source = effective(settings).ok()?;
+    // Looked at here, goes nowhere.
+    Auth::compile(source.auth.as_ref(), &mut Faults::new())?.key_fault(key.expose())
+}
+
+/// Whether a secret can be the value of a header field; if not, why.
+pub fn check_header_secret(secret: &Secret) -> Result<(), &'static str> {
+    // Looked at here, goes nowhere.
+    let visible = !secret.expose().is_empty() && secret.expose().iter().all(u8::is_ascii_graphic);
+    if visible { Ok(()) } else { Err("a secret in a header has visible ASCII only, no spaces or line ends") }
 }
 
 #[cfg(test)]

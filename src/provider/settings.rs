@@ -13,6 +13,12 @@ use crate::secret::SecretSource;
 use crate::secret::SecretSources;
 use crate::units::Span;
 
+mod auth;
+mod calls;
+
+pub use self::auth::AuthSettings;
+pub use self::calls::{AcceptIf, MintSettings, RegisterSettings, RevokeSettings};
+
 /// `[[provider]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +36,11 @@ pub struct ProviderSettings {
     pub minter: Option<MinterLink>,
     /// Where the key goes in a call. A preset brings its own.
     pub auth: Option<AuthSettings>,
+    /// Header fields of each call, with `{…}` values.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Header fields of each call that are secrets, beside the key.
+    #[serde(default)]
+    pub secret_headers: BTreeMap<String, SecretSource>,
     /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`.
     pub redirect_hosts: Vec<String>,
     /// A file with the certificates (PEM) of the authorities that sign `base_url`'s certificate, instead of the machine's own.
@@ -120,18 +131,6 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
-/// `auth`: exactly one of `header`, `bearer`, `query`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthSettings {
-    /// The name of the header that is the key.
-    pub header: Option<String>,
-    /// `true`: `Authorization: Bearer KEY`.
-    pub bearer: Option<bool>,
-    /// The name of the query parameter that is the key.
-    pub query: Option<String>,
-}
-
 /// `breaker`: after `failures` (unreachable, timed out, 5xx) `within` this time, no call for `pause`.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -148,72 +147,6 @@ impl Default for BreakerSettings {
     fn default() -> Self {
         Self { failures: 20, within: Span::secs(10), pause: Span::secs(5) }
     }
-}
-
-/// `[provider.register]`. Beside a preset single keys replace the preset's.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RegisterSettings {
-    /// The HTTP method.
-    pub method: Option<String>,
-    /// The path below `base_url`, with `{…}` values.
-    pub path: Option<String>,
-    /// Query parameters, with `{…}` values.
-    pub query: Option<BTreeMap<String, String>>,
-    /// Header fields, with `{…}` values.
-    pub headers: Option<BTreeMap<String, String>>,
-    /// A JSON body, with `{…}` values in its strings.
-    pub json: Option<serde_json::Value>,
-    /// The statuses that mean that the user exists now.
-    pub accept: Option<Vec<u16>>,
-    /// Further answers that mean that the user exists.
-    pub accept_if: Option<Vec<AcceptIf>>,
-}
-
-/// An answer that counts as accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AcceptIf {
-    /// The status.
-    pub status: u16,
-    /// Text in the body.
-    pub body_contains: String,
-}
-
-/// `[provider.mint.NAME]`. Beside a preset single keys replace the preset's.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MintSettings {
-    /// The HTTP method.
-    pub method: Option<String>,
-    /// The path below `base_url`, with `{…}` values.
-    pub path: Option<String>,
-    /// Query parameters, with `{…}` values.
-    pub query: Option<BTreeMap<String, String>>,
-    /// Header fields, with `{…}` values.
-    pub headers: Option<BTreeMap<String, String>>,
-    /// A JSON body, with `{…}` values in its strings.
-    pub json: Option<serde_json::Value>,
-    /// Where the URL stands in the answer: `text`, or `json:/pointer`.
-    pub url: Option<String>,
-    /// Where its end stands: `jwt:PARAMETER`, `json:/pointer`, `fixed`.
-    pub expires: Option<String>,
-}
-
-/// `[provider.revoke]`. Beside a preset single keys replace the preset's.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RevokeSettings {
-    /// The HTTP method.
-    pub method: Option<String>,
-    /// The path below `base_url`, with `{…}` values.
-    pub path: Option<String>,
-    /// Query parameters, with `{…}` values.
-    pub query: Option<BTreeMap<String, String>>,
-    /// Header fields, with `{…}` values.
-    pub headers: Option<BTreeMap<String, String>>,
-    /// A JSON body, with `{…}` values in its strings.
-    pub json: Option<serde_json::Value>,
 }
 
 fn default_timeout() -> Span {

@@ -8,19 +8,20 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::ACCEPT;
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
 use super::answer::{Answer, ExpiryRule};
+use super::auth::sensitive;
 use super::call::Call;
 use super::diagnosis::{Diagnosis, Notes, Step};
 use super::gate::Gate;
 use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
 use super::outcome::Fault;
-use super::recipe::{MintCall, Recipe, Register};
+use super::recipe::{MintCall, Recipe, Register, check_header_secret};
 use super::redirect_hosts::UrlFault;
 use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
@@ -42,6 +43,16 @@ const REGISTERED: usize = 100_000;
 /// A URL that ends sooner can't be followed in time.
 const TOO_SHORT: Duration = Duration::from_secs(5);
 
+/// What a vendor's calls carry that nobody may see.
+pub struct VendorSecrets {
+    /// The API keys, in the order in which they are tried.
+    pub keys: Vec<Arc<SecretCell>>,
+    /// The key of `{subject_hash}`, needed if the recipe uses it.
+    pub subject: Option<Arc<SecretCell>>,
+    /// `secret_headers`, in the order of their names.
+    pub headers: Vec<Arc<SecretCell>>,
+}
+
 /// One provider of the configuration. Cheap to clone; clones share keys, breaker, memory and limits. Its `Debug` is its name.
 #[derive(Clone)]
 pub struct Vendor(Arc<Inner>);
@@ -52,6 +63,7 @@ struct Inner {
     needs_subject_hash: bool,
     keys: KeyRing,
     subject_key: Option<Arc<SecretCell>>,
+    secret_headers: Vec<(HeaderName, Arc<SecretCell>)>,
     client: Client,
     registered: Cache<[u8; 32], ()>,
     vendor_clock: VendorClock,
@@ -59,12 +71,11 @@ struct Inner {
 }
 
 impl Vendor {
-    /// `keys` in the order in which they are tried; `subject_key` is that of `{subject_hash}`, needed if the recipe uses it.
+    /// A vendor of these settings, whose recipe this is.
     pub fn new(
         settings: &ProviderSettings,
         recipe: Recipe,
-        keys: Vec<Arc<SecretCell>>,
-        subject_key: Option<Arc<SecretCell>>,
+        secrets: VendorSecrets,
         client: Client,
         clock: Clock,
         metrics: &Metrics,
@@ -73,10 +84,11 @@ impl Vendor {
             gate: Gate::new(settings, clock, metrics),
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
+            secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
-            keys: KeyRing::new(keys),
-            subject_key,
+            keys: KeyRing::new(secrets.keys),
+            subject_key: secrets.subject,
             client,
             registered: Cache::new(REGISTERED),
         }))
@@ -274,6 +286,16 @@ impl Inner {
         }
     }
 
+    fn add_secret_headers(&self, headers: &mut HeaderMap) -> Result<(), Unfit> {
+        for (name, secret) in &self.secret_headers {
+            let secret = secret.current();
+            check_header_secret(&secret).map_err(|_| Unfit)?;
+            // Into a header field of a call to the vendor, and nowhere else.
+            headers.insert(name.clone(), sensitive(&[secret.expose()])?);
+        }
+        Ok(())
+    }
+
     /// One call, with the key that works; on 401 and 403 with the other one.
     async fn send(&self, calls: &Calls<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
         let note = |cause| *calls.notes.lock() = Some(Diagnosis::call(step, cause));
@@ -283,6 +305,7 @@ impl Inner {
         for (at, key) in self.keys.in_order() {
             let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
             let applied = self.recipe.parts.auth.apply(&key, &mut target, &mut headers);
+            let applied = applied.and_then(|()| self.add_secret_headers(&mut headers));
             if applied.is_ok() {
                 headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
                 // The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.

@@ -21,7 +21,7 @@ use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
 use crate::lease::store::{Backend, FileStore, RedisStore, Seals, Vault, Way, check_key};
 use crate::provider::settings::ProviderSettings;
-use crate::provider::{self, Provider, Recipe, Vendor};
+use crate::provider::{self, Provider, Recipe, Vendor, VendorSecrets};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
 use crate::server::build::{Accept, App, Plugin, Watched};
 use crate::server::tls::Certificates;
@@ -100,15 +100,24 @@ impl Workshop<'_> {
             Some(source) => Some(self.secret(&format!("{name}.subject_key"), source, Box::new(|_| Ok(())))?),
             None => None,
         };
-        if keys.is_empty() || keys.len() != sources.len() {
+        let headers: Vec<_> = settings
+            .secret_headers
+            .iter()
+            .filter_map(|(header, source)| {
+                let accept: Accept = Box::new(provider::check_header_secret);
+                self.secret(&format!("{name}.secret_headers.{header}"), source, accept)
+            })
+            .collect();
+        if keys.is_empty() || keys.len() != sources.len() || headers.len() != settings.secret_headers.len() {
             return None;
         }
+        let secrets = VendorSecrets { keys, subject: subject_key, headers };
         let client = self.client_through(settings.ca.as_deref(), settings.proxy.as_ref());
         let client = client.map_err(|faults| {
             let place = |RouteFault { key, message }| format!("provider.{key}: {message} (provider {name})");
             self.faults.extend(faults.into_iter().map(place));
         });
-        Some(Vendor::new(settings, recipe, keys, subject_key, client.ok()?, self.clock.clone(), self.metrics))
+        Some(Vendor::new(settings, recipe, secrets, client.ok()?, self.clock.clone(), self.metrics))
     }
 
     /// The client that all share, or one that goes its own way. Faults by their keys.

@@ -2,12 +2,12 @@
 
 use super::origin::{base_url, redirect_host};
 use super::template::Piece;
-use super::{Report, is_token, is_visible, name, remote, route, template};
+use super::{Report, name, remote, route, template};
 use crate::config::Config;
 use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::provider;
-use crate::provider::settings::{AuthSettings, ProviderSettings};
+use crate::provider::settings::ProviderSettings;
 use crate::secret::SecretSources;
 use crate::units::Span;
 
@@ -15,16 +15,15 @@ use crate::units::Span;
 const MIN_TIMEOUT: Span = Span(std::time::Duration::from_millis(100));
 /// Longer than this no browser waits.
 const MAX_TIMEOUT: Span = Span::secs(60);
-/// Fields that frame or route the request; the key must not replace them.
-const RESERVED_FIELDS: [&str; 5] = ["connection", "content-length", "host", "te", "transfer-encoding"];
 
 /// What the recipe's compiler finds, but for what this file says itself, at better places: the key's path below the provider, such as
 /// `mint.embed.url`, and the message.
 fn recipe_faults(settings: &ProviderSettings) -> Vec<(String, String)> {
     let ours = |key: &str| {
         let top = key.split('.').next().unwrap_or(key);
-        key == "mint"
-            || ["auth", "base_url", "breaker", "max_in_flight", "preset", "redirect_hosts", "timeout"].contains(&top)
+        (key == "auth" && settings.auth.is_none())
+            || key == "mint"
+            || ["base_url", "breaker", "max_in_flight", "preset", "redirect_hosts", "timeout"].contains(&top)
     };
     let faults = provider::compile(settings).err().unwrap_or_default();
     faults.into_iter().filter(|(key, _)| !ours(key)).collect()
@@ -49,11 +48,15 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         base(settings, &place, report);
         recipe(settings, &place, report);
         api_key(settings, &place, report);
+        secret_headers(settings, &place, report);
         route::check(settings.ca.as_deref(), settings.proxy.as_ref(), &settings.base_url, &place, report);
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
         side_by_side(settings, report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
-        if ["preset", "auth", "register", "mint", "revoke"].iter().all(|key| report.sound(&place.key(key))) {
+        if ["preset", "auth", "headers", "secret_headers", "register", "mint", "revoke"]
+            .iter()
+            .all(|key| report.sound(&place.key(key)))
+        {
             for (dotted, message) in recipe_faults(settings) {
                 let place = report.resolve(&place, &dotted);
                 report.fault(&place, message);
@@ -92,31 +95,10 @@ fn recipe(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
     for mint in settings.mint.keys() {
         report.note(&place.key("mint").key(mint), name(mint));
     }
-    if let Some(auth) = &settings.auth {
-        authentication(auth, &place.key("auth"), report);
-    }
 }
 
 fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
-}
-
-fn authentication(auth: &AuthSettings, place: &Place, report: &mut Report<'_>) {
-    let bearer = auth.bearer == Some(true);
-    let given = [auth.header.is_some(), bearer, auth.query.is_some()];
-    if given.iter().filter(|given| **given).count() != 1 {
-        report.fault(place, "expected exactly one of `header`, `bearer = true`, `query`");
-    }
-    if let Some(field) = &auth.header {
-        if !is_token(field) {
-            report.fault(&place.key("header"), "expected the name of a header field");
-        } else if RESERVED_FIELDS.iter().any(|reserved| reserved.eq_ignore_ascii_case(field)) {
-            report.fault(&place.key("header"), "this field can't carry the key");
-        }
-    }
-    if auth.query.as_ref().is_some_and(String::is_empty) {
-        report.fault(&place.key("query"), "must not be empty");
-    }
 }
 
 fn api_key(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
@@ -129,16 +111,21 @@ fn api_key(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_
         report.fault(&place, "expected one source of the key, or a list of two");
     }
     let in_a_list = matches!(settings_key, SecretSources::List(_));
-    let in_query = settings.auth.as_ref().is_some_and(|auth| auth.query.is_some());
     for (i, source) in sources.iter().enumerate() {
         let place = if in_a_list { place.index(i) } else { place.clone() };
         let Some(secret) = report.secret(&place, source) else { continue };
-        // Looked at here, goes nowhere.
-        let bytes = secret.expose();
-        if in_query && std::str::from_utf8(bytes).is_err() {
-            report.fault(&place, "this key is not UTF-8");
-        } else if !in_query && !is_visible(bytes) && report.sound(&provider.key("auth")) {
-            report.fault(&place, "a key in a header has visible ASCII only, no spaces or line ends");
+        if let Some(fault) = provider::key_fault(settings, &secret).filter(|_| report.sound(&provider.key("auth"))) {
+            report.fault(&place, fault);
+        }
+    }
+}
+
+fn secret_headers(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
+    let place = provider.key("secret_headers");
+    for (name, source) in &settings.secret_headers {
+        let place = place.key(name);
+        if let Some(secret) = report.secret(&place, source) {
+            report.note(&place, provider::check_header_secret(&secret));
         }
     }
 }
@@ -206,7 +193,7 @@ fn side_by_side(settings: &ProviderSettings, report: &mut Report<'_>) {
 /// Each text of a recipe that may hold `{…}`, with the keys that lead to it.
 fn templates(settings: &ProviderSettings) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
-    let mut call = |at: &[&str], path: &Option<String>, maps: [(&str, &Option<_>); 2], json: &Option<_>| {
+    let mut call = |at: &[&str], path: &Option<String>, maps: [(&str, &Option<_>); 3], json: &Option<_>| {
         let below = |key: &str| at.iter().copied().chain([key]).map(str::to_owned).collect::<Vec<_>>();
         found.extend(path.iter().map(|path| (below("path"), path.clone())));
         for (key, map) in maps {
@@ -221,14 +208,15 @@ fn templates(settings: &ProviderSettings) -> Vec<(Vec<String>, String)> {
             found.push((below("json"), text));
         }
     };
+    call(&[], &None, [("headers", &settings.headers), ("query", &None), ("form", &None)], &None);
     if let Some(c) = &settings.register {
-        call(&["register"], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+        call(&["register"], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
     }
     for (name, c) in &settings.mint {
-        call(&["mint", name], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+        call(&["mint", name], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
     }
     if let Some(c) = &settings.revoke {
-        call(&["revoke"], &c.path, [("query", &c.query), ("headers", &c.headers)], &c.json);
+        call(&["revoke"], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
     }
     found
 }

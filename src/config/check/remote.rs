@@ -13,8 +13,19 @@ use crate::units::Span;
 const NOTICED: Span = Span::secs(3);
 
 /// What the minter has, and an edge has not.
-const THE_MINTERS: [&str; 9] =
-    ["auth", "base_url", "ca", "mint", "preset", "proxy", "register", "revoke", "subject_key"];
+const THE_MINTERS: [&str; 11] = [
+    "auth",
+    "base_url",
+    "ca",
+    "headers",
+    "mint",
+    "preset",
+    "proxy",
+    "register",
+    "revoke",
+    "secret_headers",
+    "subject_key",
+];
 
 pub(super) fn check(link: &MinterLink, timeout: Span, provider: &Place, report: &mut Report<'_>) {
     if report.written(&provider.key("api_key")) {

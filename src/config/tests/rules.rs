@@ -267,7 +267,7 @@ fn two_issuers_never_give_two_persons_one_name() {
 
 #[test]
 fn providers() {
-    let one_of = "provider.auth: expected exactly one of `header`, `bearer = true`, `query`";
+    let one_of = "provider.auth: expected exactly one of `header`, `bearer = true`, `query`, `basic`";
     let hosts = "provider.redirect_hosts: expected `host`, `host:port` or `*.suffix`";
     let suffix = "provider.redirect_hosts: `*.` before a public suffix would allow everybody's hosts; name the vendor's own domain";
     let key = "{ file = \"secrets/acme.key\" }";
@@ -320,6 +320,46 @@ fn providers() {
         (
             acme("header = \"x-api-key\"", "header = \"Host\""),
             Some("provider.auth.header: this field can't carry the key"),
+        ),
+        (acme("header = \"x-api-key\"", "header = \"authorization\", prefix = \"Token token=\""), None),
+        (
+            acme("header = \"x-api-key\"", "bearer = true, prefix = \"Token \""),
+            Some("provider.auth.prefix: stands before a key in a header field: name it in `header`"),
+        ),
+        (
+            acme("header = \"x-api-key\"", "basic = \"a:b\""),
+            Some("provider.auth.basic: a user name has no `:` and no control characters (RFC 7617)"),
+        ),
+        (acme(key, "{ file = \"secrets/spaced.key\" }").replace("header = \"x-api-key\"", "basic = \"u\""), None),
+        (acme("auth =", "headers = { x-client-id = \"acme\" }\nauth ="), None),
+        (
+            acme("auth =", "headers = { X-Api-Key = \"acme\" }\nauth ="),
+            Some("provider.headers.X-Api-Key: this header field is the API key's"),
+        ),
+        (acme("auth =", &format!("secret_headers = {{ x-second = {key} }}\nauth =")), None),
+        (
+            acme("auth =", &format!("secret_headers = {{ x-api-key = {key} }}\nauth =")),
+            Some("provider.secret_headers.x-api-key: this header field is the API key's"),
+        ),
+        (
+            acme("auth =", &format!("headers = {{ x-b = \"c\" }}\nsecret_headers = {{ X-B = {key} }}\nauth =")),
+            Some("provider.headers.x-b: stands in the provider's `secret_headers` already"),
+        ),
+        (
+            acme("auth =", "secret_headers = { x-b = { file = \"secrets/spaced.key\" } }\nauth ="),
+            Some("provider.secret_headers.x-b: a secret in a header has visible ASCII only, no spaces or line ends"),
+        ),
+        (acme("path = \"/embed\"", "method = \"POST\"\npath = \"/embed\"\nform = { user = \"{subject}\" }"), None),
+        (
+            acme("path = \"/embed\"", "path = \"/embed\"\nform = { user = \"{subject}\" }"),
+            Some("provider.mint.embed.form: a GET has no body"),
+        ),
+        (
+            acme(
+                "path = \"/embed\"",
+                "method = \"POST\"\npath = \"/embed\"\nform = { a = \"1\" }\njson = { a = \"1\" }",
+            ),
+            Some("provider.mint.embed.form: contradicts `json`: a call has one body"),
         ),
         (
             acme("[provider.mint.embed]\npath = \"/embed\"\nurl = \"text\"\nexpires = \"fixed\"\n", ""),

@@ -18,9 +18,17 @@ fn try_call(toml: &str) -> Result<CallTemplate, Vec<(String, String)>> {
         query: &settings.query,
         headers: &settings.headers,
         json: &settings.json,
+        form: &settings.form,
     };
-    let auth = Auth::Header("x-api-key".parse().unwrap());
-    let call = source.compile("c", Some(&auth), &mut faults);
+    let auth = Auth::Header("x-api-key".parse().unwrap(), String::new());
+    let secret = ["x-second".parse().unwrap()];
+    let headers = [("x-client-id".parse().unwrap(), Template::parse("acme").unwrap())];
+    let around = Surroundings {
+        auth: Some(&auth),
+        headers: &headers[..usize::from(toml.contains("client"))],
+        secret_headers: &secret,
+    };
+    let call = source.compile("c", &around, &mut faults);
     if faults.is_empty() { Ok(call.unwrap()) } else { Err(faults) }
 }
 
@@ -44,6 +52,7 @@ fn target(toml: &str, subject: &str) -> Result<String, Unfit> {
 const IN_PATH: &str = "path = '/users/{subject}/x'";
 const IN_QUERY: &str = "path = '/embed'\nquery = { a = '1', id = '{subject}', z = 'a b' }";
 const IN_BODY: &str = "path = '/users'\njson = { id = '{subject}', n = { deep = ['<{subject}>', 1, true] } }";
+const IN_FORM: &str = "path = '/users'\nform = { a = '1', id = '{subject}', 'z[0]' = 'a b', l = '{language}' }";
 const IN_HEADER: &str = "path = '/users'\nheaders = { x-user = 'id {subject}' }";
 
 #[test]
@@ -127,6 +136,28 @@ fn a_json_body_says_so_unless_the_recipe_says_more() {
     let own = format!("{IN_BODY}\nheaders = {{ content-type = 'application/vnd.api+json' }}");
     assert_eq!(fill(&call(&own), "ada", None).unwrap().headers["content-type"], "application/vnd.api+json");
     assert!(fill(&call(IN_PATH), "ada", None).unwrap().headers.is_empty());
+}
+
+#[test]
+fn a_form_says_so_and_has_no_json_beside_it() {
+    let sent = fill(&call(IN_FORM), "a&b=c é\n\"}", Some("nl")).unwrap();
+    assert_eq!(sent.headers["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(&sent.body[..], b"a=1&id=a%26b%3Dc%20%C3%A9%0A%22%7D&l=nl&z%5B0%5D=a%20b");
+    for (more, key) in [
+        ("json = { a = 1 }", "c.form"),
+        ("method = 'GET'", "c.form"),
+        ("headers = { Content-Type = 'application/json' }", "c.headers.Content-Type"),
+        ("headers = { x-second = 'a' }", "c.headers.x-second"),
+        ("headers = { X-Client-Id = 'a' }\nquery = { client = '1' }", "c.headers.X-Client-Id"),
+    ] {
+        let faults = try_call(&format!("{IN_FORM}\n{more}")).unwrap_err();
+        assert_eq!(faults.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), [key], "{more}");
+    }
+    assert_eq!(try_call("path = '/'\nform = { '' = 'x', a = '{' }").unwrap_err().len(), 2);
+    let own = format!("{IN_FORM}\nheaders = {{ content-type = 'application/x-www-form-urlencoded; charset=utf-8' }}");
+    assert!(try_call(&own).is_ok());
+    let common = fill(&call("path = '/p'\nquery = { client = '1' }"), "ada", None).unwrap();
+    assert_eq!(common.headers["x-client-id"], "acme");
 }
 
 #[test]
@@ -215,6 +246,9 @@ proptest! {
         prop_assert_eq!(read(&sent), (vec!["".into(), "api".into(), "embed".into()], vec![pair("a", "1"), pair("id", &subject), pair("z", "a b")]));
         let body: serde_json::Value = serde_json::from_slice(&fill(&call(IN_BODY), &subject, None).unwrap().body).unwrap();
         prop_assert_eq!(body, serde_json::json!({ "id": subject, "n": { "deep": [format!("<{subject}>"), 1, true] } }));
+        let form = fill(&call(IN_FORM), &subject, None).unwrap();
+        let fields: Vec<_> = form_urlencoded::parse(&form.body).into_owned().collect();
+        prop_assert_eq!(fields, vec![pair("a", "1"), pair("id", &subject), pair("z[0]", "a b")]);
         match fill(&call(IN_HEADER), &subject, None) {
             Ok(sent) => {
                 prop_assert_eq!(sent.headers.len(), 1);
@@ -230,7 +264,9 @@ proptest! {
         let query = Some(BTreeMap::from([(name, value)]));
         let source = CallSource {
             method: &None, default_method: Method::GET, path: &Some(path), query: &query, headers: &query, json: &None,
+            form: &query,
         };
-        source.compile("c", None, &mut Vec::new());
+        let around = Surroundings { auth: None, headers: &[], secret_headers: &[] };
+        source.compile("c", &around, &mut Vec::new());
     }
 }

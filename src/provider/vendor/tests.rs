@@ -189,6 +189,11 @@ async fn the_key_goes_as_a_bearer_or_a_parameter_where_the_recipe_says_so() {
     for (auth, line, field) in [
         ("{ bearer = true }", "GET /embed?id=ada", "\r\nauthorization: Bearer canary-key-one\r\n"),
         ("{ query = 'api key' }", "GET /embed?id=ada&api%20key=canary-key-one", ""),
+        (
+            "{ header = 'authorization', prefix = 'Token token=' }",
+            "GET /embed?id=ada",
+            "\r\nauthorization: Token token=canary-key-one\r\n",
+        ),
     ] {
         let stage = Stage::with_auth(auth, |_| good()).await;
         stage.mint().await.unwrap();
@@ -197,6 +202,24 @@ async fn the_key_goes_as_a_bearer_or_a_parameter_where_the_recipe_says_so() {
         assert!(call.head.contains(field) && !call.head.contains("x-api-key"));
         assert_eq!(call.head.matches("canary").count(), 1);
     }
+}
+
+#[tokio::test]
+async fn each_call_carries_the_providers_own_fields_and_the_secret_ones() {
+    let extra = "headers = { x-client-id = 'acme' }\nsecret_headers = { x-second = { file = '1' } }";
+    let stage = Stage::start(extra, |call| if call.is_registration() { status(201) } else { good() }).await;
+    stage.mint().await.unwrap();
+    assert_eq!(stage.story(), "RM");
+    for call in stage.calls() {
+        assert!(
+            call.head.contains("\r\nx-client-id: acme\r\n") && call.head.contains("\r\nx-second: canary-key-two\r\n")
+        );
+    }
+    // A second secret that can't stand there: nothing is sent.
+    std::fs::write(stage.directory.path().join("1"), "a\u{e9}").unwrap();
+    stage.keys[1].reread(|_| Ok(())).unwrap();
+    assert_eq!(stage.mint().await, Err(MintFailure::Refused));
+    assert_eq!(stage.calls().len(), 2);
 }
 
 #[tokio::test]

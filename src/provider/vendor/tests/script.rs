@@ -129,7 +129,12 @@ impl Stage {
         let metrics = Metrics::new("0", "test").unwrap();
         let client = Client::new().unwrap();
         let recipe = compile(&settings).unwrap();
-        let vendor = Vendor::new(&settings, recipe, keys.to_vec(), Some(keys[0].clone()), client, clock, &metrics);
+        let secrets = VendorSecrets {
+            keys: keys.to_vec(),
+            subject: Some(keys[0].clone()),
+            headers: settings.secret_headers.keys().map(|_| keys[1].clone()).collect(),
+        };
+        let vendor = Vendor::new(&settings, recipe, secrets, client, clock, &metrics);
         Self { vendor, hands, metrics, keys: keys.to_vec(), directory, calls, arrived }
     }
 
