@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{Book, LeaseKey, Plan, Rules, Scope, Shelves};
 use crate::provider::{Errand, Mint, MintFailure, MintInput, Minted, PluginUrl};
-use crate::session::Session;
+use crate::session::{Memo, Session};
 use crate::telemetry::Metrics;
 
 /// As long as the first vendor's URLs.
@@ -96,5 +96,7 @@ fn session(user: usize) -> Session {
         session_id: None,
         token_digest: [0; 32],
         claims: Box::default(),
+        traits: None,
+        memo: Memo::default(),
     }
 }

@@ -133,6 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::session::Memo;
 
     /// Everything that a lease belongs to.
     #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +162,8 @@ mod tests {
                 session_id: self.session.as_deref().map(Into::into),
                 token_digest: [7; 32],
                 claims: Box::new([None, self.claim.as_deref().map(Into::into)]),
+                traits: None,
+                memo: Memo::default(),
             };
             let scope = Scope::new(&self.issuer, &self.plugin, &self.provider, &self.mint, &[self.fingerprint; 32]);
             LeaseKey::new(&scope, &session, reuse, self.language.as_deref(), &[1])

@@ -65,7 +65,7 @@ impl Workshop<'_> {
         let made = Sessions::new(
             &config.session,
             &config.directory,
-            claim_names,
+            (claim_names, None),
             &subject_key,
             &client_of,
             clock,

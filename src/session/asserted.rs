@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{digest, rand};
 
-use super::{Session, Sessions};
+use super::{Memo, Session, Sessions};
 
 /// What is said of a session.
 pub struct Asserted<'a> {
@@ -40,6 +40,8 @@ impl Sessions {
             session_id: said.session_id.map(Into::into),
             token_digest,
             claims: said.claims,
+            traits: None,
+            memo: Memo::default(),
         }
     }
 }

@@ -135,7 +135,7 @@ fn life(payload: &Object<'_>, max_age: Option<Duration>, skew: Duration) -> Resu
 }
 
 /// NumericDate (RFC 7519, section 2), its fraction cut. `null` is not absence.
-fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp>, Reason> {
+pub(super) fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp>, Reason> {
     let seconds = match payload.get(claim) {
         None => return Ok(None),
         Some(Value::Number(Number::Whole(seconds))) => *seconds,
@@ -154,7 +154,7 @@ fn audience_list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v [Value<'a>], Reason
     match value {
         Value::Text(_) => Ok(std::slice::from_ref(value)),
         Value::List(list) if list.iter().all(|one| one.text().is_some()) => Ok(list),
-        Value::Null | Value::Bool | Value::Number(_) | Value::List(_) | Value::Object(_) => Err(Reason::Audience),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => Err(Reason::Audience),
     }
 }
 

@@ -143,7 +143,7 @@ fn list(value: &Value<'_>) -> String {
         Value::List(list) => {
             list.iter().filter_map(Value::text).take(MAX_LISTED).map(|t| shown(t).to_string()).collect()
         }
-        Value::Null | Value::Bool | Value::Number(_) | Value::Object(_) => return "of another type".into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return "of another type".into(),
     };
     texts.join(", ")
 }

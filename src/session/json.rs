@@ -16,7 +16,7 @@ const FEW_NAMES: usize = 24;
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Null,
-    Bool,
+    Bool(bool),
     Number(Number),
     Text(Cow<'a, str>),
     List(Vec<Value<'a>>),
@@ -27,7 +27,7 @@ pub(super) enum Value<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Number {
     Whole(u64),
-    Negative,
+    Negative(i64),
     Float(f64),
 }
 
@@ -54,7 +54,7 @@ impl<'a> Value<'a> {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Null | Self::Bool | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
         }
     }
 }
@@ -79,7 +79,7 @@ impl Selector {
         rest.iter().try_fold(object.get(first)?, |value, step| match value {
             Value::Object(object) => object.get(step),
             Value::List(list) => list.get(index(step)?),
-            Value::Null | Value::Bool | Value::Number(_) | Value::Text(_) => None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => None,
         })
     }
 }
@@ -124,8 +124,8 @@ impl<'de> Visitor<'de> for Seed {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
@@ -133,7 +133,7 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Number(u64::try_from(number).map_or(Number::Negative, Number::Whole)))
+        Ok(Value::Number(u64::try_from(number).map_or(Number::Negative(number), Number::Whole)))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {

@@ -15,13 +15,16 @@ mod json;
 mod key_set;
 mod keys;
 mod local;
+mod memo;
 mod pem;
 mod pieces;
 mod remote;
 mod ring;
 mod rings;
 mod sources;
+mod step_up;
 mod token;
+mod traits;
 mod verifier;
 
 #[cfg(test)]
@@ -35,9 +38,12 @@ pub use asserted::Asserted;
 pub use cut::Cut;
 pub use explain::{Explanation, Refused};
 pub use external_id::{NameFault, alike};
+pub use memo::Memo;
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
+pub use step_up::StepUp;
 pub use token::bare as bare_type;
+pub use traits::{Trait, TraitClaims, TraitKind, Traits, names_claim};
 pub use verifier::{IssuerReadiness, Readiness, Sessions};
 
 /// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.
@@ -70,6 +76,8 @@ pub struct Session {
     pub(crate) session_id: Option<Box<str>>,
     pub(crate) token_digest: [u8; 32],
     pub(crate) claims: Box<[Option<Box<str>>]>,
+    pub(crate) traits: Option<Box<Traits>>,
+    pub(crate) memo: Memo,
 }
 
 impl Session {
@@ -117,6 +125,16 @@ impl Session {
     /// The claims that recipes ask for, in the order of the names that the configuration gathered; `None` where absent, empty or not a string.
     pub fn claims(&self) -> &[Option<Box<str>>] {
         &self.claims
+    }
+
+    /// What policies may read; `None` where there are no policies, or nobody verified the token.
+    pub fn traits(&self) -> Option<&Traits> {
+        self.traits.as_deref()
+    }
+
+    /// What policies have said about this session.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
     }
 }
 

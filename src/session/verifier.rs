@@ -24,7 +24,7 @@ use super::ring::Ring;
 use super::rings::Meant;
 use super::settings::{SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
-use super::{Reason, Session, SessionFault, TARGET, shown};
+use super::{Memo, Reason, Session, SessionFault, TARGET, TraitClaims, shown};
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -50,6 +50,8 @@ impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
 pub struct Sessions {
     issuers: Box<[Arc<Issuer>]>,
     claim_names: Box<[Selector]>,
+    /// What policies read of a token; `None`: there are none.
+    traits: Option<TraitClaims>,
     skew: Duration,
     max_token_bytes: usize,
     subject_key: hmac::Key,
@@ -119,12 +121,12 @@ pub(super) enum Miss {
 
 impl Sessions {
     /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `claim_names` are
-    /// the claims that recipes ask for, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
+    /// the claims that recipes ask for, `traits` what policies read, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
     /// fault, in the operator's words.
     pub fn new(
         settings: &SessionSettings,
         directory: &Path,
-        claim_names: &[String],
+        (claim_names, traits): (&[String], Option<&TraitClaims>),
         subject_key: &Secret,
         client_of: &ClientOf<'_>,
         clock: Clock,
@@ -157,6 +159,7 @@ impl Sessions {
         Ok(Arc::new(Self {
             issuers: issuers.into_iter().map(Arc::new).collect(),
             claim_names: selectors.into(),
+            traits: traits.cloned(),
             skew: settings.clock_skew.0,
             max_token_bytes: settings.max_token_bytes,
             // Goes into the hash that stands for a subject in logs.
@@ -346,6 +349,8 @@ impl Sessions {
             session_id: claims.session_id.map(Into::into),
             token_digest,
             claims: self.claim_names.iter().map(wanted).collect(),
+            traits: self.traits.as_ref().map(|claims| Box::new(claims.read(payload))),
+            memo: Memo::default(),
         }
     }
 

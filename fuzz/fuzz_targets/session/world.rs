@@ -75,7 +75,7 @@ impl World {
         let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
         let names = CLAIM_NAMES.map(str::to_owned);
         let subject_key = Secret::new(b"subject key".to_vec());
-        let sessions = Sessions::new(&settings, folder.path(), &names, &subject_key, &client_of, clock, &metrics)
+        let sessions = Sessions::new(&settings, folder.path(), (&names, None), &subject_key, &client_of, clock, &metrics)
             .unwrap_or_else(|faults| panic!("{faults:#?}"));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let faults = runtime.block_on(sessions.fetch_all());

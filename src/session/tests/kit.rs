@@ -224,7 +224,8 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     let names = ["email".to_owned(), "org".to_owned()];
     let subject_key = Secret::new(b"subject key".to_vec());
     let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
-    let sessions = Sessions::new(&settings, folder.path(), &names, &subject_key, &client_of, clock.clone(), &metrics)?;
+    let sessions =
+        Sessions::new(&settings, folder.path(), (&names, None), &subject_key, &client_of, clock.clone(), &metrics)?;
     Ok(World { sessions, clock, hands, idp, metrics, folder })
 }
 
