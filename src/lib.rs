@@ -13,6 +13,7 @@
 //! | [`gateway`] | the data plane: a head is read, the questions are asked in their order, the answer is written |
 //! | [`minter`] | the role that holds the key: edges ask it, it believes none of them |
 //! | [`problem`] | every refusal and its status, one table |
+//! | [`policy`] | who may open what: policies in Cedar, and the proof that they permit it |
 //! | [`app`] | the apps behind: upstreams, which is asked, whether it is well |
 //! | [`lease`] | which URL is held for whom; one mint at a time for each key |
 //! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
@@ -41,6 +42,7 @@ pub mod http_client;
 pub mod lease;
 pub mod logging;
 pub mod minter;
+pub mod policy;
 pub mod problem;
 pub mod provider;
 pub mod secret;

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub tls_certificate_ends: IntGaugeVec,
     /// `valet_log_lines_lost_total{stream}`
     pub log_lines_lost: IntCounterVec,
+    /// `valet_policy_decisions_total{action,resource,decision}`
+    pub policy_decisions: IntCounterVec,
     /// `valet_ready`
     pub ready: Gauge,
 }
@@ -177,6 +179,11 @@ impl Metrics {
                 "valet_vendor_clock_off_total",
                 "Mints answered by a vendor whose clock differs from ours by more than 30 s.",
                 &["provider"],
+            )?,
+            policy_decisions: vec(
+                "valet_policy_decisions_total",
+                "What policies said.",
+                &["action", "resource", "decision"],
             )?,
             minter_up: gauges("valet_minter_up", "1 while a minter says that it is there.", &["provider", "minter"])?,
             minter_requests: vec(

@@ -37,15 +37,17 @@ const DEMO_LOOKS: [(&str, &[&str]); 3] = [
 ];
 
 /// A package, or a part of `std`, and the places below `src/` that may use it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("pingora", &["server", "gateway", "app", "admin"]),
     ("dashmap", &["lease", "session"]),
     ("jsonwebtoken", &["session", "demo"]),
+    ("cedar_policy", &["policy"]),
+    ("miette", &["policy"]),
     ("redis", &["lease/store"]),
     ("redb", &["lease/store/file"]),
     ("hyper", &["http_client", "minter", "admin", "demo"]),
-    ("std::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
-    ("tokio::fs", &["config", "secret", "policy", "lease/store/file", "files"]),
+    ("std::fs", &["config", "secret", "lease/store/file", "files"]),
+    ("tokio::fs", &["config", "secret", "lease/store/file", "files"]),
     ("std::env", &["main", "config", "secret", "cli/demo"]),
 ];
 
