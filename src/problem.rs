@@ -22,6 +22,8 @@ pub enum Refusal {
     SessionExpired,
     /// Any other fault of the credential: one face for all.
     SessionInvalid,
+    /// Credentials of another scheme than ours. The face is the same.
+    OtherScheme,
     /// The issuer's keys can't be had.
     KeysUnavailable(Duration),
     /// The policy says no, or the session lacks what the vendor must be told.
@@ -98,7 +100,7 @@ impl Refusal {
             Self::BadRequest => row(400, "Bad Request", "bad-request", "bad_request", "The request could not be read safely.", "Sign out, sign in again, and try once more. If it happens again, clear this site's cookies."),
             Self::SessionRequired => row(401, "Unauthorized", "session-required", "unauthenticated", "A session is required.", "Please sign in, then open this page again."),
             Self::SessionExpired => row(401, "Unauthorized", "session-expired", "unauthenticated", "The session has expired.", "Please sign in again, then open this page again."),
-            Self::SessionInvalid => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
+            Self::SessionInvalid | Self::OtherScheme => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
             Self::KeysUnavailable(_) => row(503, "Service Unavailable", "keys-unavailable", "unavailable", "The session can't be checked right now.", "Please wait a moment and try again."),
             Self::NotPermitted => row(403, "Forbidden", "not-permitted", "forbidden", "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
             Self::CrossSite => row(403, "Forbidden", "cross-site", "forbidden", "Another site may not open this.", "Open this page from the site it belongs to."),
@@ -148,6 +150,7 @@ mod tests {
             (Refusal::SessionRequired, 401, "session-required"),
             (Refusal::SessionExpired, 401, "session-expired"),
             (Refusal::SessionInvalid, 401, "session-invalid"),
+            (Refusal::OtherScheme, 401, "session-invalid"),
             (Refusal::KeysUnavailable(wait), 503, "keys-unavailable"),
             (Refusal::NotPermitted, 403, "not-permitted"),
             (Refusal::CrossSite, 403, "cross-site"),

@@ -82,12 +82,17 @@ async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         return response;
     }
     warn!(target: "valet::admin", path = request.uri().path(), "an administrator's route without the token");
-    // RFC 6750, section 3.1: who brought no credential is told of no error.
-    let came = request.headers().contains_key(header::AUTHORIZATION);
+    // RFC 6750, section 3.1: who brought no bearer token is told of no error.
+    let came = request.headers().get_all(header::AUTHORIZATION).iter().any(is_bearer);
     let wanted = HeaderValue::from_static(if came { "Bearer error=\"invalid_token\"" } else { "Bearer" });
     let mut response = problem(StatusCode::UNAUTHORIZED, "the token of [admin] is required");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, wanted);
     response
+}
+
+/// Whether a field is of the scheme `Bearer` (RFC 9110, section 11.4).
+fn is_bearer(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|b| *b == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 /// RFC 9457; what is wrong is in the title.

@@ -111,8 +111,8 @@ impl Reply<'_> {
         let row = refusal.row();
         self.start(row.status, row.reason);
         if row.status == 401 {
-            // RFC 6750, section 3.1: who brought no credential is told of no error.
-            let absent = matches!(refusal, Refusal::SessionRequired);
+            // RFC 6750, section 3.1: who brought no bearer token is told of no error.
+            let absent = matches!(refusal, Refusal::SessionRequired | Refusal::OtherScheme);
             self.field("www-authenticate", if absent { "Bearer" } else { "Bearer error=\"invalid_token\"" });
         }
         if let Refusal::MethodNotAllowed(allow) = refusal {

@@ -253,9 +253,10 @@ impl Gateway {
     async fn session<'h>(&self, head: &Head<'h>, need: SessionNeed) -> Result<Option<Believed<'h>>, Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
-        if found.malformed || (found.other_scheme && need == SessionNeed::Required) {
+        let foreign = found.other_scheme && need == SessionNeed::Required;
+        if found.malformed || foreign {
             self.sessions.count_malformed();
-            return Err(Refusal::SessionInvalid);
+            return Err(if found.malformed { Refusal::SessionInvalid } else { Refusal::OtherScheme });
         }
         let mut credentials = found.credentials.into_iter();
         let Some(first) = credentials.next() else {

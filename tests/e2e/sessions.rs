@@ -121,11 +121,14 @@ async fn every_fault_of_a_credential_has_the_same_face() {
     let mut faces = Vec::new();
     for token in &tokens {
         let answer = stack.get(FACE_SCAN).bearer(token).send().await;
+        answer.assert_field("www-authenticate", "Bearer error=\"invalid_token\"");
         let mut problem = answer.assert_problem(401, "session-invalid").json();
         problem["instance"].take();
         faces.push(problem.to_string());
     }
     let other_scheme = stack.get(FACE_SCAN).field("Authorization", basic("ada", "secret")).send().await;
+    // No token of ours came (RFC 6750, section 3): the fields say so, and the face is the same.
+    other_scheme.assert_field("www-authenticate", "Bearer");
     let mut problem = other_scheme.assert_problem(401, "session-invalid").json();
     problem["instance"].take();
     faces.push(problem.to_string());
