@@ -80,6 +80,11 @@ impl Sources {
         if faults.is_empty() { Ok(Self { list: sources.into() }) } else { Err(faults) }
     }
 
+    /// Whether a source is the header of exactly this name, `Authorization` aside.
+    pub fn names_header(&self, name: &[u8]) -> bool {
+        self.list.iter().any(|source| matches!(source, Source::Header(own) if name.eq_ignore_ascii_case(own)))
+    }
+
     /// The credentials among `headers`, which are names and values as sent (RFC 9110, section 5; RFC 6265, section 4.2.1).
     pub fn read<'a>(&self, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Found<'a>, Ambiguous> {
         let mut values: Values<'a> = smallvec![None; self.list.len()];

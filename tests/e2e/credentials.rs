@@ -89,6 +89,24 @@ async fn the_app_that_signs_people_in_may_ask_to_see_its_own_cookie() {
     }
 }
 
+#[tokio::test]
+async fn pass_credential_wins_for_a_source_that_is_named_like_a_field_of_a_proxy() {
+    const SOURCE: &str = "x-auth-request-access-token";
+    let (app, stack) = stack(&format!("sources = [\"header:{SOURCE}\"]")).await;
+    let token = stack.token("ada");
+    let spoofed = [("X_Auth_Request_Access_Token", "a"), ("X-Auth-Request-Email", "b"), ("X-Auth-Subject", "c")];
+    for (path, passed) in [("/login", Some(&*token)), ("/none", None), ("/required", None)] {
+        let ask = stack.get(path).field("X-Auth-Request-Access-Token", &token);
+        each_way(spoofed.iter().fold(ask, |ask, (name, value)| ask.field(name, value))).await;
+        for seen in app.seen().iter().rev().take(3) {
+            assert_eq!(seen.field(SOURCE), passed, "{path}");
+            for (name, value) in spoofed {
+                assert!(!seen.all(name).contains(&value), "{name} at {path}");
+            }
+        }
+    }
+}
+
 /// A token in a cookie for each of these parts of it.
 fn in_pieces(token: &str, sign: char, count: usize) -> String {
     let size = token.len().div_ceil(count);
