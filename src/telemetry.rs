@@ -85,6 +85,8 @@ pub struct Metrics {
     pub upstream_up: IntGaugeVec,
     /// `valet_upstream_ejections_total{app,upstream}`
     pub upstream_ejections: IntCounterVec,
+    /// `valet_upstream_failures_total{app,cause}`
+    pub upstream_failures: IntCounterVec,
     /// `valet_upstream_lookups_total{app,outcome}`
     pub upstream_lookups: IntCounterVec,
     /// `valet_connections`
@@ -197,6 +199,11 @@ impl Metrics {
                 "valet_upstream_ejections_total",
                 "Times an upstream was left alone for its failures.",
                 &["app", "upstream"],
+            )?,
+            upstream_failures: vec(
+                "valet_upstream_failures_total",
+                "Tries to have an answer of an app's upstream that failed, by cause.",
+                &["app", "cause"],
             )?,
             upstream_lookups: vec(
                 "valet_upstream_lookups_total",

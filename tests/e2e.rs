@@ -13,6 +13,8 @@ mod answers;
 mod apps;
 #[path = "e2e/canary.rs"]
 mod canary;
+#[path = "e2e/causes.rs"]
+mod causes;
 #[path = "e2e/credentials.rs"]
 mod credentials;
 #[path = "e2e/drain.rs"]

@@ -1,9 +1,11 @@
 //! Asking upstreams whether they are well.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
@@ -13,10 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::failure::{cause_of, words};
 use super::pool::Pool;
 use super::settings::HealthSettings;
 use super::target::Scheme;
 use super::upstream::Upstream;
+use crate::http_client::Cause;
 
 const AGENT: &str = concat!("valet/", env!("CARGO_PKG_VERSION"));
 
@@ -55,9 +59,31 @@ pub(super) async fn ask_all(pool: &Pool, health: &HealthSettings, probe: &Arc<Pr
     }
     while let Some(answer) = questions.join_next_with_id().await {
         // A certificate that makes Pingora's parser panic is no answer either.
-        let (id, well) = answer.unwrap_or_else(|fault| (fault.id(), false));
+        let (id, answer) = answer.unwrap_or_else(|fault| (fault.id(), Err(Unwell::Cause(Cause::Tls))));
         if let Some(upstream) = asked.get(&id) {
-            pool.answered(upstream, well, health);
+            pool.answered(upstream, answer, health);
+        }
+    }
+}
+
+/// Why an upstream counts as unwell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwell {
+    /// It answers, and not 2xx.
+    Status(StatusCode),
+    /// It did not answer within `health.timeout`.
+    Late,
+    /// It can't be asked.
+    Cause(Cause),
+}
+
+/// In the operator's words.
+impl fmt::Display for Unwell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "it answers {}, and 2xx is expected", status.as_u16()),
+            Self::Late => f.write_str("it did not answer within `health.timeout`"),
+            Self::Cause(cause) => f.write_str(words(*cause)),
         }
     }
 }
@@ -83,14 +109,20 @@ impl Probe {
     }
 
     /// Whether it answers 2xx in time.
-    pub(super) async fn ask(&self, upstream: &Upstream) -> bool {
+    pub(super) async fn ask(&self, upstream: &Upstream) -> Result<(), Unwell> {
         let exchange = async {
             let mut session = self.send(upstream).await?;
-            let well = is_success(&mut session).await?;
+            let status = status(&mut session).await?;
             read_body(&mut session).await;
-            Ok::<bool, pingora::BError>(well)
+            Ok::<_, pingora::BError>(status)
         };
-        matches!(tokio::time::timeout(self.timeout, exchange).await, Ok(Ok(true)))
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Ok(Some(status))) if status.is_success() => Ok(()),
+            Ok(Ok(Some(status))) => Err(Unwell::Status(status)),
+            Ok(Ok(None)) => Err(Unwell::Cause(Cause::NotHttp)),
+            Ok(Err(fault)) => Err(Unwell::Cause(cause_of(&fault))),
+            Err(_) => Err(Unwell::Late),
+        }
     }
 
     async fn send(&self, upstream: &Upstream) -> pingora::Result<HttpSession> {
@@ -125,12 +157,12 @@ impl Probe {
 }
 
 /// The status of the answer, whatever 1xx comes before it.
-async fn is_success(session: &mut HttpSession) -> pingora::Result<bool> {
+async fn status(session: &mut HttpSession) -> pingora::Result<Option<StatusCode>> {
     loop {
         session.read_response_header().await?;
         match session.response_header().map(|head| head.status) {
             Some(status) if status.is_informational() => {}
-            status => return Ok(status.is_some_and(|status| status.is_success())),
+            status => return Ok(status),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod balance;
 mod check;
 mod condition;
+mod failure;
 mod health;
 mod members;
 mod peer;
@@ -19,7 +20,8 @@ mod tls;
 mod upstream;
 mod verdict;
 
-pub use picked::{Picked, UpstreamFailure};
+pub use failure::{NO_ADDRESS, cause_of};
+pub use picked::Picked;
 pub use pool::Pool;
 
 /// The `tracing` target of this module.

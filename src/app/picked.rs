@@ -9,30 +9,7 @@ use pingora::upstreams::peer::HttpPeer;
 use super::condition::Pass;
 use super::pool::Pool;
 use super::upstream::Upstream;
-
-/// What an upstream did wrong. What a client does wrong (it leaves, it stops in the middle of its body) is none of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamFailure {
-    /// No connection.
-    Unreachable,
-    /// A connection, and no TLS that is believed.
-    Tls,
-    /// No connection, no answer, or no more of it in time.
-    TimedOut,
-    /// The connection broke before the answer was whole, or what came was no HTTP.
-    Broken,
-}
-
-impl UpstreamFailure {
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Tls => "tls",
-            Self::TimedOut => "timed out",
-            Self::Broken => "broken",
-        }
-    }
-}
+use crate::http_client::Cause;
 
 /// One upstream, chosen. Counts as a request under way until dropped.
 pub struct Picked {
@@ -82,8 +59,9 @@ impl Picked {
         self.wiped.fetch_max(wiped, Ordering::AcqRel);
     }
 
-    /// The upstream failed. Call it once, and never for a client's fault. After [`Picked::succeeded`]: the answer broke off.
-    pub fn failed(&self, why: UpstreamFailure) {
+    /// The upstream failed. Call it once, and never for a client's fault (it leaves, it stops in the middle of its body). After
+    /// [`Picked::succeeded`]: the answer broke off.
+    pub fn failed(&self, why: Cause) {
         let wiped = self.wiped.swap(0, Ordering::AcqRel);
         self.pool.failed(&self.upstream, self.settle(), wiped, why);
     }

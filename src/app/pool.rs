@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::watch;
 
+use super::failure::Failures;
 use super::members::{Known, Members, best};
 use super::peer::Peers;
 use super::picked::Picked;
@@ -32,6 +33,7 @@ pub struct Pool {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) degraded: IntGauge,
+    pub(super) failures: Failures,
     balance: Balance,
     plain: bool,
     turn: AtomicUsize,
@@ -83,6 +85,7 @@ impl Pool {
             clock,
             metrics: metrics.clone(),
             degraded: metrics.degraded.with_label_values(&[&format!("app:{}", settings.name)]),
+            failures: Failures::new(&settings.name, metrics),
             balance: settings.balance,
             plain: targets.iter().all(|target| target.scheme == Scheme::Http),
             turn: AtomicUsize::new(0),

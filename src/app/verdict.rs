@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::TARGET;
 use super::condition::Pass;
+use super::failure::words;
+use super::health::Unwell;
 use super::members::Known;
-use super::picked::UpstreamFailure;
 use super::pool::Pool;
 use super::settings::HealthSettings;
 use super::upstream::Upstream;
+use crate::http_client::Cause;
 
 impl Pool {
     /// The head of an answer came. How many failures in a row it has wiped out.
@@ -32,7 +34,8 @@ impl Pool {
     }
 
     /// `wiped`: failures in a row that a success of the same request has wiped out.
-    pub(super) fn failed(&self, upstream: &Arc<Upstream>, pass: Pass, wiped: u32, why: UpstreamFailure) {
+    pub(super) fn failed(&self, upstream: &Arc<Upstream>, pass: Pass, wiped: u32, why: Cause) {
+        self.failures.note(&self.app, Some(&upstream.label), why, self.clock.tick());
         let known = self.known.lock();
         let condition = &upstream.condition;
         let is_failed_trial = pass == Pass::Trial && condition.is_on_trial();
@@ -41,7 +44,7 @@ impl Pool {
         }
         let failures = condition.count_failure(wiped);
         let is_enough = failures >= self.ejection.failures;
-        let (app, label, why) = (&*self.app, upstream.label.as_str(), why.text());
+        let (app, label, why) = (&*self.app, upstream.label.as_str(), words(why));
         if is_enough && self.is_another_there(upstream) {
             condition.shut(self.clock.tick().plus(self.ejection.pause.0));
             self.metrics.upstream_ejections.with_label_values(&[app, label]).inc();
@@ -57,18 +60,27 @@ impl Pool {
         self.show(upstream, &known);
     }
 
-    /// It answered a health check 2xx in time, or did not.
-    pub(super) fn answered(&self, upstream: &Arc<Upstream>, well: bool, health: &HealthSettings) {
+    /// The app failed, and no upstream of it was at fault: no address is known, say.
+    pub fn note_failure(&self, cause: Cause) {
+        self.failures.note(&self.app, None, cause, self.clock.tick());
+    }
+
+    /// It answered a health check 2xx in time; or why it counts as unwell.
+    pub(super) fn answered(&self, upstream: &Arc<Upstream>, answer: Result<(), Unwell>, health: &HealthSettings) {
         let known = self.known.lock();
+        let well = answer.is_ok();
         let enough = if well { health.healthy } else { health.unhealthy };
         if !self.is_member(upstream) || !upstream.condition.answered(well, enough) {
             return;
         }
         let (app, label) = (&*self.app, &upstream.label);
-        if well {
-            tracing::info!(target: TARGET, app, upstream = label, "upstream passes its health checks again");
-        } else {
-            tracing::warn!(target: TARGET, app, upstream = label, "upstream fails its health checks");
+        match answer {
+            Ok(()) => {
+                tracing::info!(target: TARGET, app, upstream = label, "upstream passes its health checks again");
+            }
+            Err(why) => {
+                tracing::warn!(target: TARGET, app, upstream = label, why = %why, "upstream fails its health checks");
+            }
         }
         self.show(upstream, &known);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::gateway::decide::Check;
+use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;
 
@@ -30,6 +31,8 @@ pub(super) struct Facts<'a> {
     pub remaining: Option<Duration>,
     /// The upstream that answered last.
     pub upstream: Option<&'a str>,
+    /// What the app failed by.
+    pub cause: Option<Cause>,
     pub duration_us: u64,
     pub peer: &'a str,
     pub session: Option<&'a Session>,
@@ -63,6 +66,10 @@ pub(super) fn line(out: &mut Vec<u8>, facts: &Facts<'_>) {
     if let Some(upstream) = facts.upstream {
         out.extend_from_slice(b",\"upstream\":");
         plain(out, Some(upstream));
+    }
+    if let Some(cause) = facts.cause {
+        out.extend_from_slice(b",\"cause\":");
+        plain(out, Some(cause.label()));
     }
     out.extend_from_slice(b",\"duration_us\":");
     number(out, facts.duration_us);

@@ -11,6 +11,7 @@ use crate::app::settings::{AppSettings, SessionNeed};
 use crate::app::{Picked, Pool};
 use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
+use crate::http_client::Cause;
 use crate::session::Session;
 use crate::telemetry::Metrics;
 
@@ -163,10 +164,17 @@ impl AppRoute {
 
     /// An upstream for a request of this session, or of nobody at this address.
     pub fn pick(&self, session: Option<&Session>, peer: &str, tried: &[SocketAddr]) -> Option<Picked> {
-        match session {
-            Some(session) => self.pool.pick(session.log_id().as_bytes(), tried),
-            None => self.pool.pick(peer.as_bytes(), tried),
+        let hash = session.map_or(peer, Session::log_id);
+        let picked = self.pool.pick(hash.as_bytes(), tried);
+        if picked.is_none() {
+            self.note_failure(Cause::Dns);
         }
+        picked
+    }
+
+    /// A failure of the app that no upstream is to blame for.
+    pub fn note_failure(&self, cause: Cause) {
+        self.pool.note_failure(cause);
     }
 }
 

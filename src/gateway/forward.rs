@@ -13,13 +13,14 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
-use crate::app::{Picked, UpstreamFailure};
+use crate::app::{NO_ADDRESS, Picked, cause_of};
 use crate::gateway::access::Facts;
 use crate::gateway::drain::Drain;
 use crate::gateway::exchange::write;
 use crate::gateway::handle::micros;
 use crate::gateway::journey::{Journey, Way};
 use crate::gateway::{Gateway, Limits, hygiene};
+use crate::http_client::Cause;
 use crate::problem::Refusal;
 
 /// Upstreams that one request tries at most.
@@ -83,7 +84,7 @@ impl ProxyHttp for Forwarder {
     async fn upstream_peer(&self, _: &mut Exchange, way: &mut Way) -> pingora::Result<Box<HttpPeer>> {
         let journey = journey(way)?;
         let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, &way.tried);
-        let picked = picked.ok_or_else(|| Error::new_up(ErrorType::ConnectNoRoute))?;
+        let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
         let peer = if journey.websocket {
             Box::new(picked.websocket_peer().clone())
         } else {
@@ -193,7 +194,7 @@ impl ProxyHttp for Forwarder {
     /// Nothing was sent: any request may go elsewhere.
     fn fail_to_connect(&self, _: &mut Exchange, _: &HttpPeer, way: &mut Way, mut error: Box<Error>) -> Box<Error> {
         if let Some(picked) = way.picked.take() {
-            picked.failed(failure(&error));
+            picked.failed(cause_of(&error));
             way.tried.push(picked.address());
         }
         error.set_retry(way.tried.len() < TRIES);
@@ -211,12 +212,12 @@ impl ProxyHttp for Forwarder {
     ) -> Box<Error> {
         // A connection that the app had closed while it was idle is no failure of the app.
         let idle = reused && matches!(error.retry, RetryType::ReusedOnly);
-        if *error.esource() == ErrorSource::Upstream && failure(&error) == UpstreamFailure::TimedOut {
+        if *error.esource() == ErrorSource::Upstream && cause_of(&error) == Cause::TimedOut {
             // The app answers when it has the whole body: who did not send it is who is slow.
             way.unsent = !way.answered() && !exchange.as_downstream_mut().is_body_done();
         }
         if let (ErrorSource::Upstream, false, false, Some(picked)) = (error.esource(), idle, way.unsent, &way.picked) {
-            picked.failed(failure(&error));
+            picked.failed(cause_of(&error));
         }
         let once_only = !exchange.req_header().method.is_idempotent() || exchange.as_ref().retry_buffer_truncated();
         if once_only || way.answered() || way.interim > 0 {
@@ -242,6 +243,9 @@ impl ProxyHttp for Forwarder {
             // A client that is gone gets nothing.
             let _ = write(exchange, &out).await;
         }
+        if matches!(refusal, Some(Refusal::AppUnavailable | Refusal::AppTimeout)) {
+            way.cause = Some(cause_of(error));
+        }
         way.refusal = refusal;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -257,7 +261,7 @@ impl ProxyHttp for Forwarder {
             None if way.answered() && (error.is_none() || status == 101) => "forwarded",
             None => "cancelled",
         };
-        self.gateway.tell_of(journey, status, outcome, way.picked.as_ref().map(Picked::label));
+        self.gateway.tell_of(journey, status, outcome, way.picked.as_ref().map(Picked::label), way.cause);
     }
 
     /// Pingora's lines name the query; ours don't.
@@ -282,7 +286,14 @@ impl ProxyHttp for Forwarder {
 
 impl Gateway {
     /// Counts a request to an app, and writes its access line; once.
-    pub(super) fn tell_of(&self, journey: &Journey, status: u16, outcome: &'static str, upstream: Option<&str>) {
+    pub(super) fn tell_of(
+        &self,
+        journey: &Journey,
+        status: u16,
+        outcome: &'static str,
+        upstream: Option<&str>,
+        cause: Option<Cause>,
+    ) {
         if journey.told.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -304,6 +315,7 @@ impl Gateway {
             check: journey.check,
             remaining: None,
             upstream,
+            cause,
             duration_us: micros(journey.start.began),
             peer: &journey.start.client,
             session: journey.forward.session(),
@@ -315,26 +327,11 @@ fn journey(way: &Way) -> pingora::Result<&Journey> {
     way.journey.as_deref().ok_or_else(|| Error::new_in(ErrorType::InternalError))
 }
 
-/// What the upstream did wrong.
-pub(super) fn failure(error: &Error) -> UpstreamFailure {
-    match error.etype() {
-        ErrorType::ConnectTimedout
-        | ErrorType::ReadTimedout
-        | ErrorType::WriteTimedout
-        | ErrorType::TLSHandshakeTimedout => UpstreamFailure::TimedOut,
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => UpstreamFailure::Tls,
-        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError | ErrorType::SocketError => {
-            UpstreamFailure::Unreachable
-        }
-        _ => UpstreamFailure::Broken,
-    }
-}
-
 /// What the client is told of it.
-pub(super) fn behind(why: UpstreamFailure) -> Refusal {
+pub(super) fn behind(why: Cause) -> Refusal {
     match why {
-        UpstreamFailure::TimedOut => Refusal::AppTimeout,
-        UpstreamFailure::Unreachable | UpstreamFailure::Tls | UpstreamFailure::Broken => Refusal::AppUnavailable,
+        Cause::ConnectTimedOut | Cause::TimedOut => Refusal::AppTimeout,
+        _ => Refusal::AppUnavailable,
     }
 }
 
@@ -343,7 +340,7 @@ fn refusal(error: &Error) -> Option<Refusal> {
     match (error.esource(), error.etype()) {
         (_, etype) if *etype == TOO_LARGE => Some(Refusal::BodyTooLarge),
         (_, etype) if *etype == TOO_SLOW => Some(Refusal::TooSlow),
-        (ErrorSource::Upstream, _) => Some(behind(failure(error))),
+        (ErrorSource::Upstream, _) => Some(behind(cause_of(error))),
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Refusal::TooSlow),
         (
             ErrorSource::Downstream,

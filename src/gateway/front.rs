@@ -28,6 +28,7 @@ use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::settings::ServerSettings;
 use crate::gateway::sign::Sign;
 use crate::gateway::wire::{linger, skip, slim, write};
+use crate::http_client::Cause;
 use crate::problem::Refusal;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
@@ -295,12 +296,14 @@ impl Front {
             biased;
             back = served => back?,
             () = cut.given() => {
-                self.gateway.tell_of(&journey, 0, "cut", None);
+                self.gateway.tell_of(&journey, 0, "cut", None, None);
                 return None;
             }
             // A tunnel may be silent for long; the app's word that it is one may not.
             () = silence(&journey) => {
-                self.gateway.tell_of(&journey, 0, Refusal::AppTimeout.row().outcome, None);
+                let cause = Cause::TimedOut;
+                journey.forward.app().note_failure(cause);
+                self.gateway.tell_of(&journey, 0, Refusal::AppTimeout.row().outcome, None, Some(cause));
                 return None;
             }
         };
@@ -313,7 +316,8 @@ impl Front {
         let mut out = Vec::new();
         journey.refuse(&Refusal::BadRequest, &mut out);
         let written = tokio::time::timeout(self.limits.head, stream.write_all(&out)).await;
-        self.gateway.tell_of(journey, Refusal::BadRequest.row().status, Refusal::BadRequest.row().outcome, None);
+        let row = Refusal::BadRequest.row();
+        self.gateway.tell_of(journey, row.status, row.outcome, None, None);
         if matches!(written, Ok(Ok(()))) && stream.flush().await.is_ok() {
             linger(stream).await;
         }

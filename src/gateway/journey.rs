@@ -18,6 +18,7 @@ use crate::gateway::decide::{Check, Forward, Trace};
 use crate::gateway::handle::{Arrival, RequestId, known};
 use crate::gateway::head::{Body, Head};
 use crate::gateway::hygiene::{self, BadFields, Told};
+use crate::http_client::Cause;
 use crate::problem::Refusal;
 use crate::session::Sources;
 
@@ -170,4 +171,6 @@ pub(super) struct Way {
     pub interim: usize,
     /// Why it was refused after all.
     pub refusal: Option<Refusal>,
+    /// What the app failed by.
+    pub cause: Option<Cause>,
 }

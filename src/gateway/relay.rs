@@ -18,14 +18,15 @@ use pingora_core::server::configuration::ServerConf;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::app::{Picked, UpstreamFailure};
+use crate::app::{Picked, cause_of};
 use crate::gateway::drain::Drain;
-use crate::gateway::forward::{MAX_INTERIM, TRIES, behind, failure};
+use crate::gateway::forward::{MAX_INTERIM, TRIES, behind};
 use crate::gateway::hygiene::REQUEST_ID;
 use crate::gateway::journey::Journey;
 use crate::gateway::reader::Alarm;
 use crate::gateway::sign::Sign;
 use crate::gateway::{Gateway, hygiene, wire};
+use crate::http_client::Cause;
 
 /// Of what a client sends before it has its answer, this much is taken in: the largest head.
 const MAX_AHEAD: usize = 32 * 1024;
@@ -67,7 +68,7 @@ pub(super) enum Next {
 /// Why an answer did not come through whole.
 enum Stop {
     /// The app's fault.
-    App(UpstreamFailure),
+    App(Cause),
     /// The client is gone, or takes nothing.
     Client,
     /// The gateway stops.
@@ -114,10 +115,10 @@ impl Relay {
             carried = self.carry(&mut client, head, journey, &mut trip) => carried,
             () = cut.given() => Err(Stop::Cut),
         };
-        let (outcome, next) = match carried {
-            Ok(next) => ("forwarded", next),
-            Err(Stop::Client) => ("cancelled", Next::Cut),
-            Err(Stop::Cut) => ("cut", Next::Cut),
+        let (outcome, next, cause) = match carried {
+            Ok(next) => ("forwarded", next, None),
+            Err(Stop::Client) => ("cancelled", Next::Cut, None),
+            Err(Stop::Cut) => ("cut", Next::Cut, None),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &trip.picked {
                     picked.failed(why);
@@ -131,11 +132,11 @@ impl Relay {
                 } else {
                     Next::Cut
                 };
-                (refusal.row().outcome, next)
+                (refusal.row().outcome, next, Some(why))
             }
         };
         let status = if client.answered { trip.status } else { 0 };
-        self.gateway.tell_of(journey, status, outcome, trip.picked.as_ref().map(Picked::label));
+        self.gateway.tell_of(journey, status, outcome, trip.picked.as_ref().map(Picked::label), cause);
         next
     }
 
@@ -150,10 +151,10 @@ impl Relay {
         let mut interim = 0;
         let (framing, close) = loop {
             let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
-                return Err(Stop::App(UpstreamFailure::Broken));
+                return Err(Stop::App(Cause::NotHttp));
             };
             if answer.status.is_informational() && interim == MAX_INTERIM {
-                return Err(Stop::App(UpstreamFailure::Broken));
+                return Err(Stop::App(Cause::NotHttp));
             }
             let close = journey.start.close || self.drain.is_lame();
             let framing = write_head(answer, journey, close, client.out);
@@ -171,7 +172,7 @@ impl Relay {
         }
         while !app.is_body_done() {
             let piece = match app.read_body_ref().now_or_never() {
-                Some(read) => read.map_err(|error| Stop::App(failure(&error)))?,
+                Some(read) => read.map_err(|error| Stop::App(cause_of(&error)))?,
                 None => {
                     client.send().await?;
                     client.wait(app.read_body_ref()).await?
@@ -203,7 +204,7 @@ impl Relay {
         let mut anew = false;
         loop {
             let picked = app.pick(journey.forward.session(), &journey.start.client, &tried);
-            let picked = trip.picked.insert(picked.ok_or(Stop::App(UpstreamFailure::Unreachable))?);
+            let picked = trip.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
             let connected = if anew {
                 self.connector.new_stream(picked.peer()).await.map(|stream| (stream, false))
             } else {
@@ -213,7 +214,7 @@ impl Relay {
                 Ok(connected) => connected,
                 Err(error) => {
                     // Nothing was sent: it may go elsewhere.
-                    let why = failure(&error);
+                    let why = cause_of(&error);
                     picked.failed(why);
                     tried.push(picked.address());
                     trip.picked = None;
@@ -226,12 +227,12 @@ impl Relay {
             client.alarm.set(app.read_timeout);
             match wire::write(&mut stream, head, client.alarm).await {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Stop::App(UpstreamFailure::TimedOut)),
+                Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Stop::App(Cause::TimedOut)),
                 Err(_) if reused => {
                     anew = true;
                     continue;
                 }
-                Err(_) => return Err(Stop::App(UpstreamFailure::Broken)),
+                Err(_) => return Err(Stop::App(Cause::Broken)),
             }
             let mut session = HttpSession::new(stream);
             session.read_timeout = Some(app.read_timeout);
@@ -268,7 +269,7 @@ impl Client<'_, '_> {
     async fn wait<T>(&mut self, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
         tokio::select! {
             biased;
-            done = work => done.map_err(|error| Stop::App(failure(&error))),
+            done = work => done.map_err(|error| Stop::App(cause_of(&error))),
             () = gone(self.stream, self.ahead) => Err(Stop::Client),
         }
     }

@@ -39,6 +39,8 @@ pub enum Cause {
     Broken,
     /// It speaks no HTTP.
     NotHttp,
+    /// It accepted no connection in time.
+    ConnectTimedOut,
     /// It did not answer in time.
     TimedOut,
     /// Its answer is too long.
@@ -47,7 +49,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Dns,
         Self::Refused,
         Self::NoRoute,
@@ -60,6 +62,7 @@ impl Cause {
         Self::Proxy,
         Self::Broken,
         Self::NotHttp,
+        Self::ConnectTimedOut,
         Self::TimedOut,
         Self::TooLarge,
     ];
@@ -79,6 +82,7 @@ impl Cause {
             Self::Proxy => "proxy",
             Self::Broken => "broken",
             Self::NotHttp => "not_http",
+            Self::ConnectTimedOut => "connect_timeout",
             Self::TimedOut => "timeout",
             Self::TooLarge => "too_large",
         }
@@ -105,7 +109,9 @@ impl Cause {
                 }
                 found = Some(Self::Broken);
             } else if let Some(fault) = fault.downcast_ref::<h2::Error>() {
-                found = Some(Self::Broken);
+                // What this end judges to be none is no HTTP/2.
+                let unread = fault.is_library() && fault.is_go_away();
+                found = Some(if unread { Self::NotHttp } else { Self::Broken });
                 next = fault.get_io().map(|fault| fault as &(dyn Error + 'static));
             } else if let Some(fault) = fault.downcast_ref::<io::Error>() {
                 found = of_io(fault).or(found);
@@ -133,6 +139,7 @@ impl fmt::Display for Cause {
             Self::Proxy => "the proxy does not lead to it: look at `proxy`",
             Self::Broken => "the connection broke off without an answer",
             Self::NotHttp => "it speaks no HTTP on that port",
+            Self::ConnectTimedOut => "it accepted no connection in time",
             Self::TimedOut => "it did not answer in time",
             Self::TooLarge => "its answer is too long",
         })
@@ -151,7 +158,8 @@ fn of_io(fault: &io::Error) -> Option<Cause> {
     })
 }
 
-fn of_tls(fault: &rustls::Error) -> Cause {
+/// What a fault of TLS tells.
+pub fn of_tls(fault: &rustls::Error) -> Cause {
     match fault {
         rustls::Error::InvalidCertificate(fault) => match fault {
             // The latter: an authority of the same name with another key.

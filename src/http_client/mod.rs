@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-pub use cause::Cause;
+pub use cause::{Cause, of_tls};
 use cause::{Names, Proxied};
 pub use identity::Identity;
 use kept::{Counting, NoAnswer, Traffic};

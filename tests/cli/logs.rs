@@ -511,3 +511,33 @@ fn before_it_serves_it_speaks_plainly_and_afterwards_in_json_only() {
     ended.assert_code(78);
     assert!(serde_json::from_str::<Value>(ended.only_line()).is_err());
 }
+
+#[test]
+fn an_app_that_fails_is_one_line_for_each_cause_and_names_the_key() {
+    let app =
+        |port| format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"https://127.0.0.1:{port}\"]\n");
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = plain.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = plain.accept() {
+            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+        }
+    });
+    let stack = Stack::with(KEY, |config| config + &app(port));
+    for _ in 0..3 {
+        assert_eq!(once(&stack.gateway.address, "GET", "/", &[], "").status, 502);
+    }
+    let ended = stack.gateway.terminate();
+    ended.assert_code(0);
+    let lines = objects(&ended.stderr);
+    let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "request to the app failed").collect();
+    let [line] = &lines[..] else { panic!("not one line:\n{}", ended.stderr) };
+    assert_eq!(
+        (&line["level"], &line["app"], &line["cause"]),
+        (&json!("warn"), &json!("portal"), &json!("plain_port"))
+    );
+    assert_eq!(line["upstream"], json!(format!("127.0.0.1:{port}")));
+    let why = line["why"].as_str().expect("words");
+    assert!(why.contains("no TLS") && why.contains("`upstreams`"), "{why}");
+}

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -31,10 +33,33 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
     }
 
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For a server: it wants a client certificate that is signed here.
+    pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier")
+    }
+
     pub fn site(&self, names: &[&str]) -> Site {
+        self.site_until(names, 4000)
+    }
+
+    /// One whose certificate has ended.
+    pub fn ended(&self, names: &[&str]) -> Site {
+        self.site_until(names, 2020)
+    }
+
+    fn site_until(&self, names: &[&str], year: i32) -> Site {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).expect("parameters").signed_by(&key, &self.0).expect("signed");
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.0).expect("signed");
         Site { chain: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
     }
 

@@ -93,7 +93,7 @@ fn what_is_under_way_ends_with_its_pick() {
     one.succeeded();
     drop(one);
     assert_eq!(under_way(), 1);
-    two.failed(UpstreamFailure::Broken);
+    two.failed(Cause::Broken);
     drop(two);
     assert_eq!(under_way(), 0);
 }

@@ -41,9 +41,9 @@ fn a_success_in_between_begins_the_count_anew() {
 
 #[test]
 fn every_kind_of_failure_counts_and_a_request_without_an_outcome_does_not() {
-    use UpstreamFailure::{Broken, TimedOut, Tls, Unreachable};
+    use Cause::{Broken, Refused, TimedOut, Tls};
     let bed = Bed::at([1, 2], json!({ "ejection": { "failures": 4, "pause": "1s" } }));
-    for (why, ejections) in [Unreachable, Tls, TimedOut, Broken].into_iter().zip([0, 0, 0, 1]) {
+    for (why, ejections) in [Refused, Tls, TimedOut, Broken].into_iter().zip([0, 0, 0, 1]) {
         drop(bed.pick_at(1));
         bed.pick_at(1).failed(why);
         assert_eq!(bed.ejections(1), ejections);
@@ -56,7 +56,7 @@ fn an_answer_that_breaks_off_counts_although_its_head_came() {
     for _ in 0..5 {
         let picked = bed.pick_at(1);
         picked.succeeded();
-        picked.failed(UpstreamFailure::Broken);
+        picked.failed(Cause::Broken);
     }
     assert_eq!(bed.ejections(1), 1);
 }
@@ -107,7 +107,7 @@ fn late_outcomes_of_requests_from_before_the_ejection_change_nothing() {
     good.succeeded();
     assert_eq!(bed.ports_used(4), [2]);
     bed.pass(PAUSE - millis(1));
-    bad.failed(UpstreamFailure::TimedOut);
+    bad.failed(Cause::TimedOut);
     assert_eq!(bed.ejections(1), 1);
     bed.pass(millis(1));
     assert_eq!(bed.ports_used(4), [1, 2], "the pause was not prolonged");
@@ -150,8 +150,8 @@ fn two_that_fail_at_once_do_not_take_each_other_for_the_one_that_is_left() {
         bed.fails(2, 4);
         let (one, two) = (bed.pick_at(1), bed.pick_at(2));
         std::thread::scope(|scope| {
-            scope.spawn(|| one.failed(UpstreamFailure::Broken));
-            scope.spawn(|| two.failed(UpstreamFailure::Broken));
+            scope.spawn(|| one.failed(Cause::Broken));
+            scope.spawn(|| two.failed(Cause::Broken));
         });
         assert_eq!(bed.ejections(1) + bed.ejections(2), 1);
     }
@@ -165,8 +165,8 @@ fn a_failed_trial_opens_the_gate_where_no_other_is_left() {
     let trial = bed.pick_at(1);
     let health = bed.pool.health.clone().unwrap();
     let other = Arc::clone(&bed.pool.members.load()[1]);
-    bed.pool.answered(&other, false, &health);
-    trial.failed(UpstreamFailure::Broken);
+    bed.pool.answered(&other, Err(Unwell::Late), &health);
+    trial.failed(Cause::Broken);
     assert_eq!(bed.ejections(1), 1);
     assert_eq!(bed.ports_used(4), [1]);
 }
@@ -177,10 +177,10 @@ fn where_none_is_fit_an_ejected_one_serves_and_its_success_brings_it_back() {
     bed.fails(1, 5);
     let health = bed.pool.health.clone().unwrap();
     let other = Arc::clone(&bed.pool.members.load()[1]);
-    bed.pool.answered(&other, false, &health);
+    bed.pool.answered(&other, Err(Unwell::Late), &health);
     assert!(bed.is_degraded());
     assert_eq!(bed.ports_used(4), [1], "what fails requests comes before what says that it is not well");
-    bed.pick().failed(UpstreamFailure::Broken);
+    bed.pick().failed(Cause::Broken);
     bed.pick().succeeded();
     assert!(bed.is_up(1) && !bed.is_degraded());
 }
@@ -229,7 +229,7 @@ proptest! {
                     if let Some(picked) = under_way.pop_front() {
                         match outcome {
                             Some(true) => picked.succeeded(),
-                            Some(false) => picked.failed(UpstreamFailure::Broken),
+                            Some(false) => picked.failed(Cause::Broken),
                             None => {}
                         }
                     }

@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::health::Unwell;
 use super::resolve::{Resolver, SystemResolver};
 use super::settings::AppSettings;
 use super::*;
 use crate::clock::{Clock, Hands, Timestamp};
+use crate::http_client::Cause;
 use crate::telemetry::Metrics;
 
 /// A pool, and the hands of its clock.
@@ -77,7 +79,7 @@ impl Bed {
 
     fn fails(&self, port: u16, times: usize) {
         for _ in 0..times {
-            self.pick_at(port).failed(UpstreamFailure::Unreachable);
+            self.pick_at(port).failed(Cause::Refused);
         }
     }
 

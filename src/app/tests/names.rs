@@ -114,7 +114,7 @@ async fn names_are_asked_for_again_and_new_addresses_take_the_place_of_old_ones(
     assert_eq!(hosts(bed, 4), ["10.0.0.2", "10.0.0.3", "10.0.0.2", "10.0.0.3"]);
     // What goes on at one that left harms nobody, and it has no line any more.
     under_way[0].succeeded();
-    under_way[0].failed(UpstreamFailure::Broken);
+    under_way[0].failed(Cause::Broken);
     assert!(!bed.metrics.text().contains("10.0.0.1"));
     // One that stayed is the same one.
     let stayed = bed.pool.members.load()[0].under_way.load(Ordering::Relaxed);
@@ -155,7 +155,7 @@ async fn what_is_known_of_an_upstream_outlives_a_change_of_the_others() {
     let bed = &followed.bed;
     let second = [SocketAddr::from(([10, 0, 0, 2], 3000))];
     for _ in 0..5 {
-        bed.pool.pick(b"", &second).unwrap().failed(UpstreamFailure::Unreachable);
+        bed.pool.pick(b"", &second).unwrap().failed(Cause::Refused);
     }
     followed.says(addresses([1, 3]));
     followed.goes_on(resolve::EVERY).await;
