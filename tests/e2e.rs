@@ -9,6 +9,8 @@ mod kit;
 mod admin;
 #[path = "e2e/answers.rs"]
 mod answers;
+#[path = "e2e/app_request.rs"]
+mod app_request;
 #[path = "e2e/apps.rs"]
 mod apps;
 #[path = "e2e/canary.rs"]
@@ -41,8 +43,12 @@ mod refusals;
 mod relay;
 #[path = "e2e/routes.rs"]
 mod routes;
+#[path = "e2e/session_ends.rs"]
+mod session_ends;
 #[path = "e2e/sessions.rs"]
 mod sessions;
+#[path = "e2e/sockets.rs"]
+mod sockets;
 #[path = "e2e/times.rs"]
 mod times;
 #[path = "e2e/tls.rs"]

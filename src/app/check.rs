@@ -7,8 +7,10 @@ use http::uri::{Authority, PathAndQuery};
 use rustls::pki_types::ServerName;
 
 use super::PoolFault;
-use super::settings::{AppSettings, HealthSettings};
-use super::target::Target;
+use super::settings::{AppSettings, HealthSettings, SessionNeed, WebsocketEnd};
+use super::target::{Target, number, read_host};
+
+const A_HOST: &str = "expected a host name or an IP address, with or without a port, such as \"app.internal:8080\"";
 
 /// More than anybody writes by hand.
 const MAX_UPSTREAMS: usize = 64;
@@ -32,6 +34,13 @@ pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<PoolFault>) -> Ve
         0 => note("expected at least one upstream".into()),
         1..=MAX_UPSTREAMS => {}
         more => note(format!("{more} upstreams, at most {MAX_UPSTREAMS}: a DNS name may stand for several")),
+    }
+    if settings.request.host.as_ref().is_some_and(|host| !is_host(host)) {
+        faults.push(PoolFault { key: "request.host", message: A_HOST.into() });
+    }
+    if settings.websocket_ends_with == WebsocketEnd::Session && settings.session == SessionNeed::None {
+        let message = "an app with `session = \"none\"` has no session that could end a WebSocket";
+        faults.push(PoolFault { key: "websocket_ends_with", message: message.into() });
     }
     let any_tls = settings.upstreams.iter().any(|text| text.starts_with("https://"));
     without_tls(settings, any_tls, faults);
@@ -86,8 +95,14 @@ fn question(health: &HealthSettings, note: &mut impl FnMut(&'static str, &str)) 
     if !is_path {
         note("health.path", "expected a path such as \"/health\"");
     }
-    let is_host = |host: &String| host.parse::<Authority>().is_ok() && !host.contains('@');
     if health.host.as_ref().is_some_and(|host| !is_host(host)) {
-        note("health.host", "expected a host name, with or without a port");
+        note("health.host", A_HOST);
     }
+}
+
+/// Whether `Host` may say this: a name or an IP address, with or without a port (RFC 9110, section 7.2).
+fn is_host(text: &str) -> bool {
+    let Ok(read) = text.parse::<Authority>() else { return false };
+    let port = text.strip_prefix(read.host()).map(|rest| (rest, rest.strip_prefix(':').and_then(number)));
+    read_host(read.host()).is_ok() && matches!(port, Some(("", None) | (_, Some(_))))
 }

@@ -87,7 +87,7 @@ pub(super) fn words(cause: Cause) -> &'static str {
     match cause {
         Cause::Dns => "its name has no address (DNS): look at `upstreams`",
         Cause::Refused => "nobody listens there (connection refused): look at `upstreams`, or start the app",
-        Cause::NoRoute => "there is no way to it through the network",
+        Cause::NoRoute => "there is no way to it through the network, or no socket of its path: look at `upstreams`",
         Cause::UnknownAuthority => "its certificate is of an unknown authority: name that authority by `ca`",
         Cause::WrongName => "its certificate is for another name: say by `server_name` which one it has",
         Cause::CertificateEnded => "its certificate has ended, or does not count yet",

@@ -1,10 +1,10 @@
 //! The addresses that a pool knows, and which of them stand best.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::address::Address;
 use super::condition::Standing;
 use super::pool::Pool;
 use super::upstream::Upstream;
@@ -13,7 +13,7 @@ use super::upstream::Upstream;
 pub(super) type Members = Vec<Arc<Upstream>>;
 
 /// The addresses of each target. Whoever has a reference to it holds the pool's lock.
-pub(super) type Known = Vec<Vec<SocketAddr>>;
+pub(super) type Known = Vec<Vec<Address>>;
 
 /// Those that stand best. Only pools of more than this ask for memory at a pick.
 pub(super) type Best<'a> = SmallVec<[&'a Arc<Upstream>; 16]>;
@@ -24,7 +24,7 @@ const MAX_MEMBERS: usize = 256;
 impl Pool {
     /// These are the addresses of the target now. Upstreams that stay keep what is known of them; requests to those that leave go on. Whether
     /// anything has changed.
-    pub(super) fn know(&self, place: usize, addresses: Vec<SocketAddr>) -> bool {
+    pub(super) fn know(&self, place: usize, addresses: Vec<Address>) -> bool {
         let mut known = self.known.lock();
         match known.get_mut(place) {
             Some(before) if *before != addresses => *before = addresses,
@@ -44,13 +44,14 @@ impl Pool {
     /// Two names may lead to one address: the first has it.
     fn gather(&self, before: &Members, known: &Known) -> Members {
         let mut members = Members::new();
-        let named = self.targets.iter().zip(known).flat_map(|(target, all)| all.iter().map(move |one| (target, *one)));
+        let named = self.targets.iter().zip(known).flat_map(|(target, all)| all.iter().map(move |one| (target, one)));
         for (target, address) in named {
-            if members.len() == MAX_MEMBERS || members.iter().any(|member| member.address == address) {
+            if members.len() == MAX_MEMBERS || members.iter().any(|member| member.address == *address) {
                 continue;
             }
-            let kept = before.iter().find(|old| old.address == address && Arc::ptr_eq(&old.target, target));
-            members.push(kept.map_or_else(|| Arc::new(Upstream::new(target, address, &self.peers)), Arc::clone));
+            let kept = before.iter().find(|old| old.address == *address && Arc::ptr_eq(&old.target, target));
+            let fresh = || Upstream::new(target, address, &self.peers).map(Arc::new);
+            members.extend(kept.map(Arc::clone).or_else(fresh));
         }
         members
     }

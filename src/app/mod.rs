@@ -4,6 +4,7 @@
 //! one for a request; what came of it is told to the [`Picked`]. Three things take an upstream out of the choice, and the last one left stays
 //! in it: answers to `[app.health]`, failures in a row (`ejection`), and its name, which DNS does not give any more.
 
+mod address;
 mod balance;
 mod check;
 mod condition;
@@ -20,6 +21,7 @@ mod tls;
 mod upstream;
 mod verdict;
 
+pub use address::Address;
 pub use failure::{NO_ADDRESS, cause_of};
 pub use picked::Picked;
 pub use pool::Pool;

@@ -1,12 +1,12 @@
 //! How Pingora reaches an upstream.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::protocols::l4::ext::TcpKeepalive;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
+use super::address::Address;
 use super::settings::AppSettings;
 use super::target::{Scheme, Target};
 use super::tls::Tls;
@@ -56,10 +56,13 @@ impl Peers {
     }
 
     /// For requests that switch to no other protocol.
-    pub(super) fn ordinary(&self, target: &Target, address: SocketAddr) -> HttpPeer {
+    pub(super) fn ordinary(&self, target: &Target, address: &Address) -> Option<HttpPeer> {
         let tls = target.scheme == Scheme::Https;
         let sni = if tls { self.server_name.clone().unwrap_or_else(|| target.sni()) } else { String::new() };
-        let mut peer = HttpPeer::new(address, tls, sni);
+        let mut peer = match address {
+            Address::Ip(address) => HttpPeer::new(*address, tls, sni),
+            Address::Unix(path) => HttpPeer::new_uds(path, tls, sni).ok()?,
+        };
         // Pingora's pool of connections would not tell two apps' authorities or client certificates apart.
         peer.group_key = self.number;
         if tls {
@@ -83,19 +86,19 @@ impl Peers {
         // What was sent must be acknowledged in this time, or new requests would go on joining an HTTP/2 connection to a machine that is gone.
         peer.options.tcp_keepalive = Some(keepalive(self.read_timeout.min(MAX_UNACKNOWLEDGED)));
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        peer
+        Some(peer)
     }
 
     /// For a WebSocket's handshake, and all that follows it: HTTP/1.1, and patience.
-    pub(super) fn websocket(&self, target: &Target, address: SocketAddr) -> HttpPeer {
-        let mut peer = self.ordinary(target, address);
+    pub(super) fn websocket(&self, target: &Target, address: &Address) -> Option<HttpPeer> {
+        let mut peer = self.ordinary(target, address)?;
         peer.options.set_http_version(1, 1);
         peer.options.read_timeout = Some(self.websocket_timeout);
         peer.options.write_timeout = Some(self.websocket_timeout);
         // With a time of its own the kernel would not count the questions, and a machine that is gone would hold the socket for all of it.
         peer.options.tcp_keepalive = Some(keepalive(Duration::ZERO));
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
-        peer
+        Some(peer)
     }
 }
 

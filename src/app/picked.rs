@@ -1,11 +1,11 @@
 //! An upstream that was chosen for one request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pingora::upstreams::peer::HttpPeer;
 
+use super::address::Address;
 use super::condition::Pass;
 use super::pool::Pool;
 use super::upstream::Upstream;
@@ -39,8 +39,8 @@ impl Picked {
     }
 
     /// Its address, for `tried` of the next [`Pool::pick`].
-    pub fn address(&self) -> SocketAddr {
-        self.upstream.address
+    pub fn address(&self) -> Address {
+        self.upstream.address.clone()
     }
 
     /// Its address, as logs and metrics name it.

@@ -1,6 +1,5 @@
 //! The upstreams of one app.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::watch;
 
+use super::address::Address;
 use super::failure::Failures;
 use super::members::{Known, Members, best};
 use super::peer::Peers;
@@ -80,7 +80,10 @@ impl Pool {
             app: settings.name.as_str().into(),
             peers,
             resolver,
-            health: settings.health.clone(),
+            health: settings
+                .health
+                .clone()
+                .map(|health| HealthSettings { host: health.host.or_else(|| settings.request.host.clone()), ..health }),
             ejection: settings.ejection,
             clock,
             metrics: metrics.clone(),
@@ -104,7 +107,7 @@ impl Pool {
 
     /// An upstream for a request; `hash` is what `balance = "subject"` goes by. One of `tried` is taken only where no other is fit. `None` only if
     /// no address is known at all: DNS has never answered.
-    pub fn pick(self: &Arc<Self>, hash: &[u8], tried: &[SocketAddr]) -> Option<Picked> {
+    pub fn pick(self: &Arc<Self>, hash: &[u8], tried: &[Address]) -> Option<Picked> {
         let members = self.members.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         loop {

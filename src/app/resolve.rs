@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::TARGET;
+use super::address::Address;
 use super::pool::Pool;
 
 /// A deployment that moves is followed in a few breaths; the machine's resolver, which may keep no answer, is not bothered more than it bears.
@@ -44,8 +45,8 @@ impl Resolver for SystemResolver {
 pub(super) async fn keep_resolved(pool: &Arc<Pool>, mut stop: watch::Receiver<bool>) {
     let mut names = JoinSet::new();
     for (place, target) in pool.targets.iter().enumerate() {
-        if let Err(name) = target.lookup() {
-            names.spawn(follow(Arc::clone(pool), place, name.to_owned(), target.port));
+        if let Err((name, port)) = target.lookup() {
+            names.spawn(follow(Arc::clone(pool), place, name.to_owned(), port));
         }
     }
     if !names.is_empty() {
@@ -66,7 +67,7 @@ async fn follow(pool: Arc<Pool>, place: usize, name: String, port: u16) {
                     tracing::info!(target: TARGET, app = %pool.app, name, "upstream's name resolved again");
                 }
                 let count = addresses.len();
-                if pool.know(place, addresses) {
+                if pool.know(place, addresses.into_iter().map(Address::Ip).collect()) {
                     tracing::info!(target: TARGET, app = %pool.app, name, addresses = count, "upstream's addresses changed");
                 }
                 (is_known, is_failing) = (true, false);

@@ -19,8 +19,8 @@ pub struct AppSettings {
     /// The start of its paths, on segment boundaries.
     #[serde(default = "default_path")]
     pub path: String,
-    /// Where it is: `host:port` (or `http://…`), `https://host:port`, or `h2c://host:port` (HTTP/2 without TLS). A name is asked for again every
-    /// 10 s; each of its addresses is an upstream.
+    /// Where it is: `host:port` (or `http://…`), `https://host:port`, `h2c://host:port` (HTTP/2 without TLS), or `unix:/path` (HTTP/1.1 over a
+    /// Unix socket). A name is asked for again every 10 s; each of its addresses is an upstream.
     pub upstreams: Vec<String>,
     /// How an upstream is chosen.
     #[serde(default)]
@@ -57,12 +57,18 @@ pub struct AppSettings {
     /// A WebSocket over which neither side sends anything is closed after this.
     #[serde(default = "default_websocket_timeout")]
     pub websocket_timeout: Span,
+    /// What ends a WebSocket beside its own ends.
+    #[serde(default)]
+    pub websocket_ends_with: WebsocketEnd,
     /// A file with the certificates (PEM) of the authorities that sign the app's certificate, instead of the machine's own.
     pub ca: Option<PathBuf>,
     /// The name that the app's certificate must be for, and that the app is asked by (SNI), where it is not that of the upstream.
     pub server_name: Option<String>,
     /// The certificate by which the app knows the gateway.
     pub client_certificate: Option<ClientCertificateSettings>,
+    /// What a request tells the app otherwise than the client did.
+    #[serde(default)]
+    pub request: RequestSettings,
     /// How the app is asked whether it is well. Without it only clients' requests reach it.
     pub health: Option<HealthSettings>,
     /// When an upstream that fails is left alone for a while.
@@ -96,6 +102,17 @@ pub enum SessionNeed {
     None,
 }
 
+/// `websocket_ends_with`: what ends a WebSocket beside its own ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebsocketEnd {
+    /// Nothing: who was let in stays.
+    #[default]
+    Connection,
+    /// The end of the session that opened it: its token's life is over.
+    Session,
+}
+
 impl SessionNeed {
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -117,6 +134,14 @@ pub struct ClientCertificateSettings {
     pub key: PathBuf,
 }
 
+/// `[app.request]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestSettings {
+    /// The `Host` that the app is told in place of the client's, with or without a port. `X-Forwarded-Host` keeps the client's.
+    pub host: Option<String>,
+}
+
 /// `[app.health]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -124,7 +149,7 @@ pub struct HealthSettings {
     /// Asked with `GET`; any 2xx means that it is well.
     #[serde(default = "default_health_path")]
     pub path: String,
-    /// `Host` of the question; without it the upstream's own name.
+    /// `Host` of the question; without it that of `[app.request]`, and else the upstream's own name (`localhost` of a Unix socket).
     pub host: Option<String>,
     /// From one question to the next.
     #[serde(default = "default_health_interval")]

@@ -1,12 +1,17 @@
 //! An entry of `upstreams`: how it is written, and what it means.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::SocketAddr as UnixSocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use url::Host;
 
-const EXPECTED: &str = "expected `host:port`, `https://host:port` or `h2c://host:port`";
+use super::address::Address;
+
+const EXPECTED: &str = "expected `host:port`, `https://host:port`, `h2c://host:port` or `unix:/path`";
+
+const SOCKET: &str = "expected an absolute path after `unix:`, such as `unix:/run/app.sock`";
 
 /// What an upstream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +30,28 @@ pub(super) struct Target {
     /// As configured.
     pub(super) text: Arc<str>,
     pub(super) scheme: Scheme,
-    pub(super) host: Host<String>,
-    pub(super) port: u16,
+    pub(super) endpoint: Endpoint,
+}
+
+/// Where an entry of `upstreams` leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// A name or an IP address, and a port.
+    Net(Host<String>, u16),
+    /// The absolute path of a Unix socket.
+    Unix(Arc<str>),
 }
 
 impl Target {
     /// Reads one entry. The fault holds nothing of the entry.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self {
+                text: text.into(),
+                scheme: Scheme::Http,
+                endpoint: Endpoint::Unix(socket(path)?.into()),
+            });
+        }
         let (scheme, authority) = match text.split_once("://") {
             None => (Scheme::Http, text),
             Some(("http", authority)) => (Scheme::Http, authority),
@@ -39,6 +59,9 @@ impl Target {
             Some(("h2c", authority)) => (Scheme::H2c, authority),
             Some(_) => return Err(EXPECTED),
         };
+        if authority.starts_with("unix:") {
+            return Err("over a Unix socket HTTP/1.1 without TLS is spoken, and nothing else: write `unix:/path`");
+        }
         if authority.contains('@') {
             return Err("an upstream has no user name or password");
         }
@@ -52,43 +75,57 @@ impl Target {
             (None, Scheme::Http) if text.starts_with("http://") => 80,
             (None, Scheme::Http | Scheme::H2c) => return Err(EXPECTED),
         };
-        let target = Self { text: text.into(), scheme, host: read_host(host)?, port };
+        let target = Self { text: text.into(), scheme, endpoint: Endpoint::Net(read_host(host)?, port) };
         if scheme == Scheme::Https && ServerName::try_from(target.sni()).is_err() {
             return Err("no certificate can be for this name");
         }
         Ok(target)
     }
 
-    /// The name to ask DNS for; an address needs no asking.
-    pub(super) fn lookup(&self) -> Result<SocketAddr, &str> {
-        match &self.host {
-            Host::Domain(name) => Err(name),
-            Host::Ipv4(ip) => Ok(SocketAddr::new(IpAddr::V4(*ip), self.port)),
-            Host::Ipv6(ip) => Ok(SocketAddr::new(IpAddr::V6(*ip), self.port)),
+    /// The address, or the name and port to ask DNS for: only a name needs asking.
+    pub(super) fn lookup(&self) -> Result<Address, (&str, u16)> {
+        match &self.endpoint {
+            Endpoint::Net(Host::Domain(name), port) => Err((name, *port)),
+            Endpoint::Net(Host::Ipv4(ip), port) => Ok(Address::Ip(SocketAddr::new(IpAddr::V4(*ip), *port))),
+            Endpoint::Net(Host::Ipv6(ip), port) => Ok(Address::Ip(SocketAddr::new(IpAddr::V6(*ip), *port))),
+            Endpoint::Unix(path) => Ok(Address::Unix(Arc::clone(path))),
         }
     }
 
     /// Whether both are the same place, whatever is spoken there.
     pub(super) fn is_alike(&self, other: &Self) -> bool {
-        self.host == other.host && self.port == other.port
+        self.endpoint == other.endpoint
     }
 
     /// What its certificate must be for: the host without the dot at the end of an absolute name, an IPv6 address without brackets.
     pub(super) fn sni(&self) -> String {
-        match &self.host {
-            Host::Domain(name) => name.trim_end_matches('.').to_owned(),
-            Host::Ipv4(ip) => ip.to_string(),
-            Host::Ipv6(ip) => ip.to_string(),
+        match &self.endpoint {
+            Endpoint::Net(Host::Domain(name), _) => name.trim_end_matches('.').to_owned(),
+            Endpoint::Net(Host::Ipv4(ip), _) => ip.to_string(),
+            Endpoint::Net(Host::Ipv6(ip), _) => ip.to_string(),
+            Endpoint::Unix(_) => String::new(),
         }
     }
 
-    /// What a request's `Host` calls it: without the port where the scheme has it anyway.
+    /// What a request's `Host` calls it: without the port where the scheme has it anyway. A socket has no name but that of this machine.
     pub(super) fn authority(&self) -> String {
-        match (self.scheme, self.port) {
-            (Scheme::Http, 80) | (Scheme::Https, 443) => self.host.to_string(),
-            (_, port) => format!("{}:{port}", self.host),
+        match (&self.endpoint, self.scheme) {
+            (Endpoint::Net(host, 80), Scheme::Http) | (Endpoint::Net(host, 443), Scheme::Https) => host.to_string(),
+            (Endpoint::Net(host, port), _) => format!("{host}:{port}"),
+            (Endpoint::Unix(_), _) => "localhost".into(),
         }
     }
+}
+
+/// The path of a Unix socket, as the kernel takes it.
+fn socket(path: &str) -> Result<&str, &'static str> {
+    if !path.starts_with('/') || path.starts_with("//") || path.ends_with('/') {
+        return Err(SOCKET);
+    }
+    // A path of no such length, or with a zero in it.
+    UnixSocketAddr::from_pathname(path)
+        .map_err(|_| "a socket's path has at most 107 bytes, and none of them is zero")?;
+    Ok(path)
 }
 
 /// The host (an IPv6 address with its brackets) and what follows its colon.
@@ -106,12 +143,12 @@ fn split(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
 }
 
 /// Digits alone: the parser of the standard library would take a `+` too.
-fn number(text: &str) -> Option<u16> {
+pub(super) fn number(text: &str) -> Option<u16> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?.filter(|port| *port != 0)
 }
 
 /// Names with underscores, as of containers, are names too. An IPv4 address has four decimal parts: other forms are a slip more often than meant.
-fn read_host(text: &str) -> Result<Host<String>, &'static str> {
+pub(super) fn read_host(text: &str) -> Result<Host<String>, &'static str> {
     const NO_HOST: &str = "expected a host name or an IP address";
     let labels = text.strip_suffix('.').unwrap_or(text).split('.');
     let is_name = |label: &str| {

@@ -1,11 +1,11 @@
 //! One upstream: an address, how it is reached, what is under way to it and what is known of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use pingora::upstreams::peer::HttpPeer;
 
+use super::address::Address;
 use super::balance;
 use super::condition::Condition;
 use super::peer::Peers;
@@ -13,7 +13,7 @@ use super::target::Target;
 
 pub(super) struct Upstream {
     pub(super) target: Arc<Target>,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// The address as metrics and logs name it.
     pub(super) label: String,
     pub(super) peer: HttpPeer,
@@ -26,18 +26,18 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Nothing is known against it.
-    pub(super) fn new(target: &Arc<Target>, address: SocketAddr, peers: &Peers) -> Self {
+    /// Nothing is known against it. `None`: Pingora knows no way to such an address; none that a target has is of that kind.
+    pub(super) fn new(target: &Arc<Target>, address: &Address, peers: &Peers) -> Option<Self> {
         let label = address.to_string();
-        Self {
+        Some(Self {
             target: Arc::clone(target),
-            address,
-            peer: peers.ordinary(target, address),
-            websocket_peer: peers.websocket(target, address),
+            peer: peers.ordinary(target, address)?,
+            websocket_peer: peers.websocket(target, address)?,
+            address: address.clone(),
             lot: balance::lot(label.as_bytes()),
             label,
             under_way: AtomicUsize::new(0),
             condition: Condition::new(),
-        }
+        })
     }
 }

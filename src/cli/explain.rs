@@ -61,6 +61,9 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
         let (step, why) = session.name_fault().map_or_else(lacking, |fault| ("vendor's id", fault.to_string()));
         return Err(refused(step, &why, &Refusal::NotPermitted));
     }
+    for field in reached.fields(&session) {
+        passed("field", &field);
+    }
     passed("session", &format!("opens; in the access log its subject is {}", session.log_id()));
     Ok(())
 }

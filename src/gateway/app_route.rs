@@ -1,18 +1,17 @@
 //! The apps' routes: prefixes on hosts, each with its rules.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use prometheus::IntCounter;
 
-use crate::app::settings::{AppSettings, SessionNeed};
-use crate::app::{Picked, Pool};
+use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
+use crate::app::{Address, Picked, Pool};
 use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
 use crate::http_client::Cause;
-use crate::session::Session;
+use crate::session::{FieldClaim, Session};
 use crate::telemetry::Metrics;
 
 /// One app's route.
@@ -26,7 +25,10 @@ pub(super) struct AppRoute {
     pub login: Option<Login>,
     pub max_body: u64,
     pub read_timeout: Duration,
-    /// Header fields that carry claims, with the claim's position in [`Session::claims`].
+    pub websocket_ends_with: WebsocketEnd,
+    /// The `Host` that it is told in place of the client's.
+    pub request_host: Option<Box<str>>,
+    /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,
     /// The fields that carry claims to any app: what one believes no client may say to another.
     pub identity: Arc<[HeaderName]>,
@@ -38,7 +40,7 @@ pub(super) struct AppRoute {
 pub struct AppParts {
     /// Its upstreams.
     pub pool: Arc<Pool>,
-    /// Header fields that carry claims, with the claim's position in [`Session::claims`].
+    /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,
 }
 
@@ -140,6 +142,8 @@ impl AppRoute {
             login,
             max_body: settings.max_body.0,
             read_timeout: settings.read_timeout.0,
+            websocket_ends_with: settings.websocket_ends_with,
+            request_host: settings.request.host.as_deref().map(Into::into),
             claims: parts.claims,
             identity,
             pool: parts.pool,
@@ -157,13 +161,19 @@ impl AppRoute {
         self.pool.is_plain()
     }
 
+    /// What becomes of each field that carries a claim.
+    pub fn explain_fields(&self, session: &Session) -> Vec<String> {
+        let told = self.claims.iter().filter_map(|(name, at)| Some(explain_field(name, session.fields().get(*at)?)));
+        told.collect()
+    }
+
     /// The order of routes: the greatest first.
     pub fn weight(&self) -> impl Ord + use<> {
         self.reach.weight()
     }
 
     /// An upstream for a request of this session, or of nobody at this address.
-    pub fn pick(&self, session: Option<&Session>, peer: &str, tried: &[SocketAddr]) -> Option<Picked> {
+    pub fn pick(&self, session: Option<&Session>, peer: &str, tried: &[Address]) -> Option<Picked> {
         let hash = session.map_or(peer, Session::log_id);
         let picked = self.pool.pick(hash.as_bytes(), tried);
         if picked.is_none() {
@@ -175,6 +185,19 @@ impl AppRoute {
     /// A failure of the app that no upstream is to blame for.
     pub fn note_failure(&self, cause: Cause) {
         self.pool.note_failure(cause);
+    }
+}
+
+fn explain_field(name: &HeaderName, claim: &FieldClaim) -> String {
+    let sent = match &claim.value {
+        Ok(text) => format!("{name} is sent, {} bytes", text.len()),
+        Err(why) => format!("{name} is left out: {}", why.text()),
+    };
+    match claim.omitted {
+        0 => sent,
+        omitted => format!(
+            "{sent}; values left out, for they are empty or have a comma, control characters or white space at their ends: {omitted}"
+        ),
     }
 }
 

@@ -10,7 +10,6 @@ use crate::gateway::accept;
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::cross_site;
 use crate::gateway::head::{Body, Head};
-use crate::gateway::hygiene;
 use crate::gateway::login::Login;
 use crate::gateway::path;
 use crate::gateway::plugin_route::{self, PluginRoute};
@@ -20,7 +19,7 @@ use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Source};
 use crate::problem::Refusal;
 use crate::provider::{MintFailure, SessionRefusal};
-use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
+use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind, is_carried_whole};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -185,7 +184,7 @@ impl Gateway {
         };
         trace.session.clone_from(&session);
         // To the app ` ada` and `ada` would be one person: white space at the ends of a field is no part of it.
-        if session.as_ref().is_some_and(|session| !hygiene::is_carried_whole(session.subject())) {
+        if session.as_ref().is_some_and(|session| !is_carried_whole(session.subject())) {
             return Err(Refusal::NotPermitted);
         }
         let path = trace.path.as_deref().unwrap_or("/");

@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType};
 use crate::gateway::forward::Forwarder;
 use crate::gateway::handle::{After, Arrival};
 use crate::gateway::head::{BadHead, Head};
-use crate::gateway::journey::{Onward, Way};
+use crate::gateway::journey::{Journey, Onward, Way};
 use crate::gateway::peer::Peer;
 use crate::problem::Refusal;
 
@@ -54,7 +54,7 @@ impl Forwarder {
             Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
         };
         if let After::Forward(journey, Onward::Fields(fields)) = after {
-            replace(exchange.req_header_mut(), journey.forward.target(), fields)?;
+            replace(exchange.req_header_mut(), &journey, fields)?;
             way.journey = Some(journey);
             return Ok(true);
         }
@@ -64,17 +64,22 @@ impl Forwarder {
 }
 
 /// The head that goes on is ours.
-fn replace(request: &mut RequestHeader, target: &str, fields: Vec<(HeaderName, HeaderValue)>) -> pingora::Result<()> {
+fn replace(
+    request: &mut RequestHeader,
+    journey: &Journey,
+    fields: Vec<(HeaderName, HeaderValue)>,
+) -> pingora::Result<()> {
     let names: Vec<HeaderName> = request.headers.keys().cloned().collect();
     for name in names {
         request.remove_header(&name);
     }
     let authority = request.uri.authority().cloned();
-    request.set_raw_path(target.as_bytes())?;
+    request.set_raw_path(journey.forward.target().as_bytes())?;
     for (name, value) in fields {
         request.append_header(name, value)?;
     }
-    if let Some(authority) = authority {
+    // Where the app is told another host, that one is among the fields.
+    if let (Some(authority), None) = (authority, &journey.forward.app().request_host) {
         request.insert_header(http::header::HOST, authority.as_str())?;
     }
     Ok(())

@@ -167,6 +167,12 @@ impl ProxyHttp for Forwarder {
             if let Some(journey) = &way.journey {
                 journey.answered.store(true, Ordering::Relaxed);
             }
+            if let (Some(journey), Some(picked), http::StatusCode::SWITCHING_PROTOCOLS) =
+                (&way.journey, &way.picked, response.status)
+            {
+                // Once for each request.
+                let _ = journey.tunnel.set(picked.label().into());
+            }
             if let Some(picked) = &way.picked {
                 picked.succeeded();
             }

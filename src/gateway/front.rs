@@ -14,7 +14,6 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::gateway::Gateway;
 use crate::gateway::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
@@ -28,6 +27,7 @@ use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::settings::ServerSettings;
 use crate::gateway::sign::Sign;
 use crate::gateway::wire::{linger, skip, slim, write};
+use crate::gateway::{Gateway, session_end};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
@@ -297,6 +297,11 @@ impl Front {
             back = served => back?,
             () = cut.given() => {
                 self.gateway.tell_of(&journey, 0, "cut", None, None);
+                return None;
+            }
+            // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
+            () = session_end::of(&journey, &self.gateway.clock) => {
+                self.gateway.tell_of(&journey, 101, "session_ended", journey.tunnel.get().map(|label| &**label), None);
                 return None;
             }
             // A tunnel may be silent for long; the app's word that it is one may not.

@@ -13,7 +13,7 @@ use crate::gateway::forwarded::{self, Facts};
 use crate::gateway::head::Head;
 use crate::gateway::peer::Peer;
 use crate::gateway::proxy_fields::{is_proxy_field, is_request_field};
-use crate::session::{Cut, Session, Sources};
+use crate::session::{Cut, FieldClaim, Session, Sources};
 
 /// Whom the session speaks for.
 const SUBJECT: &str = "x-auth-subject";
@@ -112,7 +112,9 @@ pub(super) fn request(
             // It carries a credential: gone in every spelling, like the ones that are configured.
             || same("proxy-authorization", name)
             || named.iter().any(|known| name.as_bytes().eq_ignore_ascii_case(known));
-        if between_us || is_ours(name, &told.app.identity) {
+        // The app is told another one, by `say`.
+        let replaced = told.app.request_host.is_some() && is(&"host");
+        if between_us || replaced || is_ours(name, &told.app.identity) {
             continue;
         }
         // Platforms name some fields that carry tokens like those that only a proxy writes (`x-auth-request-access-token`).
@@ -157,17 +159,17 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         out.field(SUBJECT, session.subject().as_bytes());
         out.field(ISSUER, session.issuer().as_bytes());
         for (name, position) in &told.app.claims {
-            let claim = session.claims().get(*position).and_then(Option::as_deref);
-            // A claim that no field can carry as it is counts as absent.
-            if let Some(claim) = claim.filter(|claim| is_carried_whole(claim)) {
+            if let Some(claim) = session.fields().get(*position).and_then(FieldClaim::text) {
                 out.field(name.as_str(), claim.as_bytes());
             }
         }
     }
     out.field(REQUEST_ID, told.request_id.as_bytes());
-    if head.hostless {
+    match &told.app.request_host {
+        Some(host) => out.field("host", host.as_bytes()),
         // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2), and by the host that was judged.
-        out.field("host", head.host.as_bytes());
+        None if head.hostless => out.field("host", head.host.as_bytes()),
+        None => {}
     }
     let facts = Facts { peer: told.peer.address_text(), tls: told.tls, host: head.host };
     forwarded::fields(&told.peer.said(head), facts, |name, parts| out.parts(name, parts));
@@ -187,11 +189,6 @@ fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, B
         }
     }
     Ok(named)
-}
-
-/// Whether a field carries this text as it is: no control characters, and no white space at its ends, which every reader takes away.
-pub(super) fn is_carried_whole(text: &str) -> bool {
-    text.trim().len() == text.len() && !text.bytes().any(|b| b < 0x20 || b == 0x7f)
 }
 
 /// Whether two names are one to some app server: many read `_`, `.` and other signs in names as `-`.

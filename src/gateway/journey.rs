@@ -1,8 +1,7 @@
 //! A request on its way to an app: what is known of it, carried from its head to its access line.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -10,7 +9,8 @@ use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::app::Picked;
+use crate::app::settings::WebsocketEnd;
+use crate::app::{Address, Picked};
 use crate::clock::Timestamp;
 use crate::gateway::accept;
 use crate::gateway::answer::Reply;
@@ -20,7 +20,7 @@ use crate::gateway::head::{Body, Head};
 use crate::gateway::hygiene::{self, BadFields, Told};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
-use crate::session::Sources;
+use crate::session::{Session, Sources};
 
 /// What we say beside the client, mostly.
 const ROOM: usize = 512;
@@ -69,6 +69,8 @@ pub(super) struct Journey {
     origin: Option<Box<str>>,
     /// The app's answer has begun.
     pub answered: AtomicBool,
+    /// The upstream with which a WebSocket is open.
+    pub tunnel: OnceLock<Box<str>>,
     /// Its access line is written.
     pub told: AtomicBool,
 }
@@ -119,6 +121,7 @@ impl Journey {
             navigation: accept::is_navigation(head),
             origin: trace.origin.map(Into::into),
             answered: AtomicBool::new(false),
+            tunnel: OnceLock::new(),
             told: AtomicBool::new(false),
         };
         Ok((journey, onward))
@@ -127,6 +130,13 @@ impl Journey {
     /// Whether the relay can carry it: the app is asked in HTTP/1.1 too, in the clear.
     pub fn is_short(&self) -> bool {
         self.plain && !self.websocket && self.forward.app().is_plain()
+    }
+
+    /// When a WebSocket ends at the latest: with its session, where the app says so.
+    pub fn must_end(&self) -> Option<Timestamp> {
+        let app = self.forward.app();
+        let ends = self.websocket && app.websocket_ends_with == WebsocketEnd::Session;
+        self.forward.session().filter(|_| ends).map(Session::ends)
     }
 
     /// Our answer in place of the app's. The connection closes behind it.
@@ -161,7 +171,7 @@ pub(super) struct Way {
     /// Where it goes now.
     pub picked: Option<Picked>,
     /// Where it could not go.
-    pub tried: SmallVec<[SocketAddr; 2]>,
+    pub tried: SmallVec<[Address; 2]>,
     /// The app waited in vain for the rest of the request's body.
     pub unsent: bool,
     /// Bytes of the request's body so far, and when the first of them came.

@@ -35,6 +35,7 @@ mod proxy_fields;
 mod reader;
 mod relay;
 mod routes;
+mod session_end;
 pub mod settings;
 mod sign;
 mod trusted;
@@ -128,6 +129,14 @@ impl Reached<'_> {
         match self.0 {
             Route::Plugin(plugin) => format!("the plug-in {} ({})", plugin.name, plugin.allow()),
             Route::App(app) => format!("the app {} (session: {})", app.name, app.need.as_str()),
+        }
+    }
+
+    /// What becomes of each header field that carries a claim to the app, in an operator's words. Never the claim.
+    pub fn fields(&self, session: &Session) -> Vec<String> {
+        match self.0 {
+            Route::Plugin(_) => Vec::new(),
+            Route::App(app) => app.explain_fields(session),
         }
     }
 

@@ -95,7 +95,9 @@ fn session(user: usize) -> Session {
         log_id: "".into(),
         session_id: None,
         token_digest: [0; 32],
+        ends: crate::clock::Timestamp::from_millis(0),
         claims: Box::default(),
+        fields: Box::default(),
         traits: None,
         memo: Memo::default(),
     }

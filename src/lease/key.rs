@@ -161,9 +161,11 @@ mod tests {
                 log_id: "".into(),
                 session_id: self.session.as_deref().map(Into::into),
                 token_digest: [7; 32],
+                ends: crate::clock::Timestamp::from_millis(0),
                 claims: Box::new([None, self.claim.as_deref().map(Into::into)]),
                 traits: None,
                 memo: Memo::default(),
+                fields: Box::default(),
             };
             let scope = Scope::new(&self.issuer, &self.plugin, &self.provider, &self.mint, &[self.fingerprint; 32]);
             LeaseKey::new(&scope, &session, reuse, self.language.as_deref(), &[1])

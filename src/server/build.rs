@@ -21,7 +21,7 @@ use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::minter::{MinterParts, identity_fault};
 use crate::server::tls::Certificates;
 use crate::server::workshop::Workshop;
-use crate::session::{Sessions, Sources};
+use crate::session::{ClaimNames, Sessions, Sources};
 use crate::telemetry::Metrics;
 
 /// Faults that only the making of the parts shows, in the operator's words.
@@ -112,7 +112,7 @@ impl Parts {
         file: Option<Arc<FileStore>>,
     ) -> Result<Self, BuildFault> {
         let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
-        let claim_names = claim_names(config);
+        let (claim_names, field_names) = (claim_names(config), field_names(config));
         let mut workshop = Workshop {
             config,
             clock,
@@ -122,13 +122,13 @@ impl Parts {
             identities: Vec::new(),
             faults: Vec::new(),
         };
-        let sessions = workshop.sessions(&claim_names);
+        let sessions = workshop.sessions(ClaimNames { recipes: &claim_names, fields: &field_names });
         let sources = Sources::parse(&config.session.sources).map_err(|faults| workshop.faults.extend(faults)).ok();
         let providers: Vec<Provider> =
             config.providers.iter().filter_map(|settings| workshop.provider(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| workshop.plugin(settings, &providers, &claim_names)).collect();
-        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| workshop.app(at, &claim_names)).collect();
+        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| workshop.app(at, &field_names)).collect();
         let certificates = config.listeners.iter().map(|listener| workshop.certificates(&listener.tls)).collect();
         let minter = config.minter.as_ref().and_then(|settings| workshop.minter(settings, &providers, &claim_names));
         let vault = workshop.vault(file);
@@ -243,11 +243,19 @@ impl Parts {
     }
 }
 
-/// The claims of all recipes and all apps, each once, sorted.
+/// The claims of all recipes.
 fn claim_names(config: &Config) -> Vec<String> {
-    let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
-    let apps = config.apps.iter().flat_map(|app| app.claims.values().cloned());
-    let mut names: Vec<String> = recipes.chain(apps).collect();
+    each_once(config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name))
+}
+
+/// The claims that apps are told.
+fn field_names(config: &Config) -> Vec<String> {
+    each_once(config.apps.iter().flat_map(|app| app.claims.values().cloned()))
+}
+
+/// Sorted.
+fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.collect();
     names.sort_unstable();
     names.dedup();
     names

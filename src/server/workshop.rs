@@ -26,7 +26,7 @@ use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources
 use crate::server::build::{Accept, App, Plugin, Watched};
 use crate::server::tls::Certificates;
 use crate::session::settings::IssuerSettings;
-use crate::session::{ClientFault as KeyClientFault, KeyClient, Sessions};
+use crate::session::{ClaimNames, ClientFault as KeyClientFault, KeyClient, Sessions};
 use crate::telemetry::Metrics;
 
 /// Where parts are made, faults are gathered, and secrets are noted for rereading.
@@ -41,7 +41,7 @@ pub(super) struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    pub fn sessions(&mut self, claim_names: &[String]) -> Option<Arc<Sessions>> {
+    pub fn sessions(&mut self, names: ClaimNames<'_>) -> Option<Arc<Sessions>> {
         let subject_key = match &self.config.log.subject_key {
             Some(source) => match source.read(&self.config.directory) {
                 Ok(key) => key,
@@ -65,7 +65,7 @@ impl Workshop<'_> {
         let made = Sessions::new(
             &config.session,
             &config.directory,
-            (claim_names, None),
+            (names, None),
             &subject_key,
             &client_of,
             clock,
@@ -160,7 +160,7 @@ impl Workshop<'_> {
         Some(Plugin { settings: settings.clone(), mint, claim_count: claim_names.len(), fingerprint, claims })
     }
 
-    pub fn app(&mut self, (number, settings): (usize, &AppSettings), claim_names: &[String]) -> Option<App> {
+    pub fn app(&mut self, (number, settings): (usize, &AppSettings), field_names: &[String]) -> Option<App> {
         let name = &settings.name;
         let directory = &self.config.directory;
         let pool = Pool::open(settings, directory, number as u64 + 1, self.clock.clone(), self.metrics);
@@ -168,7 +168,7 @@ impl Workshop<'_> {
         let pool = pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?;
         let mut claims = Vec::with_capacity(settings.claims.len());
         for (field, claim) in &settings.claims {
-            let position = claim_names.iter().position(|known| known == claim);
+            let position = field_names.iter().position(|known| known == claim);
             match (HeaderName::try_from(field), position) {
                 (Ok(field), Some(position)) => claims.push((field, position)),
                 _ => self.faults.push(format!("app.claims: {field:?} is no header field (app {name})")),

@@ -3,6 +3,7 @@
 use aws_lc_rs::{digest, rand};
 
 use super::{Memo, Session, Sessions};
+use crate::clock::Timestamp;
 
 /// What is said of a session.
 pub struct Asserted<'a> {
@@ -39,7 +40,11 @@ impl Sessions {
             log_id: self.log_id(said.issuer, said.subject),
             session_id: said.session_id.map(Into::into),
             token_digest,
+            // Nobody said.
+            ends: Timestamp::from_millis(i64::MAX),
             claims: said.claims,
+            // No app is told of it.
+            fields: Box::default(),
             traits: None,
             memo: Memo::default(),
         }

@@ -10,6 +10,7 @@ mod claims;
 mod cut;
 mod explain;
 mod external_id;
+mod field_claim;
 mod issuer;
 mod json;
 mod key_set;
@@ -34,17 +35,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+
 pub use asserted::Asserted;
 pub use cut::Cut;
 pub use explain::{Explanation, Refused};
 pub use external_id::{NameFault, alike};
+pub use field_claim::{FieldClaim, NoField, is_carried_whole};
 pub use memo::Memo;
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use token::bare as bare_type;
 pub use traits::{Trait, TraitClaims, TraitKind, Traits, names_claim};
-pub use verifier::{IssuerReadiness, Readiness, Sessions};
+pub use verifier::{ClaimNames, IssuerReadiness, Readiness, Sessions};
 
 /// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.
 pub fn try_jwks_file(
@@ -75,7 +79,9 @@ pub struct Session {
     pub(crate) log_id: Box<str>,
     pub(crate) session_id: Option<Box<str>>,
     pub(crate) token_digest: [u8; 32],
+    pub(crate) ends: Timestamp,
     pub(crate) claims: Box<[Option<Box<str>>]>,
+    pub(crate) fields: Box<[FieldClaim]>,
     pub(crate) traits: Option<Box<Traits>>,
     pub(crate) memo: Memo,
 }
@@ -117,6 +123,11 @@ impl Session {
         self.session_id.as_deref()
     }
 
+    /// When it ends: `exp`, or `iat` and `max_age`, with `clock_skew`.
+    pub fn ends(&self) -> Timestamp {
+        self.ends
+    }
+
     /// SHA-256 of the token's text.
     pub fn token_digest(&self) -> &[u8; 32] {
         &self.token_digest
@@ -125,6 +136,11 @@ impl Session {
     /// The claims that recipes ask for, in the order of the names that the configuration gathered; `None` where absent, empty or not a string.
     pub fn claims(&self) -> &[Option<Box<str>>] {
         &self.claims
+    }
+
+    /// The claims that apps are told, as header fields carry them, in the order of the names that the configuration gathered.
+    pub fn fields(&self) -> &[FieldClaim] {
+        &self.fields
     }
 
     /// What policies may read; `None` where there are no policies, or nobody verified the token.

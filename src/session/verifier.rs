@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::claims::{Claims, Life};
 use super::explain::{Step, Witness};
 use super::external_id::Name;
+use super::field_claim::FieldClaim;
 use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
 use super::keys::Key;
@@ -52,6 +53,7 @@ pub struct Sessions {
     claim_names: Box<[Selector]>,
     /// What policies read of a token; `None`: there are none.
     traits: Option<TraitClaims>,
+    field_names: Box<[Selector]>,
     skew: Duration,
     max_token_bytes: usize,
     subject_key: hmac::Key,
@@ -60,6 +62,15 @@ pub struct Sessions {
     entries: IntGauge,
     unknown: Checks,
     absent: IntCounter,
+}
+
+/// The claims that are read of each token, by name or JSON pointer.
+#[derive(Clone, Copy)]
+pub struct ClaimNames<'a> {
+    /// Those that recipes ask for: [`Session::claims`].
+    pub recipes: &'a [String],
+    /// Those that apps are told: [`Session::fields`].
+    pub fields: &'a [String],
 }
 
 /// A verified token: good within its life, as long as its key is.
@@ -120,13 +131,13 @@ pub(super) enum Miss {
 }
 
 impl Sessions {
-    /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `claim_names` are
-    /// the claims that recipes ask for, `traits` what policies read, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
+    /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `names` are
+    /// the claims that are asked for, `traits` what policies read, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
     /// fault, in the operator's words.
     pub fn new(
         settings: &SessionSettings,
         directory: &Path,
-        (claim_names, traits): (&[String], Option<&TraitClaims>),
+        (names, traits): (ClaimNames<'_>, Option<&TraitClaims>),
         subject_key: &Secret,
         client_of: &ClientOf<'_>,
         clock: Clock,
@@ -146,19 +157,22 @@ impl Sessions {
             }
         }
         faults.extend(settle_persons(&expanded, &mut issuers));
-        let mut selectors = Vec::with_capacity(claim_names.len());
-        for name in claim_names {
-            match Selector::parse(name) {
-                Some(selector) => selectors.push(selector),
-                None => faults.push(format!("{{claim:{name}}}: is neither a claim's name nor a JSON pointer")),
+        let mut selector = |name: &String| {
+            let selector = Selector::parse(name);
+            if selector.is_none() {
+                faults.push(format!("{{claim:{name}}}: is neither a claim's name nor a JSON pointer"));
             }
-        }
+            selector
+        };
+        let claim_names = names.recipes.iter().filter_map(&mut selector).collect();
+        let field_names = names.fields.iter().filter_map(&mut selector).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
         Ok(Arc::new(Self {
             issuers: issuers.into_iter().map(Arc::new).collect(),
-            claim_names: selectors.into(),
+            claim_names,
+            field_names,
             traits: traits.cloned(),
             skew: settings.clock_skew.0,
             max_token_bytes: settings.max_token_bytes,
@@ -348,7 +362,9 @@ impl Sessions {
             log_id: self.log_id(&issuer.namespace, &claims.subject),
             session_id: claims.session_id.map(Into::into),
             token_digest,
+            ends: claims.life.until,
             claims: self.claim_names.iter().map(wanted).collect(),
+            fields: self.field_names.iter().map(|selector| FieldClaim::new(selector.find(payload))).collect(),
             traits: self.traits.as_ref().map(|claims| Box::new(claims.read(payload))),
             memo: Memo::default(),
         }

@@ -124,3 +124,27 @@ fn a_configuration_from_standard_input_is_refused_where_the_token_comes_from_the
         ended.all()
     );
 }
+
+#[test]
+fn what_becomes_of_each_claim_that_an_app_is_told_is_said_and_never_the_claim() {
+    let stand = Stand::new();
+    let file = stand.folder.path().join("valet.toml");
+    let app = "[[app]]\nname = \"portal\"\nupstreams = [\"127.0.0.1:1\"]\n\
+               claims = { x-auth-groups = \"groups\", x-auth-level = \"level\", x-auth-mail = \"email\" }\n";
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + app).unwrap();
+    let claims = json!({ "groups": ["canary-one", "canary,two", "x"], "level": [1], "email": "canary@example.com" });
+    let ended = stand.explain("/orders", &stand.idp.token_with("ada", claims));
+    ended.assert_code(0);
+    let fields: Vec<&str> =
+        ended.stdout.lines().filter(|line| line.starts_with("ok       field")).map(|line| &line[22..]).collect();
+    assert_eq!(
+        fields,
+        [
+            "x-auth-groups is sent, 12 bytes; values left out, for they are empty or have a comma, control characters or white \
+             space at their ends: 1",
+            "x-auth-level is left out: the claim is no text, no number and no list of texts",
+            "x-auth-mail is sent, 18 bytes",
+        ]
+    );
+    assert!(!ended.all().contains("canary"), "{}", ended.all());
+}

@@ -13,7 +13,7 @@ async fn http2(app: Option<&App>) -> (Stack, SendRequest<Bytes>) {
 }
 
 /// The same with these lines for the app.
-async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<Bytes>) {
+pub async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<Bytes>) {
     let authority = Authority::new();
     let site = authority.site(&[HOST]);
     let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
@@ -27,8 +27,8 @@ async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<Bytes
     (stack, send)
 }
 
-struct Got {
-    status: u16,
+pub struct Got {
+    pub status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -39,7 +39,7 @@ impl Got {
     }
 }
 
-async fn ask(send: &mut SendRequest<Bytes>, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Got {
+pub async fn ask(send: &mut SendRequest<Bytes>, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Got {
     let mut request = Request::builder()
         .version(Version::HTTP_2)
         .method(Method::from_bytes(method.as_bytes()).expect("a method"))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 
 /// One request as it arrived.
@@ -45,7 +45,15 @@ pub struct App {
     connections: Arc<Mutex<usize>>,
     go: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
+    serving: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
+    /// Where its socket is.
+    folder: Option<tempfile::TempDir>,
 }
+
+/// What it is connected to by.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 impl Drop for App {
     fn drop(&mut self) {
@@ -58,17 +66,52 @@ impl App {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
+        let listener = Arc::new(listener);
+        let accept = move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.accept().await.ok().map(|(stream, _)| stream) }
+        };
+        Self::new(address, None, accept)
+    }
+
+    /// The same on a Unix socket.
+    pub async fn on_socket() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.sock");
+        let listener = Arc::new(UnixListener::bind(&path).expect("a socket"));
+        let accept = move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.accept().await.ok().map(|(stream, _)| stream) }
+        };
+        Self::new(format!("unix:{}", path.display()), Some(folder), accept)
+    }
+
+    fn new<S: Wire + 'static, F: Future<Output = Option<S>> + Send + 'static>(
+        address: String,
+        folder: Option<tempfile::TempDir>,
+        accept: impl Fn() -> F + Send + 'static,
+    ) -> Self {
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
         let (into, count) = (Arc::clone(&seen), Arc::clone(&connections));
         let go = Arc::new(Notify::new());
         let gone = Arc::clone(&go);
+        let serving = Arc::new(Mutex::new(Vec::new()));
+        let served = Arc::clone(&serving);
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Some(stream) = accept().await {
                 *count.lock().expect("no test panicked with it") += 1;
-                tokio::spawn(serve(stream, Arc::clone(&into), Arc::clone(&gone)));
+                let one = tokio::spawn(serve(stream, Arc::clone(&into), Arc::clone(&gone)));
+                served.lock().expect("no test panicked with it").push(one.abort_handle());
             }
         });
-        Self { address, seen, connections, go, task }
+        Self { address, seen, connections, go, task, serving, folder }
+    }
+
+    /// Nobody is at its socket any more.
+    pub fn leave(&mut self) {
+        self.task.abort();
+        self.serving.lock().expect("no test panicked with it").iter().for_each(tokio::task::AbortHandle::abort);
+        drop(self.folder.take());
     }
 
     /// Lets it answer what waits at `/later`.
@@ -93,7 +136,7 @@ impl App {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, go: Arc<Notify>) {
+async fn serve(mut stream: impl Wire, seen: Arc<Mutex<Vec<Seen>>>, go: Arc<Notify>) {
     let mut buffer = Vec::new();
     loop {
         let Some(end) = read_until(&mut stream, &mut buffer, b"\r\n\r\n").await else { return };
@@ -146,7 +189,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 /// `false`: the connection is closed.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) -> bool {
+async fn answer(stream: &mut impl Wire, buffer: &mut Vec<u8>, request: &Seen) -> bool {
     let path = request.line().split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default();
     if let Some((_, said)) = request.line().split_once("/say").and_then(|(_, rest)| rest.split_once('?')) {
         let said = URL_SAFE_NO_PAD.decode(said).expect("base64url");
@@ -212,7 +255,7 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) ->
     stream.write_all(out).await.is_ok()
 }
 
-async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> Option<usize> {
+async fn read_until(stream: &mut impl Wire, buffer: &mut Vec<u8>, end: &[u8]) -> Option<usize> {
     loop {
         if let Some(at) = buffer.windows(end.len()).position(|window| window == end) {
             return Some(at + end.len());
@@ -221,14 +264,14 @@ async fn read_until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) ->
     }
 }
 
-async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+async fn read_more(stream: &mut impl Wire, buffer: &mut Vec<u8>) -> Option<()> {
     let mut piece = [0; 16 * 1024];
     let read = stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
     buffer.extend_from_slice(&piece[..read]);
     Some(())
 }
 
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &Seen) -> Option<Vec<u8>> {
+async fn read_body(stream: &mut impl Wire, buffer: &mut Vec<u8>, request: &Seen) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if request.field("transfer-encoding").is_some() {
         loop {

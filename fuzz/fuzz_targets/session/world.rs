@@ -14,7 +14,7 @@ use url::Url;
 use valet_gateway::clock::{Clock, Hands, Timestamp};
 use valet_gateway::secret::Secret;
 use valet_gateway::session::settings::{IssuerSettings, SessionSettings};
-use valet_gateway::session::{ClientFault, KeyClient, Session, SessionFault, Sessions, Sources};
+use valet_gateway::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions, Sources};
 use valet_gateway::telemetry::Metrics;
 
 use super::issuers::{CLAIM_NAMES, KEYS_URL, NOW, SECRETS, Signer, settings};
@@ -74,8 +74,9 @@ impl World {
         let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: keys.published().to_string().into_bytes() });
         let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
         let names = CLAIM_NAMES.map(str::to_owned);
+        let names = ClaimNames { recipes: &names, fields: &names };
         let subject_key = Secret::new(b"subject key".to_vec());
-        let sessions = Sessions::new(&settings, folder.path(), (&names, None), &subject_key, &client_of, clock, &metrics)
+        let sessions = Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock, &metrics)
             .unwrap_or_else(|faults| panic!("{faults:#?}"));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let faults = runtime.block_on(sessions.fetch_all());

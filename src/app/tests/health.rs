@@ -116,6 +116,13 @@ async fn the_question_names_valet_and_the_upstream_or_the_host_that_is_configure
     bed.round().await;
     let head = site.seen().remove(0).to_ascii_lowercase();
     assert!(head.contains("\r\nhost: portal.example.com\r\n"), "{head}");
+    for (health, host) in [(json!({}), "app.internal"), (json!({ "host": "portal.example.com" }), "portal.example.com")]
+    {
+        let bed = Bed::at([site.port], json!({ "health": health, "request": { "host": "app.internal" } }));
+        bed.round().await;
+        let head = site.seen().remove(0).to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+    }
 }
 
 #[tokio::test]

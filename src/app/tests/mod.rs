@@ -71,7 +71,7 @@ impl Bed {
     /// A pick that comes to this port, because all others were tried. It fails if that upstream gets no requests.
     fn pick_at(&self, port: u16) -> Picked {
         let members = self.pool.members.load();
-        let others: Vec<_> = members.iter().map(|m| m.address).filter(|a| a.port() != port).collect();
+        let others: Vec<_> = members.iter().map(|m| m.address.clone()).filter(|a| a.port() != port).collect();
         let picked = self.pool.pick(b"", &others).unwrap();
         assert_eq!(picked.address().port(), port);
         picked
@@ -124,8 +124,22 @@ impl Bed {
     }
 }
 
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+fn loopback(port: u16) -> Address {
+    Address::Ip(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+impl Address {
+    /// Of an upstream that is no socket.
+    fn ip(&self) -> SocketAddr {
+        match self {
+            Self::Ip(address) => *address,
+            Self::Unix(path) => panic!("{path} is a socket"),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.ip().port()
+    }
 }
 
 fn millis(millis: u64) -> Duration {

@@ -81,7 +81,7 @@ fn named() -> Value {
 }
 
 fn hosts(bed: &Bed, picks: usize) -> Vec<String> {
-    (0..picks).map(|_| bed.pick().address().ip().to_string()).collect()
+    (0..picks).map(|_| bed.pick().address().ip().ip().to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +105,7 @@ async fn names_are_asked_for_again_and_new_addresses_take_the_place_of_old_ones(
     followed.goes_on(millis(1)).await;
     let bed = &followed.bed;
     let under_way = [bed.pick(), bed.pick()];
-    assert_eq!(under_way[0].address().ip().to_string(), "10.0.0.1");
+    assert_eq!(under_way[0].address().ip().ip().to_string(), "10.0.0.1");
     followed.says(addresses([2, 3]));
     followed.goes_on(resolve::EVERY.mul_f64(0.9) - millis(2)).await;
     assert_eq!(followed.questions(), 1);
@@ -153,7 +153,7 @@ async fn what_is_known_of_an_upstream_outlives_a_change_of_the_others() {
     let followed = Followed::start(addresses([1, 2]), named());
     followed.goes_on(millis(1)).await;
     let bed = &followed.bed;
-    let second = [SocketAddr::from(([10, 0, 0, 2], 3000))];
+    let second = [Address::Ip(SocketAddr::from(([10, 0, 0, 2], 3000)))];
     for _ in 0..5 {
         bed.pool.pick(b"", &second).unwrap().failed(Cause::Refused);
     }

@@ -36,6 +36,7 @@ fn an_upstream_is_a_host_and_a_port_after_a_scheme() {
         ("https://app.internal.:8443", Scheme::Https, "app.internal", "app.internal.:8443"),
         ("h2c://app:50051", Scheme::H2c, "app", "app:50051"),
         ("h2c://app:80", Scheme::H2c, "app", "app:80"),
+        ("unix:/run/app.sock", Scheme::Http, "", "localhost"),
     ] {
         assert_eq!(read(text), (scheme, sni.into(), authority.into()), "{text}");
     }
@@ -84,6 +85,15 @@ fn anything_else_is_no_upstream() {
         "app\\:80",
         "http:app:80",
         "https://-:443",
+        "unix:",
+        "unix:app.sock",
+        "unix:./app.sock",
+        "unix:/",
+        "unix:/run/",
+        "unix://run/app.sock",
+        "unix:///run/app.sock",
+        "unix:/run/a\0b",
+        "UNIX:/run/app.sock",
     ] {
         assert!(Target::parse(wrong).is_err(), "{wrong:?}");
     }
@@ -94,11 +104,32 @@ fn a_fault_quotes_its_entry_unless_a_password_may_stand_in_it() {
     assert_eq!(
         faults(json!({ "upstreams": ["app", "http://user:hunter2@app:80", "https://app:443/x"] })),
         [
-            "upstreams: \"app\": expected `host:port`, `https://host:port` or `h2c://host:port`",
+            "upstreams: \"app\": expected `host:port`, `https://host:port`, `h2c://host:port` or `unix:/path`",
             "upstreams: entry 2: an upstream has no user name or password",
             "upstreams: \"https://app:443/x\": an upstream is a host and a port, without a path",
         ]
     );
+}
+
+#[test]
+fn a_fault_of_a_socket_says_what_is_wrong_with_it() {
+    let long = format!("unix:/run/{}", "x".repeat(103));
+    assert!(faults(json!({ "upstreams": [&long[..long.len() - 1]] })).is_empty(), "107 bytes");
+    let absolute = "expected an absolute path after `unix:`, such as `unix:/run/app.sock`";
+    let plain = "over a Unix socket HTTP/1.1 without TLS is spoken, and nothing else: write `unix:/path`";
+    for (text, why) in [
+        ("unix:", absolute),
+        ("unix:app.sock", absolute),
+        ("unix:///run/app.sock", absolute),
+        (&long, "a socket's path has at most 107 bytes, and none of them is zero"),
+        ("https://unix:/run/app.sock", plain),
+        ("h2c://unix:/run/app.sock", plain),
+        ("http://unix:/run/app.sock", plain),
+    ] {
+        assert_eq!(faults(json!({ "upstreams": [text] })), [format!("upstreams: {text:?}: {why}")]);
+    }
+    let keys = json!({ "upstreams": ["unix:/run/app.sock"], "server_name": "app.internal" });
+    assert_eq!(keys_at_fault(keys), ["server_name"], "no TLS is spoken there");
 }
 
 #[test]
@@ -107,6 +138,10 @@ fn there_is_at_least_one_upstream_at_most_64_and_no_two_are_alike() {
     let ports = |count: u16| json!({ "upstreams": (1..=count).map(|port| format!("app:{port}")).collect::<Vec<_>>() });
     assert!(faults(ports(64)).is_empty());
     assert_eq!(faults(ports(65)).len(), 1);
+    assert_eq!(
+        faults(json!({ "upstreams": ["unix:/run/a.sock", "unix:/run/b.sock", "unix:/run/a.sock"] })),
+        ["upstreams: \"unix:/run/a.sock\" is the same place as \"unix:/run/a.sock\""]
+    );
     assert_eq!(
         faults(json!({ "upstreams": ["APP:80", "b:80", "http://app"] })),
         ["upstreams: \"http://app\" is the same place as \"APP:80\""]
@@ -155,11 +190,30 @@ fn the_health_check_asks_for_a_path_and_names_a_host() {
     for wrong in ["", "health", "http://app/health", "/a b", "/a#b", "/a\r\nx: y"] {
         assert_eq!(keys_at_fault(json!({ "health": { "path": wrong } })), ["health.path"], "{wrong:?}");
     }
-    for good in ["app", "app.example.com:8080", "[::1]:80"] {
+    for good in ["app", "app.example.com:8080", "[::1]:80", "my_app", "10.0.0.1", "app.example.com."] {
         assert!(keys_at_fault(json!({ "health": { "host": good } })).is_empty(), "{good}");
+        assert!(keys_at_fault(json!({ "request": { "host": good } })).is_empty(), "{good}");
     }
-    for wrong in ["", "a b", "a/b", "user@app", "a\r\nx: y"] {
+    for wrong in [
+        "",
+        ":80",
+        "a b",
+        "a/b",
+        "user@app",
+        "a\r\nx: y",
+        "app:",
+        "app:0",
+        "app:65536",
+        "app:x",
+        "::1",
+        "*.app",
+        "http://app",
+        "a,b",
+        "bücher.example",
+        "a..b",
+    ] {
         assert_eq!(keys_at_fault(json!({ "health": { "host": wrong } })), ["health.host"], "{wrong:?}");
+        assert_eq!(keys_at_fault(json!({ "request": { "host": wrong } })), ["request.host"], "{wrong:?}");
     }
 }
 
@@ -172,4 +226,13 @@ fn all_faults_come_at_once() {
     let mut found = keys_at_fault(keys);
     found.sort_unstable();
     assert_eq!(found, ["ca", "client_certificate.chain", "client_certificate.key", "read_timeout", "upstreams"]);
+}
+
+#[test]
+fn a_websocket_ends_with_a_session_where_there_is_one() {
+    let at_fault = |session: &str, end: &str| keys_at_fault(json!({ "session": session, "websocket_ends_with": end }));
+    for (session, end) in [("required", "session"), ("optional", "session"), ("none", "connection")] {
+        assert!(at_fault(session, end).is_empty(), "{session} {end}");
+    }
+    assert_eq!(at_fault("none", "session"), ["websocket_ends_with"]);
 }

@@ -862,3 +862,25 @@ fn an_issuer_may_have_several_keys_each_with_its_algorithms() {
     let line = "session.issuer \"https://idp.example.com\": no entry of `keys` names RS256: it opens nothing";
     assert!(config.warnings.iter().any(|warning| warning == line), "{:?}", config.warnings);
 }
+
+#[test]
+fn the_host_that_an_app_is_told_is_a_host_with_or_without_a_port() {
+    let app = |told: &str| {
+        format!(
+            "{GOOD}[[app]]\nname = \"portal\"\nupstreams = [\"unix:/run/app.sock\"]\n[app.request]\nhost = {told}\n"
+        )
+    };
+    assert_eq!(lines(&app("\"portal.internal:8080\"")), [""; 0]);
+    let [line] = lines(&app("\"http://portal.internal\"")).try_into().unwrap();
+    let place = format!("{}:8 app.request.host: expected a host name or an IP address", GOOD.lines().count() + 5);
+    assert!(line.starts_with(&place), "{line}");
+}
+
+#[test]
+fn a_socket_of_an_app_is_an_absolute_path() {
+    let app = |upstream: &str| format!("{GOOD}[[app]]\nname = \"portal\"\nupstreams = [\"{upstream}\"]\n");
+    let [line] = lines(&app("unix:run/app.sock")).try_into().unwrap();
+    let place =
+        format!("{}:13 app.upstreams: \"unix:run/app.sock\": expected an absolute path", GOOD.lines().count() + 3);
+    assert!(line.starts_with(&place), "{line}");
+}

@@ -22,7 +22,7 @@ use url::Url;
 use crate::clock::{Clock, Hands, Timestamp};
 use crate::secret::Secret;
 use crate::session::settings::{IssuerSettings, SessionSettings};
-use crate::session::{ClientFault, KeyClient, Session, SessionFault, Sessions};
+use crate::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions};
 use crate::telemetry::Metrics;
 
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -222,10 +222,11 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     let keys = Answer::Body(200, json!({ "keys": keys }).to_string().into_bytes());
     let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: Mutex::new(keys), discovery: Mutex::new(discovery) });
     let names = ["email".to_owned(), "org".to_owned()];
+    let names = ClaimNames { recipes: &names, fields: &[] };
     let subject_key = Secret::new(b"subject key".to_vec());
     let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
     let sessions =
-        Sessions::new(&settings, folder.path(), (&names, None), &subject_key, &client_of, clock.clone(), &metrics)?;
+        Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock.clone(), &metrics)?;
     Ok(World { sessions, clock, hands, idp, metrics, folder })
 }
 

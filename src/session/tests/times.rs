@@ -3,7 +3,8 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use super::kit::{ISSUER, NOW, SKEW, Signer, World, good, with, world_of};
+use super::kit::{ISSUER, NOW, SKEW, Signer, World, good, issuer, try_world, with, world_of};
+use crate::clock::Timestamp;
 use crate::session::{Reason, SessionFault};
 
 async fn world() -> (Signer, World) {
@@ -52,6 +53,20 @@ async fn a_cached_verdict_ends_with_its_token() {
     assert_eq!(world.metrics.session_cache_entries.get(), 0);
     assert_eq!(world.open(&token).await, Err(SessionFault::Expired));
     assert_eq!(world.checks(ISSUER, "cached"), 2);
+}
+
+#[tokio::test]
+async fn a_session_says_when_it_ends_also_where_max_age_ends_it() {
+    let (signer, world) = world().await;
+    let token = signer.token("k1", &with("exp", Some(json!(NOW + 100))));
+    assert_eq!(world.verify(&token).await.ok().unwrap().ends(), Timestamp::from_secs(NOW + 100 + SKEW));
+    let toml = issuer("\"ES256\"", "{ jwks_url = \"https://idp.example/keys\" }") + "max_age = \"1m\"\n";
+    let world = try_world(&toml, &[], &[signer.named("k1")]).ok().unwrap();
+    assert_eq!(world.sessions.fetch_all().await, Vec::<String>::new());
+    let mut claims = with("exp", Some(json!(NOW + 3600)));
+    claims["iat"] = json!(NOW - 10);
+    let session = world.verify(&signer.token("k1", &claims)).await.ok().unwrap();
+    assert_eq!(session.ends(), Timestamp::from_secs(NOW + 50 + SKEW));
 }
 
 #[tokio::test]
