@@ -41,6 +41,7 @@ pub mod gateway;
 pub mod http_client;
 pub mod lease;
 pub mod logging;
+mod meant;
 pub mod minter;
 pub mod policy;
 pub mod problem;

@@ -57,14 +57,31 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     }
     let session = end.map_err(|end| refused(end.step, &end.why, &refusal(end.fault)))?;
     if !reached.permits(&session) {
-        let lacking = || ("claims", "the recipe needs a claim that the token lacks".to_owned());
+        let lacking = || {
+            let names = reached.lacking(&session).into_iter().filter_map(|at| parts.claim_names.get(at));
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            (
+                "claims",
+                match names.is_empty() {
+                    true => "the plug-in is not for sessions of this issuer".to_owned(),
+                    false => format!(
+                        "the recipe needs {}, which the token lacks, or has empty or as no text",
+                        names.join(", ")
+                    ),
+                },
+            )
+        };
         let (step, why) = session.name_fault().map_or_else(lacking, |fault| ("vendor's id", fault.to_string()));
         return Err(refused(step, &why, &Refusal::NotPermitted));
     }
     for field in reached.fields(&session) {
         passed("field", &field);
     }
-    passed("session", &format!("opens; in the access log its subject is {}", session.log_id()));
+    let subject = match config.log.subject_key {
+        Some(_) => format!("in the access log its subject is {}", session.log_id()),
+        None => "its subject's hash in the access log can't be told: without log.subject_key each process has a key of its own".into(),
+    };
+    passed("session", &format!("opens; {subject}"));
     Ok(())
 }
 

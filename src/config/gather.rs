@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 
-use super::meant::nearest;
 use super::outline::Outline;
 use super::read::{Failure, Problem, read};
 use super::tree::{Entry, Node, Place, Step, Value};
+use crate::meant::nearest;
 
 /// More faults than this are not looked for: the file is something else, and each fault costs a reading.
 const MAX_FAULTS: usize = 200;

@@ -7,7 +7,6 @@ mod check;
 mod fault;
 mod gather;
 mod hint;
-mod meant;
 mod outline;
 mod places;
 mod read;

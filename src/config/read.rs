@@ -10,8 +10,8 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::meant::did_you_mean;
 use super::tree::{Entry, Node, Place, Step, Value};
+use crate::meant::did_you_mean;
 
 /// What is wrong at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,13 +104,20 @@ impl PluginRoute {
     /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, the vendor can't be told its name, or the
     /// issuer is none of this plug-in's.
     pub fn key(&self, session: &Session, language: Option<&str>) -> Option<LeaseKey> {
-        let has = |position: &usize| session.claims().get(*position).is_some_and(Option::is_some);
-        if session.name_fault().is_some() || !self.claims.required.iter().all(has) {
+        if session.name_fault().is_some() || self.lacking(session).next().is_some() {
             return None;
         }
         let at = self.scopes.binary_search_by(|(namespace, _)| (**namespace).cmp(session.namespace())).ok()?;
         let (_, scope) = self.scopes.get(at)?;
         Some(LeaseKey::new(scope, session, self.plan.rules.reuse, language, &self.claims.used))
+    }
+}
+
+impl PluginRoute {
+    /// The claims, by their places, that the recipe needs and the session lacks.
+    pub fn lacking(&self, session: &Session) -> impl Iterator<Item = usize> {
+        let has = |position: &usize| session.claims().get(*position).is_some_and(Option::is_some);
+        self.claims.required.iter().copied().filter(move |position| !has(position))
     }
 }
 

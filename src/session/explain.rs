@@ -4,13 +4,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::claims::Claims;
+use super::diagnosis::Case;
 use super::issuer::Issuer;
 use super::json::{Object, Value};
 use super::settings::SignatureAlgorithm;
 use super::token::Header;
 use super::verifier::{Miss, Sessions};
-use super::{Reason, Session, SessionFault, shown};
+use super::{Session, SessionFault, shown};
 use crate::clock::Timestamp;
+use crate::units::Span;
 
 /// More audiences than that are not listed.
 const MAX_LISTED: usize = 8;
@@ -91,15 +93,14 @@ impl Sessions {
                 Miss::Fault(fault, issuer) => (fault, issuer),
                 Miss::UnknownKey(issuer, algorithm) => (issuer.rings.without_key(algorithm), Some(issuer)),
             };
+            let case =
+                Case { token, issuer: issuer.as_deref(), issuers: self.issuers().collect(), now, skew: self.skew() };
             let (step, why) = match fault {
-                SessionFault::Expired => ("end", "the token's life is over (exp, or iat and max_age)".to_owned()),
+                SessionFault::Expired => ("end", case.ended()),
                 SessionFault::KeysUnavailable(_) => {
                     (next_step(&teller.passed), "the issuer's keys can't be had".to_owned())
                 }
-                SessionFault::Invalid(reason) => (
-                    next_step(&teller.passed),
-                    format!("{}{}", words(reason), detail(reason, token, issuer.as_deref())),
-                ),
+                SessionFault::Invalid(reason) => (next_step(&teller.passed), case.why(reason)),
             };
             Refused { step, why, fault }
         });
@@ -129,7 +130,10 @@ fn header_line(header: &Header<'_>) -> String {
 
 fn claims_line(claims: &Claims<'_>, audience: Option<&Value<'_>>, now: Timestamp) -> String {
     let left = claims.life.until.since(now).as_secs();
-    let mut line = if left > 0 { format!("good for {left} s, clock_skew included") } else { "its life is over".into() };
+    let mut line = match left {
+        0 => "its life is over".into(),
+        _ => format!("good for {}, clock_skew included", Span::secs(left)),
+    };
     if let Some(audience) = audience {
         let _ = write!(line, "; for {}", list(audience));
     }
@@ -137,7 +141,8 @@ fn claims_line(claims: &Claims<'_>, audience: Option<&Value<'_>>, now: Timestamp
     line
 }
 
-fn list(value: &Value<'_>) -> String {
+/// The texts of a claim, as an audience has them.
+pub(super) fn list(value: &Value<'_>) -> String {
     let texts: Vec<String> = match value {
         Value::Text(text) => vec![shown(text).to_string()],
         Value::List(list) => {
@@ -146,54 +151,4 @@ fn list(value: &Value<'_>) -> String {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return "of another type".into(),
     };
     texts.join(", ")
-}
-
-/// What the token says beside what was asked for, where that tells the fault.
-fn detail(reason: Reason, token: &[u8], issuer: Option<&Issuer>) -> String {
-    let Ok(parts) = super::token::Parts::read(token) else { return String::new() };
-    let payload = super::json::object(&parts.payload);
-    match (reason, &payload) {
-        (Reason::UnknownIssuer, Some(payload)) => {
-            let name = payload.get("iss").and_then(Value::text).unwrap_or_default();
-            format!(": {}", shown(name))
-        }
-        (Reason::Audience, Some(payload)) => {
-            let Some(rules) = issuer.map(|issuer| &issuer.rules) else { return String::new() };
-            let named = rules.audience.find(payload).map_or_else(|| "absent".into(), list);
-            let (claim, ours) = (shown(&rules.audience_claim), rules.audiences.join(", "));
-            format!(": the token's {claim} is {named}; audiences are {}", shown(&ours))
-        }
-        _ => String::new(),
-    }
-}
-
-/// The fault in an operator's words.
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::TooLong => "it is longer than max_token_bytes",
-        Reason::Malformed => {
-            "it is no compact JWS: three parts of base64url without padding, and nothing else (an opaque token or a JWE is none)"
-        }
-        Reason::Header => "the header is no JSON object with an `alg`, or holds a name twice",
-        Reason::CriticalExtension => "the header asks for an extension (`crit`, `b64`), and none is understood",
-        Reason::Type => "its `typ` is none of `types`",
-        Reason::UnknownIssuer => "no [[session.issuer]] has exactly its `iss`",
-        Reason::Algorithm => "its `alg` is none of `algorithms`, or not that of the key it names",
-        Reason::UnknownKey => "the issuer has no key of its `kid`",
-        Reason::Signature => "the signature is none of the key's",
-        Reason::Claims => {
-            "a claim is missing, of a wrong type, or there twice: exp is required; iat too with max_age; iss is a text"
-        }
-        Reason::Audience => "it is for somebody else",
-        Reason::NotYetValid => "its `nbf` or `iat` lies in the future: compare the clocks",
-        Reason::Subject => {
-            "the subject's claim is missing, empty, longer than 255 bytes, or no text (another claim than `sub` may be a whole number up to 2^53)"
-        }
-        Reason::Tenant => "its `tid` names another tenant than its `iss`",
-        Reason::ExternalId => "`external_id` needs a claim that it lacks",
-        Reason::LogoutToken => "it is a back-channel logout token",
-        Reason::BoundToKey => {
-            "it is bound to a key (`cnf`), and no proof of possession is checked; accept_bound = true takes it all the same"
-        }
-    }
 }

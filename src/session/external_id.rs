@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::claims::TENANT_CLAIM;
-use super::json::{Object, Selector};
+use super::json::{self, Object, Selector};
 
 /// Text with `{sub}` and `{claim:NAME}`.
 #[derive(Debug)]
@@ -109,6 +109,19 @@ impl ExternalId {
         }
         let values = values.into_iter().map(|(source, after)| Value { source, after: after.into() }).collect();
         Ok(Self { beginning: beginning.into(), values, needs_tid })
+    }
+
+    /// The claims that stand in the way of a name: absent, empty, no text, or with a control character in it.
+    pub(super) fn lacking(&self, payload: &Object<'_>) -> Vec<String> {
+        let tid = (self.needs_tid && payload.get(TENANT_CLAIM).is_none()).then(|| TENANT_CLAIM.to_owned());
+        let is_good = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        let lacking = self.values.iter().filter_map(|value| match &value.source {
+            Source::Claim(claim) if !claim.find(payload).and_then(json::Value::text).is_some_and(is_good) => {
+                Some(claim.written())
+            }
+            Source::Subject | Source::Claim(_) => None,
+        });
+        tid.into_iter().chain(lacking).collect()
     }
 
     /// The name; `None` when a claim is absent, empty, not a string or holds a control character.

@@ -159,6 +159,11 @@ impl Issuer {
         }
     }
 
+    /// The claims that stand in the way of a name at the vendor.
+    pub(super) fn lacking(&self, payload: &Object<'_>) -> Vec<String> {
+        self.external_id.lacking(payload)
+    }
+
     /// The name at the vendor of this subject; `None` when the template needs a claim that the token lacks.
     pub(super) fn name(&self, subject: &str, payload: &Object<'_>) -> Option<Name> {
         let mut name = self.external_id.render(subject, payload)?;

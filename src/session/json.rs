@@ -73,6 +73,14 @@ impl Selector {
         Some(Self(steps.into()))
     }
 
+    /// As it is written in a configuration.
+    pub(super) fn written(&self) -> String {
+        match &*self.0 {
+            [name] if !name.contains('/') => name.to_string(),
+            steps => steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect(),
+        }
+    }
+
     /// The value there, if any.
     pub(super) fn find<'o, 'a>(&self, object: &'o Object<'a>) -> Option<&'o Value<'a>> {
         let (first, rest) = self.0.split_first()?;

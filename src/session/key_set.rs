@@ -41,6 +41,8 @@ pub(super) enum Candidates {
 pub(super) struct Reading {
     pub(super) keys: Vec<Key>,
     pub(super) remarks: Vec<String>,
+    /// A line for each key that is in order, and not for us: providers publish keys for encryption and for other algorithms beside ours.
+    pub(super) foreign: Vec<String>,
 }
 
 impl KeySet {
@@ -59,6 +61,11 @@ impl KeySet {
             (true, true) => Candidates::Misfit,
             (true, false) => Candidates::Unknown,
         }
+    }
+
+    /// The names of its keys; those without one are left out.
+    pub(super) fn kids(&self) -> Vec<String> {
+        self.keys.iter().filter_map(|key| key.kid()).map(ToOwned::to_owned).collect()
     }
 
     /// The set that follows this one. A key that stays keeps its identity, so that what it verified stays; one that left is retired.
@@ -104,7 +111,7 @@ struct Jwk {
 /// Reads a JWK set for these algorithms. A key that can't be used is left out with a line; `None` when `body` is no key set at all.
 pub(super) fn read_jwk_set(body: &[u8], algorithms: &[SignatureAlgorithm]) -> Option<Reading> {
     let set: JwkSet = serde_json::from_slice(body).ok()?;
-    let mut reading = Reading { keys: Vec::new(), remarks: Vec::new() };
+    let mut reading = Reading { keys: Vec::new(), remarks: Vec::new(), foreign: Vec::new() };
     if set.keys.len() > MAX_KEYS {
         reading.remarks.push(format!("the set holds more than {MAX_KEYS} keys; the rest is not used"));
     }
@@ -118,6 +125,9 @@ pub(super) fn read_jwk_set(body: &[u8], algorithms: &[SignatureAlgorithm]) -> Op
                 if padded {
                     reading.remarks.push(format!("key {shown} is used, but {PADDED}"));
                 }
+            }
+            Err(fault @ (KeyFault::OtherUse | KeyFault::UnknownType)) => {
+                reading.foreign.push(format!("key {shown} is not used: {fault}"));
             }
             Err(fault) => reading.remarks.push(format!("key {shown} is not used: {fault}")),
         }

@@ -169,6 +169,14 @@ impl Key {
         &self.identity
     }
 
+    /// Its name, if it has one.
+    pub(super) fn kid(&self) -> Option<&str> {
+        match &self.label {
+            Label::Named(name) => Some(name),
+            Label::Any | Label::Unnamed => None,
+        }
+    }
+
     /// Whether a token with this `kid` may mean this key.
     pub(super) fn answers_to(&self, kid: Option<&str>) -> bool {
         match (&self.label, kid) {

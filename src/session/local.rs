@@ -42,22 +42,27 @@ impl Local {
     }
 
     fn keys(&self, algorithms: &[SignatureAlgorithm]) -> Result<Reading, String> {
-        let one = |key| Reading { keys: vec![key], remarks: Vec::new() };
+        let one = |key| Reading { keys: vec![key], remarks: Vec::new(), foreign: Vec::new() };
         match self {
             Self::Set(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let body = files::read_bounded(path, MAX_FILE_KIB, "key")?;
-                let set = key_set::read_jwk_set(&body, algorithms).ok_or_else(|| fault("is no key set (RFC 7517)"))?;
+                let set = key_set::read_jwk_set(&body, algorithms)
+                    .ok_or_else(|| fault(&format!("is no key set (RFC 7517){}", instead_of_set(&body))))?;
+                // In a file of one's own each key is meant.
+                let remarks: Vec<String> = set.remarks.into_iter().chain(set.foreign).collect();
                 if set.keys.is_empty() {
-                    let reasons = set.remarks.join("; ");
+                    let reasons = remarks.join("; ");
                     return Err(fault(format!("holds no key that can be used. {reasons}").trim_end()));
                 }
-                Ok(Reading { remarks: set.remarks.iter().map(|line| fault(line)).collect(), keys: set.keys })
+                let remarks = remarks.iter().map(|line| fault(line)).collect();
+                Ok(Reading { remarks, keys: set.keys, foreign: Vec::new() })
             }
             Self::Pem(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let bytes = files::read_bounded(path, MAX_FILE_KIB, "key")?;
-                let key = pem::read(&bytes).map_err(|e| fault(&e.to_string()))?;
+                let instead = files::instead_of_pem(&bytes);
+                let key = pem::read(&bytes).map_err(|e| fault(&format!("{e}{instead}")))?;
                 if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
                     return Err(fault("the key serves none of the configured algorithms"));
                 }
@@ -78,5 +83,18 @@ impl Local {
             Self::Secret(SecretSource::File(path), directory) => Some(directory.join(path)),
             Self::Secret(SecretSource::Env(_), _) => None,
         }
+    }
+}
+
+/// To be said behind "is no key set": what it is instead, as far as it can be told.
+pub(super) fn instead_of_set(body: &[u8]) -> &'static str {
+    if memchr::memmem::find(body, b"-----BEGIN ").is_some() {
+        ": it is PEM; name it by `pem_file`"
+    } else if serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|key| key.get("kty").is_some()) {
+        ": it is one key; put it into {\"keys\": […]}"
+    } else if files::instead_of_pem(body).contains("DER") {
+        ": it is DER, and JSON is expected"
+    } else {
+        ""
     }
 }

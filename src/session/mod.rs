@@ -8,6 +8,7 @@ mod algorithm;
 mod asserted;
 mod claims;
 mod cut;
+mod diagnosis;
 mod explain;
 mod external_id;
 mod field_claim;
@@ -56,6 +57,11 @@ pub fn try_jwks_file(
     algorithms: &[settings::SignatureAlgorithm],
 ) -> Result<Vec<String>, String> {
     local::Local::Set(path.to_owned()).try_out(algorithms)
+}
+
+/// To be said of a file that is no key set: what it is instead, as far as it can be told.
+pub fn instead_of_set(body: &[u8]) -> &'static str {
+    local::instead_of_set(body)
 }
 
 /// Why a PEM file can't serve these algorithms, in the operator's words.

@@ -53,7 +53,7 @@ pub(super) struct Ring {
     failures: AtomicU32,
     attempt: Mutex<Attempt>,
     /// What was last said of unusable keys, so that it is said once.
-    complaints: Mutex<Vec<String>>,
+    complaints: Mutex<(Vec<String>, Vec<String>)>,
 }
 
 /// `valet_degraded{what="keys:ISSUER"}`: 1 while any of the issuer's entries is in trouble.
@@ -119,13 +119,23 @@ impl Ring {
             trouble: Arc::clone(trouble),
             failures: AtomicU32::new(0),
             attempt: Mutex::new(Attempt::default()),
-            complaints: Mutex::new(Vec::new()),
+            complaints: Mutex::default(),
         })
     }
 
     /// Whether this entry names the algorithm.
     pub(super) fn names(&self, algorithm: SignatureAlgorithm) -> bool {
         self.algorithms.contains(&algorithm)
+    }
+
+    /// The algorithms of this entry.
+    pub(super) fn algorithms(&self) -> &[SignatureAlgorithm] {
+        &self.algorithms
+    }
+
+    /// The names of its keys.
+    pub(super) fn kids(&self) -> Vec<String> {
+        self.keys.load().kids()
     }
 
     /// The keys that a token may mean. Keys that are not believed any more count as unknown.
@@ -203,7 +213,7 @@ impl Ring {
         self.metrics.jwks_fetches.with_label_values(&[&self.issuer, outcome]).inc();
         match fetched {
             Ok(reading) => {
-                self.complain(reading.remarks);
+                self.complain(reading.remarks, reading.foreign);
                 self.put_in_force(reading.keys);
                 self.believed_until.store(millis(asked.plus(self.pace.max_stale)), Ordering::Release);
                 self.failures.store(0, Ordering::Release);
@@ -230,7 +240,7 @@ impl Ring {
         let read = local.read(&self.algorithms);
         self.set_failing(read.is_err());
         let reading = read?;
-        self.complain(reading.remarks);
+        self.complain(reading.remarks, reading.foreign);
         self.put_in_force(reading.keys);
         Ok(())
     }
@@ -279,13 +289,17 @@ impl Ring {
         before.retire_all_but(&next);
     }
 
-    fn complain(&self, lines: Vec<String>) {
+    /// Says once what is wrong with keys, and which are not for us: that is as it should be, and no warning.
+    fn complain(&self, wrong: Vec<String>, foreign: Vec<String>) {
         let mut said = self.complaints.lock();
-        if *said != lines {
-            for line in &lines {
-                tracing::warn!(target: super::TARGET, issuer = %shown(&self.issuer), "{line}");
-            }
-            *said = lines;
+        let issuer = shown(&self.issuer).to_string();
+        if said.0 != wrong {
+            wrong.iter().for_each(|line| tracing::warn!(target: super::TARGET, issuer, "{line}"));
+            said.0 = wrong;
+        }
+        if said.1 != foreign {
+            foreign.iter().for_each(|line| tracing::info!(target: super::TARGET, issuer, "{line}"));
+            said.1 = foreign;
         }
     }
 

@@ -230,6 +230,16 @@ impl Sessions {
         Err(fault)
     }
 
+    /// The names of the configured issuers.
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.iter().map(|issuer| &*issuer.name)
+    }
+
+    /// How far clocks may differ.
+    pub(super) fn skew(&self) -> Duration {
+        self.skew
+    }
+
     /// Counts a request that had no credential.
     pub fn count_absent(&self) {
         self.absent.inc();

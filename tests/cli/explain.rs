@@ -148,3 +148,17 @@ fn what_becomes_of_each_claim_that_an_app_is_told_is_said_and_never_the_claim() 
     );
     assert!(!ended.all().contains("canary"), "{}", ended.all());
 }
+
+#[test]
+fn the_hash_of_a_subject_is_told_only_where_it_is_that_of_the_log() {
+    let stand = Stand::new();
+    let token = stand.idp.token(CANARY_PERSON);
+    let last = |ended: &Ended| ended.assert_code(0).stdout.lines().last().unwrap().to_owned();
+    let without = last(&stand.explain("/plugins/face-scan", &token));
+    assert!(without.contains("without log.subject_key"), "{without}");
+    let file = stand.folder.path().join("valet.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[log]", "[log]\nsubject_key = { file = \"vendor.key\" }")).unwrap();
+    let with = last(&stand.explain("/plugins/face-scan", &token));
+    assert!(with.contains("in the access log its subject is "), "{with}");
+}

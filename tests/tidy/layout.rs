@@ -23,7 +23,7 @@ const ORDER: [&str; 16] = [
 ];
 
 /// Every module may use them, and they may use one another.
-const LEAVES: [&str; 7] = ["logging", "telemetry", "secret", "clock", "certificate", "files", "units"];
+const LEAVES: [&str; 8] = ["logging", "telemetry", "secret", "clock", "certificate", "files", "units", "meant"];
 
 /// The simulators stand in for other companies' systems: they share nothing with the gateway that they test but the leaves.
 const DEMO: &str = "demo";

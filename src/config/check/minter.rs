@@ -3,9 +3,9 @@
 use super::Report;
 use super::listener::certificate;
 use crate::config::Config;
-use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::http_client::authorities;
+use crate::meant::did_you_mean;
 use crate::minter::settings::{EdgeSettings, MinterSettings, RateSettings};
 use crate::provider;
 

@@ -5,10 +5,10 @@ use percent_encoding::percent_decode_str;
 use super::origin::{host, login_url, origin};
 use super::{Report, is_visible, name};
 use crate::config::Config;
-use crate::config::meant::did_you_mean;
 use crate::config::tree::Place;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
+use crate::meant::did_you_mean;
 use crate::units::Span;
 
 /// Vendors' URLs live 6 hours at most; tokens with years of life were seen on test accounts, so the cap is ours to keep.

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::kit::{ISSUER, NOW, SKEW, Signer, World, good, issuer, try_world, with, world_of};
 use crate::session::{Reason, SessionFault};
+use crate::units::Span;
 
 /// A subject to look for: long, and with letters that no hash or token has.
 const CANARY_PERSON: &str = "canary-person-3m8v!c1t6n@example.com";
@@ -35,7 +36,10 @@ async fn a_good_token_passes_nine_steps_and_nothing_of_it_is_told() {
     for part in [
         "header: alg ES256, kid k1, no typ: counts as JWT",
         "issuer: https://idp.example is configured",
-        &format!("claims: good for {} s, clock_skew included; for my-app; it names its session", 3600 + SKEW),
+        &format!(
+            "claims: good for {}, clock_skew included; for my-app; it names its session",
+            Span::secs(3600 + SKEW as u64)
+        ),
         "key: 1 of",
         "signature: is good",
     ] {
@@ -91,6 +95,74 @@ async fn each_refusal_names_its_step_and_is_the_one_of_a_request() {
         let leaked = token.split('.').find(|part| part.len() > 20 && all.contains(part));
         assert!(leaked.is_none() && !all.contains(CANARY_PERSON), "{all}");
     }
+}
+
+#[tokio::test]
+async fn each_fault_names_its_claim_and_what_was_expected() {
+    let signer = Signer::new(Algorithm::ES256);
+    let world = world_with(&signer, "max_age = \"2h\"").await;
+    let good = || with_canary("iat", Some(json!(NOW - 60)));
+    let with_claim = |claim: &str, value: Option<Value>| {
+        let mut claims = good();
+        match value {
+            Some(value) => claims[claim] = value,
+            None => drop(claims.as_object_mut().unwrap().remove(claim)),
+        }
+        signer.token("k1", &claims)
+    };
+    let header = |members: &str| signer.sign(&format!("{{{members}}}"), &good().to_string());
+    let whole = signer.token("k1", &good());
+    let parts: Vec<&str> = whole.split('.').collect();
+    let (broken, five) = (whole.replacen('.', ".\n", 1), format!("{whole}.AA.AA"));
+    let old = with_claim("iat", Some(json!(NOW - 3 * 3600)));
+    for (token, part) in [
+        (good().to_string(), "it is JSON"),
+        (broken, "white space"),
+        (five, "encrypted (a JWE)"),
+        (format!("{}.{}", parts[0], parts[1]), "it has 2 parts"),
+        (format!("{}.{}.", parts[0], parts[1]), "its signature is empty"),
+        (format!("{}.{}=.{}", parts[0], parts[1], parts[2]), "its payload has padding"),
+        (format!("{}.{}.+/8", parts[0], parts[1]), "its signature is base64, and not base64url"),
+        (header(r#""alg":1"#), "`alg` is a number"),
+        (header(r#""alg":"ES256","kid":7"#), "`kid` is a number"),
+        (header(r#""alg":"none""#), "its `alg` is none, none of `algorithms`: ES256"),
+        (header(r#""alg":"ES256","typ":"logout+jwt""#), "its `typ` is \"logout+jwt\", none of `types`: JWT"),
+        (signer.token("k9", &good()), "no key of its `kid` k9; it has k1"),
+        (with_claim("iss", Some(json!("https://idp.example/"))), "did you mean \"https://idp.example\"?"),
+        (with_claim("iss", Some(json!("https://elsewhere.test"))), "; configured: https://idp.example"),
+        (with_claim("iss", None), "`iss` is missing"),
+        (with_claim("iss", Some(json!(["https://idp.example"]))), "`iss` is a list, and must be a text"),
+        (with_claim("exp", Some(json!("tomorrow"))), "`exp` is a text, and must be a number of seconds"),
+        (with_claim("exp", Some(json!(-1))), "`exp` is a negative number"),
+        (with_claim("exp", Some(json!(NOW - 300))), "`exp` was 5m ago"),
+        (with_claim("iat", None), "`iat` is missing: iat is required with max_age"),
+        (with_claim("iat", Some(json!(true))), "`iat` is true or false"),
+        (old, "`iat` was 3h ago, and max_age is 2h"),
+        (with_claim("nbf", Some(json!(NOW + 900))), "`nbf` lies 15m in the future"),
+        (with_claim("iat", Some(json!(NOW + 900))), "`iat` lies 15m in the future"),
+        (with_claim("jti", Some(json!(1))), "`jti` is a number, and must be a text"),
+        (with_claim("sid", Some(json!(1))), "`session_claim` is a number, and must be a text"),
+        (with_claim("sid", Some(json!(""))), "`session_claim` is empty"),
+        (with_claim("sub", None), "the subject, `sub`, is missing"),
+        (with_claim("sub", Some(json!(""))), "the subject, `sub`, is empty"),
+        (with_claim("sub", Some(json!(["a"]))), "the subject, `sub`, is a list"),
+        (with_claim("sub", Some(json!("x".repeat(256)))), "is 256 bytes long, at most 255"),
+        (with_claim("sub", Some(json!("a\nb"))), "holds a control character"),
+    ] {
+        let (_, end) = told(&world, &token).await;
+        let (_, why, _) = end.expect("refused");
+        assert!(why.contains(part), "{part:?} is not in {why:?}");
+        assert!(!why.contains(CANARY_PERSON), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_the_vendors_name_needs_is_named() {
+    let signer = Signer::new(Algorithm::ES256);
+    let world = world_with(&signer, "external_id = \"{claim:org}-{claim:/a/b}-{sub}\"").await;
+    let (_, end) = told(&world, &signer.token("k1", &with("org", Some(json!("acme"))))).await;
+    let (step, why, _) = end.unwrap();
+    assert!(step == "vendor's id" && why.ends_with(": `/a/b`"), "{step} {why}");
 }
 
 #[tokio::test]

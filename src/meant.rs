@@ -1,7 +1,7 @@
 //! "Did you mean": the known word that was probably meant by an unknown one.
 
 /// The known word that was probably meant. Case and `_` for `-` are slips in any number; of letters a third may be wrong.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let word = plain(word.trim());
     // A third of the letters wrong is a slip of the finger; more is another word.
@@ -15,7 +15,7 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `; did you mean "NAME"?`, or nothing. Repeats only the known word, never the one that was written: it may be a secret in the wrong place.
-pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     nearest(word, known).map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"))
 }
 
