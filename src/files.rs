@@ -43,7 +43,8 @@ impl Watch {
     }
 }
 
-/// Reads a whole file of at most `max_kib` KiB. A fault names the path, never the content; `kind` is what the file should have been.
+/// Reads a whole file of at most `max_kib` KiB. A fault names the path, never the content; `kind` is what the file should have been. A text with
+/// a mark of an editor before it is refused: the first line would be another than one sees.
 pub fn read_bounded(path: &Path, max_kib: u64, kind: &str) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let meta = std::fs::metadata(path).map_err(|fault| format!("{shown}: {fault}"))?;
@@ -55,7 +56,51 @@ pub fn read_bounded(path: &Path, max_kib: u64, kind: &str) -> Result<Vec<u8>, St
             if max_kib.is_multiple_of(1024) { format!("{} MiB", max_kib / 1024) } else { format!("{max_kib} KiB") };
         return Err(format!("{shown} is larger than {bound}; that is no {kind}"));
     }
-    std::fs::read(path).map_err(|fault| format!("{shown}: {fault}"))
+    let bytes = std::fs::read(path).map_err(|fault| format!("{shown}: {fault}"))?;
+    match mark(&bytes) {
+        Some(mark) => Err(format!("{shown} {mark}")),
+        None => Ok(bytes),
+    }
+}
+
+/// What an editor has put before a text, or made of all of it, in the operator's words.
+pub fn mark(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Some("begins with a byte order mark: save it as UTF-8 without one");
+    }
+    // Two random bytes are no mark; with every other byte zero they are.
+    let wide = |text: &[u8], at: usize| text.len() > 2 && text[2..].iter().skip(at).step_by(2).take(8).all(|b| *b == 0);
+    let utf_16 =
+        (bytes.starts_with(b"\xff\xfe") && wide(bytes, 1)) || (bytes.starts_with(b"\xfe\xff") && wide(bytes, 0));
+    utf_16.then_some("is UTF-16: save it as UTF-8")
+}
+
+/// To be said behind "holds no … in PEM": what it is instead, as far as its first bytes tell.
+pub fn instead_of_pem(bytes: &[u8]) -> &'static str {
+    // ITU-T X.690: a sequence, whose length follows in one to three bytes.
+    let inside = match bytes {
+        [0x30, 0x82, high, low, inside @ ..] if usize::from(*high) * 256 + usize::from(*low) == inside.len() => inside,
+        [0x30, 0x81, length, inside @ ..] if usize::from(*length) == inside.len() => inside,
+        [0x30, length, inside @ ..] if *length < 0x80 && usize::from(*length) == inside.len() => inside,
+        _ if bytes.starts_with(b"ssh-") || bytes.starts_with(b"ecdsa-sha2-") => {
+            return ": it is a key of SSH; write it with `ssh-keygen -e -m PKCS8`";
+        }
+        _ if bytes.trim_ascii_start().starts_with(b"{") => return ": it is JSON",
+        _ => return "",
+    };
+    // RFC 7292, section 4: version 3, then what is inside.
+    if inside.starts_with(&[2, 1, 3, 0x30]) {
+        return ": it is PKCS #12; take certificate and key out of it with `openssl pkcs12 -nodes`";
+    }
+    ": it is DER; write it as PEM with `openssl x509 -inform der` (a certificate) or `openssl pkey -inform der` (a key)"
+}
+
+/// Tells whether a file is another one: a hash of its content, `None` where it can't be read.
+pub fn fingerprint(path: &Path) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(path).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Removes a file that nobody uses any more.
@@ -86,6 +131,39 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(read(), Err("PATH is not a file".into()));
+    }
+
+    #[test]
+    fn a_mark_of_an_editor_is_named_and_a_random_key_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_bounded(&path, 1, "key").map(drop).map_err(|fault| fault.replace(path.to_str().unwrap(), "PATH"))
+        };
+        let marked = Err("PATH begins with a byte order mark: save it as UTF-8 without one".to_owned());
+        assert_eq!(read(b"\xef\xbb\xbfsecret"), marked);
+        assert_eq!(read(b"\xff\xfes\0e\0c\0"), Err("PATH is UTF-16: save it as UTF-8".into()));
+        assert_eq!(read(b"\xfe\xff\0s\0e\0c"), Err("PATH is UTF-16: save it as UTF-8".into()));
+        assert_eq!(read(b"\xff\xfe\x07\x92\x11\x13"), Ok(()));
+        assert_eq!(read(b"\xff\xfe"), Ok(()));
+    }
+
+    #[test]
+    fn what_stands_in_place_of_pem_is_named() {
+        let der = |inside: &[u8]| [&[0x30, u8::try_from(inside.len()).unwrap()], inside].concat();
+        for (bytes, part) in [
+            (der(&[2, 1, 0, 4, 1, 7]), "it is DER"),
+            ([&[0x30, 0x82, 1, 0][..], &[5; 256]].concat(), "it is DER"),
+            (der(&[2, 1, 3, 0x30, 0]), "PKCS #12"),
+            (b"ssh-ed25519 AAAA ada@host".to_vec(), "SSH"),
+            (b" {\"keys\": []}".to_vec(), "JSON"),
+        ] {
+            assert!(instead_of_pem(&bytes).contains(part), "{part}");
+        }
+        for bytes in [&b"text"[..], b"", b"0", &[0x30, 5, 1]] {
+            assert_eq!(instead_of_pem(bytes), "", "{bytes:?}");
+        }
     }
 
     #[test]

@@ -117,6 +117,9 @@ impl SecretSource {
                 files::read_bounded(&directory.join(path), MAX_SECRET_KIB, "secret").map_err(SecretFault)?
             }
             Self::Env(name) => match std::env::var(name) {
+                Ok(value) if value.starts_with('\u{feff}') => {
+                    return Err(SecretFault(format!("the environment variable {name} begins with a byte order mark")));
+                }
                 Ok(value) => value.into_bytes(),
                 Err(std::env::VarError::NotPresent) => {
                     return Err(SecretFault(format!("the environment variable {name} is not set")));

@@ -18,6 +18,7 @@ pub(super) fn of(text: &str, line: usize, message: &str) -> String {
         return "; this looks like JSON".into();
     }
     let key = |(key, _): (&str, &str)| {
+        let key = key.trim_end();
         !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
     };
     if !faulty.contains('=') && faulty.split_once(':').is_some_and(key) {

@@ -86,7 +86,10 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
         added.map_err(|_| format!("{shown}: certificate {place} can't be used as an authority"))?;
         certificates.push(certificate);
     }
-    if certificates.is_empty() { Err(format!("{shown} holds no certificate in PEM")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        return Err(format!("{shown} holds no certificate in PEM{}", files::instead_of_pem(&bytes)));
+    }
+    Ok(certificates)
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, String> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::files;
+use crate::session::instead_of_set;
 
 /// Larger than any key set or certificate; a bound so that a wrong path is refused and not read whole.
 const MAX_KEY_FILE_KIB: u64 = 1024;
@@ -28,11 +29,13 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// The file is a key set (RFC 7517, section 5): a JSON object with a list `keys`.
 pub(super) fn key_set(path: &Path) -> Result<(), String> {
+    let body = read(path)?;
+    let instead = instead_of_set(&body);
     let set: serde_json::Value =
-        serde_json::from_slice(&read(path)?).map_err(|_| format!("{} is not JSON", path.display()))?;
+        serde_json::from_slice(&body).map_err(|_| format!("{} is not JSON{instead}", path.display()))?;
     match set.get("keys") {
         Some(serde_json::Value::Array(_)) => Ok(()),
-        _ => Err(format!("{} is no key set: it has no list `keys`", path.display())),
+        _ => Err(format!("{} is no key set: it has no list `keys`{instead}", path.display())),
     }
 }
 
@@ -40,7 +43,8 @@ pub(super) fn key_set(path: &Path) -> Result<(), String> {
 pub(super) fn pem(path: &Path) -> Result<(), String> {
     let bytes = read(path)?;
     if memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() {
-        return Err(format!("{} is not PEM: it has no line `-----BEGIN …`", path.display()));
+        let instead = files::instead_of_pem(&bytes);
+        return Err(format!("{} is not PEM: it has no line `-----BEGIN …`{instead}", path.display()));
     }
     if memchr::memmem::find(&bytes, b"PRIVATE KEY-----").is_some() {
         return Err(format!("{} holds a private key; only the public one belongs here", path.display()));

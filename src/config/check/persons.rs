@@ -2,6 +2,7 @@
 
 use super::{Report, template};
 use crate::config::tree::Place;
+use crate::meant::did_you_mean;
 use crate::session::alike;
 use crate::session::settings::{IssuerSettings, TENANT};
 
@@ -110,7 +111,7 @@ fn subjects_of(all: &[One], place: &Place, report: &mut Report<'_>) {
         let fault =
             match target {
                 _ if *of == settings.issuer => Some("names this issuer itself".to_owned()),
-                None => Some(format!("no [[session.issuer]] is \"{of}\"")),
+                None => Some(format!("no [[session.issuer]] is \"{of}\"{}", nearest_issuer(of, settings, all))),
                 Some(other) => other.settings.subjects_of.as_ref().map(|root| {
                     format!("that issuer has `subjects_of` itself; name the one that it names, \"{root}\"")
                 }),
@@ -121,6 +122,12 @@ fn subjects_of(all: &[One], place: &Place, report: &mut Report<'_>) {
             report.fault(&at, fault);
         }
     }
+}
+
+/// The other issuer whose name was probably meant.
+fn nearest_issuer(of: &str, settings: &IssuerSettings, all: &[One]) -> String {
+    let names = all.iter().map(|other| &*other.settings.issuer).filter(|name| *name != settings.issuer);
+    did_you_mean(of, &names.collect::<Vec<_>>())
 }
 
 /// With two issuers the vendor must not take two persons for one.

@@ -1,5 +1,6 @@
 //! The small language of these tests: a good file, an edit of it, the lines that `valet check` prints.
 
+mod broken;
 mod contract;
 mod hints;
 mod leases;

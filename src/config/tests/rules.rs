@@ -756,7 +756,7 @@ fn subjects_of_names_an_issuer_with_subjects_of_its_own() {
         ("subjects_of = \"https://two.example\"".to_owned(), vec![format!("{at}: names this issuer itself")]),
         (
             "subjects_of = \"https://idp.example.com/\"".to_owned(),
-            vec![format!("{at}: no [[session.issuer]] is \"https://idp.example.com/\"")],
+            vec![format!("{at}: no [[session.issuer]] is \"https://idp.example.com/\"; did you mean \"{first}\"?")],
         ),
         (
             format!("subjects_of = \"{first}\"\nexternal_id = \"{{sub}}\""),
@@ -796,7 +796,9 @@ fn subjects_of_names_an_issuer_with_subjects_of_its_own() {
     );
     assert_faults(
         &sts("https://sts.example/{tenant}"),
-        &[&format!("{at}: no [[session.issuer]] is \"https://sts.example/a\"")],
+        &[&format!(
+            "{at}: no [[session.issuer]] is \"https://sts.example/a\"; did you mean \"https://sts.example/a/\"?"
+        )],
     );
 }
 
