@@ -16,8 +16,8 @@ mod minter;
 mod tls;
 mod workshop;
 
-pub use bind::BindFault;
-pub use build::{BuildFault, Parts};
+pub use bind::{BindFaults, obstacles};
+pub use build::{BuildFault, Parts, rules};
 pub use minter::MinterParts;
 
 use crate::admin::{Admin, Health};
@@ -48,13 +48,13 @@ pub struct Options {
     pub metrics: Metrics,
 }
 
-/// Why it can't serve, in one line.
+/// Why it can't serve, in one line; of addresses, one for each.
 #[derive(Debug)]
 pub enum StartFault {
     /// A part can't be made of the configuration.
     Build(BuildFault),
-    /// An address can't be had.
-    Bind(BindFault),
+    /// Addresses can't be had.
+    Bind(BindFaults),
     /// The file of leases can't be had. Where the configuration names it, and why.
     Store(String, OpenFault),
 }

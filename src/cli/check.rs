@@ -1,15 +1,18 @@
 //! `valet check`.
 
+use std::io::Write;
 use std::time::Duration;
 
 use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::lease::Rules;
 use crate::provider::wire::Denial;
 use crate::provider::{Errand, Greeting, Mint, MintFailure, MintInput, Minted, Provider, Remote};
-use crate::server::{MinterParts, Parts};
+use crate::server::{MinterParts, Parts, obstacles, rules};
 use crate::telemetry::Metrics;
+use crate::units::Span;
 
 /// Under this name the vendor sees the check.
 const CANARY: &str = "valet-check";
@@ -19,6 +22,9 @@ pub(super) fn check(file: &ConfigFile, live: bool) -> Result<(), End> {
     let config = load(file)?;
     let clock = Clock::system();
     let parts = parts(&config, &clock)?;
+    for obstacle in obstacles(&config) {
+        let _ = writeln!(std::io::stderr(), "warning: {obstacle}");
+    }
     if live {
         runtime(1)?.block_on(try_out(&config, &parts, &clock))?;
     }
@@ -50,7 +56,7 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
             let input = canary(CANARY, None, parts.claim_names.len());
             match offer.1.mint.mint(&input).await {
                 Ok(minted) => {
-                    let life = life(&minted, clock, offer.1.rules.min_remaining);
+                    let life = life(&minted, clock, &offer.1.rules);
                     say(&format!("mint {}: minted, {life}", offer.0));
                 }
                 Err(failure) => faults.push(format!("mint {}: {}", offer.0, told(failure, &*offer.1.mint))),
@@ -61,7 +67,8 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
         let name = &plugin.settings.name;
         match plugin.mint.mint(&canary(CANARY, None, plugin.claim_count)).await {
             Ok(minted) => {
-                let life = life(&minted, clock, plugin.settings.min_remaining.0);
+                let rules = rules(&plugin.settings);
+                let life = life(&minted, clock, &rules);
                 say(&format!("plugin {name}: minted, {life}"));
             }
             Err(failure) => faults.push(format!("plugin {name}: {}", told(failure, &*plugin.mint))),
@@ -117,24 +124,33 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
     }
 }
 
-fn life(minted: &Minted, clock: &Clock, min_remaining: Duration) -> String {
-    let short = minted.ends.is_some_and(|end| end.since(clock.now()) <= min_remaining);
+fn life(minted: &Minted, clock: &Clock, rules: &Rules) -> String {
+    let max_age = Span(rules.max_age);
     match minted.ends {
-        None if minted.end_unread => {
-            "its URL says no end where `expires` looks: max_age counts, and programs are told no end; look at the mint's expires".into()
-        }
-        None => "its URL says no end, max_age counts".into(),
+        None if minted.end_unread => format!(
+            "its URL says no end where `expires` looks: max_age ({max_age}) counts, and programs are told no end; look at the mint's expires"
+        ),
+        None => format!("its URL says no end, max_age ({max_age}) counts"),
         Some(end) => {
             let left = Duration::from_secs(end.since(clock.now()).as_secs());
-            format!(
-                "its URL has {}h {}m {}s left{}",
-                left.as_secs() / 3600,
-                left.as_secs() / 60 % 60,
-                left.as_secs() % 60,
-                if short { ", which is not more than min_remaining: it is never held, and each request mints" } else { "" }
-            )
+            let held = left.min(rules.max_age);
+            let short = if held <= rules.min_remaining {
+                ", which is not more than min_remaining: it is never held, and each request mints"
+            } else {
+                ""
+            };
+            let capped =
+                if held < left { format!(", and is held for {max_age} at most (max_age)") } else { String::new() };
+            format!("its URL is good for {}{capped}{short}", plain(left))
         }
     }
+}
+
+/// As one says it: `6h`, and not `5h 59m 59s` a moment after the mint.
+fn plain(life: Duration) -> Span {
+    const MINUTE: u64 = 60;
+    let seconds = life.as_secs();
+    Span::secs(if seconds < 2 * MINUTE { seconds } else { (seconds + MINUTE / 2) / MINUTE * MINUTE })
 }
 
 /// The same with what is known of this one failure.

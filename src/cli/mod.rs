@@ -45,7 +45,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM, which drains; SIGHUP reads keys and secrets again.
+    /// Serve until SIGTERM or SIGQUIT, which drain; SIGHUP reads keys and secrets again.
     Run(ConfigFile),
     /// Read configuration, keys and secrets, and print every fault. Touches no network without --live.
     Check {

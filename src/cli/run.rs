@@ -6,7 +6,8 @@ use tracing::{Level, error, info, warn};
 use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, STDIN};
+use crate::files;
 use crate::gateway::Limits;
 use crate::logging::{self, LineSink};
 use crate::server::{self, Options, StartFault};
@@ -15,10 +16,12 @@ use crate::telemetry::{LogLevel, Metrics};
 pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
     // Before the first secret is read.
     fortify()?;
+    // Before it is parsed: what changes from here on is not what is served.
+    let read = Read::new(file);
     let config = load(file)?;
     let runtime = runtime(config.server.threads)?;
     let logs = Logs::new(&config)?;
-    let served = runtime.block_on(serve(config, &logs));
+    let served = runtime.block_on(serve(config, file, &read, &logs));
     // What still runs is beyond the drain's deadline.
     runtime.shutdown_background();
     logs.close();
@@ -52,9 +55,33 @@ impl Logs {
     }
 }
 
-async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
+/// The configuration's text, as far as to tell whether it is another one.
+struct Read<'f> {
+    file: &'f ConfigFile,
+    hash: Option<u64>,
+}
+
+impl<'f> Read<'f> {
+    fn new(file: &'f ConfigFile) -> Self {
+        Self { file, hash: Self::hash(file) }
+    }
+
+    fn hash(file: &ConfigFile) -> Option<u64> {
+        if file.config.as_os_str() == STDIN { None } else { files::fingerprint(&file.config) }
+    }
+
+    /// A file that can't be read is not another one.
+    fn has_changed(&self) -> bool {
+        Self::hash(self.file).is_some_and(|now| Some(now) != self.hash)
+    }
+}
+
+async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) -> Result<(), End> {
     let (mut terminate, mut interrupt, mut hangup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    let mut quit = on(SignalKind::quit())?;
+    // Left alone they would end the process without a word.
+    let (mut first, mut second) = (on(SignalKind::user_defined1())?, on(SignalKind::user_defined2())?);
     let options = Options {
         clock: logs.clock.clone(),
         access_log: Some(logs.access.clone()),
@@ -83,9 +110,20 @@ async fn serve(config: Config, logs: &Logs) -> Result<(), End> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            // As with nginx: to leave gracefully.
+            _ = quit.recv() => break,
             _ = hangup.recv() => {
                 info!(target: "valet", "reading keys, secrets and certificates again");
                 running.reread();
+                if read.has_changed() {
+                    warn!(target: "valet", file = %file.config.display(), "the configuration has changed, and is not read again: restart to serve with it");
+                }
+            }
+            _ = first.recv() => {
+                warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads keys again");
+            }
+            _ = second.recv() => {
+                warn!(target: "valet", "SIGUSR2 does nothing: start another process, and end this one by SIGTERM, which drains");
             }
         }
     }

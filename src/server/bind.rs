@@ -14,6 +14,7 @@ use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::listening::Service;
 
 use crate::config::Config;
+use crate::lease::settings::StoreKind;
 
 /// Bytes of an answer that the kernel holds and has not sent yet. More would only hide from us whether a slow client takes them: its buffer
 /// grows to megabytes, and takes no more before a third of it is free.
@@ -37,8 +38,30 @@ impl std::fmt::Display for BindFault {
 
 impl BindFault {
     /// The same for whoever wrote no configuration file.
-    pub fn without_place(&self) -> impl std::fmt::Display {
+    fn without_place(&self) -> impl std::fmt::Display {
         WithoutPlace(self)
+    }
+
+    /// Whether it says something of this machine, and not only of who asks: a service may listen on ports that its operator may not.
+    fn is_for_everybody(&self) -> bool {
+        self.cause.kind() != io::ErrorKind::PermissionDenied
+    }
+}
+
+/// All addresses that can't be had, a line each.
+#[derive(Debug)]
+pub struct BindFaults(Vec<BindFault>);
+
+impl std::fmt::Display for BindFaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl BindFaults {
+    /// The same for whoever wrote no configuration file.
+    pub fn without_place(&self) -> String {
+        self.0.iter().map(|fault| fault.without_place().to_string()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -103,31 +126,77 @@ fn known(mut stream: L4Stream) -> L4Stream {
     stream
 }
 
-/// Binds the listeners and the administration address.
-pub(super) fn all(config: &Config) -> Result<Bound, BindFault> {
+/// Binds the listeners, the administration address and the minter's. Faults: all of them.
+pub(super) fn all(config: &Config) -> Result<Bound, BindFaults> {
     let mut fds = Fds::new();
     let mut backlog = Vec::new();
     let mut listeners = Vec::new();
+    let mut faults = Vec::new();
     let places = &config.places;
     for (listener, place) in config.listeners.iter().zip(&places.listeners) {
-        let (text, handle) = bind(&listener.address, place, &mut fds)?;
-        listeners.push(text);
-        backlog.push(handle);
-    }
-    let admin = match &config.admin {
-        Some(admin) => Some(bind(&admin.address, &places.admin, &mut fds)?.0),
-        None => None,
-    };
-    let minter = match &config.minter {
-        Some(minter) => {
-            let fault = |cause| BindFault { place: places.minter.clone(), address: minter.address.clone(), cause };
-            let listener = TcpListener::bind(&minter.address).map_err(fault)?;
-            listener.set_nonblocking(true).map_err(fault)?;
-            Some(listener)
+        match bind(&listener.address, place, &mut fds) {
+            Ok((text, handle)) => {
+                listeners.push(text);
+                backlog.push(handle);
+            }
+            Err(fault) => faults.push(fault),
         }
-        None => None,
-    };
-    Ok(Bound { listeners, admin, minter, fds: Arc::new(parking_lot::Mutex::new(fds)), backlog })
+    }
+    let admin = config.admin.as_ref().map(|admin| bind(&admin.address, &places.admin, &mut fds));
+    let admin = admin.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
+    let minter = config.minter.as_ref().map(|minter| bind_tcp(&minter.address, &places.minter));
+    let minter = minter.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
+    if !faults.is_empty() {
+        return Err(BindFaults(faults));
+    }
+    let (admin, fds) = (admin.map(|(text, _)| text), Arc::new(parking_lot::Mutex::new(fds)));
+    Ok(Bound { listeners, admin, minter, fds, backlog })
+}
+
+/// What would stand in the way of a start on this machine, now: addresses that are taken, folders that are not there. A line each, which is
+/// no fault of the configuration: the start may be elsewhere, or later. No file is made, and nothing that is there is touched.
+pub fn obstacles(config: &Config) -> Vec<String> {
+    let places = &config.places;
+    let listeners =
+        config.listeners.iter().map(|listener| &*listener.address).zip(places.listeners.iter().map(|place| &**place));
+    let admin = config.admin.iter().map(|admin| (&*admin.address, &*places.admin));
+    let minter = config.minter.iter().map(|minter| (&*minter.address, &*places.minter));
+    let mut found = Vec::new();
+    for (address, place) in listeners.chain(admin).chain(minter) {
+        match address.strip_prefix("unix:") {
+            Some(path) => found.extend(folder(Path::new(path)).map(|why| format!("{place}: {address}: {why}"))),
+            None => {
+                let taken = bind_tcp(address, place).err().filter(BindFault::is_for_everybody);
+                found.extend(taken.map(|fault| fault.to_string()));
+            }
+        }
+    }
+    if let (Some(path), StoreKind::File) = (&config.leases.path, config.leases.store) {
+        let path = config.directory.join(path);
+        found.extend(folder(&path).map(|why| format!("{}: {}: {why}", places.leases, path.display())));
+    }
+    found
+}
+
+/// Why no file can be made there, as far as its folder tells.
+fn folder(path: &Path) -> Option<String> {
+    use rustix::fs::{Access, access};
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        return Some(format!("there is no folder {}", folder.display()));
+    }
+    if !folder.is_dir() {
+        return Some(format!("{} is no folder", folder.display()));
+    }
+    let may = access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    (!may).then(|| format!("this user can't write into the folder {}", folder.display()))
+}
+
+fn bind_tcp(address: &str, place: &str) -> Result<TcpListener, BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
+    let listener = TcpListener::bind(address).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    Ok(listener)
 }
 
 fn bind(address: &str, place: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {
@@ -138,8 +207,7 @@ fn bind(address: &str, place: &str, fds: &mut Fds) -> Result<(String, Handle), B
         fds.add(path.to_owned(), listener.into_raw_fd());
         return Ok((address.to_owned(), Handle::Unix(handle)));
     }
-    let listener = TcpListener::bind(address).map_err(fault)?;
-    listener.set_nonblocking(true).map_err(fault)?;
+    let listener = bind_tcp(address, place)?;
     // Connections have it from their listener. A kernel without it serves all the same.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT);

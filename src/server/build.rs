@@ -1,8 +1,10 @@
 //! From configuration to parts: sessions, book, vendors, secrets. Opens files, touches no network.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::HeaderName;
+use prometheus::IntGauge;
 use tracing::{info, warn};
 
 use crate::admin::{Api, check_token};
@@ -72,6 +74,8 @@ pub(super) struct Watched {
     pub name: String,
     pub cell: Arc<SecretCell>,
     pub accept: Accept,
+    /// `valet_degraded{what="secret:NAME"}`: 1 while the last reading failed.
+    pub trouble: IntGauge,
 }
 
 /// What a new value must pass before it takes the old one's place.
@@ -213,14 +217,20 @@ impl Parts {
 
     /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
     pub(super) fn reread(&self) {
-        for Watched { name, cell, accept } in &*self.secrets {
+        let mut failed = HashSet::new();
+        for Watched { name, cell, accept, .. } in &*self.secrets {
             match cell.reread(accept) {
                 Ok(true) => info!(target: "valet", secret = name, "read again: it has changed"),
                 Ok(false) => {}
                 Err(SecretFault(fault)) => {
-                    warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays")
+                    warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays");
+                    failed.insert(name.as_str());
                 }
             }
+        }
+        // Two may have one name: an API key and its successor.
+        for Watched { name, trouble, .. } in &*self.secrets {
+            trouble.set(i64::from(failed.contains(name.as_str())));
         }
         let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.reread());
         let identities = self.identities.iter().flat_map(|(name, identity)| {
@@ -261,7 +271,8 @@ fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-pub(super) fn rules(settings: &PluginSettings) -> Rules {
+/// The rules of a plug-in's leases.
+pub fn rules(settings: &PluginSettings) -> Rules {
     Rules {
         reuse: settings.reuse,
         max_age: settings.max_age.0,

@@ -223,7 +223,8 @@ impl Workshop<'_> {
         match SecretCell::open(source.clone(), &self.config.directory) {
             Ok(cell) => {
                 let cell = Arc::new(cell);
-                self.secrets.push(Watched { name: name.to_owned(), cell: cell.clone(), accept });
+                let trouble = self.metrics.degraded.with_label_values(&[&format!("secret:{name}")]);
+                self.secrets.push(Watched { name: name.to_owned(), cell: cell.clone(), accept, trouble });
                 Some(cell)
             }
             Err(SecretFault(fault)) => {

@@ -38,10 +38,22 @@ fn when_all_is_well_it_prints_the_remaining_life_and_no_secret() {
     ended.assert_code(0);
     assert_eq!(ended.stderr, "");
     let line = ended.stdout.lines().find(|line| line.contains("face-scan")).expect("a line for the plug-in");
-    assert!(line.contains("5h 59m") || line.contains("6h 0m"), "{line}");
+    assert!(line.contains("its URL is good for 6h"), "{line}");
     assert!(ended.stdout.lines().any(|line| line.contains(&idp.url)), "{}", ended.stdout);
     assert!(!ended.all().contains(&format!("{}/?", vendor.url)), "{}", ended.all());
     assert_eq!(vendor.mint_calls(), 1);
+}
+
+#[test]
+fn a_life_that_max_age_ends_earlier_is_told() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    let folder = folder(&vendor.url, &idp.url, KEY);
+    let text = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
+    folder.write("valet.toml", &text.replace("reuse = \"user\"", "reuse = \"user\"\nmax_age = \"1h\""));
+    let ended = check_live(&folder);
+    ended.assert_code(0);
+    let line = "its URL is good for 6h, and is held for 1h at most (max_age)";
+    assert!(ended.stdout.contains(line), "{}", ended.stdout);
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn a_replaced_file_brings_the_new_key_without_a_signal() {
 #[test]
 fn a_key_file_that_is_gone_or_empty_leaves_the_key_before_it() {
     let stack = Stack::with(OLD, |config| config);
+    let gauge = "valet_degraded{what=\"secret:simulated.api_key\"}";
+    assert!(stack.gateway.admin("/metrics").body.contains(&format!("{gauge} 0")));
     for change in
         [|path: &std::path::Path| std::fs::write(path, ""), |path: &std::path::Path| std::fs::remove_file(path)]
     {
@@ -65,10 +67,14 @@ fn a_key_file_that_is_gone_or_empty_leaves_the_key_before_it() {
         stack.gateway.program.signal("HUP");
         until("it says so", || (warnings() > before).then_some(()));
         assert_eq!(stack.gateway.open(&stack.idp.token(&format!("ada-{before}"))).status, 302);
+        until("the metrics say so", || (stack.gateway.metric(gauge) == 1).then_some(()));
+        let ready = stack.gateway.admin("/readyz");
+        assert!(ready.status == 200 && ready.body.contains("secret:simulated.api_key"), "{ready:?}");
     }
     stack.folder.write("vendor.key", &format!("{NEW}\n"));
     stack.vendor.accept_only(NEW);
     until_it_mints(&stack);
+    until("the trouble is over", || (stack.gateway.metric(gauge) == 0).then_some(()));
     stack.gateway.terminate().assert_code(0);
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use super::client::{Connection, request};
-use super::process::{Program, end_of, valet};
+use super::process::{Program, Stream, end_of, valet};
 use super::stack::{Folder, Gateway, Idp, KEY, Stack, Vendor, bearer};
 
 /// A folder with a configuration whose vendor and identity provider nobody asks.
@@ -49,6 +49,84 @@ fn an_address_in_use_is_one_line_that_names_it() {
         assert!(line.contains(&address) && line.contains("in use"), "{line}");
         assert_eq!(ended.stdout, "");
     }
+}
+
+#[test]
+fn all_addresses_that_are_taken_are_named_and_check_warns_of_them() {
+    let (one, other) =
+        (TcpListener::bind("127.0.0.1:0").expect("a port"), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [one, other] = [&one, &other].map(|taken| taken.local_addr().expect("an address").to_string());
+    let folder = folder(&one, &other);
+    let ended = run(&folder);
+    ended.assert_code(70);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let (first, second) =
+        (format!(" listener.address: {one}: the address"), format!(" admin.address: {other}: the address"));
+    assert!(lines.len() == 2 && lines[0].contains(&first) && lines[1].contains(&second), "{}", ended.stderr);
+    let checked = end_of(folder.path(), &["check", "--config", "valet.toml"]);
+    checked.assert_code(0);
+    for line in lines {
+        assert!(
+            line.starts_with("valet.toml:") && checked.stderr.contains(&format!("warning: {line}")),
+            "{}",
+            checked.stderr
+        );
+    }
+}
+
+#[test]
+fn check_warns_of_a_sockets_folder_that_is_not_there_and_makes_nothing() {
+    let place = Folder::new();
+    let socket = place.path().join("nowhere/valet.sock");
+    let folder = folder(&format!("unix:{}", socket.display()), "127.0.0.1:0");
+    let checked = end_of(folder.path(), &["check", "--config", "valet.toml"]);
+    checked.assert_code(0);
+    let (socket, parent) = (socket.display().to_string(), place.path().join("nowhere"));
+    let line = format!(" listener.address: unix:{socket}: there is no folder {}", parent.display());
+    assert!(checked.stderr.starts_with("warning: valet.toml:") && checked.stderr.contains(&line), "{}", checked.stderr);
+    assert!(!parent.exists());
+    std::fs::create_dir(&parent).expect("a folder");
+    let checked = end_of(folder.path(), &["check", "--config", "valet.toml"]);
+    assert_eq!((checked.stderr.as_str(), parent.read_dir().expect("a folder").count()), ("", 0));
+}
+
+/// The message of each line on stderr.
+fn messages(stderr: &str) -> Vec<String> {
+    let message =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["message"].as_str().map(ToOwned::to_owned);
+    stderr.lines().filter_map(message).collect()
+}
+
+#[test]
+fn signals_that_do_nothing_say_so_and_sigquit_drains() {
+    let mut stack = Stack::start();
+    for (name, part) in [("USR1", "SIGUSR1 does nothing"), ("USR2", "SIGUSR2 does nothing")] {
+        stack.gateway.program.signal(name);
+        stack.gateway.program.line(Stream::Stderr, |line| line.contains(part).then_some(()));
+    }
+    assert!(stack.gateway.program.runs());
+    assert_eq!(stack.gateway.open(&stack.idp.token("ada")).status, 302);
+    stack.gateway.program.signal("QUIT");
+    let ended = stack.gateway.program.end();
+    ended.assert_code(0);
+    assert!(messages(&ended.stderr).ends_with(&["draining".into(), "stopped".into()]), "{}", ended.stderr);
+}
+
+#[test]
+fn a_configuration_that_has_changed_is_said_not_to_be_read_at_a_hangup() {
+    let stack = Stack::start();
+    let again = |line: &str| line.contains("reading keys, secrets and certificates again").then_some(());
+    stack.gateway.program.signal("HUP");
+    stack.gateway.program.line(Stream::Stderr, again);
+    let file = stack.folder.path().join("valet.toml");
+    let text = std::fs::read_to_string(&file).expect("our file");
+    assert!(!stack.gateway.program.so_far(Stream::Stderr).contains("is not read again"));
+    stack.folder.replace("valet.toml", &format!("{text}# another word\n"));
+    stack.gateway.program.signal("HUP");
+    stack.gateway.program.line(Stream::Stderr, |line| {
+        line.contains("the configuration has changed, and is not read again").then_some(())
+    });
+    stack.gateway.terminate().assert_code(0);
 }
 
 #[test]
