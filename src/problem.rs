@@ -62,6 +62,27 @@ pub enum Refusal {
     Draining,
 }
 
+/// The outcome of each refusal, once: what counters begin with.
+pub const OUTCOMES: [&str; 17] = [
+    "not_found",
+    "method_not_allowed",
+    "bad_request",
+    "unauthenticated",
+    "unavailable",
+    "forbidden",
+    "prefetch",
+    "limited",
+    "provider_error",
+    "provider_busy",
+    "provider_timeout",
+    "app_error",
+    "app_timeout",
+    "too_slow",
+    "too_large",
+    "overloaded",
+    "error",
+];
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -170,6 +191,7 @@ mod tests {
         ] {
             let row = refusal.row();
             assert_eq!((row.status, row.slug), (status, slug));
+            assert!(OUTCOMES.contains(&row.outcome), "{} begins at no zero", row.outcome);
         }
     }
 }

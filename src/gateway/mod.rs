@@ -66,7 +66,7 @@ use crate::gateway::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
 use crate::lease::Book;
 use crate::logging::LineSink;
-use crate::problem::Refusal;
+use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::Metrics;
 
@@ -148,6 +148,14 @@ impl Reached<'_> {
         }
     }
 
+    /// The claims, by their places among those that recipes ask for, which the vendor must be told and the session lacks.
+    pub fn lacking(&self, session: &Session) -> Vec<usize> {
+        match self.0 {
+            Route::Plugin(plugin) => plugin.lacking(session).collect(),
+            Route::App(_) => Vec::new(),
+        }
+    }
+
     /// Whether this session has what the vendor must be told.
     pub fn permits(&self, session: &Session) -> bool {
         match self.0 {
@@ -167,6 +175,7 @@ impl Gateway {
 
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
+        begin_at_zero(&parts);
         let own = parts.plugins.iter().filter_map(|(settings, _)| settings.login_url.as_deref());
         let own = own.chain(parts.apps.iter().filter_map(|(settings, _)| settings.login_url.as_deref()));
         let logins = own.chain(parts.login_url.as_deref()).filter_map(LoginPlace::of).collect();
@@ -198,5 +207,24 @@ impl Gateway {
             access_log: parts.access_log,
             requests: Arc::new(Semaphore::new(parts.max_requests.min(Semaphore::MAX_PERMITS))),
         })
+    }
+}
+
+/// Every outcome that a route can have is there from the first: a counter that appears with its first event has no rate.
+fn begin_at_zero(parts: &GatewayParts) {
+    let plugins = parts
+        .plugins
+        .iter()
+        .map(|(settings, _)| (&*settings.name, &["redirect", "json", "login", "preflight"][..], "app_"));
+    let apps = parts
+        .apps
+        .iter()
+        .map(|(settings, _)| (&*settings.name, &["forwarded", "login", "cancelled", "cut"][..], "provider_"));
+    for (route, own, not) in plugins.chain(apps) {
+        let outcomes = OUTCOMES.iter().filter(|outcome| !outcome.starts_with(not)).chain(own);
+        outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome])));
+    }
+    for outcome in ["not_found", "bad_request", "too_large", "too_slow", "unavailable", "malformed", "turned_away"] {
+        drop(parts.metrics.requests.with_label_values(&["none", outcome]));
     }
 }

@@ -7,7 +7,7 @@ use valet_gateway::demo::idp::{IdpFaults, TokenRequest};
 use valet_gateway::demo::provider::{Faults, UrlFault};
 
 use crate::kit::stack::sum;
-use crate::kit::{FACE_SCAN, Setup, Stack};
+use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
 #[tokio::test]
 async fn it_is_alive_at_once_and_ready_when_each_issuer_has_had_keys() {
@@ -207,4 +207,23 @@ async fn the_same_subject_of_two_issuers_has_two_hashes() {
     let lines = stack.lines.all(3).await;
     assert_ne!(lines[0]["subject"], lines[1]["subject"]);
     assert_eq!(lines[0]["subject"], lines[2]["subject"]);
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_route_is_counted_from_zero_on() {
+    let app = App::start().await;
+    let stack = Stack::before(&app, "").await;
+    let text = stack.admin_get("/metrics").await.text().to_owned();
+    for (route, outcome) in [
+        ("face-scan", "unauthenticated"),
+        ("face-scan", "provider_error"),
+        ("face-scan", "redirect"),
+        ("portal", "app_error"),
+        ("portal", "overloaded"),
+        ("none", "not_found"),
+    ] {
+        let line = format!("valet_requests_total{{outcome=\"{outcome}\",route=\"{route}\"}} 0");
+        assert!(text.lines().any(|shown| shown == line), "no {line} in:\n{text}");
+    }
+    assert!(!text.contains("outcome=\"app_error\",route=\"face-scan\""), "a plug-in has no app");
 }

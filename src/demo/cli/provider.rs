@@ -152,19 +152,19 @@ pub async fn run_provider_until(
     Ok(())
 }
 
-/// The key stands here only if it was made here: one that came by an argument is known, and need not be in a CI's log.
+/// What can be copied into a shell works word for word.
 fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool) -> String {
     let key = sim.keys().into_iter().next().filter(|_| key_is_new);
-    let (line, key) = match &key {
-        Some(key) => (format!("API key    {key}\n"), key.as_str()),
-        None => (String::new(), "$SIMULATED_API_KEY"),
-    };
+    // One that was given is known; the lines to copy hold it all the same, or they would not work. It opens nothing but this simulator.
+    let line = key.map_or_else(String::new, |key| format!("API key    {key}\n"));
+    let key = sim.keys().into_iter().next().unwrap_or_default();
+    let header = quoted(&format!("x-api-key: {key}"));
     format!(
         "valet simulate provider: a simulated vendor, for tests. Not for production.\n\n\
          Listening  {url}\n{line}Switches   {url}/_sim/faults (GET, PUT), /_sim/calls, /_sim/keys, /_sim/forget, /_sim/reset\n\n\
          Register a user, then mint a plug-in URL:\n  \
-         curl -H \"x-api-key: {key}\" -d '{{\"external_user_id\": \"ada\"}}' {url}/v2/users\n  \
-         curl -H \"x-api-key: {key}\" '{url}/v2/plugin/face-scan?external_user_id=ada'\n\n\
+         curl -H {header} -d '{{\"external_user_id\": \"ada\"}}' {url}/v2/users\n  \
+         curl -H {header} '{url}/v2/plugin/face-scan?external_user_id=ada'\n\n\
          In valet.toml:\n  \
          [[provider]]\n  \
          name = \"simulated\"\n  \
@@ -174,4 +174,9 @@ fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool) -> String {
          redirect_hosts = [\"127.0.0.1\", \"*.localhost\"]\n\n\
          Stop with Ctrl-C.\n"
     )
+}
+
+/// One word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -114,10 +114,11 @@ async fn the_provider_prints_a_key_that_works() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_given_is_taken_and_not_printed() {
+async fn keys_that_were_given_are_taken_and_the_lines_to_copy_work_word_for_word() {
     let words = ["provider", "--listen", "127.0.0.1:0", "--api-key", "given-key-one", "--api-key", "given-key-two"];
     run(&words, async |text| {
-        assert!(!text.contains("given-key"), "{text}");
+        assert_eq!(text.matches("curl -H 'x-api-key: given-key-one' ").count(), 2, "{text}");
+        assert!(!text.contains("$SIMULATED_API_KEY") && !text.contains("API key  "), "{text}");
         for key in ["given-key-one", "given-key-two"] {
             assert_eq!(
                 get(&format!("{}/v1/auth/me", line(&text, "Listening ")), &[("x-api-key", key)]).await.status,
