@@ -55,3 +55,5 @@ mod times;
 mod tls;
 #[path = "e2e/vendor.rs"]
 mod vendor;
+#[path = "e2e/websockets.rs"]
+mod websockets;

@@ -28,6 +28,7 @@ pub(super) struct AppRoute {
     pub websocket_ends_with: WebsocketEnd,
     /// The `Host` that it is told in place of the client's.
     pub request_host: Option<Box<str>>,
+    pub websocket_timeout: Duration,
     /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,
     /// The fields that carry claims to any app: what one believes no client may say to another.
@@ -144,6 +145,7 @@ impl AppRoute {
             read_timeout: settings.read_timeout.0,
             websocket_ends_with: settings.websocket_ends_with,
             request_host: settings.request.host.as_deref().map(Into::into),
+            websocket_timeout: settings.websocket_timeout.0,
             claims: parts.claims,
             identity,
             pool: parts.pool,

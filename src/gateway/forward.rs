@@ -71,11 +71,7 @@ impl ProxyHttp for Forwarder {
             // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
             exchange.set_ignore_info_resp(true);
         }
-        if journey.websocket {
-            exchange.set_read_timeout(None);
-        } else {
-            exchange.set_read_timeout(Some(self.limits.body));
-        }
+        exchange.set_read_timeout(Some(self.limits.body));
         let idle = (!journey.start.close).then_some(self.limits.idle.as_secs());
         exchange.set_keepalive(idle);
         Ok(false)
@@ -85,14 +81,9 @@ impl ProxyHttp for Forwarder {
         let journey = journey(way)?;
         let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, &way.tried);
         let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
-        let peer = if journey.websocket {
-            Box::new(picked.websocket_peer().clone())
-        } else {
-            let mut peer = Box::new(picked.peer().clone());
-            // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
-            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
-            peer
-        };
+        let mut peer = Box::new(picked.peer().clone());
+        // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         way.picked = Some(picked);
         Ok(peer)
     }
@@ -130,9 +121,6 @@ impl ProxyHttp for Forwarder {
         way.body += piece.len() as u64;
         let began = *way.body_began.get_or_insert_with(Instant::now);
         let journey = journey(way)?;
-        if journey.websocket {
-            return Ok(());
-        }
         if way.body > journey.forward.app().max_body {
             return Err(Error::new_down(TOO_LARGE));
         }
@@ -145,12 +133,12 @@ impl ProxyHttp for Forwarder {
 
     async fn upstream_response_filter(
         &self,
-        exchange: &mut Exchange,
+        _: &mut Exchange,
         response: &mut ResponseHeader,
         way: &mut Way,
     ) -> pingora::Result<()> {
-        // Nobody asked for another protocol.
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !exchange.is_upgrade_req() {
+        // Nobody asked for another protocol: WebSockets go by the relay.
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         if !hygiene::is_framed_once(response) {
@@ -163,15 +151,9 @@ impl ProxyHttp for Forwarder {
                 return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
             }
         }
-        if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if !response.status.is_informational() {
             if let Some(journey) = &way.journey {
                 journey.answered.store(true, Ordering::Relaxed);
-            }
-            if let (Some(journey), Some(picked), http::StatusCode::SWITCHING_PROTOCOLS) =
-                (&way.journey, &way.picked, response.status)
-            {
-                // Once for each request.
-                let _ = journey.tunnel.set(picked.label().into());
             }
             if let Some(picked) = &way.picked {
                 picked.succeeded();
@@ -263,8 +245,7 @@ impl ProxyHttp for Forwarder {
             // The app's answer went out; that the client did not send the rest of its request then is no matter.
             Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if way.answered() => "forwarded",
             Some(refusal) => refusal.row().outcome,
-            // A tunnel ends when one of its ends is gone.
-            None if way.answered() && (error.is_none() || status == 101) => "forwarded",
+            None if way.answered() && error.is_none() => "forwarded",
             None => "cancelled",
         };
         self.gateway.tell_of(journey, status, outcome, way.picked.as_ref().map(Picked::label), way.cause);

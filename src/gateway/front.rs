@@ -1,7 +1,6 @@
 //! Our Pingora application: one task for each connection, one head after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -14,6 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::gateway::Gateway;
 use crate::gateway::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
@@ -27,8 +27,6 @@ use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::settings::ServerSettings;
 use crate::gateway::sign::Sign;
 use crate::gateway::wire::{linger, skip, slim, write};
-use crate::gateway::{Gateway, session_end};
-use crate::http_client::Cause;
 use crate::problem::Refusal;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
@@ -299,18 +297,6 @@ impl Front {
                 self.gateway.tell_of(&journey, 0, "cut", None, None);
                 return None;
             }
-            // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
-            () = session_end::of(&journey, &self.gateway.clock) => {
-                self.gateway.tell_of(&journey, 101, "session_ended", journey.tunnel.get().map(|label| &**label), None);
-                return None;
-            }
-            // A tunnel may be silent for long; the app's word that it is one may not.
-            () = silence(&journey) => {
-                let cause = Cause::TimedOut;
-                journey.forward.app().note_failure(cause);
-                self.gateway.tell_of(&journey, 0, Refusal::AppTimeout.row().outcome, None, Some(cause));
-                return None;
-            }
         };
         let back = back.consume().0;
         if journey.chunked { JudgedBody::unwrap(back) } else { Some(back) }
@@ -333,18 +319,6 @@ impl Front {
 async fn until(mut watch: ShutdownWatch) {
     // Not to be put off by the task's budget: who is polled once must be registered then.
     let _ = tokio::task::unconstrained(watch.wait_for(|is_so| *is_so)).await;
-}
-
-/// Ends when an app has not answered the wish for a WebSocket within its `read_timeout`; never for other requests, whose answers Pingora
-/// waits for.
-async fn silence(journey: &Journey) {
-    if journey.websocket {
-        tokio::time::sleep(journey.forward.app().read_timeout).await;
-        if !journey.answered.load(Ordering::Relaxed) {
-            return;
-        }
-    }
-    std::future::pending().await
 }
 
 /// The proxy with our bounds for HTTP/2.

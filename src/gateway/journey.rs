@@ -1,7 +1,7 @@
 //! A request on its way to an app: what is known of it, carried from its head to its access line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -69,8 +69,6 @@ pub(super) struct Journey {
     origin: Option<Box<str>>,
     /// The app's answer has begun.
     pub answered: AtomicBool,
-    /// The upstream with which a WebSocket is open.
-    pub tunnel: OnceLock<Box<str>>,
     /// Its access line is written.
     pub told: AtomicBool,
 }
@@ -121,15 +119,14 @@ impl Journey {
             navigation: accept::is_navigation(head),
             origin: trace.origin.map(Into::into),
             answered: AtomicBool::new(false),
-            tunnel: OnceLock::new(),
             told: AtomicBool::new(false),
         };
         Ok((journey, onward))
     }
 
-    /// Whether the relay can carry it: the app is asked in HTTP/1.1 too, in the clear.
+    /// Whether the relay can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too, in the clear.
     pub fn is_short(&self) -> bool {
-        self.plain && !self.websocket && self.forward.app().is_plain()
+        self.plain && (self.websocket || self.forward.app().is_plain())
     }
 
     /// When a WebSocket ends at the latest: with its session, where the app says so.

@@ -1,11 +1,13 @@
-//! The short way to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app. Connections, the reading of answers and their framing
-//! are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
+//! The short way to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app; and every WebSocket. Connections, the reading of
+//! answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
 
-use std::io::{ErrorKind, Write as _};
+mod client;
+mod tunnel;
+mod upgrade;
+
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use http::{HeaderName, StatusCode, Version, header};
 use pingora::http::ResponseHeader;
@@ -16,43 +18,23 @@ use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::server::configuration::ServerConf;
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::app::{Picked, cause_of};
+use crate::app::{Address, Picked, cause_of};
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::{MAX_INTERIM, TRIES, behind};
 use crate::gateway::hygiene::REQUEST_ID;
 use crate::gateway::journey::Journey;
-use crate::gateway::reader::Alarm;
 use crate::gateway::sign::Sign;
 use crate::gateway::{Gateway, hygiene, wire};
 use crate::http_client::Cause;
 
-/// Of what a client sends before it has its answer, this much is taken in: the largest head.
-const MAX_AHEAD: usize = 32 * 1024;
-
-/// Pieces up to this size share one write with what stands before them; larger ones are not copied.
-const SHARED_WRITE: usize = 16 * 1024;
+pub(super) use client::Client;
 
 /// The short way, and its connections to apps.
 pub(super) struct Relay {
     gateway: Arc<Gateway>,
     drain: Arc<Drain>,
     connector: TransportConnector,
-}
-
-/// The connection of a client, lent for one request.
-pub(super) struct Client<'c, 'a> {
-    pub stream: &'c mut Stream,
-    /// What it has sent behind the request.
-    pub ahead: &'c mut BytesMut,
-    pub alarm: &'c mut Alarm<'a>,
-    /// What it gets next; empty before.
-    pub out: &'c mut Vec<u8>,
-    /// The answer has begun to go out.
-    pub answered: bool,
-    /// It takes a piece of the answer in this time.
-    pub write: Duration,
 }
 
 /// What becomes of the client's connection.
@@ -73,6 +55,8 @@ enum Stop {
     Client,
     /// The gateway stops.
     Cut,
+    /// The session of a WebSocket is over.
+    SessionEnd,
 }
 
 /// What is learnt on the way.
@@ -83,6 +67,9 @@ struct Trip {
     /// The status of the answer; 0: there is none yet.
     status: u16,
 }
+
+/// Upstreams that could not be reached.
+type Tried = SmallVec<[Address; TRIES]>;
 
 /// How the body of an answer is told to the client.
 #[derive(Clone, Copy, PartialEq)]
@@ -119,6 +106,8 @@ impl Relay {
             Ok(next) => ("forwarded", next, None),
             Err(Stop::Client) => ("cancelled", Next::Cut, None),
             Err(Stop::Cut) => ("cut", Next::Cut, None),
+            // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
+            Err(Stop::SessionEnd) => ("session_ended", Next::Cut, None),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &trip.picked {
                     picked.failed(why);
@@ -147,7 +136,14 @@ impl Relay {
         journey: &Journey,
         trip: &mut Trip,
     ) -> Result<Next, Stop> {
-        let mut app = self.ask(client, head, journey, trip).await?;
+        let mut app = if journey.websocket {
+            match self.upgrade(client, head, journey, trip).await? {
+                Some(declined) => declined,
+                None => return Ok(Next::Close),
+            }
+        } else {
+            self.ask(client, head, journey, trip).await?
+        };
         let mut interim = 0;
         let (framing, close) = loop {
             let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
@@ -156,7 +152,9 @@ impl Relay {
             if answer.status.is_informational() && interim == MAX_INTERIM {
                 return Err(Stop::App(Cause::NotHttp));
             }
-            let close = journey.start.close || self.drain.is_lame();
+            // What a client sent for a protocol that the app does not switch to is no request.
+            let mistaken = journey.websocket && !client.ahead.is_empty();
+            let close = journey.start.close || self.drain.is_lame() || mistaken;
             let framing = write_head(answer, journey, close, client.out);
             if !answer.status.is_informational() {
                 trip.status = answer.status.as_u16();
@@ -185,7 +183,9 @@ impl Relay {
         if framing == Framing::Chunked {
             client.out.extend_from_slice(b"0\r\n\r\n");
         }
-        self.give_back(app, trip).await;
+        if !journey.websocket {
+            self.give_back(app, trip).await;
+        }
         client.send().await?;
         Ok(if close { Next::Close } else { Next::KeepAlive })
     }
@@ -199,31 +199,11 @@ impl Relay {
         trip: &mut Trip,
     ) -> Result<HttpSession, Stop> {
         let app = journey.forward.app();
-        let mut tried = SmallVec::<[_; TRIES]>::new();
+        let mut tried = Tried::new();
         // An idle connection may be dead without our knowing; a new one is tried then.
         let mut anew = false;
         loop {
-            let picked = app.pick(journey.forward.session(), &journey.start.client, &tried);
-            let picked = trip.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
-            let connected = if anew {
-                self.connector.new_stream(picked.peer()).await.map(|stream| (stream, false))
-            } else {
-                self.connector.get_stream(picked.peer()).await
-            };
-            let (mut stream, reused) = match connected {
-                Ok(connected) => connected,
-                Err(error) => {
-                    // Nothing was sent: it may go elsewhere.
-                    let why = cause_of(&error);
-                    picked.failed(why);
-                    tried.push(picked.address());
-                    trip.picked = None;
-                    if tried.len() < TRIES {
-                        continue;
-                    }
-                    return Err(Stop::App(why));
-                }
-            };
+            let (mut stream, reused) = self.connect(journey, trip, &mut tried, anew).await?;
             client.alarm.set(app.read_timeout);
             match wire::write(&mut stream, head, client.alarm).await {
                 Ok(()) => {}
@@ -254,6 +234,40 @@ impl Relay {
         }
     }
 
+    /// A connection to an upstream, and whether it was used before.
+    async fn connect(
+        &self,
+        journey: &Journey,
+        trip: &mut Trip,
+        tried: &mut Tried,
+        anew: bool,
+    ) -> Result<(Stream, bool), Stop> {
+        loop {
+            let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, tried);
+            let picked = trip.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
+            let connected = if journey.websocket {
+                // Idle ones have the socket options of requests.
+                self.connector.new_stream(picked.websocket_peer()).await.map(|stream| (stream, false))
+            } else if anew {
+                self.connector.new_stream(picked.peer()).await.map(|stream| (stream, false))
+            } else {
+                self.connector.get_stream(picked.peer()).await
+            };
+            let error = match connected {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            };
+            // Nothing was sent: it may go elsewhere.
+            let why = cause_of(&error);
+            picked.failed(why);
+            tried.push(picked.address());
+            trip.picked = None;
+            if tried.len() == TRIES {
+                return Err(Stop::App(why));
+            }
+        }
+    }
+
     /// Keeps the connection for another request, if it can carry one.
     async fn give_back(&self, mut app: HttpSession, trip: &Trip) {
         app.respect_keepalive();
@@ -264,58 +278,6 @@ impl Relay {
     }
 }
 
-impl Client<'_, '_> {
-    /// What the app's side of it comes to, while the client is there.
-    async fn wait<T>(&mut self, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
-        tokio::select! {
-            biased;
-            done = work => done.map_err(|error| Stop::App(cause_of(&error))),
-            () = gone(self.stream, self.ahead) => Err(Stop::Client),
-        }
-    }
-
-    async fn send(&mut self) -> Result<(), Stop> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        self.answered = true;
-        self.alarm.set(self.write);
-        let taken = wire::write(self.stream, self.out, self.alarm).await;
-        self.out.clear();
-        taken.map_err(|_| Stop::Client)
-    }
-
-    /// A piece of the body, behind what is to go out already.
-    async fn give(&mut self, piece: &[u8], framing: Framing) -> Result<(), Stop> {
-        if framing == Framing::Chunked {
-            // A vector takes all that is written.
-            let _ = write!(self.out, "{:x}\r\n", piece.len());
-        }
-        if self.out.len() + piece.len() <= SHARED_WRITE {
-            self.out.extend_from_slice(piece);
-        } else {
-            self.send().await?;
-            self.alarm.set(self.write);
-            wire::write(self.stream, piece, self.alarm).await.map_err(|_| Stop::Client)?;
-        }
-        if framing == Framing::Chunked {
-            self.out.extend_from_slice(b"\r\n");
-        }
-        Ok(())
-    }
-}
-
-/// Ends when the client has left. What it sends before that is kept; beyond a bound it must wait, and is not missed until it has its answer.
-async fn gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
-    while ahead.len() < MAX_AHEAD {
-        match stream.read_buf(ahead).await {
-            Ok(n) if n > 0 => {}
-            _ => return,
-        }
-    }
-    std::future::pending().await
-}
-
 /// Whether this can be an answer: nobody asked for another protocol, and its body ends in one place only.
 fn is_possible(answer: &ResponseHeader) -> bool {
     answer.status != StatusCode::SWITCHING_PROTOCOLS && hygiene::is_framed_once(answer)
@@ -323,6 +285,7 @@ fn is_possible(answer: &ResponseHeader) -> bool {
 
 fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut Vec<u8>) -> Framing {
     let interim = answer.status.is_informational();
+    let switches = answer.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut cleaned = None;
     if interim || answer.headers.contains_key(REQUEST_ID) || !hygiene::is_end_to_end(answer) {
         let cleaned = cleaned.insert(answer.clone());
@@ -331,6 +294,11 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
         cleaned.remove_header(&HeaderName::from_static(REQUEST_ID));
         // Ours to say.
         cleaned.remove_header(&header::CONNECTION);
+        if switches {
+            // RFC 9110, section 8.6; RFC 9112, section 6.1.
+            cleaned.remove_header(&header::CONTENT_LENGTH);
+            cleaned.remove_header(&header::TRANSFER_ENCODING);
+        }
     }
     let answer = cleaned.as_ref().unwrap_or(answer);
     let (status, has) = (answer.status, |name| answer.headers.contains_key(name));
@@ -344,6 +312,9 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
         }
     };
     field(REQUEST_ID, journey.start.id.text().as_bytes());
+    if switches {
+        field("connection", b"upgrade");
+    }
     let mut framing = if has(header::TRANSFER_ENCODING) { Framing::Chunked } else { Framing::Sized };
     if !interim {
         if !has(header::DATE) {
@@ -361,25 +332,4 @@ fn write_head(answer: &ResponseHeader, journey: &Journey, close: bool, out: &mut
     }
     out.extend_from_slice(b"\r\n");
     framing
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_that_sends_ahead_is_kept_waiting_at_a_bound_and_missed_when_it_leaves() {
-        let (mut client, mut ours) = tokio::io::duplex(1 << 20);
-        let mut ahead = BytesMut::new();
-        client.write_all(&[b'x'; 3 * MAX_AHEAD]).await.unwrap();
-        assert!(gone(&mut ours, &mut ahead).now_or_never().is_none());
-        assert!((MAX_AHEAD..2 * MAX_AHEAD).contains(&ahead.len()), "{}", ahead.len());
-        let (client, mut ours) = tokio::io::duplex(64);
-        ahead.clear();
-        assert!(gone(&mut ours, &mut ahead).now_or_never().is_none());
-        drop(client);
-        gone(&mut ours, &mut ahead).await;
-    }
 }

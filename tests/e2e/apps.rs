@@ -484,6 +484,7 @@ async fn who_asks_for_a_websocket_is_bound_as_others_until_the_app_says_yes() {
     // An app that does not say yes in time is left; one that did may be silent for longer.
     let mut silent = stack.wire().await;
     silent.write(format!("GET /hang HTTP/1.1\r\nHost: {HOST}\r\n{upgrade}\r\n")).await;
+    silent.answer().await.assert_problem(504, "app-timeout");
     silent.assert_closed().await;
     tunnel.write("still there").await;
     tunnel.read_to("still there").await;

@@ -100,6 +100,17 @@ impl Wire {
         }
     }
 
+    /// Whether these bytes come next; `false`: the connection ends before.
+    pub async fn hears(&mut self, wanted: &str) -> bool {
+        while self.buffer.len() < wanted.len() {
+            if !self.more().await {
+                return false;
+            }
+        }
+        let rest = self.buffer.split_off(wanted.len());
+        std::mem::replace(&mut self.buffer, rest) == wanted.as_bytes()
+    }
+
     /// All that comes until the peer closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
