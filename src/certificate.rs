@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
-use crate::files;
+use crate::files::{self, Wanted};
 
 /// Larger than any chain or key; a bound so that a wrong path is refused and not read whole.
 const MAX_KIB: u64 = 1024;
@@ -101,7 +101,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(format!("{shown} holds no certificate in PEM{}", files::instead_of_pem(&bytes))),
+        _ => Err(format!("{shown} holds no certificate in PEM{}", files::instead_of_pem(&bytes, Wanted::Certificate))),
     }
 }
 
@@ -112,7 +112,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         if memchr::memmem::find(&bytes, b"ENCRYPTED").is_some() {
             format!("{shown} is encrypted, and there is nowhere to give its password: decrypt it")
         } else {
-            format!("{shown} holds no private key in PEM{}", files::instead_of_pem(&bytes))
+            format!("{shown} holds no private key in PEM{}", files::instead_of_pem(&bytes, Wanted::Key))
         }
     })
 }

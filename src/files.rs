@@ -75,8 +75,25 @@ pub fn mark(bytes: &[u8]) -> Option<&'static str> {
     utf_16.then_some("is UTF-16: save it as UTF-8")
 }
 
-/// To be said behind "holds no … in PEM": what it is instead, as far as its first bytes tell.
-pub fn instead_of_pem(bytes: &[u8]) -> &'static str {
+/// What a PEM file should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Certificates.
+    Certificate,
+    /// A private key.
+    Key,
+    /// A public key, or a certificate with one.
+    PublicKey,
+}
+
+/// To be said behind "holds no … in PEM": what it is instead, as far as can be told.
+pub fn instead_of_pem(bytes: &[u8], wanted: Wanted) -> &'static str {
+    let holds = |text: &str| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+    match (wanted, holds("-----BEGIN CERTIFICATE-----"), holds("PRIVATE KEY-----")) {
+        (Wanted::Certificate, false, true) => return ": it holds a private key",
+        (Wanted::Key, true, false) => return ": it holds a certificate",
+        _ => {}
+    }
     // ITU-T X.690: a sequence, whose length follows in one to three bytes.
     let inside = match bytes {
         [0x30, 0x82, high, low, inside @ ..] if usize::from(*high) * 256 + usize::from(*low) == inside.len() => inside,
@@ -159,10 +176,17 @@ mod tests {
             (b"ssh-ed25519 AAAA ada@host".to_vec(), "SSH"),
             (b" {\"keys\": []}".to_vec(), "JSON"),
         ] {
-            assert!(instead_of_pem(&bytes).contains(part), "{part}");
+            assert!(instead_of_pem(&bytes, Wanted::PublicKey).contains(part), "{part}");
         }
         for bytes in [&b"text"[..], b"", b"0", &[0x30, 5, 1]] {
-            assert_eq!(instead_of_pem(bytes), "", "{bytes:?}");
+            assert_eq!(instead_of_pem(bytes, Wanted::Certificate), "", "{bytes:?}");
+        }
+        let (key, chain) =
+            (b"-----BEGIN EC PRIVATE KEY-----\n".as_slice(), b"-----BEGIN CERTIFICATE-----\n".as_slice());
+        assert_eq!(instead_of_pem(key, Wanted::Certificate), ": it holds a private key");
+        assert_eq!(instead_of_pem(chain, Wanted::Key), ": it holds a certificate");
+        for (bytes, wanted) in [(key, Wanted::Key), (chain, Wanted::Certificate), (key, Wanted::PublicKey)] {
+            assert_eq!(instead_of_pem(bytes, wanted), "", "what is wanted is there, and can't be read");
         }
     }
 

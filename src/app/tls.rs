@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::PoolFault;
 use super::settings::{AppSettings, ClientCertificateSettings};
-use crate::files;
+use crate::files::{self, Wanted};
 use crate::http_client::authorities;
 use crate::secret::SecretSource;
 
@@ -90,7 +90,10 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.map_err(|_| format!("{shown} is no PEM"))?;
     if chain.is_empty() {
-        return Err(format!("{shown} holds no certificate in PEM{}", files::instead_of_pem(&bytes)));
+        return Err(format!(
+            "{shown} holds no certificate in PEM{}",
+            files::instead_of_pem(&bytes, Wanted::Certificate)
+        ));
     }
     match chain.iter().position(|certificate| wrap(certificate).is_none()) {
         Some(place) => Err(format!("{shown}: certificate {} can't be read", place + 1)),
@@ -103,7 +106,7 @@ fn key(settings: &ClientCertificateSettings, directory: &Path) -> Result<Private
     // Goes into the key's binary form, and from there to Pingora.
     let key = PrivateKeyDer::from_pem_slice(pem.expose());
     let shown = directory.join(&settings.key);
-    let instead = files::instead_of_pem(pem.expose());
+    let instead = files::instead_of_pem(pem.expose(), Wanted::Key);
     let key =
         key.map_err(|_| format!("{} holds no private key in PEM that is not encrypted{instead}", shown.display()))?;
     // Pingora gets the bytes alone and guesses their kind again; one that it can't guess makes it panic.

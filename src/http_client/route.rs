@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::identity::Identity;
 use super::settings::ProxySettings;
-use crate::files;
+use crate::files::{self, Wanted};
 use crate::secret::Secret;
 
 /// A bundle of all public authorities is a fifth of it; a bound so that a wrong path (a log, a device) is refused.
@@ -87,7 +87,10 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
         certificates.push(certificate);
     }
     if certificates.is_empty() {
-        return Err(format!("{shown} holds no certificate in PEM{}", files::instead_of_pem(&bytes)));
+        return Err(format!(
+            "{shown} holds no certificate in PEM{}",
+            files::instead_of_pem(&bytes, Wanted::Certificate)
+        ));
     }
     Ok(certificates)
 }

@@ -6,7 +6,7 @@ use super::key_set::{self, Reading};
 use super::keys::Key;
 use super::pem;
 use super::settings::SignatureAlgorithm;
-use crate::files;
+use crate::files::{self, Wanted};
 use crate::secret::SecretSource;
 
 /// Larger than any key file by two orders of magnitude; a bound so that a wrong path (a log, a device) is refused.
@@ -61,7 +61,7 @@ impl Local {
             Self::Pem(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let bytes = files::read_bounded(path, MAX_FILE_KIB, "key")?;
-                let instead = files::instead_of_pem(&bytes);
+                let instead = files::instead_of_pem(&bytes, Wanted::PublicKey);
                 let key = pem::read(&bytes).map_err(|e| fault(&format!("{e}{instead}")))?;
                 if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
                     return Err(fault("the key serves none of the configured algorithms"));
@@ -92,7 +92,7 @@ pub(super) fn instead_of_set(body: &[u8]) -> &'static str {
         ": it is PEM; name it by `pem_file`"
     } else if serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|key| key.get("kty").is_some()) {
         ": it is one key; put it into {\"keys\": […]}"
-    } else if files::instead_of_pem(body).contains("DER") {
+    } else if files::instead_of_pem(body, Wanted::PublicKey).contains("DER") {
         ": it is DER, and JSON is expected"
     } else {
         ""

@@ -210,7 +210,12 @@ fn each_fault_of_a_file_names_its_key_and_the_file() {
         ("chain.pem", "odd.key", "key: odd.key holds a key that can't be used"),
         ("chain.pem", "text.pem", "key: text.pem holds no private key in PEM that is not encrypted"),
         ("chain.pem", "encrypted.key", "key: encrypted.key holds no private key in PEM that is not encrypted"),
-        ("chain.pem", "chain.pem", "key: chain.pem holds no private key in PEM that is not encrypted"),
+        (
+            "chain.pem",
+            "chain.pem",
+            "key: chain.pem holds no private key in PEM that is not encrypted: it holds a certificate",
+        ),
+        ("key.pem", "key.pem", "chain: key.pem holds no certificate in PEM: it holds a private key"),
         ("chain.pem", "empty.pem", "key: empty.pem is empty"),
         ("junk.pem", "key.pem", "chain: junk.pem: certificate 1 can't be read"),
         ("half.pem", "key.pem", "chain: half.pem: certificate 2 can't be read"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::files;
+use crate::files::{self, Wanted};
 use crate::session::instead_of_set;
 
 /// Larger than any key set or certificate; a bound so that a wrong path is refused and not read whole.
@@ -43,7 +43,7 @@ pub(super) fn key_set(path: &Path) -> Result<(), String> {
 pub(super) fn pem(path: &Path) -> Result<(), String> {
     let bytes = read(path)?;
     if memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() {
-        let instead = files::instead_of_pem(&bytes);
+        let instead = files::instead_of_pem(&bytes, Wanted::PublicKey);
         return Err(format!("{} is not PEM: it has no line `-----BEGIN …`{instead}", path.display()));
     }
     if memchr::memmem::find(&bytes, b"PRIVATE KEY-----").is_some() {
