@@ -26,6 +26,8 @@ pub enum Refusal {
     OtherScheme,
     /// The issuer's keys can't be had.
     KeysUnavailable(Duration),
+    /// A navigation to a plug-in that is a token for a script.
+    NotAcceptable,
     /// The policy says no, or the session lacks what the vendor must be told.
     NotPermitted,
     /// A page of another site is behind this request.
@@ -126,6 +128,7 @@ impl Refusal {
             Self::NotPermitted => row(403, "Forbidden", "not-permitted", "forbidden", "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
             Self::CrossSite => row(403, "Forbidden", "cross-site", "forbidden", "Another site may not open this.", "Open this page from the site it belongs to."),
             Self::PrefetchRefused => row(503, "Service Unavailable", "prefetch-refused", "prefetch", "This is not opened ahead of time.", "Open the page again."),
+            Self::NotAcceptable => row(406, "Not Acceptable", "not-acceptable", "not_acceptable", "This is no page.", "Go back to the page you came from: this address is for its script."),
             Self::TooManyRequests(_) => row(429, "Too Many Requests", "too-many-requests", "limited", "Too many requests.", "Please wait a while and try again."),
             Self::ProviderUnavailable => row(502, "Bad Gateway", "provider-unavailable", "provider_error", "The provider can't be used right now.", "Please try again in a few minutes."),
             Self::ProviderBusy(_) => row(503, "Service Unavailable", "provider-busy", "provider_busy", "The provider is busy.", "Please wait a moment and try again."),
@@ -176,6 +179,7 @@ mod tests {
             (Refusal::NotPermitted, 403, "not-permitted"),
             (Refusal::CrossSite, 403, "cross-site"),
             (Refusal::PrefetchRefused, 503, "prefetch-refused"),
+            (Refusal::NotAcceptable, 406, "not-acceptable"),
             (Refusal::TooManyRequests(wait), 429, "too-many-requests"),
             (Refusal::ProviderUnavailable, 502, "provider-unavailable"),
             (Refusal::ProviderBusy(wait), 503, "provider-busy"),

@@ -17,7 +17,7 @@ mod tls;
 mod workshop;
 
 pub use bind::{BindFaults, obstacles};
-pub use build::{BuildFault, Parts, rules};
+pub use build::{BuildFault, Parts, Plugin, rules};
 pub use minter::MinterParts;
 
 use crate::admin::{Admin, Health};

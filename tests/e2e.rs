@@ -37,6 +37,8 @@ mod origins;
 mod overload;
 #[path = "e2e/proxies.rs"]
 mod proxies;
+#[path = "e2e/recipes.rs"]
+mod recipes;
 #[path = "e2e/refusals.rs"]
 mod refusals;
 #[path = "e2e/relay.rs"]

@@ -7,7 +7,7 @@ use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::lease::Rules;
+use crate::lease::{Parameters, Rules};
 use crate::provider::wire::Denial;
 use crate::provider::{Errand, Greeting, Mint, MintFailure, MintInput, Minted, Provider, Remote};
 use crate::server::{MinterParts, Parts, obstacles, rules};
@@ -65,7 +65,8 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
     }
     for plugin in parts.plugins.iter().filter(|plugin| !is_remote(parts, &plugin.settings.provider)) {
         let name = &plugin.settings.name;
-        match plugin.mint.mint(&canary(CANARY, None, plugin.claim_count)).await {
+        let parameters = Parameters::new(&plugin.settings.parameters).sample();
+        match plugin.mint.mint(&MintInput { parameters, ..canary(CANARY, None, plugin.claim_count) }).await {
             Ok(minted) => {
                 let rules = rules(&plugin.settings);
                 let life = life(&minted, clock, &rules);
@@ -120,6 +121,7 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
         subject: external_id.into(),
         language: language.map(Into::into),
         claims: vec![Some(CANARY.into()); claims].into(),
+        parameters: Box::default(),
         errand: Errand::default(),
     }
 }

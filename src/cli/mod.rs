@@ -110,6 +110,9 @@ struct OpenArguments {
     /// A claim that the recipe asks for, as NAME=VALUE.
     #[arg(long = "claim", value_name = "NAME=VALUE")]
     claims: Vec<String>,
+    /// One of the plug-in's parameters, as NAME=VALUE.
+    #[arg(long = "parameter", value_name = "NAME=VALUE")]
+    parameters: Vec<String>,
 }
 
 /// Does what the command line says.

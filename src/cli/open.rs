@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 use super::fortify::fortify;
 use super::{End, OpenArguments, check, exit, load, runtime, say};
 use crate::clock::Clock;
+use crate::lease::{Asked, Parameters, Unlisted};
 use crate::provider::Mint;
-use crate::server::Parts;
+use crate::server::{Parts, Plugin};
 
 pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     if !std::io::stdout().is_terminal() {
@@ -21,7 +22,8 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     let offer = || parts.minter.as_ref()?.offers().find(|(name, _)| *name == arguments.plugin);
     let Some(plugin) = plugin else {
         let (_, plan) = offer().ok_or_else(|| unknown(format!("no plugin is named {:?}", arguments.plugin)))?;
-        return mint(&*plan.mint, &parts, arguments, parts.claim_names.len());
+        let unnamed = Parameters::default().of_query(None);
+        return mint(&*plan.mint, &parts, arguments, (parts.claim_names.len(), unnamed.unwrap_or_default()));
     };
 
     if check::is_remote(&parts, &plugin.settings.provider) {
@@ -33,13 +35,39 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     {
         return Err(unknown(format!("{language:?} is none of the plugin's languages")));
     }
-    mint(&*plugin.mint, &parts, arguments, plugin.claim_count)
+    let parameters = parameters(plugin, arguments)?;
+    mint(&*plugin.mint, &parts, arguments, (plugin.claim_count, parameters))
 }
 
-fn mint(mint: &dyn Mint, parts: &Parts, arguments: &OpenArguments, claim_count: usize) -> Result<(), End> {
+/// As a query would name them.
+fn parameters(plugin: &Plugin, arguments: &OpenArguments) -> Result<Asked, End> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for parameter in &arguments.parameters {
+        let pair = parameter.split_once('=');
+        let (name, value) =
+            pair.ok_or_else(|| End::new(exit::UNAVAILABLE, format!("valet: {parameter:?} is not NAME=VALUE")))?;
+        query.append_pair(name, value);
+    }
+    Parameters::new(&plugin.settings.parameters).of_query(Some(&query.finish())).map_err(|Unlisted| {
+        let names: Vec<&str> = plugin.settings.parameters.keys().map(String::as_str).collect();
+        let line = format!(
+            "valet: name each of the plugin's parameters once, with a value that it lists: {}",
+            names.join(", ")
+        );
+        End::new(exit::UNAVAILABLE, line)
+    })
+}
+
+fn mint(
+    mint: &dyn Mint,
+    parts: &Parts,
+    arguments: &OpenArguments,
+    (claim_count, parameters): (usize, Asked),
+) -> Result<(), End> {
     let unknown = |what: String| End::new(exit::UNAVAILABLE, format!("valet: {what}"));
     let mut input = check::canary(&arguments.subject, arguments.language.as_deref(), claim_count);
     input.claims.iter_mut().for_each(|claim| *claim = None);
+    input.parameters = parameters;
     for claim in &arguments.claims {
         let (name, value) = claim.split_once('=').ok_or_else(|| unknown(format!("{claim:?} is not NAME=VALUE")))?;
         let place = parts.claim_names.iter().position(|known| known == name);

@@ -51,6 +51,12 @@ pub(super) fn is_navigation(head: &Head<'_>) -> bool {
     }
 }
 
+/// Somebody would look at the answer: a navigation, as far as the client says it, that asks for no JSON.
+pub(super) fn wants_page(head: &Head<'_>) -> bool {
+    let told = head.text("sec-fetch-mode").is_some();
+    is_navigation(head) && (told || !head.text("accept").is_some_and(prefers_json))
+}
+
 /// The request comes from a frame (`Sec-Fetch-Dest`).
 pub(super) fn is_framed(head: &Head<'_>) -> bool {
     head.text("sec-fetch-dest").is_some_and(is_frame)

@@ -37,16 +37,17 @@ impl Reply<'_> {
         self.finish(None);
     }
 
-    /// `200` with the URL for a program.
+    /// `200` with the URL, or the token, for a program.
     pub fn json(&mut self, lease: &Lease, plugin: &str, now: Timestamp) {
         self.start(200, "OK");
         self.field("x-content-type-options", "nosniff");
         self.field("cross-origin-resource-policy", "same-origin");
         self.field("referrer-policy", "no-referrer");
         let promised = lease.promised();
+        let what = if lease.url.is_token() { "token" } else { "url" };
         let body = serde_json::json!({
             // The other place: the body of an answer to somebody with a session.
-            "url": lease.url.expose(),
+            what: lease.url.expose(),
             "expires_at": promised.map(Timestamp::rfc3339),
             "expires_in": promised.map(|end| end.since(now).as_secs()),
             "plugin": plugin,

@@ -16,7 +16,7 @@ use crate::gateway::plugin_route::{self, PluginRoute};
 use crate::gateway::preflight::Preflight;
 use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
-use crate::lease::{Lease, NoLease, Source};
+use crate::lease::{Lease, NoLease, Opened, Source, Unlisted};
 use crate::problem::Refusal;
 use crate::provider::{MintFailure, SessionRefusal};
 use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind, is_carried_whole};
@@ -216,6 +216,10 @@ impl Gateway {
         if matches!(head.body, Body::Length(length) if length > MAX_BODY) {
             return Err(Refusal::BodyTooLarge);
         }
+        // No session makes a page of a token.
+        if route.gives_token == Some(true) && accept::wants_page(head) {
+            return Err(Refusal::NotAcceptable);
+        }
 
         let Believed { session, check, kind, token } = match self.session(head, SessionNeed::Required).await {
             Ok(Some(believed)) => believed,
@@ -240,10 +244,15 @@ impl Gateway {
             return Err(Refusal::PrefetchRefused);
         }
 
-        let language = accept::language(trace.query, &route.languages);
-        let (lease, source) = self.lease(route, &session, (language, &*token, trace.request_id), renew).await?;
+        let asked = route.parameters.of_query(trace.query).map_err(|Unlisted| Refusal::BadRequest)?;
+        let opened = Opened { language: accept::language(trace.query, &route.languages), parameters: &asked };
+        let (lease, source) = self.lease(route, &session, (opened, &*token, trace.request_id), renew).await?;
+        // A minter has said so only now.
+        if lease.url.is_token() && accept::wants_page(head) {
+            return Err(Refusal::NotAcceptable);
+        }
         trace.source = Some(source);
-        let json = head.text("accept").is_some_and(accept::prefers_json);
+        let json = lease.url.is_token() || head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
     }
 
@@ -316,11 +325,11 @@ impl Gateway {
         &self,
         route: &PluginRoute,
         session: &Session,
-        (language, token, request_id): (Option<&str>, &[u8], &str),
+        (opened, token, request_id): (Opened<'_>, &[u8], &str),
         renew: bool,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
-        let key = route.key(session, language).ok_or(Refusal::NotPermitted)?;
-        let input = || plugin_route::input(session, language, token, request_id);
+        let key = route.key(session, opened).ok_or(Refusal::NotPermitted)?;
+        let input = || plugin_route::input(session, opened, token, request_id);
         let (book, plan) = (&self.book, &route.plan);
         if let (Reuse::User | Reuse::Session, false) = (plan.rules.reuse, renew)
             && let Some((lease, ahead)) = book.held(plan, &key, self.clock.moment())

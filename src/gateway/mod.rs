@@ -64,7 +64,7 @@ use crate::gateway::login::Login;
 use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
-use crate::lease::Book;
+use crate::lease::{Book, Opened};
 use crate::logging::LineSink;
 use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
@@ -159,7 +159,7 @@ impl Reached<'_> {
     /// Whether this session has what the vendor must be told.
     pub fn permits(&self, session: &Session) -> bool {
         match self.0 {
-            Route::Plugin(plugin) => plugin.key(session, None).is_some(),
+            Route::Plugin(plugin) => plugin.key(session, Opened::default()).is_some(),
             Route::App(_) => true,
         }
     }

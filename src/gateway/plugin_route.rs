@@ -10,7 +10,7 @@ use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
-use crate::lease::{LeaseKey, Plan, Scope};
+use crate::lease::{LeaseKey, Opened, Parameters, Plan, Scope};
 use crate::provider::{Errand, MintInput};
 use crate::session::Session;
 use crate::telemetry::Metrics;
@@ -24,6 +24,9 @@ pub(super) struct PluginRoute {
     /// By the namespace of subjects, sorted.
     scopes: Box<[(Box<str>, Scope)]>,
     claims: Claims,
+    pub parameters: Parameters,
+    /// Its mint gives a token; `None`: a minter knows.
+    pub gives_token: Option<bool>,
     pub languages: Vec<Box<str>>,
     pub allowed_origins: Vec<Box<str>>,
     pub embed: Embed,
@@ -49,6 +52,8 @@ pub struct PluginParts {
     pub fingerprint: [u8; 32],
     /// The claims that the recipe uses.
     pub claims: Claims,
+    /// Whether the mint gives a token; `None`: a minter knows.
+    pub gives_token: Option<bool>,
 }
 
 impl PluginRoute {
@@ -72,6 +77,8 @@ impl PluginRoute {
             plan: parts.plan,
             scopes,
             claims: parts.claims,
+            parameters: Parameters::new(&settings.parameters),
+            gives_token: parts.gives_token,
             languages: boxed(&settings.languages),
             allowed_origins: boxed(&settings.allowed_origins),
             embed: Embed::new(&settings.embed),
@@ -103,13 +110,13 @@ impl PluginRoute {
 
     /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, the vendor can't be told its name, or the
     /// issuer is none of this plug-in's.
-    pub fn key(&self, session: &Session, language: Option<&str>) -> Option<LeaseKey> {
+    pub fn key(&self, session: &Session, opened: Opened<'_>) -> Option<LeaseKey> {
         if session.name_fault().is_some() || self.lacking(session).next().is_some() {
             return None;
         }
         let at = self.scopes.binary_search_by(|(namespace, _)| (**namespace).cmp(session.namespace())).ok()?;
         let (_, scope) = self.scopes.get(at)?;
-        Some(LeaseKey::new(scope, session, self.plan.rules.reuse, language, &self.claims.used))
+        Some(LeaseKey::new(scope, session, self.plan.rules.reuse, opened, &self.claims.used))
     }
 }
 
@@ -122,13 +129,14 @@ impl PluginRoute {
 }
 
 /// What the vendor is told of this session, and a minter of this request.
-pub(super) fn input(session: &Session, language: Option<&str>, token: &[u8], request_id: &str) -> MintInput {
+pub(super) fn input(session: &Session, opened: Opened<'_>, token: &[u8], request_id: &str) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
         issuer: session.namespace().into(),
         subject: session.subject().into(),
-        language: language.map(Into::into),
+        language: opened.language.map(Into::into),
         claims: session.claims().into(),
+        parameters: opened.parameters.into(),
         errand: Errand {
             session: session.session_id().map(Into::into),
             credential: Some(Zeroizing::new(token.into())),

@@ -1,10 +1,12 @@
 //! `[[plugin]]`, `[server]`, `[[listener]]`: what the data plane is told.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::certificate::CertificateFiles;
-use crate::lease::settings::{MintsPerSubject, Reuse};
+use crate::lease::settings::{MintsPerSubject, ParameterSettings, Reuse};
 use crate::units::Span;
 
 /// `[server]`.
@@ -101,6 +103,9 @@ pub struct PluginSettings {
     /// The languages that may be asked for. Off when left out.
     #[serde(default)]
     pub languages: Vec<String>,
+    /// The query parameters that say what is opened, each with the values that it may have.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, ParameterSettings>,
     /// Origins whose pages may read the JSON answer.
     #[serde(default)]
     pub allowed_origins: Vec<String>,

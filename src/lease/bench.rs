@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::lease::settings::{MintsPerSubject, Reuse};
-use crate::lease::{Book, LeaseKey, Plan, Rules, Scope, Shelves};
+use crate::lease::{Book, LeaseKey, Opened, Plan, Rules, Scope, Shelves};
 use crate::provider::{Errand, Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::session::{Memo, Session};
 use crate::telemetry::Metrics;
@@ -63,7 +63,7 @@ impl Fixture {
 
     /// The key of a user; subjects are as long as a UUID.
     pub fn key(&self, user: usize) -> LeaseKey {
-        LeaseKey::new(&self.scope, &session(user), Reuse::User, None, &[])
+        LeaseKey::new(&self.scope, &session(user), Reuse::User, Opened::default(), &[])
     }
 
     /// Mints for a user, as a first request would.
@@ -74,6 +74,7 @@ impl Fixture {
             subject: subject(user).into(),
             language: None,
             claims: Box::default(),
+            parameters: [].into(),
             errand: Errand::default(),
         };
         let minted = self.book.obtain(&self.plan, &self.key(user), input).await;

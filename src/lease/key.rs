@@ -36,6 +36,15 @@ impl Scope {
     }
 }
 
+/// What of a plug-in is opened, as far as the request says it.
+#[derive(Clone, Copy, Default)]
+pub struct Opened<'a> {
+    /// One of the plug-in's languages.
+    pub language: Option<&'a str>,
+    /// The plug-in's parameters, sorted by name.
+    pub parameters: &'a [(Box<str>, Box<str>)],
+}
+
 /// The key of a lease: its *owner* (one person at one plug-in) and its *variant* (language, session, the values that the recipe uses).
 ///
 /// Built on the stack for each request; owner and variant are compared in full, never by a hash alone.
@@ -47,13 +56,13 @@ pub struct LeaseKey {
 
 impl LeaseKey {
     /// The key for this session. `claims` are positions in [`Session::claims`] of those that the recipe uses.
-    pub fn new(scope: &Scope, session: &Session, reuse: Reuse, language: Option<&str>, claims: &[usize]) -> Self {
+    pub fn new(scope: &Scope, session: &Session, reuse: Reuse, opened: Opened<'_>, claims: &[usize]) -> Self {
         let mut owner = SmallVec::new();
         owner.extend_from_slice(&scope.0);
         owner.extend_from_slice(session.subject().as_bytes());
 
         let mut variant = SmallVec::new();
-        put(&mut variant, language);
+        put(&mut variant, opened.language);
         put(&mut variant, Some(session.external_id()));
         match (reuse, session.session_id()) {
             (Reuse::User | Reuse::Never, _) => variant.push(0),
@@ -69,6 +78,10 @@ impl LeaseKey {
         }
         for &position in claims {
             put(&mut variant, session.claims().get(position).and_then(Option::as_deref));
+        }
+        for (name, value) in opened.parameters {
+            put(&mut variant, Some(name));
+            put(&mut variant, Some(value));
         }
         Self { owner, variant }
     }
@@ -148,6 +161,7 @@ mod tests {
         external_id: String,
         claim: Option<String>,
         fingerprint: u8,
+        parameter: Option<(String, String)>,
     }
 
     impl Facts {
@@ -168,7 +182,10 @@ mod tests {
                 fields: Box::default(),
             };
             let scope = Scope::new(&self.issuer, &self.plugin, &self.provider, &self.mint, &[self.fingerprint; 32]);
-            LeaseKey::new(&scope, &session, reuse, self.language.as_deref(), &[1])
+            let parameters: Vec<(Box<str>, Box<str>)> =
+                self.parameter.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+            let opened = Opened { language: self.language.as_deref(), parameters: &parameters };
+            LeaseKey::new(&scope, &session, reuse, opened, &[1])
         }
     }
 
@@ -179,8 +196,8 @@ mod tests {
     prop_compose! {
         fn facts()(issuer in word(), subject in word(), session in prop::option::of(word()), plugin in word(),
             provider in word(), mint in word(), language in prop::option::of(word()), external_id in word(),
-            claim in prop::option::of(word()), fingerprint in 0u8..3) -> Facts {
-            Facts { issuer, subject, session, plugin, provider, mint, language, external_id, claim, fingerprint }
+            claim in prop::option::of(word()), parameter in prop::option::of((word(), word())), fingerprint in 0u8..3) -> Facts {
+            Facts { issuer, subject, session, plugin, provider, mint, language, external_id, claim, parameter, fingerprint }
         }
     }
 
@@ -193,7 +210,7 @@ mod tests {
         }
 
         #[test]
-        fn changing_any_one_fact_gives_another_key(one in facts(), text in "[ab]{4}", which in 0..10) {
+        fn changing_any_one_fact_gives_another_key(one in facts(), text in "[ab]{4}", which in 0..12) {
             let mut other = one.clone();
             match which {
                 0 => other.issuer = text,
@@ -205,6 +222,8 @@ mod tests {
                 6 => other.language = Some(text),
                 7 => other.external_id = text,
                 8 => other.claim = Some(text),
+                9 => other.parameter = Some((text, "x".into())),
+                10 => other.parameter = Some(("x".into(), text)),
                 _ => other.fingerprint += 1,
             }
             prop_assert_ne!(one.key(Reuse::Session), other.key(Reuse::Session));
@@ -228,6 +247,7 @@ mod tests {
             language: None,
             external_id: "ada".into(),
             claim: None,
+            parameter: None,
             fingerprint: 0,
         };
         let later = Facts { session: Some("s2".into()), ..ada.clone() };

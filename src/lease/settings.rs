@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::store::settings::{OnStoreLoss, RedisSettings};
 use crate::secret::SecretSource;
@@ -80,5 +81,107 @@ pub struct MintsPerSubject {
 impl Default for MintsPerSubject {
     fn default() -> Self {
         Self { count: 30, within: Span::secs(3600) }
+    }
+}
+
+/// The values of one of a plug-in's `parameters`: a list, or a table with the one that counts where none is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(untagged)]
+pub enum ParameterSettings {
+    /// One of them must be asked for.
+    Listed(Vec<ParameterValue>),
+    /// `default` counts where none is.
+    WithDefault {
+        /// The values.
+        values: Vec<ParameterValue>,
+        /// One of them.
+        default: Option<ParameterValue>,
+    },
+}
+
+/// A text, or a whole number.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(untagged)]
+pub enum ParameterValue {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+}
+
+impl ParameterValue {
+    /// As it stands in a query.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+impl ParameterSettings {
+    /// The values that may be asked for.
+    pub fn values(&self) -> &[ParameterValue] {
+        match self {
+            Self::Listed(values) | Self::WithDefault { values, .. } => values,
+        }
+    }
+
+    /// The one that counts where none is asked for.
+    pub fn default(&self) -> Option<&ParameterValue> {
+        match self {
+            Self::Listed(_) => None,
+            Self::WithDefault { default, .. } => default.as_ref(),
+        }
+    }
+}
+
+/// By hand, so that a fault names what is expected and not the Rust enum.
+impl<'de> Deserialize<'de> for ParameterValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = ParameterValue;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a whole number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ParameterValue, E> {
+                Ok(ParameterValue::Text(text.to_owned()))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ParameterValue, E> {
+                Ok(ParameterValue::Number(number))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ParameterValue, E> {
+                i64::try_from(number).map(ParameterValue::Number).map_err(|_| E::custom("this number is too large"))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// By hand, for the same reason.
+impl<'de> Deserialize<'de> for ParameterSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            values: Vec<ParameterValue>,
+            default: Option<ParameterValue>,
+        }
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = ParameterSettings;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of values, or { values = […], default = … }")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<ParameterSettings, A::Error> {
+                let Table { values, default } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ParameterSettings::WithDefault { values, default })
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<ParameterSettings, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(ParameterSettings::Listed)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
     }
 }

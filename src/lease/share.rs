@@ -211,7 +211,8 @@ impl<G: Ground> Book<G> {
         entry: &Entry,
         (epoch, generation, left): (u32, u64, Duration),
     ) -> Option<Arc<Lease>> {
-        let url = errand.plan.mint.readmit(&entry.url)?;
+        let mint = &errand.plan.mint;
+        let url = if entry.is_token { mint.readmit_token(&entry.url)? } else { mint.readmit(&entry.url)? };
         let now = self.now();
         let stored = crate::lease::rules::Stored {
             url,
@@ -261,6 +262,7 @@ fn entry(lease: &Lease) -> Entry {
     Entry {
         // Sealed, into the store.
         url: lease.url.expose().to_owned().into(),
+        is_token: lease.url.is_token(),
         own_end_ms: lease.own_end.as_millis(),
         end_unread: lease.end_unread,
         end_ms: lease.end.as_millis(),

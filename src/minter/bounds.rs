@@ -68,6 +68,10 @@ impl Mint for Bounded {
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.mint.readmit(url)
     }
+
+    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
+        self.mint.readmit_token(token)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::roster::{Edge, Roster};
 use super::settings::MinterSettings;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::settings::Reuse;
-use crate::lease::{Book, Lease, LeaseKey, NoLease, Plan, Scope, Source, Terms};
+use crate::lease::{Book, Lease, LeaseKey, NoLease, Opened, Parameters, Plan, Scope, Source, Terms, Unlisted};
 use crate::logging::LineSink;
 use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
 use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
@@ -48,6 +48,8 @@ pub struct Offer {
     pub languages: Option<Vec<String>>,
     /// Whether an edge's fault has been told: once is enough.
     pub told: Arc<AtomicBool>,
+    /// Those of the plug-in.
+    pub parameters: Parameters,
     /// Claims that the recipe uses: name, place in [`Session::claims`], whether it may be absent.
     pub claims: Vec<(String, usize, bool)>,
 }
@@ -167,9 +169,12 @@ impl Desk {
         });
         let lease = verdict?.lease;
         let hold = lease.hold(Duration::from_secs(ask.max_age_s), now);
+        // To the edge that asked, for this session's user.
+        let text = lease.url.expose().to_owned();
+        let (url, token) = if lease.url.is_token() { (None, Some(text)) } else { (Some(text), None) };
         Ok(Granted {
-            // To the edge that asked, for this session's user.
-            url: lease.url.expose().to_owned(),
+            url,
+            token,
             ends_at_ms: lease.promised().map(Timestamp::as_millis),
             hold_ms: u64::try_from(hold.as_millis()).unwrap_or(u64::MAX),
         })
@@ -187,6 +192,7 @@ impl Desk {
             }
             return Err(Denied::now(Denial::BadRequest));
         }
+        let asked = offer.parameters.of_pairs(&ask.parameters).map_err(|Unlisted| Denied::now(Denial::BadRequest))?;
         let session = seen.insert(self.session(offer, ask).await?);
         let has = |at: &usize| session.claims().get(*at).is_some_and(Option::is_some);
         // The edge's answer to its caller is the same for both.
@@ -204,10 +210,11 @@ impl Desk {
         }
         let scope = Scope::new(session.namespace(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
         let used: Vec<usize> = offer.claims.iter().map(|(_, at, _)| *at).collect();
-        let key = LeaseKey::new(&scope, session, reuse, language, &used);
+        let opened = Opened { language, parameters: &asked };
+        let key = LeaseKey::new(&scope, session, reuse, opened, &used);
         let (book, plan) = (&self.book, &offer.plan);
         let terms = Terms { life: Duration::from_secs(ask.life_s), max_age: Duration::from_secs(ask.max_age_s) };
-        let input = || input(session, ask);
+        let input = || input(session, opened);
         let leased = match (reuse, ask.reason) {
             (Reuse::Never, _) => book.once(plan, &key, input).await,
             (_, Reason::Again) => book.renew(plan, &key, input).await,
@@ -268,13 +275,14 @@ fn find(offers: &[Offer], name: &str) -> Option<usize> {
     })
 }
 
-fn input(session: &Session, ask: &Ask) -> MintInput {
+fn input(session: &Session, opened: Opened<'_>) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
         issuer: session.namespace().into(),
         subject: session.subject().into(),
-        language: ask.language.clone(),
+        language: opened.language.map(Into::into),
         claims: session.claims().into(),
+        parameters: opened.parameters.into(),
         errand: Errand::default(),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::template::Template;
 use crate::clock::Timestamp;
 
 /// A number from here on is a time since the epoch, a smaller one a span: 10^9 s is the year 2001, and no URL lives for 31 years.
@@ -20,6 +21,10 @@ pub(super) enum UrlRule {
     Text,
     /// A JSON pointer (RFC 6901).
     Json(String),
+    /// An address with values in it.
+    Template(Template),
+    /// The token that is signed here.
+    Signed,
 }
 
 /// `expires`: where its end stands.
@@ -33,18 +38,30 @@ pub(super) enum ExpiryRule {
     JwtFragment,
     /// A JSON pointer to a time or a span.
     Json(String),
+    /// `exp` of the token itself, if it is a JWT.
+    Token,
+    /// `exp` of the JWT that is signed here.
+    Signed,
     /// Nowhere.
     Fixed,
 }
 
 impl UrlRule {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        const EXPECTED: &str = "expected \"text\" or \"json:/pointer\": where the URL stands in the answer";
+        const EXPECTED: &str = "expected \"text\" or \"json:/pointer\", where the URL stands in the answer; or an address that begins with https://";
         match text.strip_prefix("json:") {
             _ if text == "text" => Ok(Self::Text),
             Some(pointer) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
             _ => Err(EXPECTED),
         }
+    }
+}
+
+impl UrlRule {
+    /// `token`.
+    pub(super) fn parse_token(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected \"json:/pointer\" or \"text\", where the token stands in the answer; or \"jwt\", the one that is signed here";
+        if text == "jwt" { Ok(Self::Signed) } else { Self::parse(text).map_err(|_| EXPECTED) }
     }
 }
 
@@ -55,6 +72,7 @@ impl ExpiryRule {
             None if text == "fixed" => Ok(Self::Fixed),
             None if text == "jwt-path" => Ok(Self::JwtPath),
             None if text == "jwt-fragment" => Ok(Self::JwtFragment),
+            None if text == "jwt" => Ok(Self::Token),
             Some(("jwt", parameter)) if !parameter.is_empty() => Ok(Self::Jwt(parameter.to_owned())),
             Some(("json", pointer)) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
             _ => Err(EXPECTED),
@@ -63,7 +81,7 @@ impl ExpiryRule {
 }
 
 /// RFC 6901, section 3; the pointer to the whole document is of no use here.
-fn is_pointer(text: &str) -> bool {
+pub(super) fn is_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }
 
@@ -75,9 +93,14 @@ pub(super) struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     pub(super) fn new(body: &'a [u8], url: &UrlRule, expires: &ExpiryRule) -> Self {
-        let needed = matches!(url, UrlRule::Json(_)) || matches!(expires, ExpiryRule::Json(_));
+        let needed = matches!(url, UrlRule::Json(_) | UrlRule::Template(_)) || matches!(expires, ExpiryRule::Json(_));
         let json = if needed { serde_json::from_slice(body).ok() } else { None };
         Self { body, json }
+    }
+
+    /// The answer, where a rule looks into it.
+    pub(super) fn json(&self) -> Option<&Json> {
+        self.json.as_ref()
     }
 
     /// The URL's text, not yet judged. `None`: there is none.
@@ -93,6 +116,8 @@ impl<'a> Answer<'a> {
                 }
             }
             UrlRule::Json(pointer) => self.json.as_ref()?.pointer(pointer)?.as_str()?.to_owned(),
+            // Put together, and not found.
+            UrlRule::Template(_) | UrlRule::Signed => return None,
         };
         Some(Zeroizing::new(text))
     }
@@ -100,7 +125,8 @@ impl<'a> Answer<'a> {
     /// When `url` ends. `None`: it does not say, or not readably. `start`: when the mint began, from which spans count.
     pub(super) fn ends(&self, rule: &ExpiryRule, url: &str, start: Timestamp) -> Option<Timestamp> {
         match rule {
-            ExpiryRule::Fixed => None,
+            ExpiryRule::Fixed | ExpiryRule::Signed => None,
+            ExpiryRule::Token => jwt_ends(url),
             ExpiryRule::Jwt(parameter) => jwt_ends(&parameter_of(&Url::parse(url).ok()?, parameter)?),
             ExpiryRule::JwtPath => {
                 let url = Url::parse(url).ok()?;
@@ -312,7 +338,7 @@ mod tests {
         for wrong in ["", "Text", "json", "json:", "json:url", "json:/~2", "json:/~", "text:/a"] {
             assert!(UrlRule::parse(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["", "jwt", "jwt:", "jwt-path:a", "jwt-query", "json:", "json:expires_in", "fixed:", "never"] {
+        for wrong in ["", "jwt:", "jwt-path:a", "jwt-query", "json:", "json:expires_in", "fixed:", "never"] {
             assert!(ExpiryRule::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Auth {
     Bearer,
     /// The parameter's name, percent-encoded.
     Query(String),
+    /// There is no call.
+    None,
     /// `Authorization: Basic` with this user name (RFC 7617).
     Basic(String),
 }
@@ -73,7 +75,7 @@ impl Auth {
         match self {
             Self::Header(name, _) => Some(name.clone()),
             Self::Bearer | Self::Basic(_) => Some(AUTHORIZATION),
-            Self::Query(_) => None,
+            Self::Query(_) | Self::None => None,
         }
     }
 
@@ -88,7 +90,7 @@ impl Auth {
             Self::Basic(_) if std::str::from_utf8(key).is_err() || control(key) => {
                 Some("a password is UTF-8 without control characters (RFC 7617)")
             }
-            Self::Header(..) | Self::Bearer | Self::Query(_) | Self::Basic(_) => None,
+            Self::Header(..) | Self::Bearer | Self::Query(_) | Self::Basic(_) | Self::None => None,
         }
     }
 
@@ -109,6 +111,7 @@ impl Auth {
             Self::Basic(user) => {
                 headers.insert(AUTHORIZATION, basic(user.as_bytes(), key)?);
             }
+            Self::None => {}
             Self::Query(name) => {
                 target.push(if target.contains('?') { '&' } else { '?' });
                 target.push_str(name);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use super::template::{Template, Unfit, Values};
+use super::template::{Place, Template, Unfit, Values};
 
 /// Deeper bodies are refused: the walk over them is recursive.
 const MAX_DEPTH: usize = 32;
@@ -38,12 +38,12 @@ pub(super) fn texts<'a>(json: &'a Json, found: &mut Vec<&'a str>) {
 }
 
 impl Body {
-    /// Reads `json`, which is a table. Names of members are taken as they are.
-    pub(super) fn compile(json: &Json, fault: &mut impl FnMut(&str, &str)) -> Option<Self> {
-        match node("json", json, 0, fault)? {
+    /// Reads a table. Faults are named by `key` and below. Names of members are taken as they are.
+    pub(super) fn compile(key: &str, json: &Json, place: Place, fault: &mut impl FnMut(&str, &str)) -> Option<Self> {
+        match node(key, json, (place.in_json(), 0), fault)? {
             Node::Object(members) => Some(Self(members)),
             Node::Text(_) | Node::List(_) | Node::Plain(_) => {
-                fault("json", "expected a table");
+                fault(key, "expected a table");
                 None
             }
         }
@@ -51,21 +51,43 @@ impl Body {
 
     /// The body's bytes. A member whose value is absent is left out.
     pub(super) fn fill(&self, values: &Values<'_>) -> Result<Bytes, Unfit> {
-        let json = Json::Object(fill_members(&self.0, values)?);
-        serde_json::to_vec(&json).map(Bytes::from).map_err(|_| Unfit)
+        serde_json::to_vec(&Json::Object(self.members(values)?)).map(Bytes::from).map_err(|_| Unfit)
+    }
+
+    /// The members with their values.
+    pub(super) fn members(&self, values: &Values<'_>) -> Result<serde_json::Map<String, Json>, Unfit> {
+        fill_members(&self.0, values)
+    }
+
+    /// Every template in it.
+    pub(super) fn templates(&self) -> Vec<&Template> {
+        let mut waiting: Vec<&Node> = self.0.values().collect();
+        let mut found = Vec::new();
+        while let Some(node) = waiting.pop() {
+            match node {
+                Node::Text(template) => found.push(template),
+                Node::Object(members) => waiting.extend(members.values()),
+                Node::List(nodes) => waiting.extend(nodes),
+                Node::Plain(_) => {}
+            }
+        }
+        found
     }
 }
 
-fn node(key: &str, json: &Json, depth: usize, fault: &mut impl FnMut(&str, &str)) -> Option<Node> {
+fn node(key: &str, json: &Json, (place, depth): (Place, usize), fault: &mut impl FnMut(&str, &str)) -> Option<Node> {
+    let below = (place, depth + 1);
     if depth > MAX_DEPTH {
-        fault("json", "nested too deep");
+        fault(key, "nested too deep");
         return None;
     }
     match json {
-        Json::String(text) => Template::parse(text).map_err(|message| fault(key, message)).map(Node::Text).ok(),
+        Json::String(text) => {
+            Template::parse_for(text, place).map_err(|message| fault(key, message)).map(Node::Text).ok()
+        }
         // All of them are read, so that every fault is named.
         Json::Array(list) => {
-            let nodes: Vec<_> = list.iter().map(|json| node(key, json, depth + 1, fault)).collect();
+            let nodes: Vec<_> = list.iter().map(|json| node(key, json, below, fault)).collect();
             nodes.into_iter().collect::<Option<_>>().map(Node::List)
         }
         Json::Object(members) => {
@@ -75,7 +97,7 @@ fn node(key: &str, json: &Json, depth: usize, fault: &mut impl FnMut(&str, &str)
             }
             let nodes: Vec<_> = members
                 .iter()
-                .map(|(name, json)| Some((name.clone(), node(&format!("{key}.{name}"), json, depth + 1, fault)?)))
+                .map(|(name, json)| Some((name.clone(), node(&format!("{key}.{name}"), json, below, fault)?)))
                 .collect();
             nodes.into_iter().collect::<Option<_>>().map(Node::Object)
         }
@@ -95,7 +117,7 @@ fn fill_members(members: &BTreeMap<String, Node>, values: &Values<'_>) -> Result
 
 fn fill(node: &Node, values: &Values<'_>) -> Result<Option<Json>, Unfit> {
     Ok(match node {
-        Node::Text(template) => template.fill_plain(values)?.map(Json::String),
+        Node::Text(template) => template.fill_json(values)?,
         Node::Object(members) => Some(Json::Object(fill_members(members, values)?)),
         Node::List(nodes) => {
             let filled: Result<Vec<_>, _> = nodes.iter().map(|node| fill(node, values)).collect();

@@ -108,6 +108,20 @@ impl Diagnosis {
         }
     }
 
+    /// An answer without a value that the recipe takes from it.
+    pub fn without_value(step: Step, pointer: &str, json: Option<&Json>) -> Self {
+        let step = step.name();
+        match json {
+            None => {
+                Self::new("no_json", format!("the {step} call's answer is no JSON, and `{pointer}` is wanted of it"))
+            }
+            Some(json) => Self::new(
+                "no_pointer",
+                format!("nothing of use stands at `{pointer}` of the {step} call's answer: {}", members(json, pointer)),
+            ),
+        }
+    }
+
     /// What stands where the URL should is none that can be sent on.
     pub fn no_url(body: &[u8]) -> Self {
         if body.trim_ascii_start().starts_with(b"<") {
@@ -153,7 +167,9 @@ fn members(json: &Json, pointer: &str) -> String {
                     let is_name = |name: &&String| {
                         name.len() <= MAX_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
                     };
-                    let names: Vec<&str> = members.keys().filter(is_name).take(MAX_NAMES).map(String::as_str).collect();
+                    let mut names: Vec<&str> = members.keys().filter(is_name).map(String::as_str).collect();
+                    names.sort_unstable();
+                    names.truncate(MAX_NAMES);
                     let more = if names.len() < members.len() { ", …" } else { "" };
                     format!(
                         "{place} are {}{more}",

@@ -6,8 +6,9 @@ use super::answer::{ExpiryRule, UrlRule};
 use super::auth::Auth;
 use super::body::Node;
 use super::call::{CallTemplate, Content};
-use super::recipe::Parts;
-use super::template::{Part, Template, Value};
+use super::recipe::{How, Parts};
+use super::settings::AcceptIf;
+use super::template::{Part, Template, TimeForm, Value};
 
 /// SHA-256 over a canonical form: each text is preceded by its length, each list by its count, each choice by a tag.
 pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
@@ -24,24 +25,35 @@ pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
     canon.list(recipe.register.as_slice(), |canon, register| {
         canon.call(&register.call);
         canon.list(&register.accept, |canon, status| canon.number((*status).into()));
-        canon.list(&register.accept_if, |canon, rule| {
-            canon.number(rule.status.into());
-            canon.text(&rule.body_contains);
-        });
+        canon.accept_if(&register.accept_if);
     });
     canon.list(&recipe.mints, |canon, mint| {
         canon.text(&mint.name);
-        canon.call(&mint.call);
+        canon.how(&mint.how);
+        if mint.is_token {
+            canon.text("token");
+        }
         match &mint.url {
             UrlRule::Text => canon.text("text"),
             UrlRule::Json(pointer) => canon.tagged("json", pointer),
+            UrlRule::Template(template) => {
+                canon.text("address");
+                canon.template(template);
+            }
+            UrlRule::Signed => canon.text("signed"),
         }
         match &mint.expires {
             ExpiryRule::Fixed => canon.text("fixed"),
             ExpiryRule::JwtPath => canon.text("jwt-path"),
             ExpiryRule::JwtFragment => canon.text("jwt-fragment"),
+            ExpiryRule::Token => canon.text("token"),
+            ExpiryRule::Signed => canon.text("signed"),
             ExpiryRule::Jwt(parameter) => canon.tagged("jwt", parameter),
             ExpiryRule::Json(pointer) => canon.tagged("json", pointer),
+        }
+        if !mint.accept_if.is_empty() {
+            canon.text("accept_if");
+            canon.accept_if(&mint.accept_if);
         }
     });
     let digest = canon.0.finish();
@@ -84,6 +96,7 @@ impl Canon {
             }
             Auth::Basic(user) => self.tagged("basic", user),
             Auth::Bearer => self.text("bearer"),
+            Auth::None => self.text("none"),
             Auth::Query(name) => self.tagged("query", name),
         }
     }
@@ -139,13 +152,57 @@ impl Canon {
     fn template(&mut self, template: &Template) {
         self.list(template.parts(), |canon, part| match part {
             Part::Literal(text) => canon.tagged("literal", text),
-            Part::Value(Value::Subject) => canon.text("subject"),
-            Part::Value(Value::SubjectHash) => canon.text("subject_hash"),
-            Part::Value(Value::Language) => canon.text("language"),
-            Part::Value(Value::Claim { name, optional }) => {
-                canon.tagged("claim", name);
-                canon.number((*optional).into());
+            Part::Value(value) => canon.value(value),
+        });
+        if template.is_typed() {
+            self.text("typed");
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Subject => self.text("subject"),
+            Value::SubjectHash => self.text("subject_hash"),
+            Value::Language => self.text("language"),
+            Value::Claim { name, optional } => {
+                self.tagged("claim", name);
+                self.number((*optional).into());
             }
+            Value::Param(name) => self.tagged("param", name),
+            Value::Now(shift, form) => {
+                self.tagged("now", &shift.to_string());
+                self.text(match form {
+                    TimeForm::Rfc3339 => "rfc3339",
+                    TimeForm::Epoch => "epoch",
+                    TimeForm::EpochMillis => "epoch_ms",
+                });
+            }
+            Value::Seconds(seconds) => {
+                self.text("seconds");
+                self.number(*seconds);
+            }
+            Value::Register(pointer) => self.tagged("register", pointer),
+            Value::Answer(pointer) => self.tagged("answer", pointer),
+            Value::Jwt => self.text("jwt"),
+            Value::BaseUrl => self.text("base_url"),
+        }
+    }
+
+    fn how(&mut self, how: &How) {
+        match how {
+            How::Call(call) => self.call(call),
+            How::Sign(jwt) => {
+                self.tagged("sign", super::jwt::name(jwt.algorithm));
+                self.members(&jwt.header.0);
+                self.members(&jwt.claims.0);
+            }
+        }
+    }
+
+    fn accept_if(&mut self, rules: &[AcceptIf]) {
+        self.list(rules, |canon, rule| {
+            canon.number(rule.status.into());
+            canon.text(&rule.body_contains);
         });
     }
 }

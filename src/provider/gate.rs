@@ -17,7 +17,7 @@ use crate::http_client::Cause;
 use crate::telemetry::Metrics;
 
 /// What callers are told where nobody knows better.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Gate {
     pub name: String,

@@ -10,6 +10,7 @@ mod errand;
 mod fingerprint;
 mod gate;
 mod http_date;
+mod jwt;
 mod keys;
 mod needs;
 mod outcome;
@@ -32,22 +33,42 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use self::errand::{Errand, Reason, Share};
-pub use self::needs::{claim_names, claim_names_of, mint_names, uses_subject_hash};
+pub use self::needs::{
+    claim_names, claim_names_of, gives_token, mint_names, parameter_names_of, requires, uses_subject_hash,
+};
 pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
 pub use self::remote::{Greeting, Remote, RemoteParts};
+pub use self::template::is_whole_number;
 pub use self::vendor::{Vendor, VendorSecrets};
 use crate::clock::Timestamp;
 
-/// A vendor's temporary authenticated URL. It carries an action token, so it is a secret: no `Display`, no useful `Debug`.
+/// A vendor's temporary authenticated URL, or the token of a plug-in that is no page. Either is a secret: no `Display`, no useful `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PluginUrl(Zeroizing<Box<str>>);
+pub struct PluginUrl {
+    text: Zeroizing<Box<str>>,
+    is_token: bool,
+}
+
+/// A token is a JWT of some claims; what is longer is something else.
+const MAX_TOKEN: usize = 16 * 1024;
 
 impl PluginUrl {
     /// Takes a URL that has passed `redirect_hosts`; only this module makes one.
     pub(in crate::provider) fn new(text: &str) -> Self {
-        Self(Zeroizing::new(text.into()))
+        Self { text: Zeroizing::new(text.into()), is_token: false }
+    }
+
+    /// Takes a token, if the text can be one.
+    pub(in crate::provider) fn token(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        fits.then(|| Self { text: Zeroizing::new(text.into()), is_token: true })
+    }
+
+    /// Whether it is a token, which no browser is sent to.
+    pub fn is_token(&self) -> bool {
+        self.is_token
     }
 
     /// A URL out of nothing, for tests and benches of what holds it.
@@ -57,7 +78,7 @@ impl PluginUrl {
 
     /// The only way out: into the one `Location` or JSON answer, or (sealed) into a store.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -81,6 +102,8 @@ pub struct MintInput {
     pub language: Option<Box<str>>,
     /// The claims that recipes of this configuration name, in the configuration's order; `None`: absent, empty or not a string.
     pub claims: Box<[Option<Box<str>>]>,
+    /// `{param:NAME}`: the plug-in's parameters, each with the value that was asked for, sorted by name.
+    pub parameters: Box<[(Box<str>, Box<str>)]>,
     /// What only a minter is told.
     pub errand: Errand,
 }
@@ -216,4 +239,9 @@ pub trait Mint: Send + Sync {
 
     /// Takes a URL back that was kept elsewhere, judged as a fresh one; `None`: it would not be sent on today.
     fn readmit(&self, url: &str) -> Option<PluginUrl>;
+
+    /// The same for a token; `None`: this mint gives none today.
+    fn readmit_token(&self, _token: &str) -> Option<PluginUrl> {
+        None
+    }
 }

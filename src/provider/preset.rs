@@ -87,8 +87,12 @@ fn mint_over(own: &MintSettings, base: MintSettings) -> MintSettings {
         headers: over(&own.headers, base.headers),
         json: over(&own.json, base.json),
         form: over(&own.form, base.form),
-        url: over(&own.url, base.url),
+        // One takes the place of the other.
+        url: if own.token.is_some() { own.url.clone() } else { over(&own.url, base.url) },
+        token: if own.url.is_some() { own.token.clone() } else { over(&own.token, base.token) },
+        jwt: over(&own.jwt, base.jwt),
         expires: over(&own.expires, base.expires),
+        accept_if: over(&own.accept_if, base.accept_if),
     }
 }
 

@@ -1,17 +1,22 @@
 //! A vendor's calls as data: presets and the operator's own keys, read once and checked whole.
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use url::Url;
 
-use super::answer::{ExpiryRule, UrlRule};
 use super::auth::{Auth, key_field};
-use super::call::{CallSource, CallTemplate, Surroundings, fields};
+use super::call::{CallTemplate, Surroundings, fields, register_source, revoke_source};
 use super::fingerprint::fingerprint;
-use super::needs::claim_names;
-use super::preset::{effective, preset_names};
+use super::jwt::LocalJwt;
+use super::needs::{Needs, claim_names};
+use super::preset::{Source, effective, preset_names};
 use super::redirect_hosts::{RedirectHosts, is_local};
-use super::settings::{AcceptIf, MintSettings, ProviderSettings, RegisterSettings, RevokeSettings};
+use super::settings::{AcceptIf, ProviderSettings, RegisterSettings};
+use super::template::Place;
 use crate::secret::Secret;
+
+mod mint;
+
+pub(super) use self::mint::{How, MintCall};
 
 /// The statuses that mean that a user exists, where the recipe names none.
 const ACCEPTED: [u16; 2] = [200, 201];
@@ -39,8 +44,8 @@ pub(super) struct Parts {
     pub(super) mints: Vec<MintCall>,
 }
 
-/// `base_url`.
-#[derive(Clone, Debug)]
+/// `base_url`; empty where nothing is called.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Base {
     scheme: String,
     /// `host` or `host:port`.
@@ -55,21 +60,19 @@ pub(super) struct Register {
     pub(super) call: CallTemplate,
     pub(super) accept: Vec<u16>,
     pub(super) accept_if: Vec<AcceptIf>,
-}
-
-/// `[provider.mint.NAME]`.
-#[derive(Clone, Debug)]
-pub(super) struct MintCall {
-    pub(super) name: String,
-    pub(super) call: CallTemplate,
-    pub(super) url: UrlRule,
-    pub(super) expires: ExpiryRule,
+    /// What mints want to know of its answer.
+    pub(super) wanted: Vec<Box<str>>,
 }
 
 impl Base {
     /// `scheme://host[:port]`.
     pub(super) fn origin(&self) -> String {
         format!("{}://{}", self.scheme, self.authority)
+    }
+
+    /// The same with its path; empty where nothing is called.
+    pub(super) fn url(&self) -> String {
+        if self.authority.is_empty() { String::new() } else { self.origin() + &self.path }
     }
 
     fn compile(text: &str, faults: &mut Faults) -> Option<Self> {
@@ -103,35 +106,59 @@ impl Base {
 pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, String)>> {
     let mut faults = Faults::new();
     limits(settings, &mut faults);
-    let base = Base::compile(&settings.base_url, &mut faults);
-    let redirect_hosts = hosts(settings, &mut faults);
     let Ok(source) = effective(settings) else {
         faults.push(("preset".into(), format!("unknown; known are {}", preset_names().join(", "))));
         return Err(faults);
     };
-    let auth = Auth::compile(source.auth.as_ref(), &mut faults);
-    let secret_headers = secret_headers(settings, auth.as_ref(), &mut faults);
-    let mut fault = |key: &str, message: &str| faults.push((key.to_owned(), message.to_owned()));
-    let headers = fields("headers", &source.headers, auth.as_ref(), &secret_headers, &mut fault);
-    let around = Surroundings { auth: auth.as_ref(), headers: &headers, secret_headers: &secret_headers };
-    let register = source.register.as_ref().and_then(|register| Register::compile(register, &around, &mut faults));
-    let mints: Vec<MintCall> =
-        source.mint.iter().filter_map(|(name, mint)| MintCall::compile(name, mint, &around, &mut faults)).collect();
-    if source.mint.is_empty() {
-        faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
-    }
-    if let Some(revoke) = &source.revoke {
-        // Checked with the rest, though it decides nothing about a URL.
-        revoke_source(revoke).compile("revoke", &around, &mut faults);
-    }
+    let needs = Needs::of(&source);
+    let base = match needs.base_url || !settings.base_url.is_empty() {
+        true => Base::compile(&settings.base_url, &mut faults),
+        false => Some(Base::default()),
+    };
+    let redirect_hosts = hosts(settings, needs, &mut faults);
+    let auth = match &source.auth {
+        None if !needs.calls => Some(Auth::None),
+        auth => Auth::compile(auth.as_ref(), &mut faults),
+    };
+    let (register, mints) = calls(settings, &source, auth.as_ref(), &mut faults);
     match (base, redirect_hosts, auth) {
         (Some(base), Some(redirect_hosts), Some(auth)) if faults.is_empty() => {
+            let secret_headers = settings.secret_headers.keys().filter_map(|name| key_field(name).ok()).collect();
             let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints };
             let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
             Ok(Recipe { fingerprint: fingerprint(&parts), parts, claims })
         }
         _ => Err(faults),
     }
+}
+
+/// Registration and mints; what revokes is checked with the rest, though it decides nothing about a URL.
+fn calls(
+    settings: &ProviderSettings,
+    source: &Source,
+    auth: Option<&Auth>,
+    faults: &mut Faults,
+) -> (Option<Register>, Vec<MintCall>) {
+    let secret_headers = secret_headers(settings, auth, faults);
+    let around = Surroundings { auth, headers: &[], secret_headers: &secret_headers, place: Place::default() };
+    let mut fault = |key: &str, message: &str| faults.push((key.to_owned(), message.to_owned()));
+    let headers = fields("headers", &source.headers, &around, &mut fault);
+    let around = Surroundings { headers: &headers, ..around };
+    let mut register = source.register.as_ref().and_then(|register| Register::compile(register, &around, faults));
+    let behind = Surroundings { place: Place { register: source.register.is_some(), ..around.place }, ..around };
+    let mints: Vec<MintCall> =
+        source.mint.iter().filter_map(|(name, mint)| MintCall::compile(name, mint, &behind, faults)).collect();
+    if source.mint.is_empty() {
+        faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
+    }
+    if let Some(revoke) = &source.revoke {
+        revoke_source(revoke).compile("revoke", &around, faults);
+    }
+    if let Some(register) = &mut register {
+        let wanted: std::collections::BTreeSet<&Box<str>> = mints.iter().flat_map(|mint| &mint.register).collect();
+        register.wanted = wanted.into_iter().cloned().collect();
+    }
+    (register, mints)
 }
 
 fn limits(settings: &ProviderSettings, faults: &mut Faults) {
@@ -163,8 +190,8 @@ fn secret_headers(settings: &ProviderSettings, auth: Option<&Auth>, faults: &mut
     names
 }
 
-fn hosts(settings: &ProviderSettings, faults: &mut Faults) -> Option<RedirectHosts> {
-    if settings.redirect_hosts.is_empty() {
+fn hosts(settings: &ProviderSettings, needs: Needs, faults: &mut Faults) -> Option<RedirectHosts> {
+    if settings.redirect_hosts.is_empty() && needs.urls {
         faults.push(("redirect_hosts".into(), "no minted URL could be sent on: name at least one host".into()));
     }
     let verdict = RedirectHosts::parse(&settings.redirect_hosts);
@@ -176,21 +203,6 @@ fn hosts(settings: &ProviderSettings, faults: &mut Faults) -> Option<RedirectHos
             faults.extend(wrong.into_iter().map(numbered));
         })
         .ok()
-}
-
-pub(super) fn register_source(register: &RegisterSettings) -> CallSource<'_> {
-    let RegisterSettings { method, path, query, headers, json, form, accept: _, accept_if: _ } = register;
-    CallSource { method, default_method: Method::POST, path, query, headers, json, form }
-}
-
-pub(super) fn mint_source(mint: &MintSettings) -> CallSource<'_> {
-    let MintSettings { method, path, query, headers, json, form, url: _, expires: _ } = mint;
-    CallSource { method, default_method: Method::GET, path, query, headers, json, form }
-}
-
-pub(super) fn revoke_source(revoke: &RevokeSettings) -> CallSource<'_> {
-    let RevokeSettings { method, path, query, headers, json, form } = revoke;
-    CallSource { method, default_method: Method::DELETE, path, query, headers, json, form }
 }
 
 impl Register {
@@ -205,50 +217,16 @@ impl Register {
         if accept.is_empty() && accept_if.is_empty() {
             faults.push(("register.accept".into(), "no answer would mean that the user exists".into()));
         }
-        if !accept_if.iter().all(|rule| is_status(&rule.status) && !rule.body_contains.is_empty()) {
+        if !accept_if.iter().all(AcceptIf::is_sound) {
             let message = "expected a status from 200 to 599 and a text that is not empty";
             faults.push(("register.accept_if".into(), message.into()));
         }
-        Some(Self { call: call?, accept, accept_if })
+        Some(Self { call: call?, accept, accept_if, wanted: Vec::new() })
     }
 
     /// Whether the answer means that the user exists.
     pub(super) fn accepts(&self, status: u16, body: &[u8]) -> bool {
-        self.accept.contains(&status)
-            || self.accept_if.iter().any(|rule| {
-                // Vendors change the case of their words and mean the same.
-                let (body, text) = (body.to_ascii_lowercase(), rule.body_contains.to_ascii_lowercase());
-                rule.status == status && memchr::memmem::find(&body, text.as_bytes()).is_some()
-            })
-    }
-}
-
-impl MintCall {
-    fn compile(name: &str, settings: &MintSettings, around: &Surroundings<'_>, faults: &mut Faults) -> Option<Self> {
-        let prefix = format!("mint.{name}");
-        let call = mint_source(settings).compile(&prefix, around, faults);
-        let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
-        let url = match &settings.url {
-            Some(text) => UrlRule::parse(text).map_err(|message| fault("url", message)).ok(),
-            None => {
-                fault("url", "missing: \"text\" or \"json:/pointer\"");
-                None
-            }
-        };
-        let expires = match &settings.expires {
-            Some(text) => ExpiryRule::parse(text).map_err(|message| fault("expires", message)).ok(),
-            None => {
-                fault(
-                    "expires",
-                    "missing: \"jwt:PARAMETER\", \"jwt-path\", \"jwt-fragment\", \"json:/pointer\" or \"fixed\"",
-                );
-                None
-            }
-        };
-        if let (Some(UrlRule::Text), Some(ExpiryRule::Json(_))) = (&url, &expires) {
-            fault("expires", "an answer that is the URL alone has no place for its end");
-        }
-        Some(Self { name: name.into(), call: call?, url: url?, expires: expires? })
+        self.accept.contains(&status) || self.accept_if.iter().any(|rule| rule.matches(status, body))
     }
 }
 
@@ -271,18 +249,28 @@ impl Recipe {
         &self.parts.redirect_hosts
     }
 
-    /// Whether the key can stand where `auth` puts it; if not, why, in the operator's words and without the key.
+    /// Whether the key can do what it is for: stand where `auth` puts it, sign what is signed here. If not, why, without the key.
     pub fn check_key(&self, key: &Secret) -> Result<(), &'static str> {
+        let signs = self.parts.mints.iter().filter_map(|mint| match &mint.how {
+            How::Sign(jwt) => jwt.key_fault(key),
+            How::Call(_) => None,
+        });
         // Looked at here, goes nowhere.
-        self.parts.auth.key_fault(key.expose()).map_or(Ok(()), Err)
+        self.parts.auth.key_fault(key.expose()).into_iter().chain(signs).next().map_or(Ok(()), Err)
     }
 }
 
-/// Why this key can't stand where `auth` puts it; `None`: it can, or `auth` has a fault of its own.
+/// Why this key can't do what it is for; `None`: it can, or the recipe has a fault of its own.
 pub fn key_fault(settings: &ProviderSettings, key: &Secret) -> Option<&'static str> {
     let source = effective(settings).ok()?;
+    let mut faults = Faults::new();
     // Looked at here, goes nowhere.
-    Auth::compile(source.auth.as_ref(), &mut Faults::new())?.key_fault(key.expose())
+    let auth = source.auth.as_ref().and_then(|auth| Auth::compile(Some(auth), &mut faults)?.key_fault(key.expose()));
+    let signs = source.mint.values().filter_map(|mint| {
+        let jwt = LocalJwt::compile(mint.jwt.as_ref()?, Place { register: true, ..Place::default() }, "", &mut faults)?;
+        jwt.key_fault(key)
+    });
+    auth.or_else(|| signs.into_iter().next())
 }
 
 /// Whether a secret can be the value of a header field; if not, why.

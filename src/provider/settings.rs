@@ -17,7 +17,7 @@ mod auth;
 mod calls;
 
 pub use self::auth::AuthSettings;
-pub use self::calls::{AcceptIf, MintSettings, RegisterSettings, RevokeSettings};
+pub use self::calls::{AcceptIf, JwtSettings, MintSettings, RegisterSettings, RevokeSettings};
 
 /// `[[provider]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -27,7 +27,7 @@ pub struct ProviderSettings {
     pub name: String,
     /// A recipe that Valet brings: `intelliprove-v2` or `intelliprove-v1`.
     pub preset: Option<String>,
-    /// Where the API is; the key is sent to this scheme, host and port only. Required, but with `minter`.
+    /// Where the API is; the key is sent to this scheme, host and port only. Required, but with `minter`, and where all mints are signed here.
     #[serde(default)]
     pub base_url: String,
     /// The API key; of two, the second is tried when the vendor answers 401 or 403 to the first. Required, but with `minter`.
@@ -41,7 +41,8 @@ pub struct ProviderSettings {
     /// Header fields of each call that are secrets, beside the key.
     #[serde(default)]
     pub secret_headers: BTreeMap<String, SecretSource>,
-    /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`.
+    /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`. Required, but where all mints are tokens.
+    #[serde(default)]
     pub redirect_hosts: Vec<String>,
     /// A file with the certificates (PEM) of the authorities that sign `base_url`'s certificate, instead of the machine's own.
     pub ca: Option<PathBuf>,

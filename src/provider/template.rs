@@ -1,41 +1,14 @@
-//! Text with `{…}` values in it: `{subject}`, `{subject_hash}`, `{language}`, `{claim:NAME}`, `{claim:NAME?}`. A brace that is meant is doubled.
+//! Text with `{…}` values in it. A brace that is meant is doubled; docs/recipes.md lists the values.
 
-use super::MintInput;
+mod value;
 
-/// A value that a recipe can put into a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Subject,
-    SubjectHash,
-    Language,
-    Claim { name: Box<str>, optional: bool },
-}
+use serde_json::Value as Json;
 
-impl Value {
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "subject" => Some(Self::Subject),
-            "subject_hash" => Some(Self::SubjectHash),
-            "language" => Some(Self::Language),
-            _ => {
-                let claim = name.strip_prefix("claim:")?;
-                let (name, optional) = match claim.strip_suffix('?') {
-                    Some(name) => (name, true),
-                    None => (claim, false),
-                };
-                (!name.is_empty()).then(|| Self::Claim { name: name.into(), optional })
-            }
-        }
-    }
+pub(super) use self::value::{Answered, Place, TimeForm, Value, Values};
 
-    /// Whether its absence drops the parameter instead of refusing the call.
-    pub(super) fn is_optional(&self) -> bool {
-        match self {
-            Self::Language => true,
-            Self::Claim { optional, .. } => *optional,
-            Self::Subject | Self::SubjectHash => false,
-        }
-    }
+/// Whether a value that keeps its type can be this one.
+pub fn is_whole_number(text: &str) -> bool {
+    value::whole(text).is_some()
 }
 
 /// A piece of a template.
@@ -47,7 +20,11 @@ pub(super) enum Part {
 
 /// Text with values in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Box<[Part]>);
+pub(super) struct Template {
+    parts: Box<[Part]>,
+    /// One value alone that keeps its JSON type: it was written with a `#` at its end.
+    typed: bool,
+}
 
 impl Template {
     /// Reads a template. The fault does not repeat the text.
@@ -55,6 +32,7 @@ impl Template {
         const UNBALANCED: &str = "a brace without its other half; `{{` and `}}` stand for the braces themselves";
         let mut parts = Vec::new();
         let mut literal = String::new();
+        let mut typed = false;
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
             literal.push_str(&rest[..at]);
@@ -67,9 +45,8 @@ impl Template {
             }
             let end =
                 rest.find(['{', '}']).filter(|end| brace == "{" && rest[*end..].starts_with('}')).ok_or(UNBALANCED)?;
-            let value = Value::parse(&rest[..end]).ok_or(
-                "an unknown value in braces; known are {subject}, {subject_hash}, {language}, {claim:NAME} and {claim:NAME?}",
-            )?;
+            let (value, keeps_type) = Value::parse(&rest[..end])?;
+            typed |= keeps_type;
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal).into()));
             }
@@ -80,17 +57,35 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Literal(literal.into()));
         }
-        Ok(Self(parts.into()))
+        if typed && parts.len() > 1 {
+            return Err("`#` keeps the type of a value that stands alone; beside other text it is text");
+        }
+        Ok(Self { parts: parts.into(), typed })
+    }
+
+    /// Reads one for a place that takes only some values.
+    pub(super) fn parse_for(text: &str, place: Place) -> Result<Self, &'static str> {
+        let template = Self::parse(text)?;
+        if template.typed && !place.json {
+            return Err("`#` has a meaning in JSON alone: here everything is text");
+        }
+        template.values().try_for_each(|value| place.takes(value))?;
+        Ok(template)
     }
 
     /// The pieces, in order; no two literals follow each other.
     pub(super) fn parts(&self) -> &[Part] {
-        &self.0
+        &self.parts
+    }
+
+    /// Whether it is one value alone that keeps its JSON type.
+    pub(super) fn is_typed(&self) -> bool {
+        self.typed
     }
 
     /// The values, in order.
     pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter().filter_map(|part| match part {
+        self.parts.iter().filter_map(|part| match part {
             Part::Literal(_) => None,
             Part::Value(value) => Some(value),
         })
@@ -103,11 +98,13 @@ impl Template {
         escape: impl Fn(&str, &mut String) -> Result<(), Unfit>,
     ) -> Result<Option<String>, Unfit> {
         let mut text = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Value(value) => match values.get(value) {
-                    Some(found) => escape(found, &mut text)?,
+                // The operator's own, and a URL as it stands.
+                Part::Value(Value::BaseUrl) => text.push_str(values.base_url),
+                Part::Value(value) => match values.text(value) {
+                    Some(found) => escape(&found, &mut text)?,
                     None if value.is_optional() => return Ok(None),
                     None => return Err(Unfit),
                 },
@@ -123,39 +120,28 @@ impl Template {
             Ok(())
         })
     }
+
+    /// [`Template::fill`] for a place in JSON.
+    pub(super) fn fill_json(&self, values: &Values<'_>) -> Result<Option<Json>, Unfit> {
+        match &*self.parts {
+            [Part::Value(value)] if self.typed => match values.json(value) {
+                Some(found) => Ok(Some(found)),
+                None if value.is_optional() => Ok(None),
+                None => Err(Unfit),
+            },
+            _ => Ok(self.fill_plain(values)?.map(Json::String)),
+        }
+    }
 }
 
 /// A required value is absent, or a value can't stand where the recipe puts it. No call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unfit;
 
-/// What stands for the values in one mint.
-pub(super) struct Values<'a> {
-    pub(super) input: &'a MintInput,
-    /// The names of `input.claims`.
-    pub(super) claims: &'a [String],
-    pub(super) subject_hash: Option<&'a str>,
-}
-
-impl Values<'_> {
-    /// An empty value counts as absent.
-    fn get(&self, value: &Value) -> Option<&str> {
-        let found = match value {
-            Value::Subject => Some(&*self.input.external_id),
-            Value::SubjectHash => self.subject_hash,
-            Value::Language => self.input.language.as_deref(),
-            Value::Claim { name, .. } => {
-                let at = self.claims.iter().position(|known| **known == **name)?;
-                self.input.claims.get(at)?.as_deref()
-            }
-        };
-        found.filter(|text| !text.is_empty())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::MintInput;
 
     fn claim(name: &str, optional: bool) -> Part {
         Part::Value(Value::Claim { name: name.into(), optional })
@@ -163,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_template_is_text_and_values() {
-        let parts = |text| Template::parse(text).unwrap().0.into_vec();
+        let parts = |text| Template::parse(text).unwrap().parts.into_vec();
         assert_eq!(parts(""), []);
         assert_eq!(parts("plain"), [Part::Literal("plain".into())]);
         assert_eq!(
@@ -202,10 +188,11 @@ mod tests {
             subject: "s".into(),
             language: None,
             claims: [Some("".into()), Some("x".into())].into(),
+            parameters: [].into(),
             errand: Default::default(),
         };
         let claims = ["empty".to_owned(), "full".to_owned()];
-        let values = Values { input: &input, claims: &claims, subject_hash: None };
+        let values = Values { claims: &claims, ..Values::of(&input) };
         let filled = |text| Template::parse(text).unwrap().fill_plain(&values);
         assert_eq!(filled("{subject}-{claim:full}"), Ok(Some("ada-x".into())));
         assert_eq!(filled("x{language}"), Ok(None));

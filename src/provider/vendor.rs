@@ -1,47 +1,38 @@
 //! The vendor behind the port: registration, the call that mints, the second key, and when not to call at all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use http_body_util::Full;
+use http::HeaderName;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
-use super::answer::{Answer, ExpiryRule};
-use super::auth::sensitive;
 use super::call::Call;
 use super::diagnosis::{Diagnosis, Notes, Step};
-use super::gate::Gate;
+use super::gate::{Gate, TRY_AGAIN};
 use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
 use super::outcome::Fault;
-use super::recipe::{MintCall, Recipe, Register, check_header_secret};
-use super::redirect_hosts::UrlFault;
+use super::recipe::{How, MintCall, Recipe, Register};
 use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
-use super::template::{Unfit, Values};
+use super::template::{Answered, Unfit, Values};
 use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::clock::{Clock, Timestamp};
-use crate::http_client::{Cause, Client, ClientFault, Response};
+use crate::http_client::{Client, ClientFault, Response};
 use crate::secret::SecretCell;
 use crate::telemetry::Metrics;
 
-/// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
-const MAX_ANSWER_BYTES: usize = 128 * 1024;
+mod read;
+mod send;
 
 /// How many users are remembered as registered; 32 bytes each, and a forgotten one costs one more call.
 const REGISTERED: usize = 100_000;
-
-/// A URL that ends sooner can't be followed in time.
-const TOO_SHORT: Duration = Duration::from_secs(5);
 
 /// What a vendor's calls carry that nobody may see.
 pub struct VendorSecrets {
@@ -52,6 +43,8 @@ pub struct VendorSecrets {
     /// `secret_headers`, in the order of their names.
     pub headers: Vec<Arc<SecretCell>>,
 }
+
+const UNFIT: &str = "a value of this user can't stand where the recipe puts it; no call was made";
 
 /// One provider of the configuration. Cheap to clone; clones share keys, breaker, memory and limits. Its `Debug` is its name.
 #[derive(Clone)]
@@ -65,7 +58,7 @@ struct Inner {
     subject_key: Option<Arc<SecretCell>>,
     secret_headers: Vec<(HeaderName, Arc<SecretCell>)>,
     client: Client,
-    registered: Cache<[u8; 32], ()>,
+    registered: Cache<[u8; 32], Arc<Answered>>,
     vendor_clock: VendorClock,
     unread: Unread,
 }
@@ -129,13 +122,16 @@ struct Minter {
     at: usize,
 }
 
-/// The calls of one mint, filled with a user's values.
-struct Calls<'a> {
+/// One mint under way.
+struct Asking<'a> {
     mint: &'a MintCall,
-    mint_call: Call,
-    register: Option<(&'a Register, Call)>,
+    input: &'a MintInput,
+    /// When it began: from then on spans count, and times that are told.
+    start: Timestamp,
+    subject_hash: Option<String>,
     /// Who is registered.
     user: [u8; 32],
+    base_url: String,
     notes: &'a Notes,
 }
 
@@ -156,21 +152,44 @@ impl Mint for Minter {
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
-        self.vendor.recipe.parts.redirect_hosts.check(url).ok().map(|()| PluginUrl::new(url))
+        let url = Some(url).filter(|_| !self.is_token());
+        url.filter(|url| self.vendor.recipe.parts.redirect_hosts.check(url).is_ok()).map(PluginUrl::new)
+    }
+
+    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
+        Some(token).filter(|_| self.is_token()).and_then(PluginUrl::token)
+    }
+}
+
+impl Minter {
+    fn is_token(&self) -> bool {
+        self.vendor.recipe.parts.mints.get(self.at).is_some_and(|mint| mint.is_token)
     }
 }
 
 impl Inner {
     async fn mint(&self, mint: &MintCall, input: &MintInput, notes: &Notes) -> Result<Minted, MintFailure> {
+        let asking = Asking {
+            mint,
+            input,
+            start: self.gate.clock.now(),
+            subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
+            user: self.user(input),
+            base_url: self.recipe.parts.base.url(),
+            notes,
+        };
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
-        let calls = self.fill(mint, input, notes).map_err(|Unfit| {
-            *notes.lock() = Some(Diagnosis::new(
-                "unfit",
-                "a value of this user can't stand where the recipe puts it; no call was made",
-            ));
+        let unfit = |Unfit| {
+            note(&asking, Diagnosis::new("unfit", UNFIT));
             MintFailure::Refused
-        })?;
-        self.gate.pass(self.attempt(&calls, self.gate.clock.now())).await
+        };
+        let (register, call) = self.fill(&asking).map_err(unfit)?;
+        match &mint.how {
+            How::Sign(jwt) if mint.register.is_empty() => {
+                self.sign(&asking, jwt, None).map_err(|fault| fault.failure(TRY_AGAIN))
+            }
+            _ => self.gate.pass(self.attempt(&asking, register, call)).await,
+        }
     }
 
     /// The host alone: what an operator compares with `redirect_hosts`.
@@ -182,16 +201,29 @@ impl Inner {
         }
     }
 
-    fn fill<'a>(&'a self, mint: &'a MintCall, input: &MintInput, notes: &'a Notes) -> Result<Calls<'a>, Unfit> {
+    /// The calls, as far as they need no answer.
+    fn fill(&self, asking: &Asking<'_>) -> Result<(Option<Call>, Option<Call>), Unfit> {
         let parts = &self.recipe.parts;
-        let subject_hash = if self.needs_subject_hash { self.subject_hash(input) } else { None };
-        let values = Values { input, claims: &self.recipe.claims, subject_hash: subject_hash.as_deref() };
-        let mint_call = mint.call.fill(&parts.base.path, &values)?;
-        let register = match &parts.register {
-            Some(register) => Some((register, register.call.fill(&parts.base.path, &values)?)),
-            None => None,
+        let values = self.values(asking, None);
+        let mint = match &asking.mint.how {
+            How::Call(call) if asking.mint.register.is_empty() => Some(call.fill(&parts.base.path, &values)?),
+            How::Call(_) => None,
+            How::Sign(_) if asking.mint.register.is_empty() => return Ok((None, None)),
+            How::Sign(_) => None,
         };
-        Ok(Calls { mint, mint_call, register, user: user(input), notes })
+        let register = parts.register.as_ref().map(|register| register.call.fill(&parts.base.path, &values));
+        Ok((register.transpose()?, mint))
+    }
+
+    fn values<'a>(&'a self, asking: &'a Asking<'_>, register: Option<&'a Answered>) -> Values<'a> {
+        Values {
+            claims: &self.recipe.claims,
+            subject_hash: asking.subject_hash.as_deref(),
+            now: asking.start,
+            base_url: &asking.base_url,
+            register,
+            ..Values::of(asking.input)
+        }
     }
 
     /// `{subject_hash}`: base64url HMAC-SHA-256 of issuer, 0x00, subject.
@@ -205,76 +237,99 @@ impl Inner {
         Some(URL_SAFE_NO_PAD.encode(context.sign()))
     }
 
-    /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
-    async fn attempt(&self, calls: &Calls<'_>, start: Timestamp) -> Result<Minted, Fault> {
-        let Some((register, register_call)) = &calls.register else {
-            return self.read(calls, &self.send(calls, &calls.mint_call, Step::Mint).await?, start);
+    /// Whom a registration is about: the person, and the name that the vendor was told; where mints use its answer, what else it was told.
+    fn user(&self, input: &MintInput) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut put = |text: &str| {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
         };
-        let remembered = self.registered.get(&calls.user).is_some();
-        if !remembered {
-            self.register(calls, register, register_call).await?;
+        for text in [&input.issuer, &input.subject, &input.external_id] {
+            put(text);
         }
-        let mut answer = self.send(calls, &calls.mint_call, Step::Mint).await?;
+        if self.recipe.parts.register.as_ref().is_some_and(|register| !register.wanted.is_empty()) {
+            input.language.iter().for_each(|language| put(language));
+            for claim in &input.claims {
+                put(if claim.is_some() { "1" } else { "0" });
+                put(claim.as_deref().unwrap_or_default());
+            }
+            for (name, value) in &input.parameters {
+                put(name);
+                put(value);
+            }
+        }
+        let mut user = [0; 32];
+        user.copy_from_slice(context.finish().as_ref());
+        user
+    }
+
+    /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
+    async fn attempt(&self, asking: &Asking<'_>, register: Option<Call>, call: Option<Call>) -> Result<Minted, Fault> {
+        let (register, remembered) = match (&self.recipe.parts.register, register) {
+            (Some(register), Some(call)) => (Some((register, call)), self.registered.get(&asking.user)),
+            _ => (None, None),
+        };
+        let is_remembered = remembered.is_some();
+        let mut answered = match (&register, remembered) {
+            (_, Some(answered)) => Some(answered),
+            (Some((register, call)), None) => Some(self.register(asking, register, call).await?),
+            (None, None) => None,
+        };
+        if let How::Sign(jwt) = &asking.mint.how {
+            return self.sign(asking, jwt, answered.as_deref());
+        }
+        let mut answer = self.ask(asking, call.as_ref(), answered.as_deref()).await?;
         if matches!(answer.status, 401 | 403) {
             // No key is good, or the user is gone and the vendor says it so: the next mint registers again.
-            self.registered.remove(&calls.user);
+            self.registered.remove(&asking.user);
         }
-        if remembered && may_have_forgotten(answer.status) {
-            self.register(calls, register, register_call).await?;
-            answer = self.send(calls, &calls.mint_call, Step::Mint).await?;
+        if let Some((register, register_call)) = &register
+            && is_remembered
+            && may_have_forgotten(answer.status)
+            && !asking.mint.accepts(answer.status, &answer.body)
+        {
+            answered = Some(self.register(asking, register, register_call).await?);
+            answer = self.ask(asking, call.as_ref(), answered.as_deref()).await?;
         }
-        self.read(calls, &answer, start)
+        self.read(asking, &answer, answered.as_deref())
     }
 
-    async fn register(&self, calls: &Calls<'_>, register: &Register, call: &Call) -> Result<(), Fault> {
-        let answer = self.send(calls, call, Step::Register).await?;
+    /// The call that mints; where it tells of the registration's answer, it is filled now.
+    async fn ask(
+        &self,
+        asking: &Asking<'_>,
+        call: Option<&Call>,
+        answered: Option<&Answered>,
+    ) -> Result<Response, Fault> {
+        match (call, &asking.mint.how) {
+            (Some(call), _) => self.send(asking, call, Step::Mint).await,
+            (None, How::Call(template)) => {
+                let call = template.fill(&self.recipe.parts.base.path, &self.values(asking, answered));
+                let call = call.map_err(|Unfit| unfit(asking))?;
+                self.send(asking, &call, Step::Mint).await
+            }
+            (None, How::Sign(_)) => Err(Fault::Refused),
+        }
+    }
+
+    async fn register(&self, asking: &Asking<'_>, register: &Register, call: &Call) -> Result<Arc<Answered>, Fault> {
+        let answer = self.send(asking, call, Step::Register).await?;
         if !register.accepts(answer.status, &answer.body) {
-            return Err(self.fault(calls, Step::Register, &answer));
+            return Err(self.fault(asking, Step::Register, &answer));
         }
-        self.registered.insert(calls.user, ());
-        Ok(())
-    }
-
-    fn read(&self, calls: &Calls<'_>, answer: &Response, start: Timestamp) -> Result<Minted, Fault> {
-        let (mint, note) = (calls.mint, |diagnosis| *calls.notes.lock() = Some(diagnosis));
-        if !(200..300).contains(&answer.status) {
-            return Err(self.fault(calls, Step::Mint, answer));
-        }
-        let read = Answer::new(&answer.body, &mint.url, &mint.expires);
-        let Some(url) = read.url(&mint.url) else {
-            note(Diagnosis::without_url(&mint.url, &answer.body));
-            return Err(Fault::Nonsense);
-        };
-        self.recipe.parts.redirect_hosts.check(&url).map_err(|fault| match fault {
-            UrlFault::Nonsense => {
-                note(Diagnosis::no_url(&answer.body));
-                Fault::Nonsense
-            }
-            UrlFault::ForbiddenHost => {
-                note(Diagnosis::new("forbidden_host", "the minted URL leads to a host outside redirect_hosts"));
-                self.tell_host(&url);
-                Fault::ForbiddenHost
-            }
+        let json = if register.wanted.is_empty() { None } else { serde_json::from_slice(&answer.body).ok() };
+        let answered = Answered::read(json.as_ref(), &register.wanted).map_err(|pointer| {
+            note(asking, Diagnosis::without_value(Step::Register, &pointer, json.as_ref()));
+            Fault::Nonsense
         })?;
-        let ends = read.ends(&mint.expires, &url, start);
-        let now = self.gate.clock.now();
-        // By our clock.
-        let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.gate.name);
-        let hold_until = ends.filter(|_| !ahead.is_zero()).map(|ends| ends.minus(ahead));
-        if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
-            note(Diagnosis::new("url_ended", "the minted URL has ended, or ends within 5 s: look at the clocks"));
-            return Err(Fault::Nonsense);
-        }
-        let end_unread = ends.is_none() && mint.expires != ExpiryRule::Fixed;
-        if end_unread {
-            self.unread.note(&self.gate.name, &mint.name, self.gate.clock.tick());
-        }
-        Ok(Minted { url: PluginUrl::new(&url), ends, end_unread, hold_until })
+        let answered = Arc::new(answered);
+        self.registered.insert(asking.user, answered.clone());
+        Ok(answered)
     }
 
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
-    fn fault(&self, calls: &Calls<'_>, step: Step, answer: &Response) -> Fault {
-        *calls.notes.lock() = Some(Diagnosis::status(step, answer));
+    fn fault(&self, asking: &Asking<'_>, step: Step, answer: &Response) -> Fault {
+        note(asking, Diagnosis::status(step, answer));
         match answer.status {
             429 | 503 => {
                 let retry_after = retry_after(&answer.headers, self.gate.clock.now());
@@ -285,62 +340,6 @@ impl Inner {
             _ => Fault::Nonsense,
         }
     }
-
-    fn add_secret_headers(&self, headers: &mut HeaderMap) -> Result<(), Unfit> {
-        for (name, secret) in &self.secret_headers {
-            let secret = secret.current();
-            check_header_secret(&secret).map_err(|_| Unfit)?;
-            // Into a header field of a call to the vendor, and nowhere else.
-            headers.insert(name.clone(), sensitive(&[secret.expose()])?);
-        }
-        Ok(())
-    }
-
-    /// One call, with the key that works; on 401 and 403 with the other one.
-    async fn send(&self, calls: &Calls<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
-        let note = |cause| *calls.notes.lock() = Some(Diagnosis::call(step, cause));
-        // Until it is answered: the provider's time-out may come first.
-        note(Cause::TimedOut);
-        let mut refusal = None;
-        for (at, key) in self.keys.in_order() {
-            let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
-            let applied = self.recipe.parts.auth.apply(&key, &mut target, &mut headers);
-            let applied = applied.and_then(|()| self.add_secret_headers(&mut headers));
-            if applied.is_ok() {
-                headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-                // The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.
-                let mut request = Request::builder()
-                    .method(call.method.clone())
-                    .uri(self.recipe.parts.base.origin() + &target)
-                    .body(Full::new(call.body.clone()))
-                    .map_err(|_| Fault::Refused)?;
-                *request.headers_mut() = headers;
-                let answer = match step {
-                    // Done again it leads to the same: after each start users are registered who are known.
-                    Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
-                    Step::Mint => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
-                };
-                let answer = answer.map_err(|fault| {
-                    note(fault.cause());
-                    client_fault(fault)
-                })?;
-                if !matches!(answer.status, 401 | 403) {
-                    if answer.status < 500 {
-                        self.keys.works(at);
-                    }
-                    return Ok(answer);
-                }
-                refusal = Some(answer);
-            }
-            if applied.is_ok() && self.keys.is_refused(at) {
-                warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
-            }
-        }
-        refusal.ok_or_else(|| {
-            *calls.notes.lock() = Some(Diagnosis::new("unfit", "no key can stand where `auth` puts it"));
-            Fault::Refused
-        })
-    }
 }
 
 /// 4xx, but for a refused key and too many requests, which say nothing of the user.
@@ -348,16 +347,14 @@ fn may_have_forgotten(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 429)
 }
 
-/// Whom a registration is about: the person, and the name that the vendor was told.
-fn user(input: &MintInput) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for text in [&input.issuer, &input.subject, &input.external_id] {
-        context.update(&(text.len() as u64).to_be_bytes());
-        context.update(text.as_bytes());
-    }
-    let mut user = [0; 32];
-    user.copy_from_slice(context.finish().as_ref());
-    user
+/// What is known of a mint that fails; the last word counts.
+fn note(asking: &Asking<'_>, diagnosis: Diagnosis) {
+    *asking.notes.lock() = Some(diagnosis);
+}
+
+fn unfit(asking: &Asking<'_>) -> Fault {
+    note(asking, Diagnosis::new("unfit", UNFIT));
+    Fault::Refused
 }
 
 fn client_fault(fault: ClientFault) -> Fault {

@@ -42,6 +42,9 @@ pub struct Ask {
     /// The claims by which the edge tells leases apart, each with its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<Box<str>, Option<Box<str>>>,
+    /// The plug-in's parameters, each with the value that was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<Box<str>, Box<str>>,
     /// A language of the plug-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Box<str>>,
@@ -61,12 +64,16 @@ pub struct Ask {
     pub credential: Option<Box<str>>,
 }
 
-/// A URL.
+/// A URL, or a token.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Granted {
     /// The plug-in URL, byte for byte as the vendor gave it.
-    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// In its place, the token of a plug-in that is no page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// Its own end, or where the minter's recipe knows of none, that of the minter's lease: Unix time in milliseconds. Absent: it should have one that
     /// could not be read, and nobody promises any.
     #[serde(default, skip_serializing_if = "Option::is_none")]

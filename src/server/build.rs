@@ -91,6 +91,8 @@ pub struct Plugin {
     pub claim_count: usize,
     pub(super) fingerprint: [u8; 32],
     pub(super) claims: Claims,
+    /// Its mint gives a token; `None`: a minter knows.
+    pub(super) gives_token: Option<bool>,
 }
 
 /// One app, made.
@@ -170,7 +172,15 @@ impl Parts {
             let settings = plugin.settings.clone();
             let rules = rules(&settings);
             let plan = Arc::new(Plan::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
-            (settings, PluginParts { plan, fingerprint: plugin.fingerprint, claims: plugin.claims.clone() })
+            (
+                settings,
+                PluginParts {
+                    plan,
+                    fingerprint: plugin.fingerprint,
+                    claims: plugin.claims.clone(),
+                    gives_token: plugin.gives_token,
+                },
+            )
         });
         let apps = self
             .apps

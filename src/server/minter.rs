@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::gateway::{Limits, settings};
 use crate::http_client::{Client, Identity, Route, RouteFault, authorities};
 use crate::lease::settings::{MintsPerSubject, Reuse};
-use crate::lease::{Plan, Rules};
+use crate::lease::{Parameters, Plan, Rules};
 use crate::logging::LineSink;
 use crate::minter::settings::MinterSettings;
 use crate::minter::{self, AtOnce, Bounded, Desk, DeskParts, Offer, Serving};
@@ -116,12 +116,13 @@ impl Workshop<'_> {
                         Some((name, at, optional))
                     })
                     .collect();
-                let offer = |name: &str, reuse, languages, rules| Offer {
+                let offer = |name: &str, reuse, languages, parameters, rules| Offer {
                     name: name.to_owned(),
                     provider: provider.name.clone(),
                     mint: mint.clone(),
                     reuse,
                     languages,
+                    parameters,
                     told: Arc::default(),
                     plan: Arc::new(Plan::new(name, &provider.name, rules, minted.clone(), self.metrics)),
                     fingerprint: made.fingerprint(),
@@ -134,11 +135,12 @@ impl Workshop<'_> {
                         &plugin.name,
                         Some(plugin.reuse),
                         (!plugin.languages.is_empty()).then(|| plugin.languages.clone()),
+                        Parameters::new(&plugin.parameters),
                         rules(plugin),
                     )
                 }));
                 if !self.config.plugins.iter().any(|plugin| plugin.name == *mint) {
-                    offers.push(offer(mint, None, None, default_rules()));
+                    offers.push(offer(mint, None, None, Parameters::default(), default_rules()));
                 }
             }
         }

@@ -157,7 +157,9 @@ impl Workshop<'_> {
             required: wanted.iter().filter(|(_, optional)| !optional).filter_map(|(name, _)| place(name)).collect(),
         };
         let fingerprint = minted_by.fingerprint();
-        Some(Plugin { settings: settings.clone(), mint, claim_count: claim_names.len(), fingerprint, claims })
+        let gives_token = provider::gives_token(provider, &settings.mint);
+        let claim_count = claim_names.len();
+        Some(Plugin { settings: settings.clone(), mint, claim_count, fingerprint, claims, gives_token })
     }
 
     pub fn app(&mut self, (number, settings): (usize, &AppSettings), field_names: &[String]) -> Option<App> {

@@ -38,6 +38,36 @@ pub(super) struct Rules {
     pub(super) accept_bound: bool,
 }
 
+/// How a claim is told to recipes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClaimForm {
+    /// Its text; a whole number in decimal.
+    Text,
+    /// JSON, so that its type is kept: the name has a `#` behind it.
+    Json,
+}
+
+impl ClaimForm {
+    /// The claim that a recipe's name means, and its form.
+    pub(super) fn of(name: &str) -> (&str, Self) {
+        name.strip_suffix('#').map_or((name, Self::Text), |claim| (claim, Self::Json))
+    }
+
+    /// `None`: empty, or neither a text nor a whole number.
+    pub(super) fn tell(self, claim: &Value<'_>) -> Option<Box<str>> {
+        match claim {
+            Value::Text(text) if text.is_empty() => None,
+            Value::Text(text) => match self {
+                Self::Text => Some(text.as_ref().into()),
+                Self::Json => Some(serde_json::Value::from(text.as_ref()).to_string().into()),
+            },
+            Value::Number(Number::Whole(number)) if *number <= MAX_EXACT => Some(number.to_string().into()),
+            Value::Bool(known) if self == Self::Json => Some(known.to_string().into()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
+        }
+    }
+}
+
 /// The life of a verdict: `from <= now < until`, skew included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {

@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::claims::{Claims, Life};
+use super::claims::{ClaimForm, Claims, Life};
 use super::explain::{Step, Witness};
 use super::external_id::Name;
 use super::field_claim::FieldClaim;
@@ -50,7 +50,7 @@ impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
 /// Judges credentials by the configured issuers, and remembers those that were good.
 pub struct Sessions {
     issuers: Box<[Arc<Issuer>]>,
-    claim_names: Box<[Selector]>,
+    claim_names: Box<[(Selector, ClaimForm)]>,
     /// What policies read of a token; `None`: there are none.
     traits: Option<TraitClaims>,
     field_names: Box<[Selector]>,
@@ -157,15 +157,16 @@ impl Sessions {
             }
         }
         faults.extend(settle_persons(&expanded, &mut issuers));
-        let mut selector = |name: &String| {
+        let mut selector = |name: &str| {
             let selector = Selector::parse(name);
             if selector.is_none() {
                 faults.push(format!("{{claim:{name}}}: is neither a claim's name nor a JSON pointer"));
             }
             selector
         };
-        let claim_names = names.recipes.iter().filter_map(&mut selector).collect();
-        let field_names = names.fields.iter().filter_map(&mut selector).collect();
+        let mut told = |(claim, form): (&str, ClaimForm)| Some((selector(claim)?, form));
+        let claim_names = names.recipes.iter().filter_map(|name| told(ClaimForm::of(name))).collect();
+        let field_names = names.fields.iter().filter_map(|name| selector(name)).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -359,10 +360,7 @@ impl Sessions {
     fn session(&self, token: &[u8], issuer: &Issuer, claims: &Claims<'_>, name: Name, payload: &Object<'_>) -> Session {
         let mut token_digest = [0; 32];
         token_digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
-        let wanted = |selector: &Selector| {
-            let text = selector.find(payload).and_then(Value::text)?;
-            (!text.is_empty()).then(|| text.into())
-        };
+        let wanted = |(selector, form): &(Selector, ClaimForm)| form.tell(selector.find(payload)?);
         Session {
             issuer: Arc::clone(&issuer.name),
             namespace: Arc::clone(&issuer.namespace),

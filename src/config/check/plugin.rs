@@ -7,7 +7,7 @@ use super::{Report, is_visible, name};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::gateway::settings::PluginSettings;
-use crate::lease::settings::Reuse;
+use crate::lease::settings::{ParameterValue, Reuse};
 use crate::meant::did_you_mean;
 use crate::units::Span;
 
@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         mint(config, settings, &place, report);
         times(settings, &place, report);
         browsers(settings, &place, report);
+        parameters(config, settings, &place, report);
         let per_subject = place.key("mints_per_subject");
         if settings.mints_per_subject.count == 0 {
             report.fault(&per_subject.key("count"), "at least 1");
@@ -128,6 +129,58 @@ fn times(settings: &PluginSettings, place: &Place, report: &mut Report<'_>) {
     }
     if ahead >= max_age && report.sound(&at_age) {
         report.fault(&at_ahead, format!("must be shorter than max_age, \"{max_age}\""));
+    }
+}
+
+/// More values than these nobody lists; each may be a lease of its own.
+const MAX_VALUES: usize = 1000;
+
+fn parameters(config: &Config, settings: &PluginSettings, plugin: &Place, report: &mut Report<'_>) {
+    let place = plugin.key("parameters");
+    let provider = config.providers.iter().find(|provider| provider.name == settings.provider);
+    let wanted = provider.and_then(|provider| crate::provider::parameter_names_of(provider, &settings.mint));
+    for (name, parameter) in &settings.parameters {
+        let place = place.key(name);
+        if name == "language" {
+            report.fault(&place, "`language` has its own key: `languages`");
+        }
+        if name.is_empty() {
+            report.fault(&place, "a parameter needs a name");
+        }
+        if !(1..=MAX_VALUES).contains(&parameter.values().len()) {
+            report.fault(&place, "expected 1 to 1000 values");
+        }
+        let texts: Vec<String> = parameter.values().iter().map(ParameterValue::text).collect();
+        if texts.iter().enumerate().any(|(i, text)| texts[..i].contains(text)) {
+            report.fault(&place, "the same value twice");
+        }
+        if texts.iter().any(|text| text.is_empty() || text.len() > 256 || text.chars().any(char::is_control)) {
+            report.fault(&place, "a value has 1 to 256 bytes and no control characters");
+        }
+        if let Some(default) = parameter.default()
+            && !texts.contains(&default.text())
+        {
+            report.fault(&place.key("default"), "is none of the values");
+        }
+        match wanted.as_ref().map(|wanted| wanted.iter().find(|(known, _)| known == name)) {
+            Some(None) => report
+                .fault(&place, format!("the mint has no `{{param:{name}}}`, so it would open the same for each value")),
+            Some(Some((_, true))) if !texts.iter().all(|text| crate::provider::is_whole_number(text)) => {
+                report.fault(&place, format!("the mint has `{{param:{name}#}}`: expected whole numbers"));
+            }
+            Some(Some(_)) | None => {}
+        }
+    }
+    let missing = wanted.into_iter().flatten().find(|(name, _)| !settings.parameters.contains_key(name));
+    if let Some((name, _)) = missing
+        && report.sound(&place)
+        && report.sound(&plugin.key("mint"))
+    {
+        let at = if report.written(&place) { place } else { plugin.key("mint") };
+        report.fault(
+            &at,
+            format!("the mint has `{{param:{name}}}`: list its values, as in `parameters = {{ {name} = [\"…\"] }}`"),
+        );
     }
 }
 

@@ -67,9 +67,10 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
 
 fn base(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
     let place = place.key("base_url");
+    let (_, required, _) = provider::requires(settings);
     if report.written(&place) {
         report.note(&place, base_url(&settings.base_url));
-    } else {
+    } else if required {
         report.fault(&place, "is required");
     }
 }
@@ -84,7 +85,7 @@ fn recipe(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
         Some(_) => {}
         None if !report.sound(&place.key("preset")) => {}
         None => {
-            if settings.auth.is_none() {
+            if settings.auth.is_none() && provider::requires(settings).0 {
                 report.fault(&place.key("auth"), "is required without a preset");
             }
             if settings.mint.is_empty() {
@@ -132,7 +133,7 @@ fn secret_headers(settings: &ProviderSettings, provider: &Place, report: &mut Re
 
 fn redirect_hosts(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
     let place = provider.key("redirect_hosts");
-    if settings.redirect_hosts.is_empty() {
+    if settings.redirect_hosts.is_empty() && provider::requires(settings).2 {
         report.fault(&place, "at least one host is required");
     }
     for (i, host) in settings.redirect_hosts.iter().enumerate() {
@@ -217,6 +218,14 @@ fn templates(settings: &ProviderSettings) -> Vec<(Vec<String>, String)> {
     }
     if let Some(c) = &settings.revoke {
         call(&["revoke"], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
+    }
+    for (name, mint) in &settings.mint {
+        let at = |keys: &[&str]| ["mint", name].iter().chain(keys).map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        found.extend(mint.url.iter().map(|url| (at(&["url"]), url.clone())));
+        if let Some(jwt) = &mint.jwt {
+            found.extend(strings(&jwt.header).into_iter().map(|text| (at(&["jwt", "header"]), text)));
+            found.extend(strings(&jwt.claims).into_iter().map(|text| (at(&["jwt", "claims"]), text)));
+        }
     }
     found
 }

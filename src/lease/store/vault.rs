@@ -30,6 +30,9 @@ pub(crate) struct Entry {
     /// The URL, byte for byte.
     #[serde(rename = "u")]
     pub url: Zeroizing<String>,
+    /// It is a token, and no URL.
+    #[serde(rename = "t", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_token: bool,
     /// Its own end, Unix time in milliseconds.
     #[serde(rename = "o")]
     pub own_end_ms: i64,

@@ -147,6 +147,7 @@ pub fn input(key: &LeaseKey) -> MintInput {
         subject: text(key.owner()),
         language: Some(text(key.variant())).filter(|language| !language.is_empty()),
         claims: Box::new([]),
+        parameters: [].into(),
         errand: Default::default(),
     }
 }

@@ -1,7 +1,11 @@
 use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
+use std::collections::BTreeMap;
+
 use super::super::MintInput;
+use super::super::auth::Auth;
+use super::super::template::Place;
 use super::*;
 
 fn call(toml: &str) -> CallTemplate {
@@ -27,6 +31,7 @@ fn try_call(toml: &str) -> Result<CallTemplate, Vec<(String, String)>> {
         auth: Some(&auth),
         headers: &headers[..usize::from(toml.contains("client"))],
         secret_headers: &secret,
+        place: Place::default(),
     };
     let call = source.compile("c", &around, &mut faults);
     if faults.is_empty() { Ok(call.unwrap()) } else { Err(faults) }
@@ -39,10 +44,11 @@ fn fill(call: &CallTemplate, subject: &str, language: Option<&str>) -> Result<Ca
         subject: "s".into(),
         language: language.map(Into::into),
         claims: [Some("Rhône".into()), None].into(),
+        parameters: [].into(),
         errand: Default::default(),
     };
     let claims = ["region".to_owned(), "absent".to_owned()];
-    call.fill("/api", &Values { input: &input, claims: &claims, subject_hash: Some("hash") })
+    call.fill("/api", &Values { claims: &claims, subject_hash: Some("hash"), ..Values::of(&input) })
 }
 
 fn target(toml: &str, subject: &str) -> Result<String, Unfit> {
@@ -266,7 +272,7 @@ proptest! {
             method: &None, default_method: Method::GET, path: &Some(path), query: &query, headers: &query, json: &None,
             form: &query,
         };
-        let around = Surroundings { auth: None, headers: &[], secret_headers: &[] };
+        let around = Surroundings { auth: None, headers: &[], secret_headers: &[], place: Place::default() };
         source.compile("c", &around, &mut Vec::new());
     }
 }

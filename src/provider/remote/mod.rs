@@ -160,6 +160,10 @@ impl Mint for RemoteMint {
         self.remote.gate.why()
     }
 
+    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
+        PluginUrl::token(token)
+    }
+
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.remote.redirect_hosts.check(url).ok().map(|()| PluginUrl::new(url))
     }
@@ -272,6 +276,7 @@ impl Inner {
             session: errand.session.clone(),
             share: errand.share,
             claims: claims.collect(),
+            parameters: input.parameters.iter().cloned().collect(),
             language: input.language.clone(),
             reason: errand.reason,
             life_s: errand.life.as_secs(),
@@ -292,12 +297,19 @@ impl Inner {
     /// A minter is believed in what it holds, not in where it sends browsers.
     fn granted(&self, answer: &Response, start: crate::clock::Timestamp) -> Result<Minted, Fault> {
         let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| Fault::Nonsense)?;
-        self.redirect_hosts.check(&granted.url).map_err(|fault| match fault {
-            UrlFault::Nonsense => Fault::Nonsense,
-            UrlFault::ForbiddenHost => Fault::ForbiddenHost,
-        })?;
+        let url = match (&granted.url, &granted.token) {
+            (Some(url), None) => {
+                self.redirect_hosts.check(url).map_err(|fault| match fault {
+                    UrlFault::Nonsense => Fault::Nonsense,
+                    UrlFault::ForbiddenHost => Fault::ForbiddenHost,
+                })?;
+                PluginUrl::new(url)
+            }
+            (None, Some(token)) => PluginUrl::token(token).ok_or(Fault::Nonsense)?,
+            _ => return Err(Fault::Nonsense),
+        };
         Ok(Minted {
-            url: PluginUrl::new(&granted.url),
+            url,
             ends: granted.ends_at_ms.map(crate::clock::Timestamp::from_millis),
             end_unread: granted.ends_at_ms.is_none(),
             // From before the ask on: a clock that differs from the minter's prolongs nothing.

@@ -37,6 +37,18 @@ pub struct AcceptIf {
     pub body_contains: String,
 }
 
+impl AcceptIf {
+    pub(in crate::provider) fn is_sound(&self) -> bool {
+        (200..=599).contains(&self.status) && !self.body_contains.is_empty()
+    }
+
+    pub(in crate::provider) fn matches(&self, status: u16, body: &[u8]) -> bool {
+        // Vendors change the case of their words and mean the same.
+        let (body, text) = (body.to_ascii_lowercase(), self.body_contains.to_ascii_lowercase());
+        self.status == status && memchr::memmem::find(&body, text.as_bytes()).is_some()
+    }
+}
+
 /// `[provider.mint.NAME]`. Beside a preset single keys replace the preset's.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -53,10 +65,33 @@ pub struct MintSettings {
     pub json: Option<serde_json::Value>,
     /// The fields of a form (`application/x-www-form-urlencoded`), with `{…}` values, in place of `json`.
     pub form: Option<BTreeMap<String, String>>,
-    /// Where the URL stands in the answer: `text`, or `json:/pointer`.
+    /// Where the URL stands in the answer: `text`, or `json:/pointer`; or an address with `{…}` values in it.
     pub url: Option<String>,
-    /// Where its end stands: `jwt:PARAMETER`, `json:/pointer`, `fixed`.
+    /// In place of `url`, where what is minted is a token for a page's script: `json:/pointer`, `text`, or `jwt`, the one that is signed here.
+    pub token: Option<String>,
+    /// A JWT that is signed here with `api_key`, in place of a call.
+    pub jwt: Option<JwtSettings>,
+    /// Where its end stands: `jwt:PARAMETER`, `json:/pointer`, `fixed`; of a token `jwt`.
     pub expires: Option<String>,
+    /// Answers beside 2xx that hold what is minted.
+    pub accept_if: Option<Vec<AcceptIf>>,
+}
+
+/// `jwt` of a mint.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtSettings {
+    /// `HS256`, `RS256`, `ES256` and their kind.
+    pub algorithm: String,
+    /// Members of the header beside `alg` and `typ`, with `{…}` values.
+    #[serde(default = "empty")]
+    pub header: serde_json::Value,
+    /// The claims, with `{…}` values.
+    pub claims: serde_json::Value,
+}
+
+fn empty() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
 }
 
 /// `[provider.revoke]`. Beside a preset single keys replace the preset's.

@@ -1,3 +1,4 @@
+mod recipes;
 mod script;
 
 use std::sync::Arc;
@@ -390,7 +391,7 @@ async fn answers_that_are_no_url_are_nonsense() {
         Reply::Is(200, "", String::new()),
         Reply::Is(204, "", String::new()),
         Reply::Is(200, "", long),
-        Reply::Is(200, "", "x".repeat(MAX_ANSWER_BYTES + 1)),
+        Reply::Is(200, "", "x".repeat(super::send::MAX_ANSWER_BYTES + 1)),
         Reply::Is(200, "", "http://plugin.acme.example/".into()),
         Reply::Is(301, "location: https://plugin.acme.example/\r\n", url_until(START + 3600)),
     ] {

@@ -112,17 +112,30 @@ impl Stage {
         tables: &str,
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let (address, calls, arrived) = serve(script).await;
-        let settings: ProviderSettings = toml::from_str(&format!(
-            "name = 'acme'\nbase_url = 'http://{address}'\napi_key = [{{ file = '0' }}, {{ file = '1' }}]\n\
-             auth = {auth}\nredirect_hosts = ['*.acme.example']\n{extra}\n{tables}\n\
+        let recipe = format!(
+            "auth = {auth}\n{extra}\n{tables}\n\
              [mint.embed]\npath = '/embed'\nquery = {{ id = '{{subject}}', language = '{{language}}' }}\nurl = 'text'\n\
              expires = 'jwt:action_token'\n"
+        );
+        Self::with_recipe(&recipe, KEYS, script).await
+    }
+
+    /// A vendor that is called by this recipe. `BASE` in it is its address.
+    pub(super) async fn with_recipe(
+        recipe: &str,
+        secrets: [&str; 2],
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let (address, calls, arrived) = serve(script).await;
+        let recipe = recipe.replace("BASE", &format!("http://{address}"));
+        let settings: ProviderSettings = toml::from_str(&format!(
+            "name = 'acme'\nbase_url = 'http://{address}'\napi_key = [{{ file = '0' }}, {{ file = '1' }}]\n\
+             redirect_hosts = ['*.acme.example']\n{recipe}"
         ))
         .unwrap();
         let directory = tempfile::tempdir().unwrap();
         let keys = [0, 1].map(|at| {
-            std::fs::write(directory.path().join(at.to_string()), KEYS[at]).unwrap();
+            std::fs::write(directory.path().join(at.to_string()), secrets[at]).unwrap();
             Arc::new(SecretCell::open(SecretSource::File(at.to_string().into()), directory.path()).unwrap())
         });
         let (clock, hands) = Clock::manual(Timestamp::from_secs(START));
@@ -185,6 +198,7 @@ pub(super) fn person(issuer: &str, subject: &str) -> MintInput {
         subject: subject.into(),
         language: None,
         claims: [].into(),
+        parameters: [].into(),
         errand: Default::default(),
     }
 }
