@@ -29,6 +29,8 @@ mod framing;
 mod front;
 #[path = "e2e/http2.rs"]
 mod http2;
+#[path = "e2e/http2_bodies.rs"]
+mod http2_bodies;
 #[path = "e2e/login.rs"]
 mod login;
 #[path = "e2e/origins.rs"]

@@ -40,6 +40,13 @@ macro_rules! delegate_to_inner {
             }
         }
 
+        $crate::gateway::delegate::delegate_identity_to_inner!($wrapper);
+    };
+}
+
+/// Implements what Pingora asks of a connection for `$wrapper`, which writes by itself.
+macro_rules! delegate_identity_to_inner {
+    ($wrapper:ty) => {
         #[async_trait::async_trait]
         impl pingora_core::protocols::Shutdown for $wrapper {
             async fn shutdown(&mut self) {
@@ -105,4 +112,5 @@ macro_rules! delegate_to_inner {
     };
 }
 
+pub(super) use delegate_identity_to_inner;
 pub(super) use delegate_to_inner;

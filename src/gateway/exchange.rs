@@ -53,8 +53,11 @@ impl Forwarder {
             Err(BadHead::Malformed) => self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out),
             Err(BadHead::TooManyHeaders) => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
         };
-        if let After::Forward(journey, Onward::Fields(fields)) = after {
-            replace(exchange.req_header_mut(), &journey, fields)?;
+        if let After::Forward(journey, onward) = after {
+            match onward {
+                Onward::Fields(fields) => replace(exchange.req_header_mut(), &journey, fields)?,
+                Onward::Wire(head) => way.wire = Some(head),
+            }
             way.journey = Some(journey);
             return Ok(true);
         }

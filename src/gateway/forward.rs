@@ -19,6 +19,7 @@ use crate::gateway::drain::Drain;
 use crate::gateway::exchange::write;
 use crate::gateway::handle::micros;
 use crate::gateway::journey::{Journey, Way};
+use crate::gateway::relay::Relay;
 use crate::gateway::{Gateway, Limits, hygiene};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
@@ -42,6 +43,8 @@ pub(super) struct Forwarder {
     pub gateway: Arc<Gateway>,
     pub drain: Arc<Drain>,
     pub limits: Limits,
+    /// For what of HTTP/2 takes the short way.
+    pub relay: Arc<Relay>,
 }
 
 #[async_trait]
@@ -64,6 +67,11 @@ impl ProxyHttp for Forwarder {
         // Also an answer of ours, to a client that opens no window for it.
         exchange.set_write_timeout(Some(self.limits.write));
         if way.journey.is_none() && !self.judge(exchange, way).await? {
+            return Ok(true);
+        }
+        if let Some(head) = way.wire.take() {
+            let journey = journey(way)?;
+            self.relay.exchange_http2(exchange, &head, journey, self.limits.write).await;
             return Ok(true);
         }
         let journey = journey(way)?;

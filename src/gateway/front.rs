@@ -19,7 +19,7 @@ use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::forward::Forwarder;
-use crate::gateway::guard::{Cuts, Guarded};
+use crate::gateway::guard::{Cuts, Guarded, Takes};
 use crate::gateway::handle::{After, Arrival};
 use crate::gateway::journey::{Journey, Onward};
 use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
@@ -107,7 +107,7 @@ pub struct Front {
     /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
     proxy: Option<Arc<HttpProxy<Forwarder>>>,
     /// The short way to the apps, for the requests that it fits.
-    relay: Option<Relay>,
+    relay: Option<Arc<Relay>>,
     cuts: Cuts,
     crowd: Arc<Crowd>,
 }
@@ -123,9 +123,9 @@ impl Front {
         proxy: Option<ServerConf>,
     ) -> Self {
         let cuts = Cuts::new(gateway.metrics());
-        let relay = proxy.as_ref().map(|conf| Relay::new(gateway.clone(), drain.clone(), conf));
-        let proxy = proxy.map(|conf| {
-            let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits };
+        let relay = proxy.as_ref().map(|conf| Arc::new(Relay::new(gateway.clone(), drain.clone(), conf)));
+        let proxy = proxy.zip(relay.clone()).map(|(conf, relay)| {
+            let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits, relay };
             Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
         });
         Self { gateway, drain, limits, cuts, crowd: Crowd::new(per_address), proxy, relay }
@@ -250,11 +250,13 @@ impl Front {
     async fn http2(&self, stream: Stream, alarm: &mut Alarm<'_>, stop: &ShutdownWatch) {
         // The guard has the deadline; a silent client holds up no stop.
         alarm.set(self.limits.head + GRACE);
+        let (Some(proxy), Some(relay)) = (&self.proxy, &self.relay) else { return };
+        let takes = Takes::new(self.limits.write, relay.unsent());
         let entered = tokio::select! {
             entered = Guarded::enter(stream, self.limits.head, &self.cuts) => entered,
             () = alarm.rings(true) => None,
         };
-        let (Some(guarded), Some(proxy)) = (entered, &self.proxy) else { return };
+        let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };
         let mut cut = self.drain.cut();
         tokio::select! {
             _ = proxy.process_new(Box::new(guarded), stop) => {}

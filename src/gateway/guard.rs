@@ -3,18 +3,21 @@
 //! A client that PINGs and reads the answers takes a whole core, and h2 has no knob for it. So the frames' heads (RFC 9113, section 4.1) are
 //! counted in the bytes on their way to h2.
 
-use std::io;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pingora_core::protocols::Stream;
 use prometheus::IntCounter;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::gateway::delegate::delegate_to_inner;
+use crate::gateway::delegate::delegate_identity_to_inner;
 use crate::gateway::frames::{Excess, Frames};
+use crate::gateway::relay::{SHORT, Unsent};
 use crate::telemetry::Metrics;
 
 /// What a client sends first (RFC 9113, section 3.4).
@@ -27,12 +30,19 @@ pub(super) struct Cuts {
     head: IntCounter,
     flood: IntCounter,
     resets: IntCounter,
+    stalled: IntCounter,
 }
 
 impl Cuts {
     pub fn new(metrics: &Metrics) -> Self {
         let count = |cause| metrics.connections_cut.with_label_values(&[cause]);
-        Self { preface: count("preface"), head: count("head"), flood: count("flood"), resets: count("resets") }
+        Self {
+            preface: count("preface"),
+            head: count("head"),
+            flood: count("flood"),
+            resets: count("resets"),
+            stalled: count("stalled"),
+        }
     }
 }
 
@@ -49,9 +59,51 @@ pub(super) struct Guarded {
     due: Option<(u64, Pin<Box<Sleep>>)>,
     cuts: Cuts,
     cut: bool,
+    takes: Option<Takes>,
+}
+
+/// How long a client may take nothing of what is written to it, by whichever stream.
+pub(super) struct Takes {
+    stall: Duration,
+    unsent: Arc<Unsent>,
+    /// Since when it has been taking nothing, and when that is looked at again.
+    blocked: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Takes {
+    /// Less than `stall` while others wait for room.
+    pub fn new(stall: Duration, unsent: Arc<Unsent>) -> Self {
+        Self { stall, unsent, blocked: None }
+    }
+
+    /// Whether it has taken nothing for too long; if not, wakes when that is to be asked again.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let step = SHORT.min(self.stall);
+        let (since, look) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(step))));
+        while look.as_mut().poll(cx).is_ready() {
+            let bound = if self.unsent.is_short() { step } else { self.stall };
+            if since.elapsed() >= bound {
+                return Poll::Ready(());
+            }
+            look.as_mut().reset(Instant::now() + step);
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Takes").field("stall", &self.stall).finish_non_exhaustive()
+    }
 }
 
 impl Guarded {
+    /// With a bound on how long the client takes nothing.
+    pub fn that(mut self, takes: Takes) -> Self {
+        self.takes = Some(takes);
+        self
+    }
+
     /// Waits for the preface; `None`, and counted: it was not there in time, or something else was. Each request's head has as long, from its
     /// first byte to its last.
     ///
@@ -64,7 +116,16 @@ impl Guarded {
             return None;
         }
         let frames = Frames::new();
-        Some(Self { inner: stream, preface: PREFACE, frames, deadline, due: None, cuts: cuts.clone(), cut: false })
+        Some(Self {
+            inner: stream,
+            preface: PREFACE,
+            frames,
+            deadline,
+            due: None,
+            cuts: cuts.clone(),
+            cut: false,
+            takes: None,
+        })
     }
 
     /// Whether a head is half here for longer than it may be; if not, wakes when it will be.
@@ -121,7 +182,54 @@ fn too_many() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "too many frames")
 }
 
-delegate_to_inner!(Guarded);
+impl Guarded {
+    /// What writing comes to, within the bound.
+    fn bounded<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Some(takes) = &mut self.takes else { return written };
+        if written.is_ready() {
+            takes.blocked = None;
+            return written;
+        }
+        ready!(takes.poll_over(cx));
+        self.cuts.stalled.inc();
+        self.cut = true;
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.bounded(written, cx)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        this.bounded(flushed, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
+        this.bounded(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+delegate_identity_to_inner!(Guarded);
 
 #[cfg(test)]
 mod tests;

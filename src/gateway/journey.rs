@@ -40,7 +40,7 @@ pub(super) struct Start {
 
 /// A request as the app gets it.
 pub(super) enum Onward {
-    /// The head of HTTP/1.
+    /// The head of HTTP/1; of a request that came over HTTP/2, for the relay.
     Wire(BytesMut),
     /// The fields of HTTP/2.
     Fields(Vec<(HeaderName, HeaderValue)>),
@@ -90,7 +90,7 @@ impl Journey {
             tls: arrival.tls,
             request_id: start.id.text(),
         };
-        let onward = if arrival.http2 {
+        let onward = if arrival.http2 && !(is_get(head) && forward.app().is_plain()) {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);
             hygiene::request(head, &told, sources, &mut fields)?;
             Onward::Fields(fields)
@@ -102,6 +102,9 @@ impl Journey {
                 wire.extend_from_slice(part.as_bytes());
             }
             hygiene::request(head, &told, sources, &mut wire)?;
+            if head.http2 && forward.app().request_host.is_none() && head.all("host").next().is_none() {
+                hygiene::Sink::field(&mut wire, "host", head.host.as_bytes());
+            }
             wire.extend_from_slice(b"\r\n");
             Onward::Wire(wire)
         };
@@ -150,7 +153,11 @@ impl Journey {
 }
 
 fn is_plain(head: &Head<'_>) -> bool {
-    head.method == "GET" && head.modern && !head.http2 && head.body == Body::Empty
+    is_get(head) && head.modern && !head.http2
+}
+
+fn is_get(head: &Head<'_>) -> bool {
+    head.method == "GET" && head.body == Body::Empty
 }
 
 impl Way {
@@ -165,6 +172,8 @@ impl Way {
 pub(super) struct Way {
     /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
     pub journey: Option<Arc<Journey>>,
+    /// The head that the relay sends.
+    pub wire: Option<BytesMut>,
     /// Where it goes now.
     pub picked: Option<Picked>,
     /// Where it could not go.

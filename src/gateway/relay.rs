@@ -2,11 +2,14 @@
 //! answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
 
 mod client;
+mod http2;
 mod tunnel;
+mod unsent;
 mod upgrade;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::{HeaderName, StatusCode, Version, header};
@@ -25,16 +28,20 @@ use crate::gateway::forward::{MAX_INTERIM, TRIES, behind};
 use crate::gateway::hygiene::REQUEST_ID;
 use crate::gateway::journey::Journey;
 use crate::gateway::sign::Sign;
-use crate::gateway::{Gateway, hygiene, wire};
+use crate::gateway::{Gateway, hygiene};
 use crate::http_client::Cause;
 
 pub(super) use client::Client;
+pub(super) use http2::SHORT;
+pub(super) use unsent::Unsent;
 
 /// The short way, and its connections to apps.
 pub(super) struct Relay {
     gateway: Arc<Gateway>,
     drain: Arc<Drain>,
     connector: TransportConnector,
+    /// Of all answers to clients of HTTP/2.
+    unsent: Arc<Unsent>,
 }
 
 /// What becomes of the client's connection.
@@ -68,6 +75,24 @@ struct Trip {
     status: u16,
 }
 
+/// Who waits for an answer.
+trait Downstream {
+    /// Ends when it has left.
+    async fn left(&mut self);
+
+    /// Sends the head of its request on, in this time.
+    async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()>;
+
+    /// What the app's side of it comes to, while it is there.
+    async fn wait<T>(&mut self, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            done = work => done.map_err(|error| Stop::App(cause_of(&error))),
+            () = self.left() => Err(Stop::Client),
+        }
+    }
+}
+
 /// Upstreams that could not be reached.
 type Tried = SmallVec<[Address; TRIES]>;
 
@@ -83,7 +108,12 @@ impl Relay {
     /// No connection yet. `conf`: what Pingora's proxy is set up with.
     pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, conf: &ServerConf) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Self { gateway, drain, connector }
+        Self { gateway, drain, connector, unsent: Unsent::new() }
+    }
+
+    /// The bound on what clients of HTTP/2 do not take.
+    pub fn unsent(&self) -> Arc<Unsent> {
+        Arc::clone(&self.unsent)
     }
 
     /// One request, with its head as the app gets it, and its answer.
@@ -193,7 +223,7 @@ impl Relay {
     /// Sends the head to an upstream and reads the head of its answer, or of one before its answer.
     async fn ask(
         &self,
-        client: &mut Client<'_, '_>,
+        client: &mut impl Downstream,
         head: &[u8],
         journey: &Journey,
         trip: &mut Trip,
@@ -204,8 +234,7 @@ impl Relay {
         let mut anew = false;
         loop {
             let (mut stream, reused) = self.connect(journey, trip, &mut tried, anew).await?;
-            client.alarm.set(app.read_timeout);
-            match wire::write(&mut stream, head, client.alarm).await {
+            match client.pass(&mut stream, head, app.read_timeout).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Stop::App(Cause::TimedOut)),
                 Err(_) if reused => {

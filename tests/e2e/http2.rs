@@ -30,10 +30,23 @@ pub async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<B
 pub struct Got {
     pub status: u16,
     headers: HeaderMap,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Got {
+    /// All of it but what differs from one answer to the next.
+    pub fn said(&self) -> (u16, Vec<(String, String)>, String) {
+        let ours =
+            |name: &str| name == "date" || name == "x-request-id" || self.status >= 500 && name == "content-length";
+        let fields = self.headers.iter().filter(|(name, _)| !ours(name.as_str()));
+        let fields = fields.map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()));
+        let mut fields: Vec<_> = fields.collect();
+        fields.sort_unstable();
+        // A problem names its request.
+        let body = if self.status >= 500 { String::new() } else { String::from_utf8_lossy(&self.body).into_owned() };
+        (self.status, fields, body)
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }

@@ -1,15 +1,14 @@
 //! The client's side of the short way: a connection of HTTP/1.1.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::app::cause_of;
 use crate::gateway::reader::Alarm;
-use crate::gateway::relay::{Framing, Stop};
+use crate::gateway::relay::{Downstream, Framing, Stop};
 use crate::gateway::wire;
 
 /// Of what a client sends before it has its answer, this much is taken in: the largest head.
@@ -32,16 +31,18 @@ pub(in crate::gateway) struct Client<'c, 'a> {
     pub write: Duration,
 }
 
-impl Client<'_, '_> {
-    /// What the app's side of it comes to, while the client is there.
-    pub(super) async fn wait<T>(&mut self, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {
-        tokio::select! {
-            biased;
-            done = work => done.map_err(|error| Stop::App(cause_of(&error))),
-            () = gone(self.stream, self.ahead) => Err(Stop::Client),
-        }
+impl Downstream for Client<'_, '_> {
+    async fn left(&mut self) {
+        gone(self.stream, self.ahead).await;
     }
 
+    async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
+        self.alarm.set(span);
+        wire::write(app, head, self.alarm).await
+    }
+}
+
+impl Client<'_, '_> {
     pub(super) async fn send(&mut self) -> Result<(), Stop> {
         if self.out.is_empty() {
             return Ok(());

@@ -19,8 +19,8 @@ use crate::gateway::delegate::delegate_to_inner;
 use crate::gateway::forward::MAX_INTERIM;
 use crate::gateway::journey::Journey;
 use crate::gateway::relay::tunnel::{self, Patience};
-use crate::gateway::relay::{Client, Relay, Stop, Tried, Trip, write_head};
-use crate::gateway::{session_end, wire};
+use crate::gateway::relay::{Client, Downstream as _, Relay, Stop, Tried, Trip, write_head};
+use crate::gateway::session_end;
 use crate::http_client::Cause;
 
 /// Header lines of an answer: as many as Pingora reads.
@@ -43,8 +43,7 @@ impl Relay {
     ) -> Result<Option<HttpSession>, Stop> {
         let app = journey.forward.app();
         let (mut stream, _) = self.connect(journey, trip, &mut Tried::new(), true).await?;
-        client.alarm.set(app.read_timeout);
-        wire::write(&mut stream, head, client.alarm).await.map_err(|error| {
+        client.pass(&mut stream, head, app.read_timeout).await.map_err(|error| {
             let late = error.kind() == io::ErrorKind::TimedOut;
             Stop::App(if late { Cause::TimedOut } else { Cause::Broken })
         })?;
