@@ -65,13 +65,14 @@ pub enum Refusal {
 }
 
 /// The outcome of each refusal, once: what counters begin with.
-pub const OUTCOMES: [&str; 17] = [
+pub const OUTCOMES: [&str; 18] = [
     "not_found",
     "method_not_allowed",
     "bad_request",
     "unauthenticated",
     "unavailable",
     "forbidden",
+    "not_acceptable",
     "prefetch",
     "limited",
     "provider_error",
