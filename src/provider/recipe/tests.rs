@@ -303,3 +303,31 @@ fn a_content_type_that_contradicts_the_json_body_is_a_fault() {
     }
     recipe(&acme("path = \"/embed\"", "path = \"/embed\"\nheaders = { content-type = \"text/plain\" }"));
 }
+
+/// Each preset with what its page names.
+fn presets() -> [(&'static str, &'static str, &'static str); 8] {
+    [
+        ("intelliprove-widgets", "", "action-token"),
+        ("metabase", "", "dashboard"),
+        ("onfido", "", "workflow"),
+        ("sumsub", "secret_headers = { x-app-token = { env = 'T' } }", "websdk-link"),
+        ("stripe-portal", "", "portal"),
+        ("jumio", "auth = { oauth2 = { token_url = 'https://auth.example/oauth2/token', client_id = 'c' } }", "web"),
+        ("plaid", "headers = { plaid-client-id = 'c' }", "hosted-link"),
+        ("superset", "", "guest-token"),
+    ]
+}
+
+#[test]
+fn each_preset_needs_no_more_than_its_page_names() {
+    for (name, more, mint) in presets() {
+        let toml = format!(
+            "name = 'x'\npreset = '{name}'\nbase_url = 'https://api.example'\napi_key = {{ env = 'K' }}\nredirect_hosts = ['e.example']\n{more}"
+        );
+        assert_eq!(mint_names(&settings(&toml)), [mint]);
+        let recipe = compile(&settings(&toml)).unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
+        assert_eq!(recipe.parts.mints[0].is_token, matches!(name, "superset" | "intelliprove-widgets"), "{name}");
+    }
+    let bare = "name = 'x'\npreset = 'jumio'\nbase_url = 'https://api.example'\napi_key = { env = 'K' }\nredirect_hosts = ['e.example']";
+    assert_eq!(fault_keys(bare), ["auth"]);
+}
