@@ -9,6 +9,7 @@ use super::{ConfigFile, End, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::STDIN;
 use crate::problem::Refusal;
+use crate::provider;
 use crate::session::{Explanation, SessionFault};
 use crate::telemetry::Metrics;
 
@@ -41,6 +42,14 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
         }
         Err(refusal) => return Err(refused("path", "it can't be read in one way only", &refusal)),
     };
+    if let Some(plugin) = reached.plugin()
+        && let Some(settings) = config.plugins.iter().find(|settings| settings.name == plugin)
+        && let Some(provider) = config.providers.iter().find(|provider| provider.name == settings.provider)
+    {
+        for (call, line) in provider::describe(provider, &settings.mint) {
+            passed(call, &line);
+        }
+    }
     if !reached.asks_for_session() {
         passed("session", "is not asked for");
         return Ok(());

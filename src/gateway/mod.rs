@@ -132,6 +132,14 @@ impl Reached<'_> {
         }
     }
 
+    /// The plug-in's name, if it is one.
+    pub fn plugin(&self) -> Option<&str> {
+        match self.0 {
+            Route::Plugin(plugin) => Some(&plugin.name),
+            Route::App(_) => None,
+        }
+    }
+
     /// What becomes of each header field that carries a claim to the app, in an operator's words. Never the claim.
     pub fn fields(&self, session: &Session) -> Vec<String> {
         match self.0 {

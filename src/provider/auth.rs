@@ -3,12 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_encode;
 use zeroize::Zeroizing;
 
 use super::call::UNRESERVED;
+use super::grant::{Grant, Login, Oauth2};
 use super::settings::AuthSettings;
+use super::signature::{Hmac, Outgoing, Sigv4};
 use super::template::Unfit;
 use crate::secret::Secret;
 
@@ -22,12 +24,17 @@ pub(super) enum Auth {
     Query(String),
     /// There is no call.
     None,
+    /// An access token in `Authorization`.
+    Token(Box<Grant>),
+    Hmac(Box<Hmac>),
+    Sigv4(Sigv4),
     /// `Authorization: Basic` with this user name (RFC 7617).
     Basic(String),
 }
 
 /// What is expected where `auth` has no form, or several.
-pub(super) const ONE: &str = "expected exactly one of `header`, `bearer = true`, `query`, `basic`";
+pub(super) const ONE: &str =
+    "expected exactly one of `header`, `bearer = true`, `query`, `basic`, `oauth2`, `login`, `hmac`, `sigv4`";
 
 type Faults = Vec<(String, String)>;
 
@@ -41,9 +48,18 @@ impl Auth {
         let Some(settings) = settings else {
             return fault("auth", ONE);
         };
-        let AuthSettings { header, prefix, bearer, query, basic } = settings;
+        let AuthSettings { header, prefix, bearer, query, basic, .. } = settings;
         if prefix.is_some() && header.is_none() {
             return fault("auth.prefix", "stands before a key in a header field: name it in `header`");
+        }
+        let plain = [header.is_some(), bearer.is_some(), query.is_some(), basic.is_some()];
+        let signed =
+            [settings.oauth2.is_some(), settings.login.is_some(), settings.hmac.is_some(), settings.sigv4.is_some()];
+        if plain.iter().chain(&signed).filter(|written| **written).count() != 1 {
+            return fault("auth", ONE);
+        }
+        if signed.contains(&true) {
+            return Self::compile_signed(settings, faults);
         }
         match (header, bearer, query, basic) {
             (Some(name), None, None, None) => {
@@ -70,17 +86,53 @@ impl Auth {
         }
     }
 
-    /// The header field that the key takes, if it takes one.
-    pub(super) fn header(&self) -> Option<HeaderName> {
+    /// The forms that are more than the key in a place.
+    fn compile_signed(settings: &AuthSettings, faults: &mut Faults) -> Option<Self> {
+        let mut below = |form: &'static str| {
+            let faults = std::mem::take(faults);
+            (form, faults)
+        };
+        let (form, mut found) = match settings {
+            AuthSettings { oauth2: Some(_), .. } => below("oauth2"),
+            AuthSettings { login: Some(_), .. } => below("login"),
+            AuthSettings { hmac: Some(_), .. } => below("hmac"),
+            _ => below("sigv4"),
+        };
+        let before = found.len();
+        let mut fault = |key: &str, message: &str| found.push((format!("auth.{form}.{key}"), message.to_owned()));
+        let auth = match settings {
+            AuthSettings { oauth2: Some(oauth2), .. } => {
+                Oauth2::compile(oauth2, &mut fault).map(|oauth2| Self::Token(Box::new(Grant::Oauth2(oauth2))))
+            }
+            AuthSettings { login: Some(login), .. } => {
+                Login::compile(login, &mut fault).map(|login| Self::Token(Box::new(Grant::Login(login))))
+            }
+            AuthSettings { hmac: Some(hmac), .. } => {
+                Hmac::compile(hmac, &mut fault).map(|hmac| Self::Hmac(Box::new(hmac)))
+            }
+            AuthSettings { sigv4: Some(sigv4), .. } => Sigv4::compile(sigv4, &mut fault).map(Self::Sigv4),
+            _ => None,
+        };
+        let sound = found.len() == before;
+        *faults = found;
+        auth.filter(|_| sound)
+    }
+
+    /// Whether this header field is the key's, or a signature's.
+    pub(super) fn takes(&self, name: &HeaderName) -> bool {
         match self {
-            Self::Header(name, _) => Some(name.clone()),
-            Self::Bearer | Self::Basic(_) => Some(AUTHORIZATION),
-            Self::Query(_) | Self::None => None,
+            Self::Header(own, _) => own == name,
+            Self::Bearer | Self::Basic(_) | Self::Token(_) => *name == AUTHORIZATION,
+            Self::Hmac(hmac) => hmac.header == *name || hmac.timestamp_header.as_ref() == Some(name),
+            Self::Sigv4(_) => *name == AUTHORIZATION || name == "x-amz-date",
+            Self::Query(_) | Self::None => false,
         }
     }
 
-    /// Why this key can't stand where it should; `None`: it can.
-    pub(super) fn key_fault(&self, key: &[u8]) -> Option<&'static str> {
+    /// Why this key can't do what it is for; `None`: it can.
+    pub(super) fn key_fault(&self, secret: &Secret) -> Option<&'static str> {
+        // Looked at here, goes nowhere.
+        let key = secret.expose();
         let control = |bytes: &[u8]| bytes.iter().any(u8::is_ascii_control);
         match self {
             Self::Header(..) | Self::Bearer if key.is_empty() || !key.iter().all(u8::is_ascii_graphic) => {
@@ -90,34 +142,37 @@ impl Auth {
             Self::Basic(_) if std::str::from_utf8(key).is_err() || control(key) => {
                 Some("a password is UTF-8 without control characters (RFC 7617)")
             }
-            Self::Header(..) | Self::Bearer | Self::Query(_) | Self::Basic(_) | Self::None => None,
+            Self::Token(grant) => grant.key_fault(secret),
+            _ => None,
         }
     }
 
-    /// Puts the key into one call to `base_url`'s host. A key that can't stand there is unfit.
-    pub(super) fn apply(&self, key: &Secret, target: &mut String, headers: &mut HeaderMap) -> Result<(), Unfit> {
-        // The key goes into a header field or the query of a call to the vendor, and nowhere else.
-        let key = key.expose();
-        if self.key_fault(key).is_some() {
+    /// Puts the key into one call to `base_url`'s host, or signs it. A key that can't do that is unfit. An access token is had elsewhere.
+    pub(super) fn apply(&self, secret: &Secret, call: &mut Outgoing<'_>) -> Result<(), Unfit> {
+        if self.key_fault(secret).is_some() {
             return Err(Unfit);
         }
+        // The key goes into a header field or the query of a call to the vendor, and nowhere else.
+        let key = secret.expose();
         match self {
             Self::Header(name, prefix) => {
-                headers.insert(name.clone(), sensitive(&[prefix.as_bytes(), key])?);
+                call.headers.insert(name.clone(), sensitive(&[prefix.as_bytes(), key])?);
             }
             Self::Bearer => {
-                headers.insert(AUTHORIZATION, sensitive(&[b"Bearer ", key])?);
+                call.headers.insert(AUTHORIZATION, sensitive(&[b"Bearer ", key])?);
             }
             Self::Basic(user) => {
-                headers.insert(AUTHORIZATION, basic(user.as_bytes(), key)?);
+                call.headers.insert(AUTHORIZATION, basic(user.as_bytes(), key)?);
             }
-            Self::None => {}
             Self::Query(name) => {
-                target.push(if target.contains('?') { '&' } else { '?' });
-                target.push_str(name);
-                target.push('=');
-                target.extend(percent_encode(key, UNRESERVED));
+                call.target.push(if call.target.contains('?') { '&' } else { '?' });
+                call.target.push_str(name);
+                call.target.push('=');
+                call.target.extend(percent_encode(key, UNRESERVED));
             }
+            Self::Hmac(hmac) => hmac.sign(secret, call)?,
+            Self::Sigv4(sigv4) => sigv4.sign(secret, call)?,
+            Self::None | Self::Token(_) => {}
         }
         Ok(())
     }
@@ -147,7 +202,7 @@ pub(super) fn key_field(name: &str) -> Result<HeaderName, &'static str> {
     }
 }
 
-fn is_prefix(text: &str) -> bool {
+pub(super) fn is_prefix(text: &str) -> bool {
     !text.starts_with(' ') && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
@@ -161,10 +216,17 @@ mod tests {
         Auth::compile(Some(&settings), &mut faults).ok_or(faults)
     }
 
-    fn applied(toml: &str, key: &str) -> Result<(String, HeaderMap), Unfit> {
-        let (mut target, mut headers) = ("/a?b=c".to_owned(), HeaderMap::new());
-        auth(toml).unwrap().apply(&Secret::new(key.into()), &mut target, &mut headers)?;
-        Ok((target, headers))
+    fn applied(toml: &str, key: &str) -> Result<(String, http::HeaderMap), Unfit> {
+        let mut call = Outgoing {
+            method: &http::Method::GET,
+            host: "h",
+            target: "/a?b=c".into(),
+            headers: http::HeaderMap::new(),
+            body: &bytes::Bytes::new(),
+            now: crate::clock::Timestamp::from_secs(0),
+        };
+        auth(toml).unwrap().apply(&Secret::new(key.into()), &mut call)?;
+        Ok((call.target, call.headers))
     }
 
     #[test]

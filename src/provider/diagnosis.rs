@@ -23,6 +23,7 @@ const MAX_TARGET: usize = 200;
 pub(super) enum Step {
     Register,
     Mint,
+    Token,
 }
 
 /// What was wrong.
@@ -59,6 +60,7 @@ impl Step {
         match self {
             Self::Register => "register",
             Self::Mint => "mint",
+            Self::Token => "access token",
         }
     }
 }

@@ -97,6 +97,8 @@ impl Canon {
             Auth::Basic(user) => self.tagged("basic", user),
             Auth::Bearer => self.text("bearer"),
             Auth::None => self.text("none"),
+            // They hold no secret.
+            Auth::Token(_) | Auth::Hmac(_) | Auth::Sigv4(_) => self.tagged("auth", &format!("{auth:?}")),
             Auth::Query(name) => self.tagged("query", name),
         }
     }

@@ -1,4 +1,4 @@
-//! JWTs that are signed here: those of a mint without a call.
+//! JWTs that are signed here: those of a mint without a call, and the word of a client at a token endpoint.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -110,6 +110,13 @@ pub(super) fn sign(
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
+}
+
+/// The algorithm that a private key in PEM is for, where nobody names another.
+pub(super) fn usual_algorithm(key: &Secret) -> Option<Algorithm> {
+    [Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]
+        .into_iter()
+        .find(|algorithm| signing_key(*algorithm, key).is_ok())
 }
 
 fn signing_key(algorithm: Algorithm, key: &Secret) -> Result<EncodingKey, &'static str> {

@@ -5,10 +5,12 @@ mod auth;
 mod body;
 mod breaker;
 mod call;
+mod describe;
 mod diagnosis;
 mod errand;
 mod fingerprint;
 mod gate;
+mod grant;
 mod http_date;
 mod jwt;
 mod keys;
@@ -20,7 +22,9 @@ mod redirect_hosts;
 mod remote;
 mod retry_after;
 pub mod settings;
+mod signature;
 mod template;
+mod token;
 mod unread;
 mod vendor;
 mod vendor_clock;
@@ -32,6 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::describe::describe;
 pub use self::errand::{Errand, Reason, Share};
 pub use self::needs::{
     claim_names, claim_names_of, gives_token, mint_names, parameter_names_of, requires, uses_subject_hash,

@@ -76,29 +76,38 @@ impl Base {
     }
 
     fn compile(text: &str, faults: &mut Faults) -> Option<Self> {
-        let verdict = (|| {
-            let url = Url::parse(text).map_err(|_| "expected a URL such as \"https://api.example.com\"")?;
-            let host = url.host().ok_or("expected a URL such as \"https://api.example.com\"")?;
-            match url.scheme() {
-                "https" => {}
-                "http" if is_local(&host) => {}
-                "http" => {
-                    return Err(
-                        "the API key would travel in the clear: https:// is required, but on loopback and *.localhost",
-                    );
-                }
-                _ => return Err("expected an https:// URL"),
+        let url = Self::check(text).map_err(|message| faults.push(("base_url".into(), message.into()))).ok()?;
+        let host = url.host()?;
+        let authority = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
+        Some(Self { scheme: url.scheme().into(), authority, path: url.path().trim_end_matches('/').into() })
+    }
+
+    /// A URL to which a secret may go.
+    pub(super) fn check(text: &str) -> Result<Url, &'static str> {
+        let url = Url::parse(text).map_err(|_| "expected a URL such as \"https://api.example.com\"")?;
+        let host = url.host().ok_or("expected a URL such as \"https://api.example.com\"")?;
+        match url.scheme() {
+            "https" => {}
+            "http" if is_local(&host) => {}
+            "http" => {
+                return Err(
+                    "the API key would travel in the clear: https:// is required, but on loopback and *.localhost",
+                );
             }
-            if !url.username().is_empty() || url.password().is_some() {
-                return Err("a user name or password can't stand here; the key has its own place");
-            }
-            if url.query().is_some() || url.fragment().is_some() {
-                return Err("expected no `?` and no `#`; parameters stand in the calls");
-            }
-            let authority = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
-            Ok(Self { scheme: url.scheme().into(), authority, path: url.path().trim_end_matches('/').into() })
-        })();
-        verdict.map_err(|message: &str| faults.push(("base_url".into(), message.into()))).ok()
+            _ => return Err("expected an https:// URL"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a user name or password can't stand here; the key has its own place");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("expected no `?` and no `#`; parameters stand in the calls");
+        }
+        Ok(url)
+    }
+
+    /// `host` or `host:port`.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
     }
 }
 
@@ -122,7 +131,10 @@ pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, Strin
     };
     let (register, mints) = calls(settings, &source, auth.as_ref(), &mut faults);
     match (base, redirect_hosts, auth) {
-        (Some(base), Some(redirect_hosts), Some(auth)) if faults.is_empty() => {
+        (Some(base), Some(redirect_hosts), Some(mut auth)) if faults.is_empty() => {
+            if let Auth::Token(grant) = &mut auth {
+                grant.set_base_url(base.url());
+            }
             let secret_headers = settings.secret_headers.keys().filter_map(|name| key_field(name).ok()).collect();
             let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints };
             let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
@@ -179,7 +191,7 @@ fn secret_headers(settings: &ProviderSettings, auth: Option<&Auth>, faults: &mut
     for name in settings.secret_headers.keys() {
         let mut fault = |message: &str| faults.push((format!("secret_headers.{name}"), message.to_owned()));
         match key_field(name) {
-            Ok(field) if auth.and_then(Auth::header).as_ref() == Some(&field) => {
+            Ok(field) if auth.is_some_and(|auth| auth.takes(&field)) => {
                 fault("this header field is the API key's");
             }
             Ok(field) if names.contains(&field) => fault("the same header field twice"),
@@ -255,8 +267,7 @@ impl Recipe {
             How::Sign(jwt) => jwt.key_fault(key),
             How::Call(_) => None,
         });
-        // Looked at here, goes nowhere.
-        self.parts.auth.key_fault(key.expose()).into_iter().chain(signs).next().map_or(Ok(()), Err)
+        self.parts.auth.key_fault(key).into_iter().chain(signs).next().map_or(Ok(()), Err)
     }
 }
 
@@ -264,8 +275,7 @@ impl Recipe {
 pub fn key_fault(settings: &ProviderSettings, key: &Secret) -> Option<&'static str> {
     let source = effective(settings).ok()?;
     let mut faults = Faults::new();
-    // Looked at here, goes nowhere.
-    let auth = source.auth.as_ref().and_then(|auth| Auth::compile(Some(auth), &mut faults)?.key_fault(key.expose()));
+    let auth = source.auth.as_ref().and_then(|auth| Auth::compile(Some(auth), &mut faults)?.key_fault(key));
     let signs = source.mint.values().filter_map(|mint| {
         let jwt = LocalJwt::compile(mint.jwt.as_ref()?, Place { register: true, ..Place::default() }, "", &mut faults)?;
         jwt.key_fault(key)

@@ -16,8 +16,8 @@ use crate::units::Span;
 mod auth;
 mod calls;
 
-pub use self::auth::AuthSettings;
-pub use self::calls::{AcceptIf, JwtSettings, MintSettings, RegisterSettings, RevokeSettings};
+pub use self::auth::{AuthSettings, ClientAuth, HmacSettings, LoginSettings, Oauth2Settings, Sigv4Settings};
+pub use self::calls::{AcceptIf, JwtSettings, MintSettings, RegisterSettings, RetrySettings, RevokeSettings};
 
 /// `[[provider]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub use self::calls::{AcceptIf, JwtSettings, MintSettings, RegisterSettings, Rev
 pub struct ProviderSettings {
     /// The name by which plug-ins, metrics and logs know it.
     pub name: String,
-    /// A recipe that Valet brings: `intelliprove-v2` or `intelliprove-v1`.
+    /// A recipe that Valet brings, such as `intelliprove-v2` or `onfido`.
     pub preset: Option<String>,
     /// Where the API is; the key is sent to this scheme, host and port only. Required, but with `minter`, and where all mints are signed here.
     #[serde(default)]

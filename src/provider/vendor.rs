@@ -10,6 +10,7 @@ use http::HeaderName;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
+use super::auth::Auth;
 use super::call::Call;
 use super::diagnosis::{Diagnosis, Notes, Step};
 use super::gate::{Gate, TRY_AGAIN};
@@ -20,6 +21,7 @@ use super::recipe::{How, MintCall, Recipe, Register};
 use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
 use super::template::{Answered, Unfit, Values};
+use super::token::AccessTokens;
 use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
@@ -54,7 +56,9 @@ struct Inner {
     gate: Gate,
     recipe: Recipe,
     needs_subject_hash: bool,
-    keys: KeyRing,
+    keys: Arc<KeyRing>,
+    /// Where calls show an access token in place of the key.
+    tokens: Option<Arc<AccessTokens>>,
     subject_key: Option<Arc<SecretCell>>,
     secret_headers: Vec<(HeaderName, Arc<SecretCell>)>,
     client: Client,
@@ -73,14 +77,23 @@ impl Vendor {
         clock: Clock,
         metrics: &Metrics,
     ) -> Self {
+        let keys = Arc::new(KeyRing::new(secrets.keys));
+        let tokens = match &recipe.parts.auth {
+            Auth::Token(grant) => {
+                let by = (clock.clone(), settings.timeout.0, settings.name.clone());
+                Some(AccessTokens::new((**grant).clone(), keys.clone(), client.clone(), by))
+            }
+            _ => None,
+        };
         Self(Arc::new(Inner {
+            keys,
+            tokens,
             gate: Gate::new(settings, clock, metrics),
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
             secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
-            keys: KeyRing::new(secrets.keys),
             subject_key: secrets.subject,
             client,
             registered: Cache::new(REGISTERED),
@@ -132,6 +145,8 @@ struct Asking<'a> {
     /// Who is registered.
     user: [u8; 32],
     base_url: String,
+    /// When the time-out comes.
+    deadline: tokio::time::Instant,
     notes: &'a Notes,
 }
 
@@ -176,6 +191,7 @@ impl Inner {
             subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
             user: self.user(input),
             base_url: self.recipe.parts.base.url(),
+            deadline: tokio::time::Instant::now() + self.gate.timeout,
             notes,
         };
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
@@ -302,11 +318,11 @@ impl Inner {
         answered: Option<&Answered>,
     ) -> Result<Response, Fault> {
         match (call, &asking.mint.how) {
-            (Some(call), _) => self.send(asking, call, Step::Mint).await,
+            (Some(call), _) => self.send_patiently(asking, call).await,
             (None, How::Call(template)) => {
                 let call = template.fill(&self.recipe.parts.base.path, &self.values(asking, answered));
                 let call = call.map_err(|Unfit| unfit(asking))?;
-                self.send(asking, &call, Step::Mint).await
+                self.send_patiently(asking, &call).await
             }
             (None, How::Sign(_)) => Err(Fault::Refused),
         }

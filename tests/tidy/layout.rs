@@ -41,7 +41,7 @@ const DOORS: [(&str, &[&str]); 11] = [
     ("pingora", &["server", "gateway", "app", "admin"]),
     ("dashmap", &["lease", "session"]),
     // `provider/jwt` signs what is asked of a vendor without a call, and an OAuth2 client's own word; it verifies nothing.
-    ("jsonwebtoken", &["session", "provider/jwt", "demo"]),
+    ("jsonwebtoken", &["session", "provider/jwt", "provider/grant", "demo"]),
     ("cedar_policy", &["policy"]),
     ("miette", &["policy"]),
     ("redis", &["lease/store"]),

@@ -21,7 +21,7 @@ const MAX_TIMEOUT: Span = Span::secs(60);
 fn recipe_faults(settings: &ProviderSettings) -> Vec<(String, String)> {
     let ours = |key: &str| {
         let top = key.split('.').next().unwrap_or(key);
-        (key == "auth" && settings.auth.is_none())
+        (key == "auth" && settings.auth.is_none() && settings.preset.is_none())
             || key == "mint"
             || ["base_url", "breaker", "max_in_flight", "preset", "redirect_hosts", "timeout"].contains(&top)
     };

@@ -9,6 +9,7 @@ mod minter;
 mod page;
 mod properties;
 mod proxies;
+mod recipes;
 mod rules;
 mod shape;
 mod tls;

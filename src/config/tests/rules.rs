@@ -267,7 +267,7 @@ fn two_issuers_never_give_two_persons_one_name() {
 
 #[test]
 fn providers() {
-    let one_of = "provider.auth: expected exactly one of `header`, `bearer = true`, `query`, `basic`";
+    let one_of = "provider.auth: expected exactly one of `header`, `bearer = true`, `query`, `basic`, `oauth2`, `login`, `hmac`, `sigv4`";
     let hosts = "provider.redirect_hosts: expected `host`, `host:port` or `*.suffix`";
     let suffix = "provider.redirect_hosts: `*.` before a public suffix would allow everybody's hosts; name the vendor's own domain";
     let key = "{ file = \"secrets/acme.key\" }";
@@ -282,7 +282,7 @@ fn providers() {
         (
             edited("intelliprove-v2", "intelliprove-v3"),
             Some(
-                "provider.preset: expected one of \"intelliprove-v2\", \"intelliprove-v1\"; did you mean \"intelliprove-v2\"?",
+                "provider.preset: expected one of \"intelliprove-v2\", \"intelliprove-v1\", \"intelliprove-widgets\", \"jumio\", \"metabase\", \"onfido\", \"plaid\", \"stripe-portal\", \"sumsub\", \"superset\"; did you mean \"intelliprove-v2\"?",
             ),
         ),
         (

@@ -178,7 +178,7 @@ pub(in crate::provider) fn fields(
         if is_ours(&name) {
             fault(&key, "the client writes this header field itself");
         }
-        if around.auth.and_then(Auth::header).as_ref() == Some(&name) {
+        if around.auth.is_some_and(|auth| auth.takes(&name)) {
             fault(&key, "this header field is the API key's");
         }
         if around.secret_headers.contains(&name) {

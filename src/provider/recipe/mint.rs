@@ -7,7 +7,7 @@ use crate::provider::answer::{ExpiryRule, UrlRule};
 use crate::provider::call::{CallTemplate, Surroundings, has_dot_segment, literal_fits, mint_source};
 use crate::provider::jwt::LocalJwt;
 use crate::provider::redirect_hosts::is_local;
-use crate::provider::settings::{AcceptIf, MintSettings};
+use crate::provider::settings::{AcceptIf, MintSettings, RetrySettings};
 use crate::provider::template::{Part, Place, Template, Value};
 
 /// One mint.
@@ -22,11 +22,52 @@ pub(in crate::provider) struct MintCall {
     pub expires: ExpiryRule,
     /// Further answers that hold it.
     pub accept_if: Vec<AcceptIf>,
+    pub retry: Retry,
     /// What its call and its URL want to know of the registration's answer.
     pub register: Vec<Box<str>>,
     /// What its URL wants to know of the mint's.
     pub answer: Vec<Box<str>>,
 }
+
+/// When the call is made once more. It decides nothing about a URL.
+#[derive(Clone, Debug, Default)]
+pub(in crate::provider) struct Retry {
+    /// So many calls in all.
+    pub attempts: u32,
+    pub unreachable: bool,
+    statuses: Vec<u16>,
+}
+
+impl Retry {
+    pub(in crate::provider) fn on_status(&self, status: u16) -> bool {
+        self.statuses.contains(&status)
+    }
+
+    fn compile(settings: Option<&RetrySettings>, fault: &mut impl FnMut(&str, &str)) -> Self {
+        let Some(RetrySettings { attempts, on }) = settings else { return Self { attempts: 1, ..Self::default() } };
+        if !(1..=MAX_ATTEMPTS).contains(attempts) {
+            fault("retry.attempts", "expected 1 to 5 calls in all");
+        }
+        if on.is_empty() {
+            fault("retry.on", "names nothing after which the call is made again");
+        }
+        let mut retry = Self { attempts: *attempts, ..Self::default() };
+        for text in on {
+            match (text.as_str(), text.parse()) {
+                ("unreachable", _) => retry.unreachable = true,
+                (_, Ok(status @ 400..=599)) => retry.statuses.push(status),
+                ("timeout", _) => {
+                    fault("retry.on", "a call that timed out is not made again: its mint may have happened")
+                }
+                _ => fault("retry.on", "expected \"unreachable\", or a status from \"400\" to \"599\""),
+            }
+        }
+        retry
+    }
+}
+
+/// More calls fit into no time-out.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Where a URL or token comes from.
 #[derive(Clone, Debug)]
@@ -58,10 +99,11 @@ impl MintCall {
         if !accept_if.iter().all(AcceptIf::is_sound) {
             fault("accept_if", "expected a status from 200 to 599 and a text that is not empty");
         }
+        let retry = Retry::compile(settings.retry.as_ref(), &mut fault);
         let how = how.filter(|_| faults.len() == before)?;
         let ((is_token, url), expires) = (stands?, expires?);
         let (register, answer) = pointers(&how, &url);
-        Some(Self { name: name.into(), how, is_token, url, expires, accept_if, register, answer })
+        Some(Self { name: name.into(), how, is_token, url, expires, accept_if, retry, register, answer })
     }
 
     /// Whether the answer to the call holds what is minted.
@@ -80,6 +122,7 @@ fn no_call(settings: &MintSettings, prefix: &str, faults: &mut Faults) {
         ("json", settings.json.is_some()),
         ("form", settings.form.is_some()),
         ("accept_if", settings.accept_if.is_some()),
+        ("retry", settings.retry.is_some()),
     ];
     for (key, _) in written.into_iter().filter(|(_, written)| *written) {
         faults.push((format!("{prefix}.{key}"), "contradicts `jwt`: what is signed here needs no call".into()));

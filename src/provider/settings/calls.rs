@@ -75,6 +75,18 @@ pub struct MintSettings {
     pub expires: Option<String>,
     /// Answers beside 2xx that hold what is minted.
     pub accept_if: Option<Vec<AcceptIf>>,
+    /// When the call is made once more, within `timeout`.
+    pub retry: Option<RetrySettings>,
+}
+
+/// `retry` of a mint.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySettings {
+    /// So many calls in all.
+    pub attempts: u32,
+    /// After which of these: `unreachable`, or a status such as `503`.
+    pub on: Vec<String>,
 }
 
 /// `jwt` of a mint.

@@ -1,23 +1,147 @@
 //! One call to the vendor, with what it wants to see.
 
-use http::header::ACCEPT;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
 use tracing::warn;
 
 use super::{Asking, Inner, client_fault, note};
 use crate::http_client::{Cause, Response};
-use crate::provider::auth::sensitive;
+use crate::provider::auth::{Auth, sensitive};
 use crate::provider::call::Call;
 use crate::provider::diagnosis::{Diagnosis, Step};
 use crate::provider::outcome::Fault;
 use crate::provider::recipe::check_header_secret;
+use crate::provider::retry_after::retry_after;
+use crate::provider::signature::Outgoing;
 use crate::provider::template::Unfit;
+use crate::provider::token::{AccessToken, AccessTokens};
 
 /// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
 pub(super) const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
+/// The pause before the second call; before each further one it is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 impl Inner {
+    /// The mint's call, made again as its `retry` says. Never after a time-out, and not where the vendor itself names a pause.
+    pub(super) async fn send_patiently(&self, asking: &Asking<'_>, call: &Call) -> Result<Response, Fault> {
+        let mut pause = FIRST_PAUSE;
+        let mut made = 0;
+        loop {
+            let outcome = self.send(asking, call, Step::Mint).await;
+            made += 1;
+            let told = |answer: &Response| retry_after(&answer.headers, self.gate.clock.now()).is_some();
+            let again = match &outcome {
+                Ok(answer) => {
+                    asking.mint.retry.on_status(answer.status)
+                        && !asking.mint.accepts(answer.status, &answer.body)
+                        && !told(answer)
+                }
+                Err(fault) => *fault == Fault::Unreachable && asking.mint.retry.unreachable,
+            };
+            // Between half of it and all of it, so that many who failed together don't come back together.
+            let wait = pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+            let in_time = tokio::time::Instant::now() + wait * 2 < asking.deadline;
+            if !again || made >= asking.mint.retry.attempts || !in_time {
+                return outcome;
+            }
+            tokio::time::sleep(wait).await;
+            pause *= 2;
+        }
+    }
+
+    /// One call.
+    pub(super) async fn send(&self, asking: &Asking<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
+        match &self.tokens {
+            Some(tokens) => self.send_with_token(asking, call, step, tokens).await,
+            None => self.send_with_keys(asking, call, step).await,
+        }
+    }
+
+    /// With the key that works; on 401 and 403 with the other one.
+    async fn send_with_keys(&self, asking: &Asking<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
+        let mut refusal = None;
+        for (at, key) in self.keys.in_order() {
+            let mut outgoing = self.outgoing(call);
+            let applied = self.add_secret_headers(&mut outgoing.headers);
+            // Last: a signature is over what is sent.
+            let applied = applied.and_then(|()| self.recipe.parts.auth.apply(&key, &mut outgoing));
+            if applied.is_err() {
+                continue;
+            }
+            let answer = self.transmit(asking, outgoing, step).await?;
+            if !matches!(answer.status, 401 | 403) {
+                if answer.status < 500 {
+                    self.keys.works(at);
+                }
+                return Ok(answer);
+            }
+            refusal = Some(answer);
+            if self.keys.is_refused(at) {
+                warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
+            }
+        }
+        refusal.ok_or_else(|| no_key(asking))
+    }
+
+    /// With the access token; on 401 once more with a new one.
+    async fn send_with_token(
+        &self,
+        asking: &Asking<'_>,
+        call: &Call,
+        step: Step,
+        tokens: &Arc<AccessTokens>,
+    ) -> Result<Response, Fault> {
+        let token = self.token(asking, tokens).await?;
+        let answer = self.transmit(asking, self.with_token(asking, call, &token)?, step).await?;
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        tokens.drop_token(&token);
+        let token = self.token(asking, tokens).await?;
+        self.transmit(asking, self.with_token(asking, call, &token)?, step).await
+    }
+
+    async fn token(&self, asking: &Asking<'_>, tokens: &Arc<AccessTokens>) -> Result<Arc<AccessToken>, Fault> {
+        note(asking, Diagnosis::call(Step::Token, Cause::TimedOut));
+        tokens.get().await.map_err(|(fault, diagnosis)| {
+            note(asking, diagnosis);
+            fault
+        })
+    }
+
+    fn with_token<'c>(
+        &'c self,
+        asking: &Asking<'_>,
+        call: &'c Call,
+        token: &AccessToken,
+    ) -> Result<Outgoing<'c>, Fault> {
+        let mut outgoing = self.outgoing(call);
+        let prefix = match &self.recipe.parts.auth {
+            Auth::Token(grant) => grant.prefix(),
+            _ => "Bearer ",
+        };
+        let value = sensitive(&[prefix.as_bytes(), token.expose().as_bytes()]).map_err(|Unfit| no_key(asking))?;
+        outgoing.headers.insert(AUTHORIZATION, value);
+        self.add_secret_headers(&mut outgoing.headers).map_err(|Unfit| no_key(asking))?;
+        Ok(outgoing)
+    }
+
+    fn outgoing<'c>(&'c self, call: &'c Call) -> Outgoing<'c> {
+        Outgoing {
+            method: &call.method,
+            host: self.recipe.parts.base.authority(),
+            target: call.target.clone(),
+            headers: call.headers.clone(),
+            body: &call.body,
+            now: self.gate.clock.now(),
+        }
+    }
+
     fn add_secret_headers(&self, headers: &mut HeaderMap) -> Result<(), Unfit> {
         for (name, secret) in &self.secret_headers {
             let secret = secret.current();
@@ -28,49 +152,30 @@ impl Inner {
         Ok(())
     }
 
-    /// One call, with the key that works; on 401 and 403 with the other one.
-    pub(super) async fn send(&self, asking: &Asking<'_>, call: &Call, step: Step) -> Result<Response, Fault> {
-        let note = |cause| note(asking, Diagnosis::call(step, cause));
+    /// The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.
+    async fn transmit(&self, asking: &Asking<'_>, outgoing: Outgoing<'_>, step: Step) -> Result<Response, Fault> {
         // Until it is answered: the provider's time-out may come first.
-        note(Cause::TimedOut);
-        let mut refusal = None;
-        for (at, key) in self.keys.in_order() {
-            let (mut target, mut headers) = (call.target.clone(), call.headers.clone());
-            let applied = self.recipe.parts.auth.apply(&key, &mut target, &mut headers);
-            let applied = applied.and_then(|()| self.add_secret_headers(&mut headers));
-            if applied.is_ok() {
-                headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-                // The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.
-                let mut request = Request::builder()
-                    .method(call.method.clone())
-                    .uri(self.recipe.parts.base.origin() + &target)
-                    .body(Full::new(call.body.clone()))
-                    .map_err(|_| Fault::Refused)?;
-                *request.headers_mut() = headers;
-                let answer = match step {
-                    // Done again it leads to the same: after each start users are registered who are known.
-                    Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
-                    Step::Mint => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
-                };
-                let answer = answer.map_err(|fault| {
-                    note(fault.cause());
-                    client_fault(fault)
-                })?;
-                if !matches!(answer.status, 401 | 403) {
-                    if answer.status < 500 {
-                        self.keys.works(at);
-                    }
-                    return Ok(answer);
-                }
-                refusal = Some(answer);
-            }
-            if applied.is_ok() && self.keys.is_refused(at) {
-                warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
-            }
-        }
-        refusal.ok_or_else(|| {
-            *asking.notes.lock() = Some(Diagnosis::new("unfit", "no key can stand where `auth` puts it"));
-            Fault::Refused
+        note(asking, Diagnosis::call(step, Cause::TimedOut));
+        let mut request = Request::builder()
+            .method(outgoing.method.clone())
+            .uri(self.recipe.parts.base.origin() + &outgoing.target)
+            .body(Full::new(outgoing.body.clone()))
+            .map_err(|_| Fault::Refused)?;
+        *request.headers_mut() = outgoing.headers;
+        request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let answer = match step {
+            // Done again it leads to the same: after each start users are registered who are known.
+            Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
+            _ => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
+        };
+        answer.map_err(|fault| {
+            note(asking, Diagnosis::call(step, fault.cause()));
+            client_fault(fault)
         })
     }
+}
+
+fn no_key(asking: &Asking<'_>) -> Fault {
+    note(asking, Diagnosis::new("unfit", "no key can stand where `auth` puts it"));
+    Fault::Refused
 }
