@@ -41,7 +41,7 @@ pub(super) struct Rules {
 /// How a claim is told to recipes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClaimForm {
-    /// Its text; a whole number in decimal.
+    /// Its text.
     Text,
     /// JSON, so that its type is kept: the name has a `#` behind it.
     Json,
@@ -53,17 +53,17 @@ impl ClaimForm {
         name.strip_suffix('#').map_or((name, Self::Text), |claim| (claim, Self::Json))
     }
 
-    /// `None`: empty, or neither a text nor a whole number.
+    /// `None`: empty, or of a type that this form does not tell.
     pub(super) fn tell(self, claim: &Value<'_>) -> Option<Box<str>> {
-        match claim {
-            Value::Text(text) if text.is_empty() => None,
-            Value::Text(text) => match self {
-                Self::Text => Some(text.as_ref().into()),
-                Self::Json => Some(serde_json::Value::from(text.as_ref()).to_string().into()),
-            },
-            Value::Number(Number::Whole(number)) if *number <= MAX_EXACT => Some(number.to_string().into()),
-            Value::Bool(known) if self == Self::Json => Some(known.to_string().into()),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
+        match (self, claim) {
+            (_, Value::Text(text)) if text.is_empty() => None,
+            (Self::Text, Value::Text(text)) => Some(text.as_ref().into()),
+            (Self::Json, Value::Text(text)) => Some(serde_json::Value::from(text.as_ref()).to_string().into()),
+            (Self::Json, Value::Number(Number::Whole(number))) if *number <= MAX_EXACT => {
+                Some(number.to_string().into())
+            }
+            (Self::Json, Value::Bool(known)) => Some(known.to_string().into()),
+            _ => None,
         }
     }
 }

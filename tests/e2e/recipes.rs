@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
+use valet_gateway::demo::idp::TokenRequest;
 
 use crate::kit::setup::START;
-use crate::kit::{Setup, Stack};
+use crate::kit::{Answer, Setup, Stack};
 
 const PROVIDER: &str = r#"
 [[provider]]
@@ -121,4 +122,33 @@ async fn a_parameter_is_one_of_the_list_and_belongs_to_the_lease() {
     assert_eq!(board("?board=care&x=y").await, "care");
     assert_eq!(board("?b%6Fard=sales").await, "sales");
     assert_eq!(stack.mints("ok"), 2);
+}
+
+#[tokio::test]
+async fn a_claim_keeps_its_type_where_the_recipe_says_so() {
+    let claims = "{ text = \"{claim:id#}\", part = \"{claim:name?}\", exp = \"{now+10m:epoch#}\" }";
+    let tables =
+        PROVIDER.replace("{ sub = \"{subject}\", board = \"{param:board}\", exp = \"{now+10m:epoch#}\" }", claims);
+    let tables: String =
+        tables.lines().filter(|line| !line.starts_with("parameters")).map(|line| format!("{line}\n")).collect();
+    let stack = Setup::new().tables(&tables).start().await;
+    let minted = async |request: &TokenRequest| {
+        let answer = stack.get("/plugins/token").bearer(stack.idp().token(request)).for_json().send().await;
+        answer.assert_status(200);
+        claims_of(&answer)
+    };
+    let ada = || TokenRequest::user("ada");
+    for value in [json!(42), json!("42"), json!(true), json!("a\"}\n")] {
+        let claims = minted(&ada().claim("id", value.clone()).claim("name", 7)).await;
+        assert_eq!((&claims["text"], claims.get("part")), (&value, None), "a number is no text");
+    }
+    assert_eq!(stack.mints("ok"), 4, "each is a lease of its own");
+    for refused in [ada(), ada().claim("id", json!([1])), ada().claim("id", json!(null)), ada().claim("id", -1)] {
+        let answer = stack.get("/plugins/token").bearer(stack.idp().token(&refused)).for_json().send().await;
+        answer.assert_problem(403, "not-permitted");
+    }
+}
+
+fn claims_of(answer: &Answer) -> Value {
+    claims(answer.json()["token"].as_str().expect("a text"))
 }
