@@ -47,7 +47,7 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
         && let Some(provider) = config.providers.iter().find(|provider| provider.name == settings.provider)
     {
         for (call, line) in provider::describe(provider, &settings.mint) {
-            passed(call, &line);
+            say(&format!("call     {call:<12} {line}"));
         }
     }
     if !reached.asks_for_session() {

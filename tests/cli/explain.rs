@@ -43,8 +43,16 @@ fn a_good_token_passes_every_step() {
     for stdin in [token.clone(), format!("{token}\n"), format!("  Bearer {token}\r\n")] {
         let ended = stand.explain("/plugins/face-scan", &stdin);
         ended.assert_code(0);
-        assert_eq!(ended.stdout.lines().count(), 11, "{}", ended.stdout);
-        assert!(ended.stdout.lines().all(|line| line.starts_with("ok ")), "{}", ended.stdout);
+        let (calls, steps): (Vec<_>, Vec<_>) = ended.stdout.lines().partition(|line| line.starts_with("call "));
+        assert_eq!(steps.len(), 11, "{}", ended.stdout);
+        assert!(steps.iter().all(|line| line.starts_with("ok ")), "{}", ended.stdout);
+        // What would be sent, with the key by its name and nobody's name in it.
+        assert!(calls.iter().any(|line| line.ends_with("/v2/users") && line.contains("POST http://")), "{calls:#?}");
+        assert_eq!(calls.iter().filter(|line| line.ends_with("x-api-key: <api_key>")).count(), 2, "{calls:#?}");
+        assert!(
+            calls.iter().any(|line| line.ends_with("?external_user_id={subject}&language={language}")),
+            "{calls:#?}"
+        );
         assert!(ended.stdout.contains("/plugins/face-scan at") && ended.stdout.contains("is the plug-in face-scan"));
         assert!(ended.stdout.contains(&stand.idp.url), "{}", ended.stdout);
     }
