@@ -37,6 +37,8 @@ mod login;
 mod origins;
 #[path = "e2e/overload.rs"]
 mod overload;
+#[path = "e2e/presets.rs"]
+mod presets;
 #[path = "e2e/proxies.rs"]
 mod proxies;
 #[path = "e2e/recipes.rs"]

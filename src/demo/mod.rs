@@ -13,6 +13,7 @@ pub mod idp;
 mod page;
 pub mod provider;
 pub mod serve;
+pub mod vendors;
 pub mod whole;
 
 #[cfg(test)]

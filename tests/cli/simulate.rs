@@ -138,3 +138,30 @@ fn the_complete_run_of_the_documentation_works_as_written() {
         (ports..=ports + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(())
     });
 }
+
+#[test]
+fn each_preset_has_a_simulator_that_prints_the_lines_which_lead_to_it() {
+    for preset in [
+        "intelliprove-v1",
+        "intelliprove-widgets",
+        "jumio",
+        "metabase",
+        "onfido",
+        "plaid",
+        "stripe-portal",
+        "sumsub",
+        "superset",
+    ] {
+        let program = start(&["provider", "--listen", "127.0.0.1:0", "--preset", preset, "--api-key", "key-of-a-ci"]);
+        let url = listening(&program);
+        program.signal("TERM");
+        let ended = program.end();
+        ended.assert_code(0);
+        let out = &ended.stdout;
+        assert!(
+            out.contains(&format!("preset = \"{preset}\"")) && out.contains(&format!("base_url = \"{url}\"")),
+            "{out}"
+        );
+        assert!(!out.contains("key-of-a-ci"), "{out}");
+    }
+}

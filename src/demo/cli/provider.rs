@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum, value_parser};
 use tokio::sync::watch;
 
 use super::{allowed, print, until_signal};
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::demo::fault::{Fail, parse_span};
 use crate::demo::provider::{ExistingUser, Faults, On, ProviderOptions, ProviderSim, UrlAs, UrlFault, serve};
 use crate::demo::serve::{SimFault, bind, url_of};
+use crate::demo::vendors::{self, Preset, VendorSim};
 
 pub(super) const ABOUT: &str = "\
 A simulated vendor, for tests. Not for production: everyone who reaches it can turn its switches.
@@ -19,6 +21,20 @@ A simulated vendor, for tests. Not for production: everyone who reaches it can t
 It registers users (POST and GET /v2/users), mints plug-in URLs (GET /v2/plugin/face-scan,
 /v2/plugin/health-dashboard and /v1/plugin/make), checks keys (GET /v1/auth/me), and serves the page
 to which the URLs point: a scan without a camera, which posts the vendor's messages.";
+
+/// Those of this simulator, and those of [`Preset`].
+const PRESETS: [&str; 10] = [
+    "intelliprove-v2",
+    "intelliprove-v1",
+    "intelliprove-widgets",
+    "jumio",
+    "metabase",
+    "onfido",
+    "plaid",
+    "stripe-portal",
+    "sumsub",
+    "superset",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +65,9 @@ pub struct ProviderArgs {
     /// An API key to accept, may be given more than once; without it one is made and printed. Never a real one: others see command lines
     #[arg(long = "api-key", value_name = "KEY")]
     api_keys: Vec<String>,
+    /// Whose API: that of the preset of this name; without it IntelliProve's
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(PRESETS))]
+    preset: Option<String>,
     /// How long a plug-in URL lives
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = parse_span)]
     life: Duration,
@@ -146,14 +165,23 @@ pub async fn run_provider_until(
     allowed(args.listen, args.allow_remote)?;
     let listener = bind(args.listen).await?;
     let key_is_new = args.api_keys.is_empty();
+    if let Some(preset) = args.preset.as_deref().and_then(|name| Preset::from_str(name, false).ok()) {
+        let made = || format!("sim_{}", uuid::Uuid::new_v4().simple());
+        let key = args.api_keys.first().cloned().unwrap_or_else(made);
+        let sim = VendorSim::new(preset, key.as_str(), args.life, Clock::system());
+        print(out, &greeting_of(&url_of(&listener), &sim, key_is_new.then_some(key.as_str())))?;
+        vendors::serve(listener, sim, stop).await;
+        return Ok(());
+    }
+    let preset = args.preset.clone().unwrap_or_else(|| PRESETS[0].to_owned());
     let sim = ProviderSim::new(args.options());
-    print(out, &greeting(&url_of(&listener), &sim, key_is_new))?;
+    print(out, &greeting(&url_of(&listener), &sim, key_is_new, &preset))?;
     serve(listener, sim, stop).await;
     Ok(())
 }
 
 /// What can be copied into a shell works word for word.
-fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool) -> String {
+fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool, preset: &str) -> String {
     let key = sim.keys().into_iter().next().filter(|_| key_is_new);
     // One that was given is known; the lines to copy hold it all the same, or they would not work. It opens nothing but this simulator.
     let line = key.map_or_else(String::new, |key| format!("API key    {key}\n"));
@@ -168,7 +196,7 @@ fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool) -> String {
          In valet.toml:\n  \
          [[provider]]\n  \
          name = \"simulated\"\n  \
-         preset = \"intelliprove-v2\"\n  \
+         preset = \"{preset}\"\n  \
          base_url = \"{url}\"\n  \
          api_key = {{ env = \"SIMULATED_API_KEY\" }}\n  \
          redirect_hosts = [\"127.0.0.1\", \"*.localhost\"]\n\n\
@@ -179,4 +207,15 @@ fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool) -> String {
 /// One word of a POSIX shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The same for the vendor of another preset.
+fn greeting_of(url: &str, sim: &VendorSim, new_key: Option<&str>) -> String {
+    let key = new_key.map_or(String::new(), |key| format!("API key    {key}\n"));
+    let lines = sim.lines(url, "{ env = \"SIMULATED_API_KEY\" }");
+    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "valet simulate provider: a simulated vendor, for tests. Not for production.\n\n\
+         Listening  {url}\n{key}\nIn valet.toml:\n{lines}\nStop with Ctrl-C.\n"
+    )
 }
