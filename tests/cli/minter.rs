@@ -542,3 +542,54 @@ fn a_running_valet_is_closed_to_its_own_user() {
     let gateway = super::stack::Gateway::serving(spawn(&["run", "--config", "valet.toml"]));
     assert!(closed(gateway.program.id()).unwrap());
 }
+
+#[test]
+fn tokens_and_parameters_pass_between_edge_and_minter() {
+    let of_minter = |text: String| {
+        let text = text.replace("plugins = [\"face-scan\"]", "plugins = [\"face-scan\", \"board\"]");
+        format!(
+            "{text}\n[[provider]]\nname = \"signed\"\napi_key = {{ file = \"vendor.key\" }}\n[provider.mint.token]\ntoken = \"jwt\"\n\
+             jwt = {{ algorithm = \"HS256\", claims = {{ sub = \"{{subject}}\", board = \"{{param:board}}\", exp = \"{{now+10m:epoch#}}\" }} }}\n\
+             [[plugin]]\nname = \"board\"\nprovider = \"signed\"\nmint = \"token\"\npath = \"/board\"\nreuse = \"user\"\nparameters = {{ board = [\"sales\", \"care\"] }}\n"
+        )
+    };
+    let of_edge = |text: String| {
+        let link = text.lines().find(|line| line.starts_with("minter = ")).expect("the way to the minter").to_owned();
+        format!(
+            "{text}\n[[provider]]\nname = \"signed\"\n{link}\nredirect_hosts = [\"embed.acme.example\"]\n\
+             [[plugin]]\nname = \"board\"\nprovider = \"signed\"\nmint = \"board\"\npath = \"/plugins/board\"\nreuse = \"user\"\n\
+             parameters = {{ board = [\"sales\", \"care\", \"secret\"] }}\n"
+        )
+    };
+    let pair = Pair::with(KEY, 1, of_minter, of_edge);
+    let token = pair.idp.token("ada");
+    let get = |query: &str, accept: &str| {
+        let fields = [bearer(&token), format!("Accept: {accept}")];
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        Connection::open(&pair.edge.address).ask(&request("GET", &format!("/plugins/board{query}"), &fields, ""))
+    };
+    let of = |board: &str| {
+        let answer = get(&format!("?board={board}"), "application/json");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let json = answer.json();
+        assert!(json.get("url").is_none() && json["expires_in"].as_u64().is_some_and(|left| left <= 600), "{json}");
+        json["token"].as_str().expect("a token").to_owned()
+    };
+    let (sales, care) = (of("sales"), of("care"));
+    assert!(sales != care && of("sales") == sales, "each is held for its own parameter");
+    assert_eq!(get("?board=sales", "text/html").status, 406);
+    assert_eq!(get("?board=other", "application/json").status, 400);
+    // The edge lists it, the minter does not.
+    assert_eq!(get("?board=secret", "application/json").status, 502);
+
+    let stranger = pair.stranger("edge");
+    let ask = with(good(&pair, "ada"), "plugin", "board");
+    assert_refused(stranger.mint(&ask), 400, "bad-request");
+    assert_refused(
+        stranger.mint(&with(ask.clone(), "parameters", json!({ "board": "sales", "x": "y" }))),
+        400,
+        "bad-request",
+    );
+    let (status, granted) = stranger.mint(&with(ask, "parameters", json!({ "board": "sales" }))).expect("an answer");
+    assert_eq!((status, granted.get("url"), &granted["token"]), (200, None, &json!(sales)));
+}
