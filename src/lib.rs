@@ -16,6 +16,7 @@
 //! | [`policy`] | who may open what: policies in Cedar, and the proof that they permit it |
 //! | [`app`] | the apps behind: upstreams, which is asked, whether it is well |
 //! | [`lease`] | which URL is held for whom; one mint at a time for each key |
+//! | [`limit`] | how much one address, one person, one tenant may ask |
 //! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
 //! | [`session`] | credential → session: sources, verifier, keys, cache |
 //! | [`http_client`] | the one outgoing client |
@@ -40,6 +41,7 @@ pub mod files;
 pub mod gateway;
 pub mod http_client;
 pub mod lease;
+pub mod limit;
 pub mod logging;
 mod meant;
 pub mod minter;

@@ -71,6 +71,8 @@ pub struct Metrics {
     pub jwks_fetches: IntCounterVec,
     /// `valet_jwks_failures_total{issuer,cause}`
     pub jwks_failures: IntCounterVec,
+    /// `valet_limited_total{limit}`
+    pub limited: IntCounterVec,
     /// `valet_expiry_unreadable_total{provider}`
     pub expiry_unreadable: IntCounterVec,
     /// `valet_vendor_clock_off_total{provider}`
@@ -172,6 +174,7 @@ impl Metrics {
                 "Key sets that were not had, by cause.",
                 &["issuer", "cause"],
             )?,
+            limited: vec("valet_limited_total", "Requests and mints refused by a limit.", &["limit"])?,
             expiry_unreadable: vec(
                 "valet_expiry_unreadable_total",
                 "Minted URLs whose end was not found where the recipe says.",

@@ -31,6 +31,8 @@ mod front;
 mod http2;
 #[path = "e2e/http2_bodies.rs"]
 mod http2_bodies;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/login.rs"]
 mod login;
 #[path = "e2e/origins.rs"]

@@ -28,6 +28,7 @@ use crate::admin::settings::AdminSettings;
 use crate::app::settings::AppSettings;
 use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings};
 use crate::lease::settings::LeasesSettings;
+use crate::limit::settings::LimitsSettings;
 use crate::minter::settings::MinterSettings;
 use crate::provider::settings::ProviderSettings;
 use crate::session::settings::SessionSettings;
@@ -78,6 +79,9 @@ pub struct Config {
     pub apps: Vec<AppSettings>,
     /// The role that holds the key, and mints for edges that don't.
     pub minter: Option<MinterSettings>,
+    /// How much one client address, one person and one tenant may ask of this node.
+    #[serde(default)]
+    pub limits: LimitsSettings,
     /// Where plug-in URLs are kept, and how many.
     #[serde(default)]
     pub leases: LeasesSettings,

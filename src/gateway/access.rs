@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::gateway::decide::Check;
+use crate::gateway::authenticate::Check;
 use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;

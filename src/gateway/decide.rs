@@ -1,6 +1,7 @@
 //! The questions, in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
 use crate::gateway::accept;
 use crate::gateway::app_route::AppRoute;
+use crate::gateway::authenticate::{Believed, Check};
 use crate::gateway::cross_site;
 use crate::gateway::head::{Body, Head};
 use crate::gateway::login::Login;
@@ -17,9 +19,10 @@ use crate::gateway::preflight::Preflight;
 use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, NoLease, Opened, Source, Unlisted};
+use crate::limit::Taken;
 use crate::problem::Refusal;
 use crate::provider::{MintFailure, SessionRefusal};
-use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind, is_carried_whole};
+use crate::session::{Session, SourceKind, is_carried_whole};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -63,19 +66,14 @@ impl Forward {
     }
 }
 
-/// A credential that opened a session.
-struct Believed<'h> {
-    session: Arc<Session>,
-    check: Check,
-    /// Where it stood.
-    kind: SourceKind,
-    token: Cow<'h, [u8]>,
-}
-
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
 #[derive(Default)]
 pub(super) struct Trace<'g, 'h> {
     pub request_id: &'h str,
+    /// The client's address; `None`: on a Unix socket it has none.
+    pub address: Option<IpAddr>,
+    /// What it has used up of the limits.
+    pub taken: Taken,
     pub route: Option<Route<'g>>,
     pub session: Option<Arc<Session>>,
     /// How the credential was judged; `None`: nobody asked for it.
@@ -89,47 +87,24 @@ pub(super) struct Trace<'g, 'h> {
     pub origin: Option<&'h str>,
 }
 
-/// What came of a credential, in the words of `valet_session_checks_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
-    Valid,
-    Cached,
-    Expired,
-    Invalid,
-    Absent,
-    Unavailable,
-}
-
-impl Check {
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Cached => "cached",
-            Self::Expired => "expired",
-            Self::Invalid => "invalid",
-            Self::Absent => "absent",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
-    /// That of a request that was refused for its credential.
-    fn behind(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::SessionRequired => Self::Absent,
-            Refusal::SessionExpired => Self::Expired,
-            Refusal::KeysUnavailable(_) => Self::Unavailable,
-            _ => Self::Invalid,
-        }
-    }
-}
-
 impl Gateway {
-    /// One request's way. Dropped: a mint that it waits for goes on for the others.
+    /// One request's way. The rate limit of its address is asked first, whatever it asks for.
+    ///
+    /// Dropped: a mint that it waits for goes on for the others.
     pub(super) async fn decide<'g, 'h>(
         &'g self,
         head: &Head<'h>,
         trace: &mut Trace<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
+        self.limits.take_address(trace.address, &mut trace.taken).map_err(Refusal::TooManyRequests)?;
+        let verdict = self.route(head, trace).await;
+        if matches!(verdict, Err(Refusal::TooManyRequests(_))) {
+            self.limits.give_back(&mut trace.taken);
+        }
+        verdict
+    }
+
+    async fn route<'g, 'h>(&'g self, head: &Head<'h>, trace: &mut Trace<'g, 'h>) -> Result<Verdict<'g>, Refusal> {
         let path::Target { path, query, encoded_slash } =
             path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
         trace.query = query;
@@ -167,7 +142,7 @@ impl Gateway {
         }
         let session = match app.need {
             SessionNeed::None => None,
-            SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need).await {
+            SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need, trace.address).await {
                 Ok(found) => found.map(|Believed { session, check, .. }| {
                     trace.check = Some(check);
                     session
@@ -183,6 +158,9 @@ impl Gateway {
             },
         };
         trace.session.clone_from(&session);
+        if let Some(session) = &session {
+            self.limits.take_person(session.person(), &mut trace.taken).map_err(Refusal::TooManyRequests)?;
+        }
         // To the app ` ada` and `ada` would be one person: white space at the ends of a field is no part of it.
         if session.as_ref().is_some_and(|session| !is_carried_whole(session.subject())) {
             return Err(Refusal::NotPermitted);
@@ -221,16 +199,18 @@ impl Gateway {
             return Err(Refusal::NotAcceptable);
         }
 
-        let Believed { session, check, kind, token } = match self.session(head, SessionNeed::Required).await {
-            Ok(Some(believed)) => believed,
-            Ok(None) => return Err(Refusal::Internal),
-            Err(refusal) => {
-                trace.check = Some(Check::behind(&refusal));
-                return self.without_session(head, route.login.as_ref(), trace, refusal);
-            }
-        };
+        let Believed { session, check, kind, token } =
+            match self.session(head, SessionNeed::Required, trace.address).await {
+                Ok(Some(believed)) => believed,
+                Ok(None) => return Err(Refusal::Internal),
+                Err(refusal) => {
+                    trace.check = Some(Check::behind(&refusal));
+                    return self.without_session(head, route.login.as_ref(), trace, refusal);
+                }
+            };
         trace.check = Some(check);
         trace.session = Some(session.clone());
+        self.limits.take_person(session.person(), &mut trace.taken).map_err(Refusal::TooManyRequests)?;
         if kind == SourceKind::Cookie {
             let allowed = match renew {
                 true => cross_site::allows_post(head, &self.public_origin, &route.allowed_origins),
@@ -256,35 +236,6 @@ impl Gateway {
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
     }
 
-    /// The session behind a request, how it was judged, and where its credential stood. `None`: where none is needed, the request has
-    /// credentials of another scheme, which are the app's.
-    async fn session<'h>(&self, head: &Head<'h>, need: SessionNeed) -> Result<Option<Believed<'h>>, Refusal> {
-        let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
-        let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
-        let foreign = found.other_scheme && need == SessionNeed::Required;
-        if found.malformed || foreign {
-            self.sessions.count_malformed();
-            return Err(if found.malformed { Refusal::SessionInvalid } else { Refusal::OtherScheme });
-        }
-        let mut credentials = found.credentials.into_iter();
-        let Some(first) = credentials.next() else {
-            self.sessions.count_absent();
-            return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
-        };
-        let session = self.check(&first.token).await;
-        for other in credentials {
-            // Two credentials must speak for one person, or nobody is let in.
-            let (Ok((session, _)), Ok((other, _))) = (&session, self.check(&other.token).await) else {
-                return Err(Refusal::BadRequest);
-            };
-            if (session.namespace(), session.subject()) != (other.namespace(), other.subject()) {
-                return Err(Refusal::BadRequest);
-            }
-        }
-        let (session, check) = session?;
-        Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
-    }
-
     /// A navigation without a session may be sent to the login page; a credential that is wrong never is, and nobody who is at a login page is:
     /// where that needs a session itself, the browser would go round for ever.
     fn without_session(
@@ -305,20 +256,6 @@ impl Gateway {
             }
             _ => Err(refusal),
         }
-    }
-
-    async fn check(&self, token: &[u8]) -> Result<(Arc<Session>, Check), Refusal> {
-        let now = self.clock.now();
-        if let Some(session) = self.sessions.cached(token, now) {
-            return Ok((session, Check::Cached));
-        }
-        let verified = self.sessions.verify(token, now).await.map_err(|fault| match fault {
-            SessionFault::Expired => Refusal::SessionExpired,
-            // One face for all; which it was the verifier has noted.
-            SessionFault::Invalid(_) => Refusal::SessionInvalid,
-            SessionFault::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
-        })?;
-        Ok((verified, Check::Valid))
     }
 
     async fn lease(

@@ -10,9 +10,9 @@ use prometheus::IntCounter;
 use tokio::io::AsyncReadExt;
 
 use crate::gateway::announce::{self, Announced};
-use crate::gateway::crowd::{Crowd, Seat};
 use crate::gateway::peer::Peer;
 use crate::gateway::trusted::Trusted;
+use crate::limit::{ConnectionLimiter, ConnectionPermit};
 use crate::telemetry::Metrics;
 
 /// Room for what a browser sends first (ClientHello).
@@ -43,7 +43,7 @@ pub(super) struct Guest {
     pub stream: Stream,
     pub peer: Peer,
     /// Held for as long as the connection.
-    pub seat: Seat,
+    pub permit: ConnectionPermit,
 }
 
 /// Why somebody has not.
@@ -66,11 +66,16 @@ impl Door {
     /// The connection, ready for its first head.
     ///
     /// Dropped: it is closed.
-    pub(super) async fn open(&self, stream: Stream, trusted: &Trusted, crowd: &Arc<Crowd>) -> Result<Guest, Shut> {
+    pub(super) async fn open(
+        &self,
+        stream: Stream,
+        trusted: &Trusted,
+        connections: &Arc<ConnectionLimiter>,
+    ) -> Result<Guest, Shut> {
         let mut peer = Peer::new(address(&stream), self.kind.unix, trusted);
         if !self.kind.proxy_protocol && self.tls.is_none() {
-            let seat = crowd.enter(peer.address()).ok_or(Shut::Full)?;
-            return Ok(Guest { stream, peer, seat });
+            let permit = connections.acquire(peer.address()).ok_or(Shut::Full)?;
+            return Ok(Guest { stream, peer, permit });
         }
         // Always one: nothing else is accepted.
         let Ok(mut transport) = stream.into_any().downcast::<Transport>() else { return Err(Shut::Gone) };
@@ -91,7 +96,7 @@ impl Door {
             transport.rewind(&rest);
         }
         // Before the handshake, which costs most.
-        let seat = crowd.enter(peer.address()).ok_or(Shut::Full)?;
+        let permit = connections.acquire(peer.address()).ok_or(Shut::Full)?;
         let stream: Stream = match &self.tls {
             None => transport,
             Some(tls) => {
@@ -102,7 +107,7 @@ impl Door {
                 Box::new(stream)
             }
         };
-        Ok(Guest { stream, peer, seat })
+        Ok(Guest { stream, peer, permit })
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::gateway::Gateway;
 use crate::gateway::chunks::{ChunkJudge, JudgedBody};
-use crate::gateway::crowd::Crowd;
 use crate::gateway::door::{Door, Guest, Shut};
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::forward::Forwarder;
@@ -27,6 +26,7 @@ use crate::gateway::relay::{Client, Next, Relay};
 use crate::gateway::settings::ServerSettings;
 use crate::gateway::sign::Sign;
 use crate::gateway::wire::{linger, skip, slim, write};
+use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
@@ -109,7 +109,7 @@ pub struct Front {
     /// The short way to the apps, for the requests that it fits.
     relay: Option<Arc<Relay>>,
     cuts: Cuts,
-    crowd: Arc<Crowd>,
+    connections: Arc<ConnectionLimiter>,
 }
 
 impl Front {
@@ -128,7 +128,7 @@ impl Front {
             let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits, relay };
             Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
         });
-        Self { gateway, drain, limits, cuts, crowd: Crowd::new(per_address), proxy, relay }
+        Self { gateway, drain, limits, cuts, connections: ConnectionLimiter::new(per_address), proxy, relay }
     }
 
     /// Ends what waits inside Pingora's proxy.
@@ -170,10 +170,10 @@ impl Front {
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
-            opened = Box::pin(door.open(stream, self.gateway.trusted(), &self.crowd)) => opened,
+            opened = Box::pin(door.open(stream, self.gateway.trusted(), &self.connections)) => opened,
             () = alarm.rings(true) => return,
         };
-        let Guest { mut stream, peer, seat: _seat } = match opened {
+        let Guest { mut stream, peer, permit: _permit } = match opened {
             Ok(guest) => guest,
             Err(Shut::Gone) => return,
             Err(Shut::Full) => return self.gateway.count_turned_away(),

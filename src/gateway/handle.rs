@@ -73,8 +73,8 @@ impl Gateway {
     ) -> After {
         let (began, time) = (Instant::now(), self.clock.now());
         let id = if arrival.peer.is_trusted() { RequestId::of(head) } else { RequestId::new() };
-        let client = arrival.peer.client(head, &self.trusted);
-        let mut trace = Trace { request_id: id.text(), ..Trace::default() };
+        let (address, client) = arrival.peer.client(head, &self.trusted);
+        let mut trace = Trace { request_id: id.text(), address, ..Trace::default() };
         let verdict = tokio::select! {
             biased;
             verdict = self.decide(head, &mut trace) => verdict,

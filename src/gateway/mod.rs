@@ -8,10 +8,10 @@ mod access;
 mod announce;
 mod answer;
 mod app_route;
+mod authenticate;
 mod chunks;
 mod client;
 mod cross_site;
-mod crowd;
 mod decide;
 mod delegate;
 mod door;
@@ -65,6 +65,7 @@ use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
 use crate::lease::{Book, Opened};
+use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
 use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
@@ -88,6 +89,8 @@ pub struct Gateway {
     access_log: Option<LineSink>,
     /// Places for requests to apps and for callers that wait for a mint.
     requests: Arc<Semaphore>,
+    /// How much one address and one person may ask.
+    limits: RequestLimits,
 }
 
 /// What a [`Gateway`] is made of.
@@ -118,6 +121,8 @@ pub struct GatewayParts {
     pub access_log: Option<LineSink>,
     /// Requests under way to apps and waiting for mints at once.
     pub max_requests: usize,
+    /// How much one address and one person may ask.
+    pub limits: RequestLimits,
 }
 
 /// What a target leads to.
@@ -213,6 +218,7 @@ impl Gateway {
             trusted: parts.trusted,
             metrics: parts.metrics,
             access_log: parts.access_log,
+            limits: parts.limits,
             requests: Arc::new(Semaphore::new(parts.max_requests.min(Semaphore::MAX_PERMITS))),
         })
     }

@@ -51,10 +51,12 @@ impl Peer {
         Said::read(head.headers.iter().map(|field| (field.name, field.value)))
     }
 
-    /// Who sent this request, as access lines show it: the peer, or whoever a trusted one speaks for.
-    pub fn client(&self, head: &Head<'_>, trusted: &Trusted) -> Cow<'_, str> {
-        let behind = if self.trusted { client::address(&self.said(head), trusted) } else { None };
-        behind.map_or(Cow::Borrowed(&*self.text), |address| address.to_string().into())
+    /// Who sent this request: the peer, or whoever a trusted one speaks for. Its address, if it has one, and as access lines show it.
+    pub fn client(&self, head: &Head<'_>, trusted: &Trusted) -> (Option<IpAddr>, Cow<'_, str>) {
+        match if self.trusted { client::address(&self.said(head), trusted) } else { None } {
+            Some(address) => (Some(address), address.to_string().into()),
+            None => (self.address, Cow::Borrowed(&*self.text)),
+        }
     }
 }
 

@@ -94,6 +94,7 @@ fn session(user: usize) -> Session {
         external_id: subject(user).into(),
         name_fault: None,
         log_id: "".into(),
+        person: [0; 16],
         session_id: None,
         token_digest: [0; 32],
         ends: crate::clock::Timestamp::from_millis(0),

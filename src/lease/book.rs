@@ -39,6 +39,8 @@ pub struct Book<G: Ground = Shelves> {
 pub(super) struct Gauges {
     pub held: prometheus::IntGauge,
     pub evicted: IntCounter,
+    /// `mints_per_subject`.
+    pub limited: IntCounter,
 }
 
 impl<G: Ground> Book<G> {
@@ -58,7 +60,11 @@ impl<G: Ground> Book<G> {
             capacity,
             held: AtomicI64::new(0),
             ids: AtomicU64::new(0),
-            gauges: Gauges { held: metrics.leases_held.clone(), evicted: metrics.leases_evicted.clone() },
+            gauges: Gauges {
+                held: metrics.leases_held.clone(),
+                evicted: metrics.leases_evicted.clone(),
+                limited: metrics.limited.with_label_values(&["mints_per_subject"]),
+            },
         })
     }
 
@@ -127,6 +133,7 @@ impl<G: Ground> Book<G> {
         let now = self.clock.moment();
         let seq = self.next_id();
         if let Some(wait) = self.change_or_make(key, now, |record| record.reserve(now.tick, &plan.rules)) {
+            self.gauges.limited.inc();
             return Err(NoLease::Limited(wait));
         }
         let mut duty = Duty { book: self.clone(), key: key.clone(), id: seq, open: true };
@@ -193,7 +200,10 @@ impl<G: Ground> Book<G> {
                 Ok((lease, Source::Minted))
             }
             Step::Failed(failure) => Err(NoLease::Mint(failure)),
-            Step::Limited(wait) => Err(NoLease::Limited(wait)),
+            Step::Limited(wait) => {
+                self.gauges.limited.inc();
+                Err(NoLease::Limited(wait))
+            }
         }
     }
 

@@ -173,6 +173,7 @@ mod tests {
                 external_id: self.external_id.as_str().into(),
                 name_fault: None,
                 log_id: "".into(),
+                person: [0; 16],
                 session_id: self.session.as_deref().map(Into::into),
                 token_digest: [7; 32],
                 ends: crate::clock::Timestamp::from_millis(0),

@@ -9,7 +9,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use prometheus::IntCounter;
 
-use super::settings::RateSettings;
+use crate::limit::settings::RateSettings;
 use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::telemetry::Metrics;
 
@@ -63,6 +63,10 @@ impl Mint for Bounded {
             MintFailure::Busy(wait)
         })?;
         self.mint.mint(input).await
+    }
+
+    fn why(&self) -> Option<String> {
+        self.mint.why()
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::bounds::Rate;
-use super::settings::{EdgeSettings, RateSettings};
+use super::settings::EdgeSettings;
+use crate::limit::settings::RateSettings;
 
 /// An edge looks once a second, and an operator now and then; several processes may share a name.
 const LOOKS: RateSettings = RateSettings { rate: 50, burst: 100 };

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::certificate::CertificateFiles;
+use crate::limit::settings::RateSettings;
 
 /// `[minter]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -56,16 +57,6 @@ pub struct EdgeSettings {
     pub name: String,
     /// What it may mint: names of plug-ins, or of the providers' mints.
     pub plugins: Vec<String>,
-}
-
-/// `{ rate, burst }`: so many a second in the long run, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RateSettings {
-    /// A second.
-    pub rate: u32,
-    /// At once.
-    pub burst: u32,
 }
 
 fn default_verify_sessions() -> bool {

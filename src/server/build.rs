@@ -17,6 +17,7 @@ use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trust
 use crate::http_client::{Client, Identity};
 use crate::lease::store::FileStore;
 use crate::lease::{Book, Plan, Rules, Scope, Shelves};
+use crate::limit::{Limits as RequestLimits, MintShares};
 use crate::logging::LineSink;
 use crate::provider::{self, Mint, Provider};
 use crate::secret::{Secret, SecretCell, SecretFault};
@@ -124,6 +125,7 @@ impl Parts {
             clock,
             metrics,
             client,
+            shares: mint_shares(config, &claim_names, clock, metrics),
             secrets: Vec::new(),
             identities: Vec::new(),
             faults: Vec::new(),
@@ -200,6 +202,7 @@ impl Parts {
             metrics: metrics.clone(),
             access_log,
             max_requests,
+            limits: RequestLimits::new(&config.limits, clock, metrics),
         })
     }
 
@@ -263,9 +266,17 @@ impl Parts {
     }
 }
 
-/// The claims of all recipes.
+/// `limits.mints_per`, if it is set.
+fn mint_shares(config: &Config, claim_names: &[String], clock: &Clock, metrics: &Metrics) -> Option<Arc<MintShares>> {
+    let settings = config.limits.mints_per.as_ref()?;
+    let claim = claim_names.iter().position(|name| *name == settings.claim)?;
+    Some(MintShares::new(settings, claim, clock, metrics))
+}
+
+/// The claims of all recipes, and that of `limits.mints_per`.
 fn claim_names(config: &Config) -> Vec<String> {
-    each_once(config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name))
+    let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
+    each_once(recipes.chain(config.limits.mints_per.iter().map(|share| share.claim.clone())))
 }
 
 /// The claims that apps are told.

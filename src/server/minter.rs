@@ -124,7 +124,13 @@ impl Workshop<'_> {
                     languages,
                     parameters,
                     told: Arc::default(),
-                    plan: Arc::new(Plan::new(name, &provider.name, rules, minted.clone(), self.metrics)),
+                    plan: Arc::new(Plan::new(
+                        name,
+                        &provider.name,
+                        rules,
+                        self.within_share(minted.clone()),
+                        self.metrics,
+                    )),
                     fingerprint: made.fingerprint(),
                     claims: claims.clone(),
                 };

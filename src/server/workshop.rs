@@ -20,8 +20,9 @@ use crate::http_client::{Client, ClientFault, Identity, Route, RouteFault};
 use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
 use crate::lease::store::{Backend, FileStore, RedisStore, Seals, Vault, Way, check_key};
+use crate::limit::MintShares;
 use crate::provider::settings::ProviderSettings;
-use crate::provider::{self, Provider, Recipe, Vendor, VendorSecrets};
+use crate::provider::{self, Mint, Provider, Recipe, Vendor, VendorSecrets};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
 use crate::server::build::{Accept, App, Plugin, Watched};
 use crate::server::tls::Certificates;
@@ -35,6 +36,7 @@ pub(super) struct Workshop<'a> {
     pub clock: &'a Clock,
     pub metrics: &'a Metrics,
     pub client: Client,
+    pub shares: Option<Arc<MintShares>>,
     pub secrets: Vec<Watched>,
     pub identities: Vec<(String, Arc<Identity>)>,
     pub faults: Vec<String>,
@@ -150,6 +152,7 @@ impl Workshop<'_> {
             self.faults.push(format!("plugin.mint: provider {} has no mint {:?}", settings.provider, settings.mint));
             return None;
         };
+        let mint = self.within_share(mint);
         let wanted = provider::claim_names_of(provider, &settings.mint);
         let place = |name: &String| claim_names.iter().position(|known| known == name);
         let claims = Claims {
@@ -160,6 +163,14 @@ impl Workshop<'_> {
         let gives_token = provider::gives_token(provider, &settings.mint);
         let claim_count = claim_names.len();
         Some(Plugin { settings: settings.clone(), mint, claim_count, fingerprint, claims, gives_token })
+    }
+
+    /// The mint within the tenant's share of `limits.mints_per`, where that is set.
+    pub fn within_share(&self, mint: Arc<dyn Mint>) -> Arc<dyn Mint> {
+        match &self.shares {
+            Some(shares) => shares.bound(mint),
+            None => mint,
+        }
     }
 
     pub fn app(&mut self, (number, settings): (usize, &AppSettings), field_names: &[String]) -> Option<App> {

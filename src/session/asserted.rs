@@ -38,6 +38,7 @@ impl Sessions {
             // The minter's own issuers, if it has any, did not make this name.
             name_fault: None,
             log_id: self.log_id(said.issuer, said.subject),
+            person: self.person(said.issuer, said.subject),
             session_id: said.session_id.map(Into::into),
             token_digest,
             // Nobody said.

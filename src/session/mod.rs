@@ -20,6 +20,7 @@ mod local;
 mod memo;
 mod pem;
 mod pieces;
+mod readiness;
 mod remote;
 mod ring;
 mod rings;
@@ -44,12 +45,13 @@ pub use explain::{Explanation, Refused};
 pub use external_id::{NameFault, alike};
 pub use field_claim::{FieldClaim, NoField, is_carried_whole};
 pub use memo::Memo;
+pub use readiness::{IssuerReadiness, Readiness};
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use token::bare as bare_type;
 pub use traits::{Trait, TraitClaims, TraitKind, Traits, names_claim};
-pub use verifier::{ClaimNames, IssuerReadiness, Readiness, Sessions};
+pub use verifier::{ClaimNames, Sessions};
 
 /// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.
 pub fn try_jwks_file(
@@ -83,6 +85,7 @@ pub struct Session {
     pub(crate) external_id: Box<str>,
     pub(crate) name_fault: Option<NameFault>,
     pub(crate) log_id: Box<str>,
+    pub(crate) person: [u8; 16],
     pub(crate) session_id: Option<Box<str>>,
     pub(crate) token_digest: [u8; 32],
     pub(crate) ends: Timestamp,
@@ -122,6 +125,11 @@ impl Session {
     /// A keyed hash of issuer and subject, for logs: base64url HMAC-SHA-256 under `log.subject_key`.
     pub fn log_id(&self) -> &str {
         &self.log_id
+    }
+
+    /// A keyed hash of namespace and subject, for look-ups: the beginning of what [`Session::log_id`] shows.
+    pub fn person(&self) -> &[u8; 16] {
+        &self.person
     }
 
     /// The issuer's name of this session (`session_claim`), if the token has one.

@@ -20,6 +20,7 @@ use super::field_claim::FieldClaim;
 use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
 use super::keys::Key;
+use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
 use super::ring::Ring;
 use super::rings::Meant;
@@ -81,46 +82,6 @@ struct Verdict {
     /// Whose key it is.
     ring: Arc<Ring>,
     issuer: Arc<Issuer>,
-}
-
-/// Whether there are keys to judge by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// One for each configured issuer, in the order of the configuration.
-    pub issuers: Vec<IssuerReadiness>,
-}
-
-/// The state of one issuer's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuerReadiness {
-    /// As configured.
-    pub issuer: Arc<str>,
-    /// Each entry of its `keys` had keys once since the start.
-    pub had_once: bool,
-    /// Some entry had.
-    pub had_any: bool,
-    /// Each entry has keys now that are not too old.
-    pub usable: bool,
-    /// The last fetch or reading of some entry failed (`valet_degraded{what="keys:ISSUER"}`).
-    pub failing: bool,
-}
-
-impl Readiness {
-    /// Every issuer has had keys.
-    pub fn all_had_once(&self) -> bool {
-        self.issuers.iter().all(|issuer| issuer.had_once)
-    }
-
-    /// Some issuer has had keys, or there is none.
-    pub fn any_had_once(&self) -> bool {
-        self.issuers.is_empty() || self.issuers.iter().any(|issuer| issuer.had_any)
-    }
-
-    /// `keys:ISSUER` for each issuer in trouble.
-    pub fn degraded(&self) -> Vec<String> {
-        let troubled = self.issuers.iter().filter(|issuer| issuer.failing || !issuer.usable);
-        troubled.map(|issuer| format!("keys:{}", issuer.issuer)).collect()
-    }
 }
 
 /// How a look at a token ended without a session.
@@ -368,6 +329,7 @@ impl Sessions {
             external_id: name.text,
             name_fault: name.fault,
             log_id: self.log_id(&issuer.namespace, &claims.subject),
+            person: self.person(&issuer.namespace, &claims.subject),
             session_id: claims.session_id.map(Into::into),
             token_digest,
             ends: claims.life.until,
@@ -385,11 +347,24 @@ impl Sessions {
 
     /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
     pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
+        URL_SAFE_NO_PAD.encode(self.subject_hash(issuer, subject)).into()
+    }
+
+    /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
+    pub(crate) fn person(&self, issuer: &str, subject: &str) -> [u8; 16] {
+        let mut key = [0; 16];
+        let hash = self.subject_hash(issuer, subject);
+        let length = key.len();
+        key.copy_from_slice(&hash.as_ref()[..length]);
+        key
+    }
+
+    fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.subject_key);
         context.update(issuer.as_bytes());
         context.update(&[0]);
         context.update(subject.as_bytes());
-        URL_SAFE_NO_PAD.encode(context.sign()).into()
+        context.sign()
     }
 
     fn count_entries(&self) {

@@ -3,7 +3,7 @@
 use super::rust::{Named, code_only, paths, production_lines, without_tests};
 
 /// The modules from the top down. Each looks only at what stands below it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "main",
     "lib",
     "cli",
@@ -17,6 +17,7 @@ const ORDER: [&str; 16] = [
     "policy",
     "app",
     "lease",
+    "limit",
     "provider",
     "session",
     "http_client",

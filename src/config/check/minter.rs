@@ -5,8 +5,9 @@ use super::listener::certificate;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::http_client::authorities;
+use crate::limit::settings::RateSettings;
 use crate::meant::did_you_mean;
-use crate::minter::settings::{EdgeSettings, MinterSettings, RateSettings};
+use crate::minter::settings::{EdgeSettings, MinterSettings};
 use crate::provider;
 
 /// A name in a certificate is no longer (RFC 5280 sets no bound on URIs; RFC 1035, section 3.1, on DNS names).

@@ -3,6 +3,7 @@
 mod app;
 mod files;
 mod leases;
+mod limits;
 mod listener;
 mod login;
 mod minter;
@@ -52,6 +53,7 @@ pub(super) fn check<'a>(
     login::check(config, &mut report);
     minter::check(config, &mut report);
     leases::check(config, &mut report);
+    limits::check(config, &mut report);
     report
 }
 

@@ -4,6 +4,7 @@ mod broken;
 mod contract;
 mod hints;
 mod leases;
+mod limits;
 mod login;
 mod minter;
 mod page;

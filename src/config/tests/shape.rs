@@ -104,7 +104,7 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (with("[[session.issuer]]", "logout_audiences = [\"web\"]"), "session.issuer.logout_audiences"),
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
         (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
-        (format!("{GOOD}[limits]\n"), "limits"),
+        (format!("{GOOD}[limits]\nper_minute = 3\n"), "limits.per_minute"),
         (format!("{GOOD}directory = \"/\""), "plugin.directory"),
         (format!("warnings = []\n{GOOD}"), "warnings"),
     ] {

@@ -1,0 +1,119 @@
+//! Authentication: from a request's credentials to its session, within the limit on refused ones.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::app::settings::SessionNeed;
+use crate::gateway::Gateway;
+use crate::gateway::head::Head;
+use crate::problem::Refusal;
+use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
+
+/// A credential that opened a session.
+pub(super) struct Believed<'h> {
+    pub session: Arc<Session>,
+    pub check: Check,
+    /// Where it stood.
+    pub kind: SourceKind,
+    pub token: Cow<'h, [u8]>,
+}
+
+/// What came of a credential, in the words of `valet_session_checks_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    Valid,
+    Cached,
+    Expired,
+    Invalid,
+    Absent,
+    Unavailable,
+}
+
+impl Check {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Cached => "cached",
+            Self::Expired => "expired",
+            Self::Invalid => "invalid",
+            Self::Absent => "absent",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// That of a request that was refused for its credential.
+    pub fn behind(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::SessionRequired => Self::Absent,
+            Refusal::SessionExpired => Self::Expired,
+            // Beyond `limits.invalid_per_address` it was not read.
+            Refusal::KeysUnavailable(_) | Refusal::TooManyRequests(_) => Self::Unavailable,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+impl Gateway {
+    /// The session behind a request, how it was judged, and where its credential stood. `None`: where none is needed, the request has
+    /// credentials of another scheme, which are the app's.
+    pub(super) async fn session<'h>(
+        &self,
+        head: &Head<'h>,
+        need: SessionNeed,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Believed<'h>>, Refusal> {
+        let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+        let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
+        if found.malformed {
+            self.limits.check_invalid(address).map_err(Refusal::TooManyRequests)?;
+            self.limits.note_invalid(address);
+            self.sessions.count_malformed();
+            return Err(Refusal::SessionInvalid);
+        }
+        if found.other_scheme && need == SessionNeed::Required {
+            self.sessions.count_malformed();
+            return Err(Refusal::OtherScheme);
+        }
+        let mut credentials = found.credentials.into_iter();
+        let Some(first) = credentials.next() else {
+            self.sessions.count_absent();
+            return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
+        };
+        let session = self.check(&first.token, address).await;
+        for other in credentials {
+            // Two credentials must speak for one person, or nobody is let in.
+            match (&session, self.check(&other.token, address).await) {
+                (Ok((one, _)), Ok((other, _)))
+                    if (one.namespace(), one.subject()) == (other.namespace(), other.subject()) => {}
+                // Not read: whose it is nobody knows.
+                (Err(limited @ Refusal::TooManyRequests(_)), _) => return Err(*limited),
+                (_, Err(limited @ Refusal::TooManyRequests(_))) => {
+                    return Err(limited);
+                }
+                _ => return Err(Refusal::BadRequest),
+            }
+        }
+        let (session, check) = session?;
+        Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
+    }
+
+    async fn check(&self, token: &[u8], address: Option<IpAddr>) -> Result<(Arc<Session>, Check), Refusal> {
+        let now = self.clock.now();
+        if let Some(session) = self.sessions.cached(token, now) {
+            return Ok((session, Check::Cached));
+        }
+        // Before any signature is checked. One that was good before passes above: whoever shares an address with an attacker stays signed in.
+        self.limits.check_invalid(address).map_err(Refusal::TooManyRequests)?;
+        let verified = self.sessions.verify(token, now).await.map_err(|fault| match fault {
+            SessionFault::Expired => Refusal::SessionExpired,
+            // One face for all; which it was the verifier has noted.
+            SessionFault::Invalid(_) => {
+                self.limits.note_invalid(address);
+                Refusal::SessionInvalid
+            }
+            SessionFault::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
+        })?;
+        Ok((verified, Check::Valid))
+    }
+}

@@ -1,0 +1,70 @@
+//! `limits.mints_per`: a tenant's share of the vendor's quota.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use prometheus::IntCounter;
+
+use super::settings::{CountSettings, MintShareSettings};
+use super::window::WindowLimit;
+use crate::clock::Clock;
+use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::telemetry::Metrics;
+
+/// Moments that are remembered for a tenant: of a day, it may wait up to 23 minutes longer than to the millisecond.
+const STEPS: usize = 64;
+
+/// The mints of each tenant, for all plug-ins together.
+pub struct MintShares {
+    limit: WindowLimit<Option<Box<str>>>,
+    /// Where the claim stands in [`MintInput::claims`].
+    claim: usize,
+    refused: IntCounter,
+}
+
+impl MintShares {
+    /// `claim`: where the claim stands in [`MintInput::claims`].
+    pub fn new(settings: &MintShareSettings, claim: usize, clock: &Clock, metrics: &Metrics) -> Arc<Self> {
+        let &MintShareSettings { count, within, .. } = settings;
+        Arc::new(Self {
+            limit: WindowLimit::new(CountSettings { count, within }, STEPS, clock),
+            claim,
+            refused: metrics.limited.with_label_values(&["mints_per"]),
+        })
+    }
+
+    /// This mint, when the share of the session's tenant allows one more.
+    pub fn bound(self: &Arc<Self>, mint: Arc<dyn Mint>) -> Arc<dyn Mint> {
+        Arc::new(WithinShare { shares: Arc::clone(self), mint })
+    }
+}
+
+struct WithinShare {
+    shares: Arc<MintShares>,
+    mint: Arc<dyn Mint>,
+}
+
+#[async_trait]
+impl Mint for WithinShare {
+    /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends.
+    async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
+        let tenant = input.claims.get(self.shares.claim).cloned().flatten();
+        if let Err(wait) = self.shares.limit.take(&tenant) {
+            self.shares.refused.inc();
+            return Err(MintFailure::Limited(wait));
+        }
+        self.mint.mint(input).await
+    }
+
+    fn why(&self) -> Option<String> {
+        self.mint.why()
+    }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.mint.readmit(url)
+    }
+
+    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
+        self.mint.readmit_token(token)
+    }
+}
