@@ -30,6 +30,8 @@ mod minter;
 mod open;
 #[path = "cli/pair.rs"]
 mod pair;
+#[path = "cli/policy.rs"]
+mod policy;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/reread.rs"]

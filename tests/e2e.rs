@@ -39,6 +39,8 @@ mod login;
 mod origins;
 #[path = "e2e/overload.rs"]
 mod overload;
+#[path = "e2e/policies.rs"]
+mod policies;
 #[path = "e2e/presets.rs"]
 mod presets;
 #[path = "e2e/proxies.rs"]

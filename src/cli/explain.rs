@@ -8,15 +8,17 @@ use super::fortify::fortify;
 use super::{ConfigFile, End, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::STDIN;
+use crate::gateway::{Asked, Opinion, Reached};
+use crate::policy::Decision;
 use crate::problem::Refusal;
 use crate::provider;
-use crate::session::{Explanation, SessionFault};
+use crate::session::{Explanation, Session, SessionFault};
 use crate::telemetry::Metrics;
 
 /// Longer than any header that a server takes.
 const MAX_INPUT: u64 = 1024 * 1024;
 
-pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
+pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<(), End> {
     fortify()?;
     if file.config.as_os_str() == STDIN {
         let why = "--config: explain reads the token from standard input; name a file";
@@ -65,6 +67,7 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
         passed(step, what);
     }
     let session = end.map_err(|end| refused(end.step, &end.why, &refusal(end.fault)))?;
+    policies(&reached, &session, asked, &clock)?;
     if !reached.permits(&session) {
         let lacking = || {
             let names = reached.lacking(&session).into_iter().filter_map(|at| parts.claim_names.get(at));
@@ -92,6 +95,36 @@ pub(super) fn explain(file: &ConfigFile, path: &str) -> Result<(), End> {
     };
     passed("session", &format!("opens; {subject}"));
     Ok(())
+}
+
+/// What the policies say, and which attributes they look at; never a value.
+fn policies(reached: &Reached<'_>, session: &Session, asked: &Asked, clock: &Clock) -> Result<(), End> {
+    let Some(opinion) = reached.opinion(Some(session), asked, clock.now()) else { return Ok(()) };
+    let Opinion { decision, policy, reads } = opinion;
+    let by = policy.map_or_else(|| "no policy".to_owned(), |name| format!("{name:?}"));
+    let mut seen = match reads.as_slice() {
+        [] => "; no attribute decides".to_owned(),
+        reads => format!("; decided by {}", reads.join(", ")),
+    };
+    if asked.address.is_none() && reads.iter().any(|name| name == "context.address") {
+        seen.push_str("; say by --address where the request comes from");
+    }
+    let denied = |what: &str| Err(refused("policy", &format!("{by} {what}{seen}"), &Refusal::NotPermitted));
+    match decision {
+        Decision::Permit(_) => {
+            passed("policy", &format!("{by} permits{seen}"));
+            Ok(())
+        }
+        Decision::Deny(Some(_)) => denied("forbids"),
+        Decision::Deny(None) => denied("permits"),
+        Decision::Error(_) => denied("fails in evaluation, which denies"),
+        Decision::StepUp(_, step_up) => {
+            let age = step_up.max_age.map_or_else(String::new, |age| format!(", max_age {age}"));
+            let why = format!("{by} wants a sign-in with acr_values {:?}{age}{seen}", step_up.acr_values);
+            let refusal = step_up.interned().map_or(Refusal::NotPermitted, Refusal::StepUpRequired);
+            Err(refused("policy", &why, &refusal))
+        }
+    }
 }
 
 fn passed(step: &str, what: &str) {

@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod fortify;
 mod open;
+mod policy;
 mod run;
 mod simulate;
 
@@ -16,10 +17,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Fault};
 use crate::demo::cli::Simulate;
+use crate::gateway::Asked;
 
 /// The exit codes of sysexits.h that we use.
 mod exit {
-    /// The token that is to be explained opens no session.
+    /// The token that is to be explained opens no session, or a case of the policies fails.
     pub const REFUSED: u8 = 1;
     /// A service that is needed can't be had.
     pub const UNAVAILABLE: u8 = 69;
@@ -63,7 +65,16 @@ enum Command {
         config: ConfigFile,
         /// The path of the request, such as /plugins/face-scan; or the whole address, where the plug-in has a host of its own.
         path: String,
+        /// The request's method, for the policies.
+        #[arg(long, default_value = "GET")]
+        method: String,
+        /// The address that the request comes from, for policies that ask for it.
+        #[arg(long, value_name = "IP")]
+        address: Option<std::net::IpAddr>,
     },
+    /// Policies: run their cases, print their schema.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// The gateway, an app behind it, a vendor and an identity provider on loopback, in one process or in two (--split). Prints the
     /// address of a page to look at, and opens it where a desktop is.
     Demo {
@@ -123,7 +134,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Run(file) => run::run(&file),
         Command::Check { config, live } => check::check(&config, live),
         Command::Open(arguments) => open::open(&arguments),
-        Command::Explain { config, path } => explain::explain(&config, &path),
+        Command::Explain { config, path, method, address } => {
+            explain::explain(&config, &path, &Asked { method, address })
+        }
+        Command::Policy(command) => policy::policy(command),
         Command::Demo { port, no_open, split } => demo::demo(port, !no_open, split),
         Command::DemoMinter => demo::minter(),
         Command::Simulate(which) => simulate::simulate(which),

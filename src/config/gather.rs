@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::outline::Outline;
@@ -31,11 +32,14 @@ pub(super) struct Gathered<T> {
     /// The places whose values are missing or wrong.
     pub(super) holes: BTreeSet<Place>,
     pub(super) found: Vec<Found>,
+    /// Which keys the file knows.
+    outline: fn() -> Outline,
 }
 
 /// Reads the tree until every fault of shape is found.
-pub(super) fn gather<T: DeserializeOwned>(tree: Node) -> Gathered<T> {
-    let mut gathered = Gathered { settings: None, tree, holes: BTreeSet::new(), found: Vec::new() };
+pub(super) fn gather<T: DeserializeOwned + JsonSchema>(tree: Node) -> Gathered<T> {
+    let outline = Outline::of::<T>;
+    let mut gathered = Gathered { settings: None, tree, holes: BTreeSet::new(), found: Vec::new(), outline };
     while gathered.found.len() < MAX_FAULTS {
         match read::<T>(&gathered.tree) {
             Ok(settings) => {
@@ -75,7 +79,7 @@ impl<T> Gathered<T> {
         }
         let message = match meant {
             Some(meant) => format!("unknown key; did you mean \"{meant}\"?"),
-            None => format!("unknown key; known here: {}{}", known.join(", "), Outline::new().elsewhere(key)),
+            None => format!("unknown key; known here: {}{}", known.join(", "), (self.outline)().elsewhere(key)),
         };
         self.found.push(Found { place: table.key(key), offset: entry.key_offset, message });
         true
@@ -100,10 +104,10 @@ impl<T> Gathered<T> {
 
     /// `[listener]` for `[[listener]]`: what is in it is read all the same.
     fn list_due(&mut self, place: &Place, found: &'static str) -> bool {
-        let (name, key) = (place.dotted(), last_key(place));
+        let (name, key, outline) = (place.dotted(), last_key(place), self.outline);
         let Some(node) = self.tree.get_mut(place) else { return false };
         let example = match &node.value {
-            Value::Table(_) if Outline::new().is_list_of_tables(&name) => {
+            Value::Table(_) if outline().is_list_of_tables(&name) => {
                 let message = format!(
                     "expected a list of tables, found one table: write [[{name}]], in double brackets, or {key} = [{{ … }}]"
                 );

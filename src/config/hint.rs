@@ -3,13 +3,13 @@
 use super::outline::Outline;
 
 /// Something to add to the parser's message, or nothing. `line` is the faulty one, from 1. Repeats keys and headers, never a value.
-pub(super) fn of(text: &str, line: usize, message: &str) -> String {
+pub(super) fn of(text: &str, line: usize, message: &str, outline: &dyn Fn() -> Outline) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let Some(faulty) = line.checked_sub(1).and_then(|line| lines.get(line)).map(|line| line.trim()) else {
         return String::new();
     };
     if message.contains("duplicate key") {
-        return duplicate(&lines[..line - 1], faulty);
+        return duplicate(&lines[..line - 1], faulty, outline);
     }
     if faulty.contains(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']) {
         return "; the quotes are typographic: write \" or '".into();
@@ -28,7 +28,7 @@ pub(super) fn of(text: &str, line: usize, message: &str) -> String {
 }
 
 /// Where the same header or key stands already.
-fn duplicate(before: &[&str], faulty: &str) -> String {
+fn duplicate(before: &[&str], faulty: &str, outline: &dyn Fn() -> Outline) -> String {
     let bare = |line: &str| line.split('#').next().unwrap_or(line).trim().to_owned();
     let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
     let header = faulty.starts_with('[');
@@ -36,7 +36,7 @@ fn duplicate(before: &[&str], faulty: &str) -> String {
     let same = |line: &str| if header { bare(line) == bare(faulty) } else { key(line) == key(faulty) };
     let stands = earlier.find(|(_, line)| same(line)).map(|(at, _)| format!(", it stands in line {} already", at + 1));
     let name = bare(faulty).trim_matches(['[', ']']).trim().to_owned();
-    let listed = header && !faulty.starts_with("[[") && Outline::new().is_list_of_tables(&name);
+    let listed = header && !faulty.starts_with("[[") && outline().is_list_of_tables(&name);
     let brackets = if listed { format!("; for several write [[{name}]], in double brackets") } else { String::new() };
     stands.unwrap_or_default() + &brackets
 }

@@ -9,12 +9,14 @@ mod gather;
 mod hint;
 mod outline;
 mod places;
+mod policies;
 mod read;
 mod schema;
 mod tree;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,6 +24,7 @@ use toml::de::DeTable;
 
 pub use fault::Fault;
 pub use places::Places;
+pub use policies::{PolicyDirectory, inventory, policy_directory, policy_schema};
 pub use schema::schema;
 
 use crate::admin::settings::AdminSettings;
@@ -30,6 +33,8 @@ use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings}
 use crate::lease::settings::LeasesSettings;
 use crate::limit::settings::LimitsSettings;
 use crate::minter::settings::MinterSettings;
+use crate::policy::Policies;
+use crate::policy::settings::PoliciesSettings;
 use crate::provider::settings::ProviderSettings;
 use crate::session::settings::SessionSettings;
 use crate::telemetry::LogSettings;
@@ -77,6 +82,11 @@ pub struct Config {
     /// The apps behind the gateway.
     #[serde(default, rename = "app")]
     pub apps: Vec<AppSettings>,
+    /// Who may open what. Without it every valid session may do everything.
+    pub policies: Option<PoliciesSettings>,
+    /// The checked policies of that directory.
+    #[serde(skip)]
+    pub policy_set: Option<Arc<Policies>>,
     /// The role that holds the key, and mints for edges that don't.
     pub minter: Option<MinterSettings>,
     /// How much one client address, one person and one tenant may ask of this node.
@@ -135,7 +145,7 @@ impl Config {
     pub fn parse(text: &str, name: &str, directory: &Path) -> Result<Self, Vec<Fault>> {
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = fault::position(text, error.span().map_or(0, |span| span.start));
-            let hint = hint::of(text, line, error.message());
+            let hint = hint::of(text, line, error.message(), &outline::Outline::of::<Self>);
             let message = format!("not TOML: {}{hint}", error.message());
             vec![Fault { file: name.into(), line, column, key: String::new(), message }]
         })?;
@@ -150,11 +160,31 @@ impl Config {
             config.warnings = report.warnings;
         }
         found.sort_by(|a, b| (a.offset, &a.place).cmp(&(b.offset, &b.place)));
+        let mut faults: Vec<Fault> = found.into_iter().map(|found| as_fault(found, text, name)).collect();
+        if let Some(config) = &mut gathered.settings
+            && !gathered.holes.iter().any(|hole| hole.starts_with(&tree::Place::root().key("policies")))
+        {
+            faults.extend(config.read_policies(faults.is_empty()));
+        }
         match gathered.settings {
-            Some(config) if found.is_empty() => Ok(config),
+            Some(config) if faults.is_empty() => Ok(config),
             // Not reached as far as we know; but a refusal always says something.
-            None if found.is_empty() => Err(vec![Fault::of_file(name, "can't be understood")]),
-            _ => Err(found.into_iter().map(|found| as_fault(found, text, name)).collect()),
+            None if faults.is_empty() => Err(vec![Fault::of_file(name, "can't be understood")]),
+            _ => Err(faults),
+        }
+    }
+
+    /// The faults of the policies, whose files follow the configuration. `sound`: what they are about is known.
+    fn read_policies(&mut self, sound: bool) -> Vec<Fault> {
+        let Some(PoliciesSettings { directory }) = &self.policies else { return Vec::new() };
+        let inventory = sound.then(|| inventory(self));
+        match policy_directory(&self.directory.join(directory), inventory.as_ref()) {
+            Ok(read) => {
+                self.warnings.extend(read.warnings);
+                self.policy_set = Some(read.policies);
+                Vec::new()
+            }
+            Err(faults) => faults,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::schema::schema;
+use super::schema::schema_of;
 
 /// Deeper than any table of the file.
 const MAX_DEPTH: usize = 6;
@@ -21,9 +22,9 @@ struct Table {
 }
 
 impl Outline {
-    /// Made of the schema. Only a faulty file pays for it.
-    pub(super) fn new() -> Self {
-        let root = schema();
+    /// Made of the file's schema. Only a faulty file pays for it.
+    pub(super) fn of<T: JsonSchema>() -> Self {
+        let root = schema_of::<T>();
         let mut outline = Self(BTreeMap::new());
         outline.walk(&root, &root, String::new(), false, 0);
         outline
@@ -87,10 +88,11 @@ fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn tables_and_lists_of_tables_are_told_apart() {
-        let outline = Outline::new();
+        let outline = Outline::of::<Config>();
         for listed in ["listener", "session.issuer", "provider", "plugin", "app", "minter.edge", "listener.tls"] {
             assert!(outline.is_list_of_tables(listed), "{listed}");
         }
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_misplaced_key_is_told_where_it_belongs() {
-        let outline = Outline::new();
+        let outline = Outline::of::<Config>();
         assert_eq!(outline.elsewhere("public_url"), "; a key of this name belongs in [server]");
         assert_eq!(outline.elsewhere("issuer"), "; a key of this name belongs in [session] or [[session.issuer]]");
         assert_eq!(outline.elsewhere("nobody-knows-this"), "");

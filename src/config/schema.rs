@@ -1,17 +1,21 @@
 //! The JSON schema of the file, which editors complete and check by.
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use super::Config;
 
 /// The schema (JSON Schema draft 7, which TOML editors know best). `docs/valet.schema.json` is this, kept true by a test.
 pub fn schema() -> Value {
+    schema_of::<Config>()
+}
+
+/// The same of another file.
+pub(super) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with_transform(Plain);
-    let schema = settings.into_generator().into_root_schema_for::<Config>();
-    schema.to_value()
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// TOML has no null: an optional key is left out. And a choice of one key says at the key what it is.

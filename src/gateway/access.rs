@@ -36,6 +36,8 @@ pub(super) struct Facts<'a> {
     pub duration_us: u64,
     pub peer: &'a str,
     pub session: Option<&'a Session>,
+    /// The policy that decided.
+    pub policy: Option<&'a str>,
 }
 
 /// Writes the line, with its line end. Never the query, a credential, a URL of a vendor or a plain subject.
@@ -66,6 +68,10 @@ pub(super) fn line(out: &mut Vec<u8>, facts: &Facts<'_>) {
     if let Some(upstream) = facts.upstream {
         out.extend_from_slice(b",\"upstream\":");
         plain(out, Some(upstream));
+    }
+    if facts.policy.is_some() {
+        out.extend_from_slice(b",\"policy\":");
+        text(out, facts.policy);
     }
     if let Some(cause) = facts.cause {
         out.extend_from_slice(b",\"cause\":");

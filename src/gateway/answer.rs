@@ -111,7 +111,15 @@ impl Reply<'_> {
     fn refuse(&mut self, refusal: &Refusal) {
         let row = refusal.row();
         self.start(row.status, row.reason);
-        if row.status == 401 {
+        if let Refusal::StepUpRequired(step_up) = refusal {
+            // RFC 9470, section 3. The values fit a quoted string: `StepUp::new` takes no others.
+            let mut challenge =
+                format!("Bearer error=\"insufficient_user_authentication\", acr_values=\"{}\"", step_up.acr_values);
+            if let Some(max_age) = step_up.max_age {
+                challenge.push_str(&format!(", max_age=\"{max_age}\""));
+            }
+            self.field("www-authenticate", &challenge);
+        } else if row.status == 401 {
             // RFC 6750, section 3.1: who brought no bearer token is told of no error.
             let absent = matches!(refusal, Refusal::SessionRequired | Refusal::OtherScheme);
             self.field("www-authenticate", if absent { "Bearer" } else { "Bearer error=\"invalid_token\"" });

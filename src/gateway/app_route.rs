@@ -11,6 +11,7 @@ use crate::app::{Address, Picked, Pool};
 use crate::gateway::head::without_port;
 use crate::gateway::login::Login;
 use crate::http_client::Cause;
+use crate::policy::Authorizer;
 use crate::session::{FieldClaim, Session};
 use crate::telemetry::Metrics;
 
@@ -23,6 +24,8 @@ pub(super) struct AppRoute {
     pub pass_credential: bool,
     pub allowed_origins: Vec<Box<str>>,
     pub login: Option<Login>,
+    /// Asks the policies who may reach it.
+    pub authorizer: Authorizer,
     pub max_body: u64,
     pub read_timeout: Duration,
     pub websocket_ends_with: WebsocketEnd,
@@ -43,6 +46,8 @@ pub struct AppParts {
     pub pool: Arc<Pool>,
     /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,
+    /// Asks the policies who may reach it.
+    pub authorizer: Authorizer,
 }
 
 /// Which requests an app gets.
@@ -147,6 +152,7 @@ impl AppRoute {
             request_host: settings.request.host.as_deref().map(Into::into),
             websocket_timeout: settings.websocket_timeout.0,
             claims: parts.claims,
+            authorizer: parts.authorizer,
             identity,
             pool: parts.pool,
             forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),

@@ -14,15 +14,16 @@ use crate::gateway::cross_site;
 use crate::gateway::head::{Body, Head};
 use crate::gateway::login::Login;
 use crate::gateway::path;
+use crate::gateway::permission::{Forward, unleased};
 use crate::gateway::plugin_route::{self, PluginRoute};
 use crate::gateway::preflight::Preflight;
 use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
-use crate::lease::{Lease, NoLease, Opened, Source, Unlisted};
+use crate::lease::{Lease, Opened, Source, Unlisted};
 use crate::limit::Taken;
+use crate::policy::{Action, Permit};
 use crate::problem::Refusal;
-use crate::provider::{MintFailure, SessionRefusal};
-use crate::session::{Session, SourceKind, is_carried_whole};
+use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -33,37 +34,13 @@ const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// What is answered.
 pub(super) enum Verdict<'g> {
     /// The plug-in URL, as a redirect with this status or as JSON.
-    Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool },
+    Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool, permit: Permit },
     /// The login page.
     Login(String),
     /// The answer to a preflight.
     Preflight(Box<Preflight>),
     /// To the app.
     Forward(Forward),
-}
-
-/// The proof that a request may go to an app. Only [`Gateway::decide`] makes one.
-pub(super) struct Forward {
-    app: Arc<AppRoute>,
-    session: Option<Arc<Session>>,
-    target: Box<str>,
-}
-
-impl Forward {
-    /// Where it may go.
-    pub fn app(&self) -> &AppRoute {
-        &self.app
-    }
-
-    /// Whom the app learns of.
-    pub fn session(&self) -> Option<&Session> {
-        self.session.as_deref()
-    }
-
-    /// The path as judged, with the query as sent.
-    pub fn target(&self) -> &str {
-        &self.target
-    }
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
@@ -85,6 +62,8 @@ pub(super) struct Trace<'g, 'h> {
     pub query: Option<&'h str>,
     /// The origin whose page may read the answer.
     pub origin: Option<&'h str>,
+    /// The policy that decided.
+    pub policy: Option<Arc<str>>,
 }
 
 impl Gateway {
@@ -165,13 +144,17 @@ impl Gateway {
         if session.as_ref().is_some_and(|session| !is_carried_whole(session.subject())) {
             return Err(Refusal::NotPermitted);
         }
+        let permit = match self.permit(&app.authorizer, Action::Reach, (head, None), session.as_deref(), trace) {
+            Ok(permit) => permit,
+            Err(refusal) => return self.without_session(head, app.login.as_ref(), trace, refusal),
+        };
         let path = trace.path.as_deref().unwrap_or("/");
         let target: Box<str> = trace.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
         // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.
         if !is_plain(&target) && http::uri::PathAndQuery::try_from(&*target).is_err() {
             return Err(Refusal::BadRequest);
         }
-        Ok(Verdict::Forward(Forward { app: app.clone(), session, target }))
+        Ok(Verdict::Forward(Forward::new(app.clone(), session, target, permit)))
     }
 
     /// A request to a plug-in.
@@ -226,17 +209,32 @@ impl Gateway {
 
         let asked = route.parameters.of_query(trace.query).map_err(|Unlisted| Refusal::BadRequest)?;
         let opened = Opened { language: accept::language(trace.query, &route.languages), parameters: &asked };
-        let (lease, source) = self.lease(route, &session, (opened, &*token, trace.request_id), renew).await?;
+        let action = if renew { Action::Renew } else { Action::Open };
+        let permitted = self.permit(&route.authorizer, action, (head, opened.language), Some(&session), trace);
+        let leased = match permitted {
+            Ok(permit) => {
+                let leased = self.lease(route, &session, (opened, &*token, trace.request_id), renew, &permit).await;
+                leased.map(|(lease, source)| (lease, source, permit))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let (lease, source, permit) = match leased {
+            Err(refusal @ Refusal::StepUpRequired(_)) => {
+                return self.without_session(head, route.login.as_ref(), trace, refusal);
+            }
+            other => other?,
+        };
         // A minter has said so only now.
         if lease.url.is_token() && accept::wants_page(head) {
             return Err(Refusal::NotAcceptable);
         }
         trace.source = Some(source);
         let json = lease.url.is_token() || head.text("accept").is_some_and(accept::prefers_json);
-        Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json })
+        Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json, permit })
     }
 
-    /// A navigation without a session may be sent to the login page; a credential that is wrong never is, and nobody who is at a login page is:
+    /// A navigation without a session, or with one that is too weak, may be sent to the login page; a credential that is wrong never is, and
+    /// nobody who is at a login page is:
     /// where that needs a session itself, the browser would go round for ever.
     fn without_session(
         &self,
@@ -245,14 +243,14 @@ impl Gateway {
         trace: &Trace<'_, '_>,
         refusal: Refusal,
     ) -> Result<Verdict<'static>, Refusal> {
-        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired | Refusal::StepUpRequired(_));
         let wanted = head.method == "GET" && accept::is_navigation(head) && !accept::is_framed(head);
         let judged = trace.path.as_deref().unwrap_or("/");
         match login {
             Some(login) if absent && wanted && !self.logins.iter().any(|place| place.is_at(judged, head.host)) => {
                 // One that was sent so that a browser reads another host in it leads home, whatever it was judged to be.
                 let path = if head.target.starts_with("//") { head.target } else { judged };
-                Ok(Verdict::Login(login.location(path, trace.query)))
+                Ok(Verdict::Login(login.location(path, trace.query, step_up(&refusal))))
             }
             _ => Err(refusal),
         }
@@ -264,6 +262,7 @@ impl Gateway {
         session: &Session,
         (opened, token, request_id): (Opened<'_>, &[u8], &str),
         renew: bool,
+        _permit: &Permit,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
         let key = route.key(session, opened).ok_or(Refusal::NotPermitted)?;
         let input = || plugin_route::input(session, opened, token, request_id);
@@ -285,26 +284,15 @@ impl Gateway {
         } else {
             book.obtain(plan, &key, input).await
         };
-        leased.map_err(|none| match none {
-            NoLease::Limited(wait) => Refusal::TooManyRequests(wait),
-            NoLease::Lost => Refusal::Internal,
-            NoLease::Mint(failure) => match failure {
-                MintFailure::Refused
-                | MintFailure::Unreachable
-                | MintFailure::Nonsense
-                | MintFailure::ForbiddenHost => Refusal::ProviderUnavailable,
-                MintFailure::TimedOut => Refusal::ProviderTimeout,
-                MintFailure::Limited(wait) => Refusal::TooManyRequests(wait),
-                MintFailure::Session(refusal) => match refusal {
-                    SessionRefusal::Expired => Refusal::SessionExpired,
-                    SessionRefusal::Invalid => Refusal::SessionInvalid,
-                    SessionRefusal::NotPermitted => Refusal::NotPermitted,
-                    SessionRefusal::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),
-                },
-                MintFailure::StoreLost => Refusal::StoreUnavailable,
-                MintFailure::Busy(wait) => Refusal::ProviderBusy(wait.max(Duration::from_secs(1))),
-            },
-        })
+        leased.map_err(unleased)
+    }
+}
+
+/// Which sign-in would do.
+pub(super) fn step_up(refusal: &Refusal) -> Option<&StepUp> {
+    match refusal {
+        Refusal::StepUpRequired(step_up) => Some(step_up),
+        _ => None,
     }
 }
 

@@ -314,6 +314,7 @@ impl Gateway {
             duration_us: micros(journey.start.began),
             peer: &journey.start.client,
             session: journey.forward.session(),
+            policy: journey.policy.as_deref(),
         });
     }
 }

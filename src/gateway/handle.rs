@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::gateway::accept::{is_framed, is_navigation};
 use crate::gateway::access::{self, Facts};
 use crate::gateway::answer::Reply;
-use crate::gateway::decide::{MAX_BODY, Trace, Verdict};
+use crate::gateway::decide::{MAX_BODY, Trace, Verdict, step_up};
 use crate::gateway::drain::Drain;
 use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
 use crate::gateway::hygiene::BadFields;
@@ -22,6 +22,7 @@ use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::Route;
 use crate::gateway::trusted::Trusted;
 use crate::lease::Lease;
+use crate::policy::Permit;
 use crate::problem::Refusal;
 use crate::telemetry::Metrics;
 
@@ -120,6 +121,7 @@ impl Gateway {
             duration_us: micros(began),
             peer: &client,
             session: trace.session.as_deref(),
+            policy: trace.policy.as_deref(),
         });
         after
     }
@@ -149,6 +151,7 @@ impl Gateway {
             duration_us: 0,
             peer,
             session: None,
+            policy: None,
         });
         After::Close
     }
@@ -178,12 +181,12 @@ impl Gateway {
         let route = trace.route.map_or(NO_ROUTE, Route::name);
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
-            Ok(Verdict::Url { route, lease, status, json }) => {
+            Ok(Verdict::Url { route, lease, status, json, permit }) => {
                 let now = self.clock.now();
                 let remaining = lease.remaining(now);
                 trace.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());
-                self.hand_over(route, reply, &lease, status, json.then_some(now))
+                self.hand_over(route, reply, (&lease, permit), status, json.then_some(now))
             }
             Ok(Verdict::Login(location)) => {
                 reply.login(&location);
@@ -199,9 +202,11 @@ impl Gateway {
             Ok(Verdict::Forward(_)) => (0, "forwarded"),
             Err(refusal) => {
                 if is_navigation(head) {
-                    let login = trace.route.and_then(Route::login).filter(|_| is_framed(head));
+                    let login = trace.route.and_then(Route::login);
                     let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
-                    reply.page(&refusal, login.filter(|_| absent).map(|login| login.url()));
+                    let helps = (absent && is_framed(head)) || step_up(&refusal).is_some();
+                    let link = login.filter(|_| helps).map(|login| login.url(step_up(&refusal)));
+                    reply.page(&refusal, link.as_deref());
                 } else {
                     reply.problem(&refusal);
                 }
@@ -216,7 +221,7 @@ impl Gateway {
         &self,
         route: &PluginRoute,
         reply: &mut Reply<'_>,
-        lease: &Lease,
+        (lease, _permit): (&Lease, Permit),
         status: u16,
         json: Option<Timestamp>,
     ) -> (u16, &'static str) {

@@ -15,10 +15,11 @@ use crate::clock::Timestamp;
 use crate::gateway::accept;
 use crate::gateway::answer::Reply;
 use crate::gateway::authenticate::Check;
-use crate::gateway::decide::{Forward, Trace};
+use crate::gateway::decide::Trace;
 use crate::gateway::handle::{Arrival, RequestId, known};
 use crate::gateway::head::{Body, Head};
 use crate::gateway::hygiene::{self, BadFields, Told};
+use crate::gateway::permission::Forward;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 use crate::session::{Session, Sources};
@@ -55,6 +56,8 @@ pub(super) struct Journey {
     /// The path as judged.
     pub path: Box<str>,
     pub check: Option<Check>,
+    /// The policy that decided.
+    pub policy: Option<Arc<str>>,
     pub websocket: bool,
     /// A `GET` without a body, over HTTP/1.1.
     plain: bool,
@@ -115,6 +118,7 @@ impl Journey {
             method: known(head.method),
             path: trace.path.as_deref().unwrap_or("/").into(),
             check: trace.check,
+            policy: trace.policy.clone(),
             websocket: head.wants_websocket(),
             plain: is_plain(head),
             chunked: !head.http2 && head.body == Body::Chunked,

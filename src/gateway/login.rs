@@ -2,6 +2,7 @@
 
 use crate::gateway::head::without_port;
 use crate::gateway::path;
+use crate::session::StepUp;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -23,13 +24,17 @@ impl Login {
         Self { url: url.into(), prefix: if elsewhere { public_origin } else { "" }.into() }
     }
 
-    /// The configured address, for a link.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// The configured address, for a link; with what the sign-in must show, where it is not enough to have one.
+    pub fn url(&self, step_up: Option<&StepUp>) -> String {
+        match step_up {
+            None => self.url.to_string(),
+            Some(step_up) => self.with(&wanted(step_up)),
+        }
     }
 
-    /// The address with `return_to`, the path and query that were asked for.
-    pub fn location(&self, path: &str, query: Option<&str>) -> String {
+    /// The address with `return_to`, the path and query that were asked for, and with what the sign-in must show (OpenID Connect Core, section
+    /// 3.1.2.1).
+    pub fn location(&self, path: &str, query: Option<&str>, step_up: Option<&StepUp>) -> String {
         let mut back = String::from(&*self.prefix);
         if leads_away(path) {
             back.push('/');
@@ -40,19 +45,33 @@ impl Login {
                 back.push_str(query);
             }
         }
+        let mut parameters = format!("return_to={}", utf8_percent_encode(&back, ESCAPED));
+        if let Some(step_up) = step_up {
+            parameters.push('&');
+            parameters.push_str(&wanted(step_up));
+        }
+        self.with(&parameters)
+    }
+
+    fn with(&self, parameters: &str) -> String {
         let (base, fragment) =
             self.url.split_once('#').map_or((&*self.url, None), |(base, fragment)| (base, Some(fragment)));
-        let mut out = format!(
-            "{base}{}return_to={}",
-            if base.contains('?') { '&' } else { '?' },
-            utf8_percent_encode(&back, ESCAPED)
-        );
+        let mut out = format!("{base}{}{parameters}", if base.contains('?') { '&' } else { '?' });
         if let Some(fragment) = fragment {
             out.push('#');
             out.push_str(fragment);
         }
         out
     }
+}
+
+/// `acr_values` and `max_age`.
+fn wanted(step_up: &StepUp) -> String {
+    let mut wanted = format!("acr_values={}", utf8_percent_encode(&step_up.acr_values, ESCAPED));
+    if let Some(max_age) = step_up.max_age {
+        wanted.push_str(&format!("&max_age={max_age}"));
+    }
+    wanted
 }
 
 /// Where a `login_url` leads. Who is there already is not sent there: if that place needs a session itself, the browser would go round for ever.
@@ -97,11 +116,11 @@ mod tests {
     fn the_way_back_is_escaped_and_stays_at_home() {
         let login = Login::new("/login", "https://app.example");
         assert_eq!(
-            login.location("/plugins/face-scan", Some("a=b&c")),
+            login.location("/plugins/face-scan", Some("a=b&c"), None),
             "/login?return_to=%2Fplugins%2Fface-scan%3Fa%3Db%26c"
         );
         for away in ["//evil", "/\\evil", "/\t/evil", "evil", "https:evil"] {
-            assert_eq!(login.location(away, Some("x")), "/login?return_to=%2F", "{away}");
+            assert_eq!(login.location(away, Some("x"), None), "/login?return_to=%2F", "{away}");
         }
     }
 
@@ -130,10 +149,10 @@ mod tests {
     fn a_login_elsewhere_is_told_our_public_address() {
         let login = Login::new("https://id.example/start?app=1#top", "https://app.example");
         assert_eq!(
-            login.location("/p", None),
+            login.location("/p", None, None),
             "https://id.example/start?app=1&return_to=https%3A%2F%2Fapp.example%2Fp#top"
         );
         let same = Login::new("https://app.example/login", "https://app.example");
-        assert_eq!(same.location("/p", None), "https://app.example/login?return_to=%2Fp");
+        assert_eq!(same.location("/p", None, None), "https://app.example/login?return_to=%2Fp");
     }
 }

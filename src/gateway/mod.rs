@@ -29,6 +29,7 @@ mod journey;
 mod login;
 mod path;
 mod peer;
+mod permission;
 mod plugin_route;
 mod preflight;
 mod proxy_fields;
@@ -42,6 +43,7 @@ mod trusted;
 mod wire;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use app_route::AppParts;
@@ -58,15 +60,17 @@ use http::HeaderName;
 use tokio::sync::Semaphore;
 
 use crate::app::settings::{AppSettings, SessionNeed};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::login::Login;
+use crate::gateway::permission::AsSeen;
 use crate::gateway::plugin_route::PluginRoute;
 use crate::gateway::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
 use crate::lease::{Book, Opened};
 use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
+use crate::policy::{Action, Decision, Person};
 use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::Metrics;
@@ -126,12 +130,37 @@ pub struct GatewayParts {
 }
 
 /// What a target leads to.
-pub struct Reached<'g>(Route<'g>);
+pub struct Reached<'g> {
+    route: Route<'g>,
+    /// As judged.
+    path: String,
+    query: Option<String>,
+    host: String,
+}
+
+/// What else of a request policies may look at.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its method.
+    pub method: String,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+}
+
+/// What policies say.
+pub struct Opinion {
+    /// The decision.
+    pub decision: Decision,
+    /// The policy that decides.
+    pub policy: Option<String>,
+    /// The attributes that can decide.
+    pub reads: Vec<String>,
+}
 
 impl Reached<'_> {
     /// What it is, in an operator's words.
     pub fn describe(&self) -> String {
-        match self.0 {
+        match self.route {
             Route::Plugin(plugin) => format!("the plug-in {} ({})", plugin.name, plugin.allow()),
             Route::App(app) => format!("the app {} (session: {})", app.name, app.need.as_str()),
         }
@@ -139,7 +168,7 @@ impl Reached<'_> {
 
     /// The plug-in's name, if it is one.
     pub fn plugin(&self) -> Option<&str> {
-        match self.0 {
+        match self.route {
             Route::Plugin(plugin) => Some(&plugin.name),
             Route::App(_) => None,
         }
@@ -147,7 +176,7 @@ impl Reached<'_> {
 
     /// What becomes of each header field that carries a claim to the app, in an operator's words. Never the claim.
     pub fn fields(&self, session: &Session) -> Vec<String> {
-        match self.0 {
+        match self.route {
             Route::Plugin(_) => Vec::new(),
             Route::App(app) => app.explain_fields(session),
         }
@@ -155,7 +184,7 @@ impl Reached<'_> {
 
     /// Whether a session is asked for.
     pub fn asks_for_session(&self) -> bool {
-        match self.0 {
+        match self.route {
             Route::Plugin(_) => true,
             Route::App(app) => app.need != SessionNeed::None,
         }
@@ -163,7 +192,7 @@ impl Reached<'_> {
 
     /// The claims, by their places among those that recipes ask for, which the vendor must be told and the session lacks.
     pub fn lacking(&self, session: &Session) -> Vec<usize> {
-        match self.0 {
+        match self.route {
             Route::Plugin(plugin) => plugin.lacking(session).collect(),
             Route::App(_) => Vec::new(),
         }
@@ -171,10 +200,32 @@ impl Reached<'_> {
 
     /// Whether this session has what the vendor must be told.
     pub fn permits(&self, session: &Session) -> bool {
-        match self.0 {
+        match self.route {
             Route::Plugin(plugin) => plugin.key(session, Opened::default()).is_some(),
             Route::App(_) => true,
         }
+    }
+
+    /// What the policies say to this request of a session; `None`: there are none, or they are not asked.
+    pub fn opinion(&self, session: Option<&Session>, asked: &Asked, now: Timestamp) -> Option<Opinion> {
+        let (authorizer, action, languages) = match self.route {
+            Route::Plugin(plugin) => {
+                let action = if asked.method == "POST" { Action::Renew } else { Action::Open };
+                (&plugin.authorizer, action, plugin.languages.as_slice())
+            }
+            Route::App(app) => (&app.authorizer, Action::Reach, [].as_slice()),
+        };
+        let as_seen = AsSeen {
+            method: &asked.method,
+            host: &self.host,
+            path: &self.path,
+            language: accept::language(self.query.as_deref(), languages),
+            address: asked.address,
+        };
+        let person = session.map_or_else(Person::anonymous, Person::from);
+        let decision = authorizer.decide(action, &person, || as_seen.readings(now))?;
+        let policy = authorizer.name(&decision).map(Into::into);
+        Some(Opinion { decision, policy, reads: authorizer.reads(action) })
     }
 }
 
@@ -183,7 +234,9 @@ impl Gateway {
     pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
         let target = path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
         let route = self.routes.find(&target.path, host).map_err(|_| Refusal::BadRequest)?;
-        route.map(Reached).ok_or(Refusal::NotFound)
+        let route = route.ok_or(Refusal::NotFound)?;
+        let (path, query) = (target.path.into_owned(), target.query.map(Into::into));
+        Ok(Reached { route, path, query, host: host.into() })
     }
 
     /// Puts the data plane together.

@@ -11,6 +11,7 @@ use crate::gateway::login::Login;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
 use crate::lease::{LeaseKey, Opened, Parameters, Plan, Scope};
+use crate::policy::Authorizer;
 use crate::provider::{Errand, MintInput};
 use crate::session::Session;
 use crate::telemetry::Metrics;
@@ -31,6 +32,8 @@ pub(super) struct PluginRoute {
     pub allowed_origins: Vec<Box<str>>,
     pub embed: Embed,
     pub login: Option<Login>,
+    /// Asks the policies who may open it.
+    pub authorizer: Authorizer,
     pub redirects: IntCounter,
     pub jsons: IntCounter,
 }
@@ -54,6 +57,8 @@ pub struct PluginParts {
     pub claims: Claims,
     /// Whether the mint gives a token; `None`: a minter knows.
     pub gives_token: Option<bool>,
+    /// Asks the policies who may open it.
+    pub authorizer: Authorizer,
 }
 
 impl PluginRoute {
@@ -83,6 +88,7 @@ impl PluginRoute {
             allowed_origins: boxed(&settings.allowed_origins),
             embed: Embed::new(&settings.embed),
             login,
+            authorizer: parts.authorizer,
             redirects: metrics.requests.with_label_values(&[name, "redirect"]),
             jsons: metrics.requests.with_label_values(&[name, "json"]),
         }

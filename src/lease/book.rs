@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
 use crate::lease::answer::{NoLease, Source, Terms};
 use crate::lease::duty::Duty;
+use crate::lease::gauges::Gauges;
 use crate::lease::ground::{Ground, Shelves};
 use crate::lease::held::Lease;
 use crate::lease::index::Index;
@@ -36,13 +36,6 @@ pub struct Book<G: Ground = Shelves> {
     vault: Option<Arc<Vault>>,
 }
 
-pub(super) struct Gauges {
-    pub held: prometheus::IntGauge,
-    pub evicted: IntCounter,
-    /// `mints_per_subject`.
-    pub limited: IntCounter,
-}
-
 impl<G: Ground> Book<G> {
     /// An empty book that holds at most `capacity` leases.
     pub fn new(ground: G, capacity: usize, clock: Clock, metrics: &Metrics) -> Arc<Self> {
@@ -60,11 +53,7 @@ impl<G: Ground> Book<G> {
             capacity,
             held: AtomicI64::new(0),
             ids: AtomicU64::new(0),
-            gauges: Gauges {
-                held: metrics.leases_held.clone(),
-                evicted: metrics.leases_evicted.clone(),
-                limited: metrics.limited.with_label_values(&["mints_per_subject"]),
-            },
+            gauges: Gauges::new(metrics),
         })
     }
 
@@ -98,11 +87,12 @@ impl<G: Ground> Book<G> {
         reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        let now = self.clock.moment();
-        let id = self.next_id();
-        let wanted = Wanted { terms, epoch: self.epoch() };
-        let step = self.change_or_make(key, now, |record| record.ask(key.variant(), now, &plan.rules, wanted, id));
-        self.follow(plan, key, step, reason, input).await
+        let ask = || {
+            let (now, id) = (self.clock.moment(), self.next_id());
+            let wanted = Wanted { terms, epoch: self.epoch() };
+            self.change_or_make(key, now, |record| record.ask(key.variant(), now, &plan.rules, wanted, id))
+        };
+        self.follow(plan, key, ask, reason, input).await
     }
 
     /// "Scan again": answers with a mint that began after this call. This owner's leases are given up when its URL has come; if it fails, they go
@@ -115,10 +105,11 @@ impl<G: Ground> Book<G> {
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        let now = self.clock.moment();
-        let id = self.next_id();
-        let step = self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id));
-        self.follow(plan, key, step, Reason::Again, input).await
+        let ask = || {
+            let (now, id) = (self.clock.moment(), self.next_id());
+            self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id))
+        };
+        self.follow(plan, key, ask, Reason::Again, input).await
     }
 
     /// `reuse = "never"`: one mint for this request alone, neither joined nor kept.
@@ -175,34 +166,40 @@ impl<G: Ground> Book<G> {
         self: &Arc<Self>,
         plan: &Arc<Plan>,
         key: &LeaseKey,
-        step: Step,
+        ask: impl Fn() -> Step,
         reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        match step {
-            Step::Held(lease) => {
-                plan.counts.hit.inc();
-                Ok((lease, Source::Hit))
-            }
-            Step::Join(landed) => {
-                let lease = wait(landed).await?;
-                plan.counts.joined.inc();
-                Ok((lease, Source::Joined))
-            }
-            Step::Start(ticket) => {
-                let landed = ticket.landed.clone();
-                self.fly(plan, key, ticket, reason, input);
-                let lease = wait(landed).await?;
-                if lease.tie.shared {
-                    return Ok((lease, Source::Shared));
+        loop {
+            match ask() {
+                Step::Held(lease) => {
+                    plan.counts.hit.inc();
+                    return Ok((lease, Source::Hit));
                 }
-                plan.counts.minted.inc();
-                Ok((lease, Source::Minted))
-            }
-            Step::Failed(failure) => Err(NoLease::Mint(failure)),
-            Step::Limited(wait) => {
-                self.gauges.limited.inc();
-                Err(NoLease::Limited(wait))
+                Step::Join(landed) => match wait(landed).await {
+                    // What was said about another's session says nothing about this one: it asks for itself, or joins somebody else.
+                    Err(NoLease::Mint(failure)) if !failure.is_everybodys() => {}
+                    landed => {
+                        let lease = landed?;
+                        plan.counts.joined.inc();
+                        return Ok((lease, Source::Joined));
+                    }
+                },
+                Step::Start(ticket) => {
+                    let landed = ticket.landed.clone();
+                    self.fly(plan, key, ticket, reason, input);
+                    let lease = wait(landed).await?;
+                    if lease.tie.shared {
+                        return Ok((lease, Source::Shared));
+                    }
+                    plan.counts.minted.inc();
+                    return Ok((lease, Source::Minted));
+                }
+                Step::Failed(failure) => return Err(NoLease::Mint(failure)),
+                Step::Limited(wait) => {
+                    self.gauges.limited.inc();
+                    return Err(NoLease::Limited(wait));
+                }
             }
         }
     }
@@ -230,7 +227,7 @@ impl<G: Ground> Book<G> {
             let begun = book.change(key.owner(), book.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
             let (landing, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
-                Some(NoLease::Mint(failure)) => (Err(failure), false, begun.start),
+                Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
                 _ => book.bring(&Errand { plan: &plan, key, input: &input, id: ticket.id }, begun).await,
             };
             let kept = book.land(key, (ticket.id, start), &landing, keep);

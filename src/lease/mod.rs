@@ -6,6 +6,7 @@ pub mod bench;
 mod book;
 mod bound;
 mod duty;
+mod gauges;
 mod ground;
 mod held;
 mod index;

@@ -10,8 +10,9 @@ use super::roster::{Edge, Roster};
 use super::settings::MinterSettings;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::settings::Reuse;
-use crate::lease::{Book, Lease, LeaseKey, NoLease, Opened, Parameters, Plan, Scope, Source, Terms, Unlisted};
+use crate::lease::{Asked, Book, Lease, LeaseKey, NoLease, Opened, Parameters, Plan, Scope, Source, Terms, Unlisted};
 use crate::logging::LineSink;
+use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Permit};
 use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
 use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions};
@@ -52,6 +53,8 @@ pub struct Offer {
     pub parameters: Parameters,
     /// Claims that the recipe uses: name, place in [`Session::claims`], whether it may be absent.
     pub claims: Vec<(String, usize, bool)>,
+    /// Who asks the policies, by each name under which edges may ask for it.
+    pub authorizers: Arc<[(String, Authorizer)]>,
 }
 
 /// What a desk is made of.
@@ -144,7 +147,7 @@ impl Desk {
             _ if ask.deadline_ms == 0 => Err(Denied::now(Denial::ProviderTimeout)),
             (Some(at), Some(offer)) if edge.may(at) => {
                 let wait = Duration::from_millis(ask.deadline_ms).min(MAX_WAIT);
-                let judged = tokio::time::timeout(wait, self.judge(offer, &ask, &mut session)).await;
+                let judged = tokio::time::timeout(wait, self.judge(edge, offer, &ask, &mut session)).await;
                 judged.unwrap_or(Err(Denied::now(Denial::ProviderTimeout)))
             }
             _ => Err(Denied::now(Denial::NotPermitted)),
@@ -180,7 +183,13 @@ impl Desk {
         })
     }
 
-    async fn judge(&self, offer: &Offer, ask: &Ask, seen: &mut Option<Arc<Session>>) -> Result<Found, Denied> {
+    async fn judge(
+        &self,
+        edge: &Edge,
+        offer: &Offer,
+        ask: &Ask,
+        seen: &mut Option<Arc<Session>>,
+    ) -> Result<Found, Denied> {
         let language = ask.language.as_deref();
         if !language.is_none_or(|language| offer.speaks(language)) || !is_subject(&ask.subject) {
             return Err(Denied::now(Denial::BadRequest));
@@ -208,9 +217,39 @@ impl Desk {
             }
             return Err(Denied::now(Denial::BadRequest));
         }
+        let permit = self.permit(edge, offer, ask, session)?;
+        self.lease(offer, ask, (session, reuse, &asked), &permit).await
+    }
+
+    /// Asks the policies, each ask anew: what they say to one is nobody else's answer.
+    fn permit(&self, edge: &Edge, offer: &Offer, ask: &Ask, session: &Session) -> Result<Permit, Denied> {
+        // Found by one of its names, so there is one.
+        let named = offer.authorizers.iter().find(|(name, _)| *name == *ask.plugin);
+        let (_, authorizer) = named.ok_or_else(|| Denied::now(Denial::Forbidden))?;
+        let reason = match ask.reason {
+            Reason::Miss => "open",
+            Reason::Again => "renew",
+            Reason::Ahead => "ahead",
+        };
+        let asked =
+            |now| vec![Circumstances { edge: Some(&edge.name), reason: Some(reason), ..Circumstances::at(now) }];
+        authorizer.judge(Action::Mint, Some(session), &self.clock, asked).outcome.map_err(|denied| match denied {
+            Unpermitted::Denied | Unpermitted::Failed => Denied::now(Denial::Forbidden),
+            Unpermitted::StepUp(step_up) => Denied::until(&step_up),
+        })
+    }
+
+    async fn lease(
+        &self,
+        offer: &Offer,
+        ask: &Ask,
+        (session, reuse, parameters): (&Session, Reuse, &Asked),
+        _permit: &Permit,
+    ) -> Result<Found, Denied> {
+        let language = ask.language.as_deref();
         let scope = Scope::new(session.namespace(), &offer.name, &offer.provider, &offer.mint, &offer.fingerprint);
         let used: Vec<usize> = offer.claims.iter().map(|(_, at, _)| *at).collect();
-        let opened = Opened { language, parameters: &asked };
+        let opened = Opened { language, parameters };
         let key = LeaseKey::new(&scope, session, reuse, opened, &used);
         let (book, plan) = (&self.book, &offer.plan);
         let terms = Terms { life: Duration::from_secs(ask.life_s), max_age: Duration::from_secs(ask.max_age_s) };

@@ -1,6 +1,7 @@
 //! Who asks the policies about one plug-in or app, remembers the answers that last, and counts them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus::IntCounter;
 
@@ -8,7 +9,7 @@ use super::entity::{Circumstances, Person};
 use super::evaluate::Decision;
 use super::resource::{Resource, Slices, Target};
 use super::{Action, Policies};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::session::{Session, StepUp};
 use crate::telemetry::Metrics;
 
@@ -61,14 +62,13 @@ struct Counts {
 pub struct Authorizers {
     policies: Option<Arc<Policies>>,
     slices: Slices,
-    questions: u32,
     metrics: Metrics,
 }
 
 impl Authorizers {
     /// Without a set everything is permitted.
     pub fn new(policies: Option<Arc<Policies>>, metrics: &Metrics) -> Self {
-        Self { policies, slices: Slices::new(), questions: 0, metrics: metrics.clone() }
+        Self { policies, slices: Slices::new(), metrics: metrics.clone() }
     }
 
     /// Of one resource, for these actions on it.
@@ -77,8 +77,8 @@ impl Authorizers {
         let resource = Resource::new(policies, target, &mut self.slices);
         let (Target::Plugin(name, _) | Target::App(name)) = target;
         let counts = |action: &Action| (*action, Counts::new(&self.metrics, *action, name));
-        let question = self.questions;
-        self.questions += actions.len() as u32;
+        // Also between the gateway and the minter of one process: their sessions are the same.
+        let question = policies.questions.fetch_add(actions.len() as u32, Ordering::Relaxed);
         Authorizer(Some(Inner { resource, question, counts: actions.iter().map(counts).collect() }))
     }
 }
@@ -95,11 +95,11 @@ impl Authorizer {
         &self,
         action: Action,
         session: Option<&Session>,
-        now: Timestamp,
-        readings: impl FnOnce() -> Vec<Circumstances<'a>>,
+        clock: &Clock,
+        readings: impl FnOnce(Timestamp) -> Vec<Circumstances<'a>>,
     ) -> Judged {
         let Some(inner) = &self.0 else { return Judged { policy: None, outcome: Ok(Permit(())) } };
-        inner.judge(action, session, now, readings)
+        inner.judge(action, session, clock, readings)
     }
 
     /// The decision itself, neither counted nor remembered; `None`: there are no policies.
@@ -131,8 +131,8 @@ impl Inner {
         &self,
         action: Action,
         session: Option<&Session>,
-        now: Timestamp,
-        readings: impl FnOnce() -> Vec<Circumstances<'a>>,
+        clock: &Clock,
+        readings: impl FnOnce(Timestamp) -> Vec<Circumstances<'a>>,
     ) -> Judged {
         let at = self.counts.iter().position(|(counted, _)| *counted == action);
         let (Some(at), Some(asked)) = (at, self.resource.asked(action)) else {
@@ -140,6 +140,8 @@ impl Inner {
             return Judged { policy: None, outcome: Err(Denied::Failed) };
         };
         let counts = &self.counts[at].1;
+        // Where no policy asks for it, the time is not looked at.
+        let now = if asked.slice.reads.has_time() { clock.now() } else { Timestamp::from_secs(0) };
         let (policies, question) = (&self.resource.policies, self.question + at as u32);
         let lasting = session.filter(|_| !asked.slice.reads.differs_each_time());
         if let Some(kept) = lasting.and_then(|session| session.memo().get(policies.number, question, now)) {
@@ -147,7 +149,7 @@ impl Inner {
         }
         let person = session.map_or_else(Person::anonymous, Person::from);
         let decision = if asked.slice.reads.differs_each_time() {
-            worst(readings().iter().map(|reading| self.resource.decide(asked, &person, reading)))
+            worst(readings(now).iter().map(|reading| self.resource.decide(asked, &person, reading)))
         } else {
             self.resource.decide(asked, &person, &Circumstances::at(now))
         };

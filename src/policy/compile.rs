@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
 
@@ -59,8 +59,9 @@ struct Read<'s> {
     policy: cedar_policy::Policy,
 }
 
-/// Reads and checks the policies. `sources` in the order of their names. `inventory`: what the configuration has, if there is one.
-pub fn compile(sources: &[Source], claims: &ClaimsFile, inventory: Option<&Inventory>) -> Compiled {
+/// Reads and checks the policies. `sources` in the order of their names. `claims`: `None` where they are faulty themselves; then the policies are read,
+/// but not checked against a schema, and there is no set. `inventory`: what the configuration has, if there is one.
+pub fn compile(sources: &[Source], claims: Option<&ClaimsFile>, inventory: Option<&Inventory>) -> Compiled {
     let mut compiled = Compiled { policies: None, faults: Vec::new(), warnings: Vec::new() };
     let mut read = Vec::new();
     for source in sources {
@@ -72,7 +73,9 @@ pub fn compile(sources: &[Source], claims: &ClaimsFile, inventory: Option<&Inven
         return compiled;
     }
     let known = describe(&read, &mut compiled.faults);
-    validate(&read, claims, &mut compiled);
+    if let Some(claims) = claims {
+        validate(&read, claims, &mut compiled);
+    }
     if let (Some(inventory), Ok(types)) = (inventory, Types::new()) {
         read.iter().for_each(|read| strangers(read, inventory, &types, &mut compiled.warnings));
     }
@@ -82,7 +85,7 @@ pub fn compile(sources: &[Source], claims: &ClaimsFile, inventory: Option<&Inven
         found.sort_by_key(|fault| (order.get(fault.file.as_str()).copied(), fault.offset));
         found.dedup();
     }
-    if compiled.faults.is_empty() {
+    if let (Some(claims), true) = (claims, compiled.faults.is_empty()) {
         match finish(&read, known, claims) {
             Some(policies) => compiled.policies = Some(policies),
             // Not reached as far as we know; but nothing unchecked is in force.
@@ -208,6 +211,7 @@ fn finish(
     Some(Policies {
         number: NEXT.fetch_add(1, Ordering::Relaxed),
         policies: read.iter().zip(known).map(policy).collect(),
+        questions: AtomicU32::new(0),
         claims: claims.claims(),
         types: Types::new().ok()?,
     })

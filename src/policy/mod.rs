@@ -21,6 +21,7 @@ mod slice;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 pub use authorizer::{Authorizer, Authorizers, Denied, Judged, Permit};
 pub use compile::{Compiled, Inventory, Source, compile};
@@ -64,6 +65,8 @@ pub struct Policies {
     /// Tells sets apart: a verdict of another set counts for nothing.
     number: u64,
     policies: Vec<Policy>,
+    /// The next number under which a session remembers an answer.
+    questions: AtomicU32,
     claims: TraitClaims,
     types: entity::Types,
 }

@@ -113,7 +113,18 @@ impl ClaimSettings {
 }
 
 impl ClaimsFile {
-    /// The same for who reads tokens. A name that names no claim (an empty one, say) is left out: [`super::compile`] refuses it.
+    /// What its types can't say: the keys that lead to it, and what is wrong.
+    pub fn faults(&self) -> Vec<(Vec<String>, String)> {
+        let nameless = |(name, settings): &(&String, &ClaimSettings)| {
+            name.is_empty() || (matches!(settings, ClaimSettings::Type(_)) && !names_claim(name))
+        };
+        let wrong = self.claims.iter().filter(nameless);
+        let message =
+            "expected a name; of a claim that is named otherwise in the token, write { claim = \"…\", type = \"…\" }";
+        wrong.map(|(name, _)| (vec!["claims".to_owned(), name.clone()], message.to_owned())).collect()
+    }
+
+    /// The same for who reads tokens.
     pub(super) fn claims(&self) -> TraitClaims {
         let mut claims = TraitClaims::default();
         if let Some(ClaimName(groups)) = &self.groups {

@@ -11,7 +11,7 @@ use super::breaker::{Breaker, Change};
 use super::diagnosis::{CAUSES, Diagnosis};
 use super::outcome::{Counters, Fault};
 use super::settings::ProviderSettings;
-use super::{MintFailure, Minted};
+use super::{MintFailure, Minted, SessionRefusal};
 use crate::clock::Clock;
 use crate::http_client::Cause;
 use crate::telemetry::Metrics;
@@ -104,7 +104,13 @@ impl Gate {
 
     /// One line when mints begin to fail, or fail in another way, or are good again. Never what the vendor said.
     fn tell(&self, failed: Option<(MintFailure, Diagnosis)>) {
-        if matches!(failed, Some((MintFailure::Busy(_) | MintFailure::Limited(_), _))) {
+        let users = |refusal| matches!(refusal, SessionRefusal::NotPermitted | SessionRefusal::StepUp(_));
+        // Whom the minter's policies forbid it says nothing about the minter.
+        if failed.as_ref().is_some_and(|(failure, _)| match failure {
+            MintFailure::Busy(_) | MintFailure::Limited(_) => true,
+            MintFailure::Session(refusal) => users(*refusal),
+            _ => false,
+        }) {
             return;
         }
         let before = std::mem::replace(&mut *self.last_failure.lock(), failed.clone());

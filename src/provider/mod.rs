@@ -48,6 +48,7 @@ pub use self::remote::{Greeting, Remote, RemoteParts};
 pub use self::template::is_whole_number;
 pub use self::vendor::{Vendor, VendorSecrets};
 use crate::clock::Timestamp;
+use crate::session::StepUp;
 
 /// A vendor's temporary authenticated URL, or the token of a plug-in that is no page. Either is a secret: no `Display`, no useful `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -200,8 +201,10 @@ pub enum SessionRefusal {
     Expired,
     /// Any other fault.
     Invalid,
-    /// It lacks a claim that the vendor must be told.
+    /// It lacks a claim that the vendor must be told, or the minter's policies forbid it.
     NotPermitted,
+    /// The minter's policies want a stronger or more recent sign-in.
+    StepUp(&'static StepUp),
     /// The issuer's keys can't be had there; try again after this long.
     KeysUnavailable(Duration),
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Reason, Share};
+use crate::session::StepUp;
 
 /// Where a URL is asked for.
 pub const MINT: &str = "/v1/mint";
@@ -83,7 +84,7 @@ pub struct Granted {
 }
 
 /// No URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denied {
     /// Why.
@@ -91,17 +92,38 @@ pub struct Denied {
     /// When it is worth asking again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Which sign-in would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_up: Option<WantedSignIn>,
+}
+
+/// What a sign-in must show (RFC 9470).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WantedSignIn {
+    /// `acr` values, parted by spaces.
+    pub acr_values: Box<str>,
+    /// Not older than this, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u64>,
 }
 
 impl Denied {
     /// With no word on when to ask again.
     pub const fn now(refusal: Denial) -> Self {
-        Self { refusal, retry_after_ms: None }
+        Self { refusal, retry_after_ms: None, step_up: None }
     }
 
     /// Not before this long.
     pub fn for_now(refusal: Denial, wait: Duration) -> Self {
-        Self { refusal, retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)) }
+        Self { retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)), ..Self::now(refusal) }
+    }
+
+    /// Until one has signed in in this way.
+    pub fn until(step_up: &StepUp) -> Self {
+        let StepUp { acr_values, max_age } = step_up;
+        let wanted = WantedSignIn { acr_values: acr_values.clone(), max_age: *max_age };
+        Self { step_up: Some(wanted), ..Self::now(Denial::StepUpRequired) }
     }
 
     /// When to ask again.
@@ -124,6 +146,10 @@ pub enum Denial {
     NotPermitted,
     /// The session lacks a claim that the vendor must be told.
     ClaimMissing,
+    /// The minter's policies forbid it.
+    Forbidden,
+    /// The minter's policies want a stronger or more recent sign-in.
+    StepUpRequired,
     /// The credential opens no session here, or another person's.
     SessionInvalid,
     /// The credential was good once.
@@ -157,8 +183,8 @@ impl Denial {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
-            Self::SessionInvalid | Self::SessionExpired => 401,
-            Self::NoEdge | Self::NotPermitted | Self::ClaimMissing => 403,
+            Self::SessionInvalid | Self::SessionExpired | Self::StepUpRequired => 401,
+            Self::NoEdge | Self::NotPermitted | Self::ClaimMissing | Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::TooManyRequests => 429,
             Self::Internal => 500,
@@ -176,6 +202,8 @@ impl Denial {
             Self::NoEdge => "no-edge",
             Self::NotPermitted => "not-permitted",
             Self::ClaimMissing => "claim-missing",
+            Self::Forbidden => "forbidden",
+            Self::StepUpRequired => "step-up-required",
             Self::SessionInvalid => "session-invalid",
             Self::SessionExpired => "session-expired",
             Self::KeysUnavailable => "keys-unavailable",
@@ -205,12 +233,14 @@ pub struct Health {
 mod tests {
     use super::*;
 
-    const ALL: [Denial; 18] = [
+    const ALL: [Denial; 20] = [
         Denial::BadRequest,
         Denial::NotFound,
         Denial::NoEdge,
         Denial::NotPermitted,
         Denial::ClaimMissing,
+        Denial::Forbidden,
+        Denial::StepUpRequired,
         Denial::SessionInvalid,
         Denial::SessionExpired,
         Denial::KeysUnavailable,

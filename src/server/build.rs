@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::admin::{Api, check_token};
 use crate::app::Pool;
-use crate::app::settings::AppSettings;
+use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::settings::PluginSettings;
@@ -19,6 +19,7 @@ use crate::lease::store::FileStore;
 use crate::lease::{Book, Plan, Rules, Scope, Shelves};
 use crate::limit::{Limits as RequestLimits, MintShares};
 use crate::logging::LineSink;
+use crate::policy::{Action, Authorizer, Authorizers, Target};
 use crate::provider::{self, Mint, Provider};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::minter::{MinterParts, identity_fault};
@@ -170,8 +171,11 @@ impl Parts {
         access_log: Option<LineSink>,
         max_requests: usize,
     ) -> Arc<Gateway> {
+        let mut authorizers = Authorizers::new(config.policy_set.clone(), metrics);
         let plugins = self.plugins.iter().map(|plugin| {
             let settings = plugin.settings.clone();
+            let target = Target::Plugin(&settings.name, &settings.provider);
+            let authorizer = authorizers.of(target, &[Action::Open, Action::Renew]);
             let rules = rules(&settings);
             let plan = Arc::new(Plan::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
             (
@@ -181,15 +185,22 @@ impl Parts {
                     fingerprint: plugin.fingerprint,
                     claims: plugin.claims.clone(),
                     gives_token: plugin.gives_token,
+                    authorizer,
                 },
             )
         });
-        let apps = self
-            .apps
-            .iter()
-            .map(|app| (app.settings.clone(), AppParts { pool: app.pool.clone(), claims: app.claims.clone() }));
+        let plugins = plugins.collect();
+        let apps = self.apps.iter().map(|app| {
+            let authorizer = match app.settings.session {
+                SessionNeed::None => Authorizer::not_asked(),
+                SessionNeed::Required | SessionNeed::Optional => {
+                    authorizers.of(Target::App(&app.settings.name), &[Action::Reach])
+                }
+            };
+            (app.settings.clone(), AppParts { pool: app.pool.clone(), claims: app.claims.clone(), authorizer })
+        });
         Gateway::new(GatewayParts {
-            plugins: plugins.collect(),
+            plugins,
             apps: apps.collect(),
             issuers: config.session.namespaces(),
             login_url: config.session.login_url.clone(),

@@ -1,5 +1,6 @@
 //! The minter's part of a process: what edges may ask for, and the TLS by which they are known.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::lease::{Parameters, Plan, Rules};
 use crate::logging::LineSink;
 use crate::minter::settings::MinterSettings;
 use crate::minter::{self, AtOnce, Bounded, Desk, DeskParts, Offer, Serving};
+use crate::policy::{Action, Authorizers, Target};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
 use crate::telemetry::Metrics;
@@ -98,6 +100,7 @@ impl Workshop<'_> {
         let certificates = self.certificates(&[settings.tls.identity()]);
         let edges = Edges::open(&settings.tls.client_ca, &self.config.directory)
             .map_err(|fault| self.faults.push(format!("minter.tls.client_ca: {fault}")));
+        let mut authorizers = Authorizers::new(self.config.policy_set.clone(), self.metrics);
         let mut offers = Vec::new();
         for provider in &self.config.providers {
             let Some(made) = providers.iter().find(|made| made.name() == provider.name) else { continue };
@@ -116,7 +119,7 @@ impl Workshop<'_> {
                         Some((name, at, optional))
                     })
                     .collect();
-                let offer = |name: &str, reuse, languages, parameters, rules| Offer {
+                let mut offer = |name: &str, reuse, languages, parameters, rules| Offer {
                     name: name.to_owned(),
                     provider: provider.name.clone(),
                     mint: mint.clone(),
@@ -133,6 +136,14 @@ impl Workshop<'_> {
                     )),
                     fingerprint: made.fingerprint(),
                     claims: claims.clone(),
+                    // Edges may ask for a plug-in by its mint's name too.
+                    authorizers: BTreeSet::from([name, mint])
+                        .into_iter()
+                        .map(|name| {
+                            let target = Target::Plugin(name, &provider.name);
+                            (name.to_owned(), authorizers.of(target, &[Action::Mint]))
+                        })
+                        .collect(),
                 };
                 let plugins = self.config.plugins.iter();
                 let ours = plugins.filter(|plugin| plugin.provider == provider.name && plugin.mint == *mint);

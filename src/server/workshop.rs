@@ -21,6 +21,7 @@ use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
 use crate::lease::store::{Backend, FileStore, RedisStore, Seals, Vault, Way, check_key};
 use crate::limit::MintShares;
+use crate::policy::Policies;
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Provider, Recipe, Vendor, VendorSecrets};
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
@@ -67,7 +68,7 @@ impl Workshop<'_> {
         let made = Sessions::new(
             &config.session,
             &config.directory,
-            (names, None),
+            (names, config.policy_set.as_deref().map(Policies::claims)),
             &subject_key,
             &client_of,
             clock,

@@ -1,6 +1,7 @@
 //! `valet explain`: what an operator reads of a token, and what not.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -25,15 +26,20 @@ impl Stand {
 
     /// `valet explain PATH` with this on stdin; whatever comes out, it is none of the secrets.
     fn explain(&self, path: &str, stdin: &str) -> Ended {
-        let mut command = valet(self.folder.path(), &["explain", "--config", "valet.toml", path]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-        let ended = Ended::from(child.wait_with_output().unwrap());
+        let ended = explained(self.folder.path(), path, stdin);
         for secret in stdin.trim().split('.').filter(|part| part.len() > 20).chain([KEY, CANARY_PERSON]) {
             assert!(!ended.all().contains(secret), "{secret} in:\n{}", ended.all());
         }
         ended
     }
+}
+
+/// `valet explain PATH` in this folder, with this on stdin.
+pub(super) fn explained(folder: &Path, path: &str, stdin: &str) -> Ended {
+    let mut command = valet(folder, &["explain", "--config", "valet.toml", path]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    Ended::from(child.wait_with_output().unwrap())
 }
 
 #[test]

@@ -91,6 +91,17 @@ impl Setup {
         self
     }
 
+    /// A directory of policies, and that it is asked.
+    #[must_use]
+    pub fn policies(mut self, files: &[(&str, &str)]) -> Self {
+        // One that is ignored, so that the directory is there though it has no policy.
+        self = self.file("policies/README", "");
+        for (name, content) in files {
+            self = self.file(&format!("policies/{name}"), content);
+        }
+        self.tables("[policies]\ndirectory = \"policies\"")
+    }
+
     #[must_use]
     pub fn session(self, lines: &str) -> Self {
         Self { session: self.session + lines + "\n", ..self }
@@ -175,7 +186,9 @@ impl Setup {
             std::fs::write(directory.path().join(format!("key-{n}")), key).expect("a key file");
         }
         for (name, content) in &self.files {
-            std::fs::write(directory.path().join(name), content).expect("a file");
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, content).expect("a file");
         }
         let text = self.text(&vendor.url(), &idps.iter().map(|idp| idp.url()).collect::<Vec<_>>(), keys.len());
         let config = Config::parse(&text, "valet.toml", directory.path());

@@ -23,6 +23,11 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     if !settings.verify_sessions {
         report.warnings.push("minter.verify_sessions is off: an edge that is taken over mints for anybody".into());
     }
+    if config.policies.is_some() && !settings.verify_sessions {
+        let message =
+            "a minter's policies judge sessions that it has verified itself: verify_sessions = false leaves none";
+        report.fault(&Place::root().key("policies"), message);
+    }
     if !config.listeners.is_empty() {
         report.warnings.push("[minter] beside [[listener]]: this process faces browsers and holds the API key".into());
     }

@@ -103,7 +103,7 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (with("[[listener]]", "cert = \"a\""), "listener.cert"),
         (with("[[session.issuer]]", "logout_audiences = [\"web\"]"), "session.issuer.logout_audiences"),
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
-        (format!("{GOOD}[policies]\ndirectory = \"policies\""), "policies"),
+        (format!("{GOOD}[policies]\ndirectory = \".\"\nreport = true"), "policies.report"),
         (format!("{GOOD}[limits]\nper_minute = 3\n"), "limits.per_minute"),
         (format!("{GOOD}directory = \"/\""), "plugin.directory"),
         (format!("warnings = []\n{GOOD}"), "warnings"),

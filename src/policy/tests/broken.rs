@@ -91,7 +91,7 @@ fn what_the_configuration_does_not_have_is_worth_a_look() {
                 permit(principal, action, resource == Valet::Plugin::\"scna\");\n\
                 permit(principal, action, resource in Valet::Provider::\"amce\");\n\
                 permit(principal, action, resource) when { resource == Valet::App::\"protal\" };\n";
-    let compiled = compile(&sources(&[("a.cedar", text)]), &claims(), Some(&inventory));
+    let compiled = compile(&sources(&[("a.cedar", text)]), Some(&claims()), Some(&inventory));
     assert!(compiled.policies.is_some());
     let lines: Vec<String> = compiled.warnings.iter().map(|fault| shown(&[("a.cedar", text)], fault)).collect();
     assert_eq!(lines.len(), 3, "{lines:#?}");

@@ -26,7 +26,7 @@ fn sources(files: &[(&str, &str)]) -> Vec<Source> {
 }
 
 fn compiled(files: &[(&str, &str)]) -> Compiled {
-    compile(&sources(files), &claims(), None)
+    compile(&sources(files), Some(&claims()), None)
 }
 
 fn set(text: &str) -> Arc<Policies> {

@@ -1,1 +1,220 @@
-//! Properties.
+//! Whatever the policies and claims are: nothing panics, nothing that fails opens, and no answer is another token's.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Clock;
+use crate::policy::{Action, Authorizer, Authorizers, Circumstances, Decision, Denied, Person, Target};
+use crate::session::{Memo, Session, Trait, Traits};
+use crate::telemetry::Metrics;
+
+fn metrics() -> Metrics {
+    Metrics::new("0.0.0", "test").unwrap()
+}
+
+fn session(traits: Traits) -> Session {
+    Session {
+        issuer: "https://idp.example.com".into(),
+        namespace: "https://idp.example.com".into(),
+        subject: "ada".into(),
+        external_id: "ada".into(),
+        name_fault: None,
+        log_id: "".into(),
+        person: [0; 16],
+        ends: Timestamp::from_millis(0),
+        fields: Box::default(),
+        session_id: None,
+        token_digest: [0; 32],
+        claims: Box::default(),
+        traits: Some(Box::new(traits)),
+        memo: Memo::default(),
+    }
+}
+
+fn word() -> impl Strategy<Value = Box<str>> {
+    prop_oneof![Just("a"), Just("b"), Just("c"), Just(""), Just("\u{0}\"\\é")].prop_map(Box::from)
+}
+
+fn words() -> impl Strategy<Value = Box<[Box<str>]>> {
+    vec(word(), 0..4).prop_map(Vec::into_boxed_slice)
+}
+
+fn time() -> impl Strategy<Value = Option<Timestamp>> {
+    let any = prop_oneof![
+        Just(0),
+        Just(-1),
+        Just(i64::MAX),
+        Just(i64::MIN),
+        NOW.as_millis() - 7_200_000..NOW.as_millis() + 7_200_000
+    ];
+    proptest::option::of(any.prop_map(Timestamp::from_millis))
+}
+
+fn claim() -> impl Strategy<Value = (Box<str>, Trait)> {
+    prop_oneof![
+        word().prop_map(|text| ("email".into(), Trait::Text(text))),
+        any::<i64>().prop_map(|number| ("level".into(), Trait::Integer(number))),
+        any::<bool>().prop_map(|value| ("staff".into(), Trait::Boolean(value))),
+        words().prop_map(|texts| ("roles".into(), Trait::Set(texts))),
+    ]
+}
+
+fn traits() -> impl Strategy<Value = Traits> {
+    (proptest::option::of(word()), words(), words(), time(), time(), words(), vec(claim(), 0..3)).prop_map(
+        |(acr, amr, scopes, auth_time, issued_at, groups, claims)| {
+            // A token has each claim once.
+            let claims: std::collections::BTreeMap<Box<str>, Trait> = claims.into_iter().collect();
+            Traits { acr, amr, scopes, auth_time, issued_at, groups, claims: claims.into_iter().collect() }
+        },
+    )
+}
+
+/// Conditions over what a token and the time say.
+fn condition() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "principal in Valet::Group::\"a\"",
+        "principal in Valet::Group::\"b\"",
+        "principal has acr && principal.acr == \"a\"",
+        "principal.amr.contains(\"b\")",
+        "principal.scopes.containsAny([\"a\", \"c\"])",
+        "principal has auth_time && context.now.durationSince(principal.auth_time) < duration(\"1h\")",
+        "principal has issued_at && principal.issued_at.offset(duration(\"1h\")) > context.now",
+        "principal.claims has email && principal.claims.email like \"*a*\"",
+        // Overflows for most numbers.
+        "principal.claims has level && principal.claims.level * 3 + 9223372036854775000 > 0",
+        "principal.claims has staff && principal.claims.staff",
+        "principal.claims has roles && principal.claims.roles.containsAll([\"a\"])",
+    ])
+}
+
+fn policy() -> impl Strategy<Value = String> {
+    let effect = proptest::sample::select(vec!["permit", "permit", "permit", "forbid", "@step_up(\"mfa\") forbid"]);
+    let action = proptest::sample::select(vec![
+        "action",
+        "action in Valet::Action::\"use\"",
+        "action == Valet::Action::\"renew\"",
+    ]);
+    let keyword = proptest::sample::select(vec!["when", "unless"]);
+    (effect, action, keyword, condition()).prop_map(|(effect, action, keyword, condition)| {
+        format!("{effect}(principal, {action}, resource) {keyword} {{ {condition} }};")
+    })
+}
+
+fn authorizer(policies: &Arc<Policies>) -> Authorizer {
+    Authorizers::new(Some(policies.clone()), &metrics())
+        .of(Target::Plugin("scan", "acme"), &[Action::Open, Action::Renew])
+}
+
+/// What the policies say without any memory, one policy after the other.
+fn expected(policies: &Arc<Policies>, action: Action, person: &Person<'_>, now: Timestamp) -> Decision {
+    authorizer(policies).decide(action, person, || vec![Circumstances::at(now)]).unwrap()
+}
+
+fn label(outcome: &Result<crate::policy::Permit, Denied>) -> &'static str {
+    match outcome {
+        Ok(_) => "permit",
+        Err(Denied::Denied) => "deny",
+        Err(Denied::StepUp(_)) => "step_up",
+        Err(Denied::Failed) => "error",
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("VALET_LONG").is_some() { 20_000 } else { 200 }))]
+
+    /// Two tokens of one person, asked in any order while time goes on: each gets what the policies say to it now.
+    #[test]
+    fn two_tokens_of_one_subject_never_share_a_verdict(
+        policies in vec(policy(), 1..6),
+        one in traits(),
+        other in traits(),
+        steps in vec((any::<bool>(), any::<bool>(), prop_oneof![Just(0_u64), Just(1), Just(999), Just(1000), Just(3_600_000)]), 1..12),
+    ) {
+        let policies = set(&policies.join("\n"));
+        let authorizer = authorizer(&policies);
+        let (clock, hands) = Clock::manual(NOW);
+        let sessions = [session(one), session(other)];
+        // When each of them was asked last, by action.
+        let mut asked: [[Option<Timestamp>; 2]; 2] = [[None; 2]; 2];
+        for (who, renew, wait) in steps {
+            hands.advance(std::time::Duration::from_millis(wait));
+            let (session, action) = (&sessions[usize::from(who)], if renew { Action::Renew } else { Action::Open });
+            let now = clock.now();
+            let judged = authorizer.judge(action, Some(session), &clock, |_| unreachable!("nothing of the request is read"));
+            let since = &mut asked[usize::from(who)][usize::from(renew)];
+            // An answer may be that of up to a second ago, and of no other time.
+            let told = since.filter(|at| now.since(*at).as_millis() < 1000).unwrap_or(now);
+            let decision = expected(&policies, action, &Person::from(session), told);
+            let fresh = expected(&policies, action, &Person::from(session), now);
+            prop_assert!([decision.label(), fresh.label()].contains(&label(&judged.outcome)), "{:?}", judged);
+            if told == now {
+                *since = Some(now);
+                prop_assert_eq!(label(&judged.outcome), fresh.label());
+            }
+        }
+    }
+
+    /// A policy that fails in evaluation never opens, whatever stands beside it.
+    #[test]
+    fn a_policy_that_fails_never_opens(policies in vec(policy(), 0..6), traits in traits(), at in 0..6_usize) {
+        let failing = "permit(principal, action, resource) when { 9223372036854775807 + (if principal.issuer == \"\" then 0 else 1) > 0 };";
+        let mut policies = policies;
+        policies.insert(at.min(policies.len()), failing.to_owned());
+        let policies = set(&policies.join("\n"));
+        for action in [Action::Open, Action::Renew] {
+            let decision = expected(&policies, action, &Person::said("i", "s", None, &traits), NOW);
+            prop_assert_eq!(decision.label(), "error");
+        }
+    }
+
+    /// Whatever stands in the files, reading them ends in a set or in faults whose places are in the files.
+    #[test]
+    fn no_text_makes_the_reader_panic(text in policy_like()) {
+        let compiled = compiled(&[("a.cedar", &text)]);
+        prop_assert!(compiled.policies.is_some() == compiled.faults.is_empty());
+        for fault in compiled.faults.iter().chain(&compiled.warnings) {
+            prop_assert!(fault.file != "a.cedar" || fault.offset <= text.len(), "{fault:?} in {text:?}");
+        }
+    }
+}
+
+/// Pieces of policies in any order, and anything else.
+fn policy_like() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => proptest::sample::select(vec![
+            "permit", "forbid", "(", ")", "principal", "action", "resource", ",", ";", "when", "unless", "{", "}", "==", "in", "is", "has", "like",
+            "&&", "||", "!", "context", ".", "now", "path", "\"a\"", "Valet::User", "::", "Valet::Group::\"g\"", "?principal", "@id", "@step_up", "(\"x\")",
+            "[", "]", "1", "9223372036854775808", "-", "ip(\"x\")", "datetime(\"2026-01-01\")", "if", "then", "else", "true", "//", "\n", "é", "\u{0}",
+        ]).prop_map(str::to_owned),
+        1 => policy(),
+        1 => any::<String>(),
+    ];
+    vec(piece, 0..24).prop_map(|pieces| pieces.join(" "))
+}
+
+#[test]
+fn deeply_nested_policies_are_read_or_refused_and_never_too_much() {
+    for depth in [10, 100, 1000, 2000] {
+        for (open, close) in [("(", ")"), ("[", "]"), ("!", ""), ("if true then ", " else false")] {
+            let text = format!(
+                "permit(principal, action, resource) when {{ {}true{} }};",
+                open.repeat(depth),
+                close.repeat(depth)
+            );
+            let compiled = compiled(&[("a.cedar", &text)]);
+            if let Some(policies) = compiled.policies {
+                let decision = expected(&Arc::new(policies), Action::Open, &Person::anonymous(), NOW);
+                assert!(
+                    matches!(decision, Decision::Permit(_) | Decision::Error(_) | Decision::Deny(_)),
+                    "{decision:?}"
+                );
+            }
+        }
+        let chain = format!("permit(principal, action, resource) when {{ true{} }};", " && true".repeat(depth));
+        assert!(compiled(&[("a.cedar", &chain)]).faults.is_empty() || depth > 100);
+    }
+    let long = format!("permit(principal, action, resource) when {{ true{} }};", " && true".repeat(5000));
+    let compiled = compiled(&[("a.cedar", &long)]);
+    assert!(compiled.faults.iter().any(|fault| fault.message.contains("32 KiB")), "{:?}", compiled.faults);
+}

@@ -1,12 +1,12 @@
 //! The client of a minter: an edge holds no key and asks who does.
 
+mod fingerprint;
 mod minter;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use self::fingerprint::{fingerprint, rank};
 pub use self::minter::Greeting;
 use self::minter::{LOOK, Minter, State};
 use super::diagnosis::{Diagnosis, Notes};
@@ -26,6 +27,7 @@ use super::wire::{self, Ask, Denial, Denied, Granted};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
 use crate::http_client::{Cause, Client, ClientFault, Response};
+use crate::session::StepUp;
 use crate::telemetry::Metrics;
 
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
@@ -334,7 +336,8 @@ impl Inner {
             Denial::KeysUnavailable => return Try::Next(Fault::Session(SessionRefusal::KeysUnavailable(wait))),
             Denial::SessionInvalid => return Try::Next(Fault::Session(SessionRefusal::Invalid)),
             Denial::SessionExpired => Fault::Session(SessionRefusal::Expired),
-            Denial::ClaimMissing => Fault::Session(SessionRefusal::NotPermitted),
+            Denial::ClaimMissing | Denial::Forbidden => Fault::Session(SessionRefusal::NotPermitted),
+            Denial::StepUpRequired => Fault::Session(wanted(&denied)),
             Denial::BadRequest | Denial::NotFound | Denial::NoEdge | Denial::NotPermitted | Denial::ProviderRefused => {
                 Fault::Refused
             }
@@ -357,6 +360,8 @@ impl Inner {
                 | Denial::Draining
                 | Denial::SessionExpired
                 | Denial::ClaimMissing
+                | Denial::Forbidden
+                | Denial::StepUpRequired
         );
         if users {
             return;
@@ -368,31 +373,9 @@ impl Inner {
     }
 }
 
-/// Rendezvous hashing: every edge asks for one user at one minter, as long as it is there, so that the user has one URL.
-fn rank(minter: &Minter, input: &MintInput) -> [u8; 32] {
-    digest(&[minter.origin.as_bytes(), input.issuer.as_bytes(), input.subject.as_bytes()])
-}
-
-fn fingerprint(hosts: &RedirectHosts, settings: &ProviderSettings) -> [u8; 32] {
-    let hosts = hosts.canonical();
-    let told = settings.minter.iter().flat_map(|link| &link.claims).map(String::as_bytes);
-    let parts: Vec<&[u8]> = [b"valet minter 1".as_slice()]
-        .into_iter()
-        .chain(hosts.iter().map(String::as_bytes))
-        .chain([b"claims".as_slice()])
-        .chain(told)
-        .collect();
-    digest(&parts)
-}
-
-/// Each part with its length before it.
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+/// Which sign-in the minter wants; where it can't be told on, the answer is a denial.
+fn wanted(denied: &Denied) -> SessionRefusal {
+    let wanted = denied.step_up.as_ref();
+    let step_up = wanted.and_then(|wanted| StepUp::new(&wanted.acr_values, wanted.max_age)).and_then(StepUp::interned);
+    step_up.map_or(SessionRefusal::NotPermitted, SessionRefusal::StepUp)
 }

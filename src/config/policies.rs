@@ -1,0 +1,225 @@
+//! The directory of `[policies]`: what is in it, read and checked, with every fault of every file at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use toml::de::DeTable;
+
+use super::fault::{Fault, position};
+use super::gather::{self, Found};
+use super::outline::Outline;
+use super::tree::{Node, Place};
+use super::{Config, hint, read_file};
+use crate::policy::case::{Case, CasesFile};
+use crate::policy::settings::ClaimsFile;
+use crate::policy::{self, Inventory, Policies, Source};
+use crate::provider;
+
+/// What declares claims.
+const CLAIMS: &str = "claims.toml";
+
+/// A directory of policies without a fault.
+#[derive(Debug)]
+pub struct PolicyDirectory {
+    /// The set.
+    pub policies: Arc<Policies>,
+    /// Each case with the file that it stands in, in the order of files and lines.
+    pub cases: Vec<(String, Case)>,
+    /// What is worth a look though it is no fault, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and checks a directory. `inventory`: what the configuration has, if there is one. Every fault, in the order of the files.
+pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Result<PolicyDirectory, Vec<Fault>> {
+    let mut reading = Reading { directory, faults: Vec::new() };
+    let files = reading.files();
+    let claims = reading.claims(&files);
+    let mut sources = Vec::new();
+    let mut cases = Vec::new();
+    for (file, text) in &files {
+        if file.ends_with(".cedar") {
+            sources.push(Source { file: file.clone(), text: text.clone() });
+        } else if file.ends_with(".cases.toml") {
+            cases.extend(reading.typed::<CasesFile>(file, text).map(|(cases, tree)| (file, text, cases, tree)));
+        }
+    }
+    let compiled = policy::compile(&sources, claims.as_ref(), inventory);
+    for fault in compiled.faults {
+        reading.note(&files, fault);
+    }
+    if let Some(claims) = &claims {
+        for (file, text, cases, tree) in &cases {
+            reading.judge(file, text, (cases, tree), |case| case.faults(claims, compiled.policies.as_ref(), inventory));
+        }
+    }
+    match compiled.policies {
+        Some(policies) if reading.faults.is_empty() => {
+            let mut warnings: Vec<String> =
+                compiled.warnings.into_iter().map(|warning| reading.place(&files, warning).to_string()).collect();
+            if policies.is_empty() {
+                warnings.push(format!("{}: there is no policy in it: everyone is denied", directory.display()));
+            }
+            let cases = cases.into_iter().flat_map(|(file, _, cases, _)| {
+                cases.cases.into_iter().map(|case| (file.clone(), case)).collect::<Vec<_>>()
+            });
+            Ok(PolicyDirectory { policies: Arc::new(policies), cases: cases.collect(), warnings })
+        }
+        _ => Err(reading.faults),
+    }
+}
+
+/// The schema for a directory, by its `claims.toml`; without one, or without the directory, that of no claims.
+pub fn policy_schema(directory: &Path) -> Result<String, Vec<Fault>> {
+    let mut reading = Reading { directory, faults: Vec::new() };
+    let path = directory.join(CLAIMS);
+    let files = if path.exists() { reading.file(CLAIMS).into_iter().collect() } else { Vec::new() };
+    match reading.claims(&files) {
+        Some(claims) if reading.faults.is_empty() => Ok(policy::schema(&claims)),
+        _ => Err(reading.faults),
+    }
+}
+
+/// What policies may be about.
+pub fn inventory(config: &Config) -> Inventory {
+    let mut inventory = Inventory {
+        plugins: Default::default(),
+        providers: config.providers.iter().map(|provider| provider.name.clone()).collect(),
+        apps: config.apps.iter().map(|app| app.name.clone()).collect(),
+    };
+    if config.minter.is_some() {
+        // An edge may ask for a mint by its own name.
+        for provider in &config.providers {
+            let mints = provider::mint_names(provider).into_iter();
+            inventory.plugins.extend(mints.map(|mint| (mint, provider.name.clone())));
+        }
+    }
+    let plugins = config.plugins.iter().map(|plugin| (plugin.name.clone(), plugin.provider.clone()));
+    inventory.plugins.extend(plugins);
+    inventory
+}
+
+/// A directory that is being read.
+struct Reading<'d> {
+    directory: &'d Path,
+    faults: Vec<Fault>,
+}
+
+impl Reading<'_> {
+    fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    fn shown(&self, file: &str) -> String {
+        self.path(file).display().to_string()
+    }
+
+    /// Name and text of each file that is ours, by name.
+    fn files(&mut self) -> Vec<(String, String)> {
+        let shown = self.directory.display().to_string();
+        let entries = match std::fs::read_dir(self.directory) {
+            Ok(entries) => entries,
+            Err(fault) => {
+                let message =
+                    format!("the directory of policies can't be read: {fault} (an empty one denies everyone)");
+                self.faults.push(Fault::of_file(&shown, message));
+                return Vec::new();
+            }
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => names.extend(entry.file_name().into_string().ok().filter(|name| is_ours(name))),
+                // One that can't be seen may be the one that forbids.
+                Err(fault) => self.faults.push(Fault::of_file(&shown, format!("can't be read whole: {fault}"))),
+            }
+        }
+        names.sort_unstable();
+        names.iter().filter_map(|name| self.file(name)).collect()
+    }
+
+    fn file(&mut self, name: &str) -> Option<(String, String)> {
+        match read_file(&self.path(name)) {
+            Ok(text) => Some((name.to_owned(), text)),
+            Err(message) => {
+                self.faults.push(Fault::of_file(&self.shown(name), message));
+                None
+            }
+        }
+    }
+
+    /// `None`: faulty. Without the file there are no claims.
+    fn claims(&mut self, files: &[(String, String)]) -> Option<ClaimsFile> {
+        let Some((file, text)) = files.iter().find(|(file, _)| file == CLAIMS) else {
+            return Some(ClaimsFile::default()).filter(|_| self.faults.is_empty());
+        };
+        let (claims, tree) = self.typed::<ClaimsFile>(file, text)?;
+        for (keys, message) in claims.faults() {
+            self.fault(file, text, tree.offset_of(&below(Place::root(), &keys)), &keys.join("."), message);
+        }
+        Some(claims)
+    }
+
+    /// The settings in a text of TOML; the faults of shape are noted.
+    fn typed<T: DeserializeOwned + JsonSchema>(&mut self, file: &str, text: &str) -> Option<(T, Node)> {
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let offset = error.span().map_or(0, |span| span.start);
+                let hint = hint::of(text, position(text, offset).0, error.message(), &Outline::of::<T>);
+                self.fault(file, text, offset, "", format!("not TOML: {}{hint}", error.message()));
+                return None;
+            }
+        };
+        let gathered = gather::gather::<T>(Node::from_toml(table));
+        let sound = gathered.found.is_empty();
+        for Found { place, offset, message } in gathered.found {
+            self.fault(file, text, offset, &place.dotted(), message);
+        }
+        gathered.settings.filter(|_| sound).map(|settings| (settings, gathered.tree))
+    }
+
+    /// Notes what `faults_of` finds in each case.
+    fn judge(
+        &mut self,
+        file: &str,
+        text: &str,
+        (cases, tree): (&CasesFile, &Node),
+        faults_of: impl Fn(&Case) -> Vec<policy::case::CaseFault>,
+    ) {
+        let list = Place::root().key("case");
+        for (at, case) in cases.cases.iter().enumerate() {
+            for (keys, message) in faults_of(case) {
+                let place = below(list.index(at), &keys);
+                let offset = tree.offset_of(&place);
+                self.fault(file, text, offset, &place.dotted(), format!("{message} (case {:?})", case.name));
+            }
+        }
+    }
+
+    fn fault(&mut self, file: &str, text: &str, offset: usize, key: &str, message: String) {
+        let (line, column) = position(text, offset);
+        self.faults.push(Fault { file: self.shown(file), line, column, key: key.into(), message });
+    }
+
+    fn note(&mut self, files: &[(String, String)], fault: policy::Fault) {
+        let fault = self.place(files, fault);
+        self.faults.push(fault);
+    }
+
+    fn place(&self, files: &[(String, String)], fault: policy::Fault) -> Fault {
+        let text = files.iter().find(|(file, _)| *file == fault.file).map_or("", |(_, text)| text);
+        let (line, column) = position(text, fault.offset);
+        Fault { file: self.shown(&fault.file), line, column, key: "policy".into(), message: fault.message }
+    }
+}
+
+/// Hidden files are editors' and file systems' own.
+fn is_ours(name: &str) -> bool {
+    !name.starts_with('.') && (name == CLAIMS || name.ends_with(".cedar") || name.ends_with(".cases.toml"))
+}
+
+fn below(place: Place, keys: &[String]) -> Place {
+    keys.iter().fold(place, |place, key| place.key(key))
+}
