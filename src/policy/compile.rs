@@ -10,6 +10,7 @@ use super::annotation;
 use super::entity::Types;
 use super::evaluate;
 use super::fault::Fault;
+use super::nesting;
 use super::reads::Reads;
 use super::schema;
 use super::settings::ClaimsFile;
@@ -98,6 +99,9 @@ pub fn compile(sources: &[Source], claims: Option<&ClaimsFile>, inventory: Optio
 /// The policies of one file, in the order of its lines; or what is wrong with it.
 fn parse<'s>(source: &'s Source, read: &mut Vec<Read<'s>>, faults: &mut Vec<Fault>) {
     let file = &source.file;
+    if let Some((offset, message)) = nesting::too_deep(&source.text) {
+        return faults.push(Fault::new(file, offset, message));
+    }
     let set: PolicySet = match source.text.parse() {
         Ok(set) => set,
         Err(errors) => {

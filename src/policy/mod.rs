@@ -11,6 +11,7 @@ mod compile;
 mod entity;
 mod evaluate;
 mod fault;
+mod nesting;
 mod reads;
 mod resource;
 mod schema;
