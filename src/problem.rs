@@ -69,10 +69,11 @@ pub enum Refusal {
 }
 
 /// The outcome of each refusal, once: what counters begin with.
-pub const OUTCOMES: [&str; 18] = [
+pub const OUTCOMES: [&str; 19] = [
     "not_found",
     "method_not_allowed",
     "bad_request",
+    "step_up",
     "unauthenticated",
     "unavailable",
     "forbidden",
