@@ -203,7 +203,8 @@ impl History {
                 *forgot = post.max(*forgot);
             }
             let end = now.plus(Duration::from_secs(60 * minutes)).min(self.calls[call].began_at.plus(6 * HOUR));
-            let better = self.held.get(name).is_none_or(|(_, held)| *held < end || self.serves(name).is_none());
+            // One that ends when the held one does takes its place: it is the newer.
+            let better = self.held.get(name).is_none_or(|(_, held)| *held <= end || self.serves(name).is_none());
             if end.since(now) > 5 * MINUTE && !once && began >= self.forgot_in(name) && better {
                 self.held.insert(name, (call, end));
             }
