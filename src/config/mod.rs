@@ -164,7 +164,7 @@ impl Config {
         if let Some(config) = &mut gathered.settings
             && !gathered.holes.iter().any(|hole| hole.starts_with(&tree::Place::root().key("policies")))
         {
-            faults.extend(config.read_policies(faults.is_empty()));
+            faults.extend(config.read_policies(faults.is_empty(), Source { name, text }, &gathered.tree));
         }
         match gathered.settings {
             Some(config) if faults.is_empty() => Ok(config),
@@ -175,10 +175,16 @@ impl Config {
     }
 
     /// The faults of the policies, whose files follow the configuration. `sound`: what they are about is known.
-    fn read_policies(&mut self, sound: bool) -> Vec<Fault> {
+    fn read_policies(&mut self, sound: bool, source: Source<'_>, tree: &tree::Node) -> Vec<Fault> {
         let Some(PoliciesSettings { directory }) = &self.policies else { return Vec::new() };
+        let directory = self.directory.join(directory);
+        if let Err(message) = policies::is_readable(&directory) {
+            let place = tree::Place::root().key("policies").key("directory");
+            let offset = tree.offset_of(&place);
+            return vec![as_fault(gather::Found { place, offset, message }, source.text, source.name)];
+        }
         let inventory = sound.then(|| inventory(self));
-        match policy_directory(&self.directory.join(directory), inventory.as_ref()) {
+        match policy_directory(&directory, inventory.as_ref()) {
             Ok(read) => {
                 self.warnings.extend(read.warnings);
                 self.policy_set = Some(read.policies);

@@ -121,16 +121,22 @@ impl Reading<'_> {
         let entries = match std::fs::read_dir(self.directory) {
             Ok(entries) => entries,
             Err(fault) => {
-                let message =
-                    format!("the directory of policies can't be read: {fault} (an empty one denies everyone)");
-                self.faults.push(Fault::of_file(&shown, message));
+                self.faults.push(Fault::of_file(&shown, unreadable(&fault)));
                 return Vec::new();
             }
         };
         let mut names = Vec::new();
         for entry in entries {
             match entry {
-                Ok(entry) => names.extend(entry.file_name().into_string().ok().filter(|name| is_ours(name))),
+                Ok(entry) => match entry.file_name().into_string() {
+                    Ok(name) => names.extend(Some(name).filter(|name| is_ours(name))),
+                    // It may be the one that forbids, too.
+                    Err(name) if is_ours(&name.to_string_lossy()) => {
+                        let name = self.shown(&name.to_string_lossy());
+                        self.faults.push(Fault::of_file(&name, "has a name that is not UTF-8: rename it"));
+                    }
+                    Err(_) => {}
+                },
                 // One that can't be seen may be the one that forbids.
                 Err(fault) => self.faults.push(Fault::of_file(&shown, format!("can't be read whole: {fault}"))),
             }
@@ -213,6 +219,15 @@ impl Reading<'_> {
         let (line, column) = position(text, fault.offset);
         Fault { file: self.shown(&fault.file), line, column, key: "policy".into(), message: fault.message }
     }
+}
+
+/// Whether there is such a directory; else what is wrong, for the key that names it.
+pub(super) fn is_readable(directory: &Path) -> Result<(), String> {
+    std::fs::read_dir(directory).map(drop).map_err(|fault| format!("{}: {}", directory.display(), unreadable(&fault)))
+}
+
+fn unreadable(fault: &std::io::Error) -> String {
+    format!("the directory of policies can't be read: {fault} (an empty one denies everyone)")
 }
 
 /// Hidden files are editors' and file systems' own.

@@ -16,7 +16,7 @@ use super::schema;
 use super::settings::ClaimsFile;
 use super::{Policies, Policy};
 
-/// A longer policy is generated, and nested so deeply that its tree would not fit on a stack.
+/// A longer policy is generated: nobody reviews it.
 const MAX_POLICY_BYTES: usize = 32 * 1024;
 
 /// More policies than that are no set that people review.

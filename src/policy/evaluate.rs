@@ -2,9 +2,9 @@
 
 use cedar_policy::{AuthorizationError, Authorizer, Entities, Entity, EntityUid, PolicyId, Request, Response};
 
+use super::Policies;
 use super::entity::{self, Circumstances, NotCedar, Person, Types};
 use super::slice::Slice;
-use super::{Policies, Policy};
 use crate::session::StepUp;
 
 /// What a set of policies says to one question. The numbers are places in the set: of the policies that decided, the first.
@@ -127,6 +127,6 @@ fn place(id: &PolicyId) -> Option<usize> {
 impl Policies {
     /// The name of the policy that decided.
     pub fn decisive(&self, decision: &Decision) -> Option<&str> {
-        decision.policy().and_then(|at| self.policies.get(at)).map(|Policy { name, .. }| &**name)
+        decision.policy().and_then(|at| self.name(at)).map(|name| &**name)
     }
 }

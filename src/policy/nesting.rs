@@ -25,7 +25,9 @@ pub(super) fn too_deep(text: &str) -> Option<(usize, String)> {
             b')' | b']' | b'}' => open = open.saturating_sub(1),
             b';' => (open, conditions, operators) = (0, 0, 0),
             b'!' if next == Some(b'=') => width = 2,
-            b'!' | b'-' => signs += 1,
+            b'!' => signs += 1,
+            // A sign, or an operator: `a - b - c` is a tree as deep as it is long, too.
+            b'-' => (signs, operators) = (signs + 1, operators + 1),
             b'&' | b'|' => (width, operators) = (2, operators + 1),
             b'+' | b'*' | b'.' => operators += 1,
             b if b.is_ascii_alphabetic() || b == b'_' => {
@@ -74,6 +76,7 @@ mod tests {
         for text in [&quoted, &noted, &many] {
             assert_eq!(too_deep(text), None, "{text}");
         }
+        assert_eq!(too_deep(&"1 - ".repeat(401)).map(|(at, _)| at), Some(1602));
         for (text, at) in
             [("(".repeat(65), 64), ("! ".repeat(65), 128), ("if ".repeat(65), 192), ("a||".repeat(401), 1201)]
         {

@@ -8,6 +8,7 @@ mod limits;
 mod login;
 mod minter;
 mod page;
+mod policies;
 mod properties;
 mod proxies;
 mod recipes;

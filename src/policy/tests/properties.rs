@@ -211,8 +211,18 @@ fn deeply_nested_policies_are_read_or_refused_and_never_too_much() {
                 );
             }
         }
-        let chain = format!("permit(principal, action, resource) when {{ true{} }};", " && true".repeat(depth));
-        assert!(compiled(&[("a.cedar", &chain)]).faults.is_empty() || depth > 100);
+        for (first, operator, last) in [
+            ("true", " && true", ""),
+            ("false", " || true", ""),
+            ("1", " - 1", " < 2"),
+            ("1", " + 0", " < 2"),
+            ("1", " * 1", " < 2"),
+        ] {
+            let chain =
+                format!("permit(principal, action, resource) when {{ {first}{}{last} }};", operator.repeat(depth));
+            let compiled = compiled(&[("a.cedar", &chain)]);
+            assert!(compiled.faults.is_empty() || depth > 100, "{operator}: {:?}", compiled.faults);
+        }
     }
     let long = format!("permit(principal, action, resource) when {{ \"{}\" == \"\" }};", "x".repeat(33 * 1024));
     let compiled = compiled(&[("a.cedar", &long)]);
