@@ -88,18 +88,14 @@ impl Auth {
 
     /// The forms that are more than the key in a place.
     fn compile_signed(settings: &AuthSettings, faults: &mut Faults) -> Option<Self> {
-        let mut below = |form: &'static str| {
-            let faults = std::mem::take(faults);
-            (form, faults)
+        let form = match settings {
+            AuthSettings { oauth2: Some(_), .. } => "oauth2",
+            AuthSettings { login: Some(_), .. } => "login",
+            AuthSettings { hmac: Some(_), .. } => "hmac",
+            _ => "sigv4",
         };
-        let (form, mut found) = match settings {
-            AuthSettings { oauth2: Some(_), .. } => below("oauth2"),
-            AuthSettings { login: Some(_), .. } => below("login"),
-            AuthSettings { hmac: Some(_), .. } => below("hmac"),
-            _ => below("sigv4"),
-        };
-        let before = found.len();
-        let mut fault = |key: &str, message: &str| found.push((format!("auth.{form}.{key}"), message.to_owned()));
+        let before = faults.len();
+        let mut fault = |key: &str, message: &str| faults.push((format!("auth.{form}.{key}"), message.to_owned()));
         let auth = match settings {
             AuthSettings { oauth2: Some(oauth2), .. } => {
                 Oauth2::compile(oauth2, &mut fault).map(|oauth2| Self::Token(Box::new(Grant::Oauth2(oauth2))))
@@ -113,9 +109,7 @@ impl Auth {
             AuthSettings { sigv4: Some(sigv4), .. } => Sigv4::compile(sigv4, &mut fault).map(Self::Sigv4),
             _ => None,
         };
-        let sound = found.len() == before;
-        *faults = found;
-        auth.filter(|_| sound)
+        auth.filter(|_| faults.len() == before)
     }
 
     /// Whether this header field is the key's, or a signature's.

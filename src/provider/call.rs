@@ -19,6 +19,9 @@ pub(super) use self::source::{
 /// All but the unreserved characters of RFC 3986, section 2.3, is escaped.
 pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The type of a form (WHATWG URL, section 5).
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A call with places for values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallTemplate {
@@ -113,7 +116,7 @@ impl CallTemplate {
                 json.fill(values)?
             }
             Content::Form(fields) => {
-                kind("application/x-www-form-urlencoded");
+                kind(FORM);
                 fill_parameters(fields, values)?.into()
             }
             Content::None => Bytes::new(),
@@ -127,15 +130,20 @@ fn fill_parameters(parameters: &[(String, Template)], values: &Values<'_>) -> Re
     let mut text = String::new();
     for (name, template) in parameters {
         if let Some(value) = template.fill_plain(values)? {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            text.push_str(name);
-            text.push('=');
-            text.extend(utf8_percent_encode(&value, UNRESERVED));
+            put_pair(&mut text, name, &value);
         }
     }
     Ok(text)
+}
+
+/// One more pair of a query or a form. `name` is percent-encoded already.
+pub(super) fn put_pair(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push('&');
+    }
+    text.push_str(name);
+    text.push('=');
+    text.extend(utf8_percent_encode(value, UNRESERVED));
 }
 
 fn visible(value: &str, text: &mut String) -> Result<(), Unfit> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::call::{CallSource, mint_source, register_source};
+use super::needs::uses_registration;
 use super::preset::{Source, effective};
 use super::settings::{AuthSettings, ClientAuth, MintSettings, ProviderSettings};
 
@@ -11,10 +12,12 @@ pub fn describe(settings: &ProviderSettings, mint: &str) -> Vec<(&'static str, S
     let Ok(source) = effective(settings) else { return Vec::new() };
     let Some(call) = source.mint.get(mint).filter(|_| settings.minter.is_none()) else { return Vec::new() };
     let mut lines = Vec::new();
-    if call.jwt.is_none() || source.register.is_some() {
+    // A JWT of ours needs no call, unless it tells of the registration's answer.
+    let is_called = call.jwt.is_none() || uses_registration(&source, mint);
+    if is_called {
         token(settings, source.auth.as_ref(), &mut lines);
     }
-    if let Some(register) = source.register.as_ref().filter(|_| call.jwt.is_none()) {
+    if let Some(register) = source.register.as_ref().filter(|_| is_called) {
         describe_call(settings, &source, "register", &register_source(register), &mut lines);
     }
     match &call.jwt {
@@ -140,6 +143,9 @@ mod tests {
         let jwt = told(
             "[mint.embed]\njwt = { algorithm = 'HS256', claims = { exp = '{now+1h:epoch#}' } }\nurl = 'https://e.acme.example/{jwt}'",
         );
+        let register = "auth = { bearer = true }\n[register]\npath = '/users'\n[mint.embed]\njwt = { algorithm = 'HS256', claims = { id = ID, exp = '{now+1h:epoch#}' } }\nurl = 'https://e.acme.example/{jwt}'";
+        assert!(told(&register.replace("ID", "'{register:/id}'")).starts_with("register POST "));
+        assert!(told(&register.replace("ID", "'{subject}'")).starts_with("sign a JWT "));
         assert_eq!(
             jwt,
             "sign a JWT by HS256 with <api_key>\nsign header {}, claims {\"exp\":\"{now+1h:epoch#}\"}\nread url = https://e.acme.example/{jwt}\n"

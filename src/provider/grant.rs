@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::answer::is_pointer;
 use super::auth::basic;
-use super::call::{UNRESERVED, has_dot_segment, literal_fits};
+use super::call::{FORM, UNRESERVED, has_dot_segment, literal_fits, put_pair};
 use super::diagnosis::{Diagnosis, Step};
 use super::jwt;
 use super::recipe::Base;
@@ -142,8 +142,7 @@ impl Oauth2 {
         for (name, text) in [("scope", &self.scope), ("audience", &self.audience)] {
             form.extend(text.iter().map(|text| (name, Zeroizing::new(text.clone()))));
         }
-        let body = form.iter().map(|(name, text)| format!("{name}={}", utf8_percent_encode(text, UNRESERVED)));
-        let body = body.collect::<Vec<_>>().join("&").into();
+        let body = form_body(form.iter().map(|(name, text)| (*name, text.as_str())));
         Ok(Asked { uri: self.uri.clone(), kind: FORM, body, authorization })
     }
 
@@ -168,7 +167,14 @@ impl Oauth2 {
     }
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+/// Names and texts, each percent-encoded.
+fn form_body<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Bytes {
+    let mut body = String::new();
+    for (name, text) in pairs {
+        put_pair(&mut body, &utf8_percent_encode(name, UNRESERVED).to_string(), text);
+    }
+    body.into()
+}
 
 impl Login {
     pub(super) fn compile(settings: &LoginSettings, fault: &mut impl FnMut(&str, &str)) -> Option<Self> {
@@ -233,12 +239,8 @@ impl Login {
             let body = serde_json::to_vec(&json).map_err(|_| Unfit)?.into();
             return Ok(Asked { uri, kind: "application/json", body, authorization: None });
         }
-        let pair = |(name, text): &(String, String)| {
-            let text = if text == KEY { secret } else { text };
-            format!("{}={}", utf8_percent_encode(name, UNRESERVED), utf8_percent_encode(text, UNRESERVED))
-        };
-        let body = self.form.iter().map(pair).collect::<Vec<_>>().join("&").into();
-        Ok(Asked { uri, kind: FORM, body, authorization: None })
+        let pairs = self.form.iter().map(|(name, text)| (&**name, if text == KEY { secret } else { text }));
+        Ok(Asked { uri, kind: FORM, body: form_body(pairs), authorization: None })
     }
 }
 

@@ -49,6 +49,11 @@ pub fn uses_subject_hash(settings: &ProviderSettings) -> bool {
     effective(settings).is_ok_and(|source| values(&source, None).iter().any(|(value, _)| *value == Value::SubjectHash))
 }
 
+/// Whether this mint wants to know of the registration's answer.
+pub(super) fn uses_registration(source: &Source, mint: &str) -> bool {
+    values(source, Some(mint)).iter().any(|(value, _)| matches!(value, Value::Register(_)))
+}
+
 /// Every claim that a call of the provider names, sorted, and whether it may be absent. A claim that is required once is required.
 pub fn claim_names(settings: &ProviderSettings) -> Vec<(String, bool)> {
     told(settings)

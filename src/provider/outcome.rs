@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use super::retry_after::retry_after;
 use super::{MintFailure, SessionRefusal};
+use crate::clock::Timestamp;
+use crate::http_client::{ClientFault, Response};
 use crate::telemetry::Metrics;
 
 /// Why a mint that called the vendor gave no URL.
@@ -29,6 +32,27 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// What an answer says that is not the wanted one. `now`: from when on a `Retry-After` counts.
+    pub(super) fn of_answer(answer: &Response, now: Timestamp) -> Self {
+        match answer.status {
+            429 | 503 => {
+                Self::Waiting { unavailable: answer.status == 503, retry_after: retry_after(&answer.headers, now) }
+            }
+            400..=499 => Self::Refused,
+            500..=599 => Self::Unreachable,
+            _ => Self::Nonsense,
+        }
+    }
+
+    /// What a call came to that got no answer.
+    pub(super) fn of_client(fault: ClientFault) -> Self {
+        match fault {
+            ClientFault::NoConnection(_) | ClientFault::Unreachable(_) => Self::Unreachable,
+            ClientFault::TimedOut => Self::TimedOut,
+            ClientFault::TooLarge => Self::Nonsense,
+        }
+    }
+
     /// Whether the breaker counts it: the vendor is down, not of another opinion.
     pub(super) fn counts(&self) -> bool {
         match self {

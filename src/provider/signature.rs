@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::utf8_percent_encode;
+use zeroize::Zeroizing;
 
 use super::auth::{key_field, sensitive};
 use super::call::UNRESERVED;
 use super::settings::{HmacSettings, Sigv4Settings};
-use super::template::Unfit;
+use super::template::{Section, Unfit, sections};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -143,36 +144,17 @@ impl Hmac {
 fn pieces(text: &str) -> Result<Vec<Piece>, &'static str> {
     const UNKNOWN: &str = "expected text with {timestamp}, {method}, {path}, {query}, {path_and_query} and {body}; `{{` and `}}` stand for braces";
     let mut found = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '}']) {
-        literal.push_str(&rest[..at]);
-        let brace = &rest[at..=at];
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix(brace) {
-            literal.push_str(brace);
-            rest = after;
-            continue;
-        }
-        let (name, after) = rest.split_once('}').filter(|_| brace == "{").ok_or(UNKNOWN)?;
-        let piece = match name {
-            "timestamp" => Piece::Timestamp,
-            "method" => Piece::Method,
-            "path" => Piece::Path,
-            "query" => Piece::Query,
-            "path_and_query" => Piece::PathAndQuery,
-            "body" => Piece::Body,
-            _ => return Err(UNKNOWN),
-        };
-        if !literal.is_empty() {
-            found.push(Piece::Text(std::mem::take(&mut literal)));
-        }
-        found.push(piece);
-        rest = after;
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        found.push(Piece::Text(literal));
+    for section in sections(text).ok_or(UNKNOWN)? {
+        found.push(match section {
+            Section::Literal(literal) => Piece::Text(literal),
+            Section::Name("timestamp") => Piece::Timestamp,
+            Section::Name("method") => Piece::Method,
+            Section::Name("path") => Piece::Path,
+            Section::Name("query") => Piece::Query,
+            Section::Name("path_and_query") => Piece::PathAndQuery,
+            Section::Name("body") => Piece::Body,
+            Section::Name(_) => return Err(UNKNOWN),
+        });
     }
     if found.iter().all(|piece| matches!(piece, Piece::Text(_))) {
         return Err("nothing of the call would be signed");
@@ -226,7 +208,7 @@ impl Sigv4 {
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hash(request.as_bytes()));
         // The key goes into the signature, and nowhere else.
-        let mut derived = mac(&[b"AWS4", key.expose()].concat(), day);
+        let mut derived = mac(&Zeroizing::new([b"AWS4", key.expose()].concat()), day);
         for part in [&self.region, &self.service, "aws4_request"] {
             derived = mac(derived.as_ref(), part);
         }

@@ -18,6 +18,42 @@ pub(super) enum Part {
     Value(Value),
 }
 
+/// A piece of a text with names in braces.
+pub(super) enum Section<'t> {
+    /// Not empty; doubled braces are single here.
+    Literal(String),
+    /// What stands between two braces.
+    Name(&'t str),
+}
+
+/// The pieces, in order; no two literals follow each other. `None`: a brace lacks its other half.
+pub(super) fn sections(text: &str) -> Option<Vec<Section<'_>>> {
+    let mut found = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(brace) {
+            literal.push_str(brace);
+            rest = after;
+            continue;
+        }
+        let end = rest.find(['{', '}']).filter(|end| brace == "{" && rest[*end..].starts_with('}'))?;
+        if !literal.is_empty() {
+            found.push(Section::Literal(std::mem::take(&mut literal)));
+        }
+        found.push(Section::Name(&rest[..end]));
+        rest = &rest[end + 1..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        found.push(Section::Literal(literal));
+    }
+    Some(found)
+}
+
 /// Text with values in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
@@ -31,31 +67,16 @@ impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         const UNBALANCED: &str = "a brace without its other half; `{{` and `}}` stand for the braces themselves";
         let mut parts = Vec::new();
-        let mut literal = String::new();
         let mut typed = false;
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let brace = &rest[at..=at];
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = after;
-                continue;
-            }
-            let end =
-                rest.find(['{', '}']).filter(|end| brace == "{" && rest[*end..].starts_with('}')).ok_or(UNBALANCED)?;
-            let (value, keeps_type) = Value::parse(&rest[..end])?;
-            typed |= keeps_type;
-            if !literal.is_empty() {
-                parts.push(Part::Literal(std::mem::take(&mut literal).into()));
-            }
-            parts.push(Part::Value(value));
-            rest = &rest[end + 1..];
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal.into()));
+        for section in sections(text).ok_or(UNBALANCED)? {
+            parts.push(match section {
+                Section::Literal(literal) => Part::Literal(literal.into()),
+                Section::Name(name) => {
+                    let (value, keeps_type) = Value::parse(name)?;
+                    typed |= keeps_type;
+                    Part::Value(value)
+                }
+            });
         }
         if typed && parts.len() > 1 {
             return Err("`#` keeps the type of a value that stands alone; beside other text it is text");

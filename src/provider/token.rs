@@ -16,7 +16,6 @@ use super::diagnosis::{Diagnosis, Step};
 use super::grant::{Asked, Grant};
 use super::keys::KeyRing;
 use super::outcome::Fault;
-use super::retry_after::retry_after;
 use crate::clock::{Clock, Tick};
 use crate::http_client::{Cause, Client, ClientFault, Response};
 
@@ -162,12 +161,8 @@ impl AccessTokens {
         for (at, key) in self.keys.in_order() {
             let Ok(asked) = self.grant.ask(&key, self.clock.now()) else { continue };
             let answer = self.send(asked).await.map_err(|fault| {
-                let kind = match fault {
-                    ClientFault::TimedOut => Fault::TimedOut,
-                    ClientFault::TooLarge => Fault::Nonsense,
-                    ClientFault::NoConnection(_) | ClientFault::Unreachable(_) => Fault::Unreachable,
-                };
-                (kind, Diagnosis::call(Step::Token, fault.cause()))
+                let diagnosis = Diagnosis::call(Step::Token, fault.cause());
+                (Fault::of_client(fault), diagnosis)
             })?;
             match answer.status {
                 200..=299 => {
@@ -182,16 +177,8 @@ impl AccessTokens {
                         warn!(target: "valet::provider", provider, key = at + 1, "provider refused the API key");
                     }
                 }
-                status => {
-                    let fault = match status {
-                        429 | 503 => Fault::Waiting {
-                            unavailable: status == 503,
-                            retry_after: retry_after(&answer.headers, self.clock.now()),
-                        },
-                        404..=499 | 402 => Fault::Refused,
-                        500..=599 => Fault::Unreachable,
-                        _ => Fault::Nonsense,
-                    };
+                _ => {
+                    let fault = Fault::of_answer(&answer, self.clock.now());
                     return Err((fault, Diagnosis::status(Step::Token, &answer)));
                 }
             }

@@ -18,7 +18,6 @@ use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
 use super::outcome::Fault;
 use super::recipe::{How, MintCall, Recipe, Register};
-use super::retry_after::retry_after;
 use super::settings::ProviderSettings;
 use super::template::{Answered, Unfit, Values};
 use super::token::AccessTokens;
@@ -26,7 +25,7 @@ use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::clock::{Clock, Timestamp};
-use crate::http_client::{Client, ClientFault, Response};
+use crate::http_client::{Client, Response};
 use crate::secret::SecretCell;
 use crate::telemetry::Metrics;
 
@@ -346,15 +345,7 @@ impl Inner {
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
     fn fault(&self, asking: &Asking<'_>, step: Step, answer: &Response) -> Fault {
         note(asking, Diagnosis::status(step, answer));
-        match answer.status {
-            429 | 503 => {
-                let retry_after = retry_after(&answer.headers, self.gate.clock.now());
-                Fault::Waiting { unavailable: answer.status == 503, retry_after }
-            }
-            400..=499 => Fault::Refused,
-            500..=599 => Fault::Unreachable,
-            _ => Fault::Nonsense,
-        }
+        Fault::of_answer(answer, self.gate.clock.now())
     }
 }
 
@@ -371,14 +362,6 @@ fn note(asking: &Asking<'_>, diagnosis: Diagnosis) {
 fn unfit(asking: &Asking<'_>) -> Fault {
     note(asking, Diagnosis::new("unfit", UNFIT));
     Fault::Refused
-}
-
-fn client_fault(fault: ClientFault) -> Fault {
-    match fault {
-        ClientFault::NoConnection(_) | ClientFault::Unreachable(_) => Fault::Unreachable,
-        ClientFault::TimedOut => Fault::TimedOut,
-        ClientFault::TooLarge => Fault::Nonsense,
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::{HeaderName, Method};
 use percent_encoding::percent_encode;
 
-use super::{CallTemplate, Content, UNRESERVED, is_ours};
+use super::{CallTemplate, Content, FORM, UNRESERVED, is_ours};
 use crate::provider::auth::Auth;
 use crate::provider::body::Body;
 use crate::provider::settings::{MintSettings, RegisterSettings, RevokeSettings};
@@ -203,10 +203,9 @@ fn is_json(content_type: &str) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
-/// The one type of a form (WHATWG URL, section 5).
 fn is_form(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    kind.eq_ignore_ascii_case(FORM)
 }
 
 fn path_fits(text: &str, template: &Template) -> Result<(), &'static str> {

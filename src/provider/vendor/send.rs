@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
 use tracing::warn;
 
-use super::{Asking, Inner, client_fault, note};
+use super::{Asking, Inner, note};
 use crate::http_client::{Cause, Response};
 use crate::provider::auth::{Auth, sensitive};
 use crate::provider::call::Call;
@@ -170,7 +170,7 @@ impl Inner {
         };
         answer.map_err(|fault| {
             note(asking, Diagnosis::call(step, fault.cause()));
-            client_fault(fault)
+            Fault::of_client(fault)
         })
     }
 }
