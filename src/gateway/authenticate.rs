@@ -42,14 +42,14 @@ impl Check {
         }
     }
 
-    /// That of a request that was refused for its credential.
-    pub fn behind(refusal: &Refusal) -> Self {
+    /// That of a request that was refused for its credential; `None`: beyond `limits.invalid_per_address` the credential was not judged.
+    pub fn behind(refusal: &Refusal) -> Option<Self> {
         match refusal {
-            Refusal::SessionRequired => Self::Absent,
-            Refusal::SessionExpired => Self::Expired,
-            // Beyond `limits.invalid_per_address` it was not read.
-            Refusal::KeysUnavailable(_) | Refusal::TooManyRequests(_) => Self::Unavailable,
-            _ => Self::Invalid,
+            Refusal::SessionRequired => Some(Self::Absent),
+            Refusal::SessionExpired => Some(Self::Expired),
+            Refusal::KeysUnavailable(_) => Some(Self::Unavailable),
+            Refusal::TooManyRequests(_) => None,
+            _ => Some(Self::Invalid),
         }
     }
 }
@@ -88,9 +88,7 @@ impl Gateway {
                     if (one.namespace(), one.subject()) == (other.namespace(), other.subject()) => {}
                 // Not read: whose it is nobody knows.
                 (Err(limited @ Refusal::TooManyRequests(_)), _) => return Err(*limited),
-                (_, Err(limited @ Refusal::TooManyRequests(_))) => {
-                    return Err(limited);
-                }
+                (_, Err(limited @ Refusal::TooManyRequests(_))) => return Err(limited),
                 _ => return Err(Refusal::BadRequest),
             }
         }

@@ -127,7 +127,7 @@ impl Gateway {
                     session
                 }),
                 Err(refusal) => {
-                    trace.check = Some(Check::behind(&refusal));
+                    trace.check = Check::behind(&refusal);
                     let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
                     if app.need == SessionNeed::Required || !absent {
                         return self.without_session(head, app.login.as_ref(), trace, refusal);
@@ -187,7 +187,7 @@ impl Gateway {
                 Ok(Some(believed)) => believed,
                 Ok(None) => return Err(Refusal::Internal),
                 Err(refusal) => {
-                    trace.check = Some(Check::behind(&refusal));
+                    trace.check = Check::behind(&refusal);
                     return self.without_session(head, route.login.as_ref(), trace, refusal);
                 }
             };
@@ -229,13 +229,12 @@ impl Gateway {
             return Err(Refusal::NotAcceptable);
         }
         trace.source = Some(source);
-        let json = lease.url.is_token() || head.text("accept").is_some_and(accept::prefers_json);
+        let json = head.text("accept").is_some_and(accept::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json, permit })
     }
 
-    /// A navigation without a session, or with one that is too weak, may be sent to the login page; a credential that is wrong never is, and
-    /// nobody who is at a login page is:
-    /// where that needs a session itself, the browser would go round for ever.
+    /// A navigation without a session, or with one that is too weak, may be sent to the login page. A credential that is wrong never is. Nobody
+    /// who is at a login page is sent there: where that page needs a session itself, the browser would go round for ever.
     fn without_session(
         &self,
         head: &Head<'_>,
