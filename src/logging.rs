@@ -8,7 +8,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_log::NormalizeEvent;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -114,13 +116,38 @@ struct JsonLines {
     clock: Clock,
 }
 
+impl JsonLines {
+    /// Whether a line is made of what a callsite says. Nothing reads spans: the h2 crate opens several for each stream, and keeping them took a fifth of
+    /// the time of a redirect over HTTP/2.
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let most = if is_ours(metadata) { self.level } else { self.level.min(Level::WARN) };
+        metadata.is_event() && *metadata.level() <= most
+    }
+}
+
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("valet")
+}
+
 impl<S: Subscriber> Layer<S> for JsonLines {
+    /// Asked once for each callsite: one without interest then costs a load and a compare.
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::from_level(self.level))
+    }
+
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
-        let ours = metadata.target().starts_with("valet");
-        let most = if ours { self.level } else { self.level.min(Level::WARN) };
-        if *metadata.level() > most {
+        let ours = is_ours(metadata);
+        if !self.wants(metadata) {
             return;
         }
         let mut line = serde_json::Map::new();
@@ -163,5 +190,60 @@ pub fn install(sink: LineSink, level: Level, clock: Clock) {
     let layer = JsonLines { sink, level, clock };
     if tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).is_ok() {
         let _ = tracing_log::LogTracer::init_with_filter(log::LevelFilter::Warn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `say` leaves at a level.
+    fn lines(level: Level, say: impl FnOnce()) -> Vec<String> {
+        let page = Page::default();
+        let lost = IntCounter::new("lost", "lost").unwrap();
+        let sink = LineSink::new(page.clone(), lost).unwrap();
+        let (clock, _) = Clock::manual(crate::clock::Timestamp::from_secs(0));
+        let layer = JsonLines { sink: sink.clone(), level, clock };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        sink.close();
+        let bytes = page.0.lock().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn spans_of_libraries_are_never_enabled() {
+        lines(Level::TRACE, || {
+            assert!(tracing::error_span!(target: "h2", "poll").is_disabled());
+            assert!(tracing::trace_span!(target: "h2::codec", "FramedRead::next").is_disabled());
+            assert!(tracing::info_span!(target: "pingora", "request").is_disabled());
+        });
+    }
+
+    #[test]
+    fn events_below_the_level_are_not_enabled_and_those_of_libraries_from_warnings_up() {
+        let lines = lines(Level::INFO, || {
+            assert!(!tracing::enabled!(target: "valet", Level::DEBUG));
+            assert!(!tracing::enabled!(target: "h2", Level::INFO));
+            tracing::info!(target: "valet", what = "ours", "said");
+            tracing::debug!(target: "valet", "not said");
+            tracing::info!(target: "h2", "not said");
+            tracing::warn!(target: "h2", secret = "text of a library", "not told");
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("\"what\":\"ours\""), "{lines:?}");
+        assert!(lines[1].contains("\"h2\"") && !lines[1].contains("library"), "{lines:?}");
     }
 }
