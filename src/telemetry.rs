@@ -1,11 +1,20 @@
 //! What operators see of a running gateway: counters, histograms, JSON log lines.
 
+mod open_metrics;
+
 use prometheus::core::Collector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::open_metrics::{OPEN_METRICS, PROMETHEUS_TEXT, prefers_open_metrics};
 use crate::secret::SecretSource;
+
+/// Upper bounds, in seconds, for answers: from a held lease, which takes microseconds, to a vendor at its time-out.
+const ANSWER_SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// `[log]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -45,6 +54,10 @@ pub struct Metrics {
     registry: Registry,
     /// `valet_requests_total{route,outcome}`
     pub requests: IntCounterVec,
+    /// `valet_request_duration_seconds{route,outcome}`
+    pub request_duration: HistogramVec,
+    /// `valet_upstream_response_seconds{app}`
+    pub upstream_response: HistogramVec,
     /// `valet_session_checks_total{issuer,outcome}`
     pub session_checks: IntCounterVec,
     /// `valet_session_cache_entries`
@@ -131,6 +144,13 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
+        let histograms = |name: &str, help: &str, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
+            let opts = HistogramOpts::new(name, help).buckets(ANSWER_SECONDS.to_vec());
+            let metric = HistogramVec::new(opts, labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         gauges("valet_build_info", "Version and revision of this binary.", &["version", "revision"])?
             .with_label_values(&[version, revision])
             .set(1);
@@ -141,6 +161,16 @@ impl Metrics {
         registry.register(Box::new(ready.clone()))?;
         let metrics = Self {
             requests: vec("valet_requests_total", "Requests by route and outcome.", &["route", "outcome"])?,
+            request_duration: histograms(
+                "valet_request_duration_seconds",
+                "Time from the head of a request to its answer.",
+                &["route", "outcome"],
+            )?,
+            upstream_response: histograms(
+                "valet_upstream_response_seconds",
+                "Time from asking an app's upstream to the head of its answer.",
+                &["app"],
+            )?,
             session_checks: vec("valet_session_checks_total", "Credentials checked.", &["issuer", "outcome"])?,
             session_cache_entries: gauge("valet_session_cache_entries", "Verified tokens kept.")?,
             leases: vec("valet_leases_total", "Leases handed out, by where they came from.", &["plugin", "source"])?,
@@ -244,6 +274,11 @@ impl Metrics {
             .collect();
         what.sort_unstable();
         what
+    }
+
+    /// OpenMetrics, version 1.0.0.
+    pub fn open_metrics(&self) -> String {
+        open_metrics::encode(&self.registry.gather())
     }
 
     /// The Prometheus text format, version 0.0.4.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +26,7 @@ use crate::lease::store::Vault;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::provider::Provider;
 use crate::session::Sessions;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, OPEN_METRICS, PROMETHEUS_TEXT, prefers_open_metrics};
 
 /// After this long one issuer with keys is enough to be ready: another's identity provider may be down for long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -153,7 +153,12 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
     }
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+async fn metrics(State(health): State<Arc<Health>>, headers: HeaderMap) -> impl IntoResponse {
     health.look();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], health.metrics.text())
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    let (kind, text) = match accept.collect::<Vec<_>>().join(",") {
+        accept if prefers_open_metrics(&accept) => (OPEN_METRICS, health.metrics.open_metrics()),
+        _ => (PROMETHEUS_TEXT, health.metrics.text()),
+    };
+    ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use prometheus::IntCounter;
+use prometheus::{Histogram, IntCounter};
 
 use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
 use crate::app::{Address, Picked, Pool};
@@ -38,6 +38,10 @@ pub(super) struct AppRoute {
     pub identity: Arc<[HeaderName]>,
     pool: Arc<Pool>,
     pub forwarded: IntCounter,
+    /// `valet_request_duration_seconds` of those.
+    pub forwarded_duration: Histogram,
+    /// `valet_upstream_response_seconds`.
+    pub response: Histogram,
 }
 
 /// What an app's route needs beyond its settings.
@@ -156,6 +160,8 @@ impl AppRoute {
             identity,
             pool: parts.pool,
             forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),
+            forwarded_duration: metrics.request_duration.with_label_values(&[&settings.name, "forwarded"]),
+            response: metrics.upstream_response.with_label_values(&[&settings.name]),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
@@ -93,6 +93,7 @@ impl ProxyHttp for Forwarder {
         // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         way.picked = Some(picked);
+        way.asked = Some(Instant::now());
         Ok(peer)
     }
 
@@ -146,7 +147,7 @@ impl ProxyHttp for Forwarder {
         way: &mut Way,
     ) -> pingora::Result<()> {
         // Nobody asked for another protocol: WebSockets go by the relay.
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         if !hygiene::is_framed_once(response) {
@@ -162,6 +163,9 @@ impl ProxyHttp for Forwarder {
         if !response.status.is_informational() {
             if let Some(journey) = &way.journey {
                 journey.answered.store(true, Ordering::Relaxed);
+                if let Some(asked) = way.asked.take() {
+                    journey.forward.app().response.observe(asked.elapsed().as_secs_f64());
+                }
             }
             if let Some(picked) = &way.picked {
                 picked.succeeded();
@@ -298,6 +302,12 @@ impl Gateway {
         } else {
             self.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
         }
+        let took = journey.start.began.elapsed();
+        // A tunnel's life says nothing of how fast anybody was.
+        if status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            let known = (outcome == "forwarded").then_some(&app.forwarded_duration);
+            self.time(&app.name, outcome, known, took);
+        }
         self.note(&Facts {
             time: journey.start.time,
             request_id: journey.start.id.text(),
@@ -311,7 +321,7 @@ impl Gateway {
             remaining: None,
             upstream,
             cause,
-            duration_us: micros(journey.start.began),
+            duration_us: micros(took),
             peer: &journey.start.client,
             session: journey.forward.session(),
             policy: journey.policy.as_deref(),

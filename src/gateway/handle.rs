@@ -2,8 +2,9 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use prometheus::Histogram;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -105,6 +106,9 @@ impl Gateway {
             origin: trace.origin,
         };
         let (status, outcome) = self.write(head, &mut trace, &mut reply, verdict);
+        let took = began.elapsed();
+        let histogram = trace.route.and_then(|route| route.duration(outcome));
+        self.time(trace.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
         self.note(&Facts {
             time,
             request_id: id.text(),
@@ -118,7 +122,7 @@ impl Gateway {
             remaining: trace.remaining,
             upstream: None,
             cause: None,
-            duration_us: micros(began),
+            duration_us: micros(took),
             peer: &client,
             session: trace.session.as_deref(),
             policy: trace.policy.as_deref(),
@@ -237,6 +241,15 @@ impl Gateway {
         }
     }
 
+    /// The request's time, by route and outcome. `known`: the histogram of these two, where it was found at start-up.
+    pub(super) fn time(&self, route: &str, outcome: &str, known: Option<&Histogram>, took: Duration) {
+        let seconds = took.as_secs_f64();
+        match known {
+            Some(histogram) => histogram.observe(seconds),
+            None => self.metrics.request_duration.with_label_values(&[route, outcome]).observe(seconds),
+        }
+    }
+
     pub(super) fn note(&self, facts: &Facts<'_>) {
         if let Some(log) = &self.access_log {
             log.push_with(|line| access::line(line, facts));
@@ -255,9 +268,9 @@ fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) ->
     if head.close || lame || odd { After::Close } else { After::KeepAlive { body } }
 }
 
-/// Time since then, in microseconds.
-pub(super) fn micros(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+/// In whole microseconds.
+pub(super) fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A method as it may stand in a log.

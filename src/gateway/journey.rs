@@ -181,6 +181,8 @@ pub(super) struct Way {
     pub wire: Option<BytesMut>,
     /// Where it goes now.
     pub picked: Option<Picked>,
+    /// When the one that it goes to now was asked.
+    pub asked: Option<Instant>,
     /// Where it could not go.
     pub tried: SmallVec<[Address; 2]>,
     /// The app waited in vain for the rest of the request's body.

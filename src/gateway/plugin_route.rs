@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prometheus::IntCounter;
+use prometheus::{Histogram, IntCounter};
 use zeroize::Zeroizing;
 
 use crate::gateway::cross_site::Embed;
@@ -36,6 +36,9 @@ pub(super) struct PluginRoute {
     pub authorizer: Authorizer,
     pub redirects: IntCounter,
     pub jsons: IntCounter,
+    /// `valet_request_duration_seconds` of each.
+    pub redirect_duration: Histogram,
+    pub json_duration: Histogram,
 }
 
 /// Positions in [`Session::claims`] of what the recipe uses.
@@ -91,6 +94,8 @@ impl PluginRoute {
             authorizer: parts.authorizer,
             redirects: metrics.requests.with_label_values(&[name, "redirect"]),
             jsons: metrics.requests.with_label_values(&[name, "json"]),
+            redirect_duration: metrics.request_duration.with_label_values(&[name, "redirect"]),
+            json_duration: metrics.request_duration.with_label_values(&[name, "json"]),
         }
     }
 

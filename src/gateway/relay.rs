@@ -9,7 +9,7 @@ mod upgrade;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use http::{HeaderName, StatusCode, Version, header};
@@ -73,6 +73,20 @@ struct Trip {
     picked: Option<Picked>,
     /// The status of the answer; 0: there is none yet.
     status: u16,
+    /// When the one that it goes to now was asked.
+    asked: Option<Instant>,
+}
+
+impl Trip {
+    /// The head of the app's answer is there.
+    fn answered(&mut self, journey: &Journey) {
+        if let Some(picked) = &self.picked {
+            picked.succeeded();
+        }
+        if let Some(asked) = self.asked.take() {
+            journey.forward.app().response.observe(asked.elapsed().as_secs_f64());
+        }
+    }
 }
 
 /// Who waits for an answer.
@@ -195,9 +209,7 @@ impl Relay {
             client.wait(app.read_response()).await?;
             interim += 1;
         };
-        if let Some(picked) = &trip.picked {
-            picked.succeeded();
-        }
+        trip.answered(journey);
         while !app.is_body_done() {
             let piece = match app.read_body_ref().now_or_never() {
                 Some(read) => read.map_err(|error| Stop::App(cause_of(&error)))?,
@@ -274,6 +286,7 @@ impl Relay {
         loop {
             let picked = journey.forward.app().pick(journey.forward.session(), &journey.start.client, tried);
             let picked = trip.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
+            trip.asked = Some(Instant::now());
             let connected = if journey.websocket {
                 // Idle ones have the socket options of requests.
                 self.connector.new_stream(picked.websocket_peer()).await.map(|stream| (stream, false))

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus::Histogram;
+
 use crate::gateway::app_route::AppRoute;
 use crate::gateway::login::Login;
 use crate::gateway::path;
@@ -33,6 +35,15 @@ impl<'g> Route<'g> {
         match self {
             Self::Plugin(plugin) => &plugin.name,
             Self::App(app) => &app.name,
+        }
+    }
+
+    /// The histogram of the outcomes that are frequent, found at start-up.
+    pub fn duration(self, outcome: &str) -> Option<&'g Histogram> {
+        match (self, outcome) {
+            (Self::Plugin(plugin), "redirect") => Some(&plugin.redirect_duration),
+            (Self::Plugin(plugin), "json") => Some(&plugin.json_duration),
+            _ => None,
         }
     }
 

@@ -73,6 +73,50 @@ async fn the_public_address_has_nothing_of_it_and_it_has_nothing_of_the_public_o
 }
 
 #[tokio::test]
+async fn each_request_is_timed_by_route_and_outcome_and_each_answer_of_an_app() {
+    let app = App::start().await;
+    let stack = Stack::before(&app, "session = \"none\"").await;
+    stack.url_of("ada").await;
+    stack.url_of("ada").await;
+    stack.get(FACE_SCAN).send().await.assert_status(401);
+    stack.get("/page").send().await.assert_status(200);
+    stack.post("/form").body("a=b").send().await.assert_status(200);
+    stack.get("/half").send().await;
+    stack.get(FACE_SCAN).field("Content-Length", "x").send().await.assert_status(400);
+    stack.lines.text(7).await;
+    let timed = |route: &str, outcome: &str| {
+        let labels = [("route", route), ("outcome", outcome)];
+        let count = stack.count("valet_request_duration_seconds_count", &labels);
+        // A bucket of more than any of them takes has them all.
+        let buckets = [labels[0], labels[1], ("le", "10")];
+        assert_eq!(count, stack.count("valet_request_duration_seconds_bucket", &buckets), "{route} {outcome}");
+        count
+    };
+    assert_eq!(timed("face-scan", "redirect"), 2);
+    assert_eq!(timed("face-scan", "unauthenticated"), 1);
+    assert_eq!(timed("portal", "forwarded"), 2);
+    assert_eq!(timed("portal", "app_error"), 1);
+    assert_eq!(timed("none", "malformed"), 0);
+    assert_eq!(stack.count("valet_upstream_response_seconds_count", &[("app", "portal")]), 3);
+}
+
+#[tokio::test]
+async fn who_asks_for_open_metrics_gets_it() {
+    let stack = Stack::start().await;
+    stack.url_of("ada").await;
+    let mut wire = crate::kit::wire::Wire::open(&stack.admin).await;
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    wire.write(format!("GET /metrics HTTP/1.1\r\nHost: admin\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")).await;
+    let answer = wire.answer().await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = answer.assert_status(200).assert_field("content-type", kind).text();
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    assert!(text.contains("\n# TYPE valet_requests counter\n"), "{text}");
+    assert!(text.contains("\nvalet_requests_total{outcome=\"redirect\",route=\"face-scan\"} 1\n"), "{text}");
+    assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+}
+
+#[tokio::test]
 async fn every_metric_of_the_contract_is_there_and_counts_what_happened() {
     let stack = Setup::new().plugin("reuse = \"session\"").start().await;
     let idp = stack.idp();

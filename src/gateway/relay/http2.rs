@@ -88,9 +88,7 @@ impl Relay {
             interim += 1;
             client.wait(app.read_response()).await?;
         };
-        if let Some(picked) = &trip.picked {
-            picked.succeeded();
-        }
+        trip.answered(journey);
         let status = head.status.as_u16();
         let done = app.is_body_done();
         client.write_response_header(Box::new(head), done).map_err(|_| Stop::Client)?;

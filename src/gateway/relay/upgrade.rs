@@ -59,9 +59,7 @@ impl Relay {
                 trip.status = answer.status.as_u16();
                 write_head(&answer, journey, true, client.out);
                 client.send().await?;
-                if let Some(picked) = &trip.picked {
-                    picked.succeeded();
-                }
+                trip.answered(journey);
                 let patience = Patience { idle: app.websocket_timeout, client: client.write };
                 // A silent tunnel holds no room for a head or an answer.
                 *client.out = Vec::new();
