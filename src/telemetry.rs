@@ -1,6 +1,8 @@
 //! What operators see of a running gateway: counters, histograms, JSON log lines.
 
 mod open_metrics;
+mod trace;
+mod tracer;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -11,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::open_metrics::{OPEN_METRICS, PROMETHEUS_TEXT, prefers_open_metrics};
+pub use self::trace::{Place, TRACEPARENT, TRACESTATE, TraceContext, trace_id};
+pub use self::tracer::{BATCH, Kind, Queue, Span, Tracer, Value};
 use crate::secret::SecretSource;
 
 /// Upper bounds, in seconds, for answers: from a held lease, which takes microseconds, to a vendor at its time-out.
@@ -46,12 +50,15 @@ pub enum LogLevel {
     Trace,
 }
 
-/// Every metric of the process (contract, "Administration address"). One for each running gateway: tests run several in a process.
+/// Every metric of the process (contract, "Administration address"), and where its spans go. One for each running gateway: tests run several in a
+/// process.
 ///
 /// Hot paths resolve their labels once, at start-up, and keep the `IntCounter`.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// Takes spans, if anybody does.
+    pub tracer: Tracer,
     /// `valet_requests_total{route,outcome}`
     pub requests: IntCounterVec,
     /// `valet_request_duration_seconds{route,outcome}`
@@ -257,6 +264,7 @@ impl Metrics {
             )?,
             log_lines_lost: vec("valet_log_lines_lost_total", "Log lines that no reader took in time.", &["stream"])?,
             ready,
+            tracer: Tracer::default(),
             registry: registry.clone(),
         };
         Ok(metrics)

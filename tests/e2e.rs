@@ -63,6 +63,8 @@ mod sockets;
 mod times;
 #[path = "e2e/tls.rs"]
 mod tls;
+#[path = "e2e/traces.rs"]
+mod traces;
 #[path = "e2e/vendor.rs"]
 mod vendor;
 #[path = "e2e/websockets.rs"]

@@ -7,6 +7,7 @@ use crate::gateway::authenticate::Check;
 use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;
+use crate::telemetry::Place;
 
 /// A longer path is cut in the line.
 const MAX_PATH: usize = 256;
@@ -16,6 +17,8 @@ pub(super) struct Facts<'a> {
     /// When the request's head was there.
     pub time: Timestamp,
     pub request_id: &'a str,
+    /// Where it stands in a trace.
+    pub place: Place,
     /// `None` where the head could not be read.
     pub method: Option<&'a str>,
     /// As judged, without the query.
@@ -46,6 +49,9 @@ pub(super) fn line(out: &mut Vec<u8>, facts: &Facts<'_>) {
     facts.time.write_rfc3339(out);
     out.extend_from_slice(b"\",\"request_id\":");
     plain(out, Some(facts.request_id));
+    out.extend_from_slice(b",\"trace_id\":\"");
+    out.extend_from_slice(&facts.place.own.trace_id_text());
+    out.push(b'"');
     out.extend_from_slice(b",\"method\":");
     plain(out, facts.method);
     out.extend_from_slice(b",\"path\":");

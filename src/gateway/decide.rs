@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::app::settings::SessionNeed;
@@ -15,7 +16,7 @@ use crate::gateway::head::{Body, Head};
 use crate::gateway::login::Login;
 use crate::gateway::path;
 use crate::gateway::permission::{Forward, unleased};
-use crate::gateway::plugin_route::{self, PluginRoute};
+use crate::gateway::plugin_route::{self, Asker, PluginRoute};
 use crate::gateway::preflight::Preflight;
 use crate::gateway::routes::Route;
 use crate::lease::settings::Reuse;
@@ -24,6 +25,7 @@ use crate::limit::Taken;
 use crate::policy::{Action, Permit};
 use crate::problem::Refusal;
 use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
+use crate::telemetry::Place;
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -47,6 +49,10 @@ pub(super) enum Verdict<'g> {
 #[derive(Default)]
 pub(super) struct Trace<'g, 'h> {
     pub request_id: &'h str,
+    /// Where it stands in a trace.
+    pub place: Place,
+    /// It began a mint.
+    pub began_mint: bool,
     /// The client's address; `None`: on a Unix socket it has none.
     pub address: Option<IpAddr>,
     /// What it has used up of the limits.
@@ -213,7 +219,10 @@ impl Gateway {
         let permitted = self.permit(&route.authorizer, action, (head, opened.language), Some(&session), trace);
         let leased = match permitted {
             Ok(permit) => {
-                let leased = self.lease(route, &session, (opened, &*token, trace.request_id), renew, &permit).await;
+                let asker = Asker { token: &token, request_id: trace.request_id, place: trace.place };
+                let began = AtomicBool::new(false);
+                let leased = self.lease(route, &session, (opened, asker, &began), renew, &permit).await;
+                trace.began_mint = began.into_inner();
                 leased.map(|(lease, source)| (lease, source, permit))
             }
             Err(refusal) => Err(refusal),
@@ -259,12 +268,16 @@ impl Gateway {
         &self,
         route: &PluginRoute,
         session: &Session,
-        (opened, token, request_id): (Opened<'_>, &[u8], &str),
+        (opened, asker, began): (Opened<'_>, Asker<'_>, &AtomicBool),
         renew: bool,
         _permit: &Permit,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
         let key = route.key(session, opened).ok_or(Refusal::NotPermitted)?;
-        let input = || plugin_route::input(session, opened, token, request_id);
+        // Asked for only where a mint begins.
+        let input = || {
+            began.store(true, Ordering::Relaxed);
+            plugin_route::input(session, opened, &asker)
+        };
         let (book, plan) = (&self.book, &route.plan);
         if let (Reuse::User | Reuse::Session, false) = (plan.rules.reuse, renew)
             && let Some((lease, ahead)) = book.held(plan, &key, self.clock.moment())

@@ -311,6 +311,7 @@ impl Gateway {
         self.note(&Facts {
             time: journey.start.time,
             request_id: journey.start.id.text(),
+            place: journey.start.place,
             method: Some(journey.method),
             path: Some(&journey.path),
             route: Some(&app.name),

@@ -25,7 +25,7 @@ use crate::gateway::trusted::Trusted;
 use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Place, TRACEPARENT, TraceContext, trace_id};
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
@@ -74,9 +74,9 @@ impl Gateway {
         cut: impl Future<Output = ()>,
     ) -> After {
         let (began, time) = (Instant::now(), self.clock.now());
-        let id = if arrival.peer.is_trusted() { RequestId::of(head) } else { RequestId::new() };
+        let (id, place) = self.identify(head, arrival.peer);
         let (address, client) = arrival.peer.client(head, &self.trusted);
-        let mut trace = Trace { request_id: id.text(), address, ..Trace::default() };
+        let mut trace = Trace { request_id: id.text(), place, address, ..Trace::default() };
         let verdict = tokio::select! {
             biased;
             verdict = self.decide(head, &mut trace) => verdict,
@@ -86,9 +86,9 @@ impl Gateway {
         let verdict = match verdict {
             Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
                 Err(_) => Err(Refusal::Overloaded),
-                Ok(place) => {
+                Ok(free) => {
                     let (id, client) = (RequestId(id.0), (&*client).into());
-                    let start = Start { began, time, id, client, close: head.close || lame, _place: place };
+                    let start = Start { began, time, id, place, client, close: head.close || lame, _place: free };
                     match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
                         Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
                         Err(BadFields) => Err(Refusal::BadRequest),
@@ -112,6 +112,7 @@ impl Gateway {
         self.note(&Facts {
             time,
             request_id: id.text(),
+            place,
             method: Some(known(head.method)),
             path: trace.path.as_deref(),
             route: trace.route.map(Route::name),
@@ -132,7 +133,8 @@ impl Gateway {
 
     /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
     pub(super) fn turn_away(&self, refusal: &Refusal, peer: &str, out: &mut Vec<u8>) -> After {
-        let id = RequestId::new();
+        let uuid = Uuid::new_v4();
+        let (id, place) = (RequestId::from(uuid), Place::begin(uuid.into_bytes(), false));
         Reply { out, request_id: id.text(), head_only: false, close: true, origin: None }.problem(refusal);
         let outcome = match refusal {
             Refusal::BadRequest => "malformed",
@@ -142,6 +144,7 @@ impl Gateway {
         self.note(&Facts {
             time: self.clock.now(),
             request_id: id.text(),
+            place,
             method: None,
             path: None,
             route: None,
@@ -158,6 +161,22 @@ impl Gateway {
             policy: None,
         });
         After::Close
+    }
+
+    /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones. A trace that begins here has the bytes of the
+    /// request's id.
+    fn identify(&self, head: &Head<'_>, peer: &Peer) -> (RequestId, Place) {
+        let trusted = peer.is_trusted();
+        let caller = if trusted { caller(head) } else { None };
+        let sampled = caller.is_some_and(|caller| caller.sampled) || self.metrics.tracer.samples();
+        let below = caller.map(|caller| Place::below(&caller, sampled));
+        match if trusted { RequestId::of(head) } else { None } {
+            Some(id) => (id, below.unwrap_or_else(|| Place::begin(trace_id(), sampled))),
+            None => {
+                let uuid = Uuid::new_v4();
+                (RequestId::from(uuid), below.unwrap_or_else(|| Place::begin(uuid.into_bytes(), sampled)))
+            }
+        }
     }
 
     /// Whose word on where a request came from is taken.
@@ -268,6 +287,13 @@ fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) ->
     if head.close || lame || odd { After::Close } else { After::KeepAlive { body } }
 }
 
+/// The caller's place in a trace, if exactly one is told.
+fn caller(head: &Head<'_>) -> Option<TraceContext> {
+    let mut all = head.all(TRACEPARENT);
+    let (Some(field), None) = (all.next(), all.next()) else { return None };
+    TraceContext::parse(field)
+}
+
 /// In whole microseconds.
 pub(super) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
@@ -283,20 +309,18 @@ pub(super) fn known(method: &str) -> &'static str {
 pub(super) struct RequestId([u8; Hyphenated::LENGTH]);
 
 impl RequestId {
-    /// The one that came in, as it was written, if it is one UUID; else a fresh one.
-    fn of(head: &Head<'_>) -> Self {
+    /// The one that came in, as it was written, if it is one UUID.
+    fn of(head: &Head<'_>) -> Option<Self> {
         let mut all = head.all("x-request-id");
-        let (Some(text), None) = (all.next(), all.next()) else { return Self::new() };
+        let (Some(text), None) = (all.next(), all.next()) else { return None };
         // Of this length only the form with hyphens is one.
-        match <[u8; Hyphenated::LENGTH]>::try_from(text) {
-            Ok(text) if Uuid::try_parse_ascii(&text).is_ok() => Self(text),
-            _ => Self::new(),
-        }
+        let text = <[u8; Hyphenated::LENGTH]>::try_from(text).ok()?;
+        Uuid::try_parse_ascii(&text).is_ok().then_some(Self(text))
     }
 
-    fn new() -> Self {
+    fn from(uuid: Uuid) -> Self {
         let mut text = [0; Hyphenated::LENGTH];
-        Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        uuid.hyphenated().encode_lower(&mut text);
         Self(text)
     }
 

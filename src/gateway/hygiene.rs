@@ -14,6 +14,7 @@ use crate::gateway::head::Head;
 use crate::gateway::peer::Peer;
 use crate::gateway::proxy_fields::{is_proxy_field, is_request_field};
 use crate::session::{Cut, FieldClaim, Session, Sources};
+use crate::telemetry::{Place, TRACEPARENT, TRACESTATE};
 
 /// Whom the session speaks for.
 const SUBJECT: &str = "x-auth-subject";
@@ -57,6 +58,8 @@ pub(super) struct Told<'a> {
     pub peer: &'a Peer,
     pub tls: bool,
     pub request_id: &'a str,
+    /// Where it stands in a trace.
+    pub place: Place,
 }
 
 /// Takes the fields of a request in the order in which the app gets them.
@@ -114,7 +117,9 @@ pub(super) fn request(
             || named.iter().any(|known| name.as_bytes().eq_ignore_ascii_case(known));
         // The app is told another one, by `say`.
         let replaced = told.app.request_host.is_some() && is(&"host");
-        if between_us || replaced || is_ours(name, &told.app.identity) {
+        // A stranger's trace is none: what vendors of tracing add to ours is passed on only with the caller's place.
+        let traced = same(TRACEPARENT, name) || (told.place.parent.is_none() && same(TRACESTATE, name));
+        if between_us || replaced || traced || is_ours(name, &told.app.identity) {
             continue;
         }
         // Platforms name some fields that carry tokens like those that only a proxy writes (`x-auth-request-access-token`).
@@ -165,6 +170,7 @@ fn say(head: &Head<'_>, told: &Told<'_>, out: &mut impl Sink) {
         }
     }
     out.field(REQUEST_ID, told.request_id.as_bytes());
+    out.field(TRACEPARENT, &told.place.own.header());
     match &told.app.request_host {
         Some(host) => out.field("host", host.as_bytes()),
         // A client of HTTP/1.0 need not name one; the app is asked in HTTP/1.1, which does (RFC 9112, section 3.2), and by the host that was judged.
@@ -199,7 +205,8 @@ pub(super) fn same(own: &str, name: &str) -> bool {
 
 /// Whether a field is one that only we may say, or that frames or places the message, in any spelling: no claim can stand in it.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    is_said_by_us(name) || is_request_field(name) || FRAMING.iter().any(|own| same(own, name))
+    let is_traced = same(TRACEPARENT, name) || same(TRACESTATE, name);
+    is_traced || is_said_by_us(name) || is_request_field(name) || FRAMING.iter().any(|own| same(own, name))
 }
 
 fn is_said_by_us(name: &str) -> bool {

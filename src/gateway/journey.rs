@@ -23,6 +23,7 @@ use crate::gateway::permission::Forward;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 use crate::session::{Session, Sources};
+use crate::telemetry::Place;
 
 /// What we say beside the client, mostly.
 const ROOM: usize = 512;
@@ -32,6 +33,8 @@ pub(super) struct Start {
     pub began: Instant,
     pub time: Timestamp,
     pub id: RequestId,
+    /// Where it stands in a trace.
+    pub place: Place,
     /// Who sent it, as access lines show it.
     pub client: Box<str>,
     /// The connection is closed behind the answer.
@@ -93,6 +96,7 @@ impl Journey {
             peer: arrival.peer,
             tls: arrival.tls,
             request_id: start.id.text(),
+            place: start.place,
         };
         let onward = if arrival.http2 && !(is_get(head) && forward.app().is_plain()) {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);

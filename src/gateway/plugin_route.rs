@@ -14,7 +14,7 @@ use crate::lease::{LeaseKey, Opened, Parameters, Plan, Scope};
 use crate::policy::Authorizer;
 use crate::provider::{Errand, MintInput};
 use crate::session::Session;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Place};
 
 /// One plug-in's route.
 pub(super) struct PluginRoute {
@@ -139,8 +139,17 @@ impl PluginRoute {
     }
 }
 
+/// The request that is the occasion of a mint.
+pub(super) struct Asker<'a> {
+    /// The session's credential, for a minter.
+    pub token: &'a [u8],
+    pub request_id: &'a str,
+    /// Where it stands in a trace.
+    pub place: Place,
+}
+
 /// What the vendor is told of this session, and a minter of this request.
-pub(super) fn input(session: &Session, opened: Opened<'_>, token: &[u8], request_id: &str) -> MintInput {
+pub(super) fn input(session: &Session, opened: Opened<'_>, asker: &Asker<'_>) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
         issuer: session.namespace().into(),
@@ -150,8 +159,9 @@ pub(super) fn input(session: &Session, opened: Opened<'_>, token: &[u8], request
         parameters: opened.parameters.into(),
         errand: Errand {
             session: session.session_id().map(Into::into),
-            credential: Some(Zeroizing::new(token.into())),
-            request_id: Some(request_id.into()),
+            credential: Some(Zeroizing::new(asker.token.into())),
+            request_id: Some(asker.request_id.into()),
+            place: Some(asker.place),
             ..Errand::default()
         },
     }

@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use crate::lease::rules::Rules;
 use crate::lease::settings::Reuse;
 use crate::provider::{Mint, MintInput, Reason, Share};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Place, Tracer};
 
 /// What the book knows of one plug-in.
 pub struct Plan {
@@ -18,6 +18,7 @@ pub struct Plan {
     /// Its name.
     pub plugin: Box<str>,
     pub(super) counts: Counts,
+    pub(super) tracer: Tracer,
 }
 
 /// Counters with their labels resolved.
@@ -47,7 +48,7 @@ impl Plan {
             short: minted("short"),
             nonsense: minted("nonsense"),
         };
-        Self { rules, mint, plugin: plugin.into(), counts }
+        Self { rules, mint, plugin: plugin.into(), counts, tracer: metrics.tracer.clone() }
     }
 
     /// Says to who mints why, and what is of use.
@@ -57,6 +58,9 @@ impl Plan {
             Reason::Ahead => self.rules.refresh_ahead.unwrap_or_default(),
             Reason::Miss | Reason::Again => self.rules.min_remaining,
         };
+        // Each mint is recorded, whatever becomes of its request.
+        let below = |request: Place| Place::below(&request.own, request.own.sampled || self.tracer.is_on());
+        input.errand.place = input.errand.place.map(below);
         input.errand.max_age = self.rules.max_age;
         input.errand.share = match self.rules.reuse {
             Reuse::User => Share::User,

@@ -16,7 +16,7 @@ use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Pe
 use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
 use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Place, TraceContext, trace_id};
 
 /// The longest tag that makes sense (RFC 5646, section 4.4.1) is shorter.
 const MAX_LANGUAGE: usize = 64;
@@ -137,8 +137,14 @@ impl Desk {
     /// Judges, answers, counts, and writes the ledger's line.
     ///
     /// The caller runs it as a task of its own: an ask whose edge is gone is judged, and stands in the ledger, all the same.
-    pub(super) async fn answer(&self, edge: &Edge, ask: Ask) -> Result<Granted, Denied> {
+    /// `caller`: where the edge's call stands in a trace. Its word on that is taken: an edge shows a certificate.
+    pub(super) async fn answer(&self, edge: &Edge, ask: Ask, caller: Option<TraceContext>) -> Result<Granted, Denied> {
         let (began, time) = (Instant::now(), self.clock.now());
+        let sampled = caller.is_some_and(|caller| caller.sampled) || self.metrics.tracer.samples();
+        let place = match caller {
+            Some(caller) => Place::below(&caller, sampled),
+            None => Place::begin(trace_id(), sampled),
+        };
         let at = find(&self.offers, &ask.plugin);
         let offer = at.and_then(|at| self.offers.get(at));
         let mut session = None;
@@ -147,7 +153,7 @@ impl Desk {
             _ if ask.deadline_ms == 0 => Err(Denied::now(Denial::ProviderTimeout)),
             (Some(at), Some(offer)) if edge.may(at) => {
                 let wait = Duration::from_millis(ask.deadline_ms).min(MAX_WAIT);
-                let judged = tokio::time::timeout(wait, self.judge(edge, offer, &ask, &mut session)).await;
+                let judged = tokio::time::timeout(wait, self.judge(edge, offer, (&ask, place), &mut session)).await;
                 judged.unwrap_or(Err(Denied::now(Denial::ProviderTimeout)))
             }
             _ => Err(Denied::now(Denial::NotPermitted)),
@@ -160,6 +166,7 @@ impl Desk {
         self.ledger.note(&Entry {
             time: ledger::time(time),
             request_id: id,
+            trace_id: std::str::from_utf8(&place.own.trace_id_text()).unwrap_or_default(),
             edge: &edge.name,
             plugin: offer.map(|offer| offer.name.as_str()),
             provider: offer.map(|offer| offer.provider.as_str()),
@@ -187,7 +194,7 @@ impl Desk {
         &self,
         edge: &Edge,
         offer: &Offer,
-        ask: &Ask,
+        (ask, place): (&Ask, Place),
         seen: &mut Option<Arc<Session>>,
     ) -> Result<Found, Denied> {
         let language = ask.language.as_deref();
@@ -218,7 +225,7 @@ impl Desk {
             return Err(Denied::now(Denial::BadRequest));
         }
         let permit = self.permit(edge, offer, ask, session)?;
-        self.lease(offer, ask, (session, reuse, &asked), &permit).await
+        self.lease(offer, (ask, place), (session, reuse, &asked), &permit).await
     }
 
     /// Asks the policies, each ask anew: what they say to one is nobody else's answer.
@@ -242,7 +249,7 @@ impl Desk {
     async fn lease(
         &self,
         offer: &Offer,
-        ask: &Ask,
+        (ask, place): (&Ask, Place),
         (session, reuse, parameters): (&Session, Reuse, &Asked),
         _permit: &Permit,
     ) -> Result<Found, Denied> {
@@ -253,7 +260,7 @@ impl Desk {
         let key = LeaseKey::new(&scope, session, reuse, opened, &used);
         let (book, plan) = (&self.book, &offer.plan);
         let terms = Terms { life: Duration::from_secs(ask.life_s), max_age: Duration::from_secs(ask.max_age_s) };
-        let input = || input(session, opened);
+        let input = || input(session, opened, place);
         let leased = match (reuse, ask.reason) {
             (Reuse::Never, _) => book.once(plan, &key, input).await,
             (_, Reason::Again) => book.renew(plan, &key, input).await,
@@ -314,7 +321,7 @@ fn find(offers: &[Offer], name: &str) -> Option<usize> {
     })
 }
 
-fn input(session: &Session, opened: Opened<'_>) -> MintInput {
+fn input(session: &Session, opened: Opened<'_>, place: Place) -> MintInput {
     MintInput {
         external_id: session.external_id().into(),
         issuer: session.namespace().into(),
@@ -322,7 +329,7 @@ fn input(session: &Session, opened: Opened<'_>) -> MintInput {
         language: opened.language.map(Into::into),
         claims: session.claims().into(),
         parameters: opened.parameters.into(),
-        errand: Errand::default(),
+        errand: Errand { place: Some(place), ..Errand::default() },
     }
 }
 

@@ -12,6 +12,7 @@ use crate::logging::LineSink;
 pub(super) struct Entry<'a> {
     pub time: String,
     pub request_id: Option<&'a str>,
+    pub trace_id: &'a str,
     pub edge: &'a str,
     pub plugin: Option<&'a str>,
     pub provider: Option<&'a str>,

@@ -24,6 +24,7 @@ use super::desk::Desk;
 use super::roster::Edge;
 use crate::certificate::identities;
 use crate::provider::wire::{self, Ask, Denial, Denied};
+use crate::telemetry::{TRACEPARENT, TraceContext};
 
 /// A handshake between two machines of one network.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -234,13 +235,16 @@ async fn respond(
                 desk.count(Some(edge), "overloaded");
                 return refuse(Denied::for_now(Denial::ProviderBusy, OVERLOADED));
             };
+            let mut callers = request.headers().get_all(TRACEPARENT).iter();
+            let caller = callers.next().filter(|_| callers.next().is_none());
+            let caller = caller.and_then(|caller| TraceContext::parse(caller.as_bytes()));
             let Some(ask) = read(request).await else { return refuse_and_count(Denial::BadRequest) };
 
             let (desk, edge) = (desk.clone(), edge.clone());
             // A task of its own: an edge that leaves takes nothing out of the ledger.
             let answering = async move {
                 let _place = place;
-                desk.answer(&edge, ask).await
+                desk.answer(&edge, ask, caller).await
             };
             let answered = tokio::spawn(answering).await;
             let answered = answered.unwrap_or(Err(Denied::now(Denial::Internal)));

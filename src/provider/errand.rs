@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::telemetry::Place;
+
 /// Why a URL is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,4 +61,6 @@ pub struct Errand {
     pub credential: Option<Zeroizing<Box<[u8]>>>,
     /// `x-request-id` of the request that is the occasion.
     pub request_id: Option<Box<str>>,
+    /// Where the mint stands in a trace. The lease book puts it below that request.
+    pub place: Option<Place>,
 }

@@ -108,6 +108,7 @@ fn assert_form(ended: &Ended) {
             "status",
             "subject",
             "time",
+            "trace_id",
         ];
         assert_eq!(keys(&line), expected, "{line:?}");
         assert!(line["status"].is_u64() && line["duration_us"].is_u64(), "{line:?}");

@@ -111,6 +111,16 @@ fn a_users_second_scan_is_a_second_mint_and_the_ledger_says_why() {
     let (granted, edge) = (json!("granted"), json!(EDGE));
     assert_eq!(told, [(&json!("miss"), &granted, &edge), (&json!("again"), &granted, &edge)]);
     assert_eq!(lines[0]["request_id"].as_str().map(str::len), Some(36));
+    // One trace at both.
+    let edge = until("the edge's lines are there", || {
+        let lines = pair.edge.program.so_far(Stream::Stdout);
+        Some(lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>())
+            .filter(|lines| lines.len() == 2)
+    });
+    for (edge, minter) in edge.iter().zip(&lines) {
+        assert_eq!((&edge["request_id"], &edge["trace_id"]), (&minter["request_id"], &minter["trace_id"]));
+        assert_eq!(edge["trace_id"].as_str().map(str::len), Some(32));
+    }
     let text = pair.minters[0].program.so_far(Stream::Stdout);
     for secret in [KEY, &token, &first, CANARY_PERSON] {
         assert!(!text.contains(secret), "{text}");

@@ -217,7 +217,7 @@ async fn each_request_has_one_access_line_with_the_fields_of_the_contract() {
     ]) {
         let mut members: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
-        let expected = "duration_us method outcome path peer remaining_s request_id route session_check source status subject time";
+        let expected = "duration_us method outcome path peer remaining_s request_id route session_check source status subject time trace_id";
         assert_eq!(members.join(" "), expected);
         assert_eq!(line["request_id"], answer.field("x-request-id").unwrap());
         assert_eq!((&line["method"], &line["path"], &line["outcome"]), (&method.into(), &path.into(), &outcome.into()));

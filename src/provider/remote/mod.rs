@@ -28,7 +28,7 @@ use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHos
 use crate::clock::Clock;
 use crate::http_client::{Cause, Client, ClientFault, Response};
 use crate::session::StepUp;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Place, TRACEPARENT};
 
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
 const BREATH: Duration = Duration::from_millis(50);
@@ -219,9 +219,13 @@ impl Inner {
             *notes.lock() = Some(Diagnosis::new(cause, format!("the minter {}: {text}", minter.origin)));
         };
         note(Cause::TimedOut.label(), "it did not answer in time");
-        let Ok(request) = self.request(minter, plugin, input, left) else {
+        let Ok(mut request) = self.request(minter, plugin, input, left) else {
             return Try::Settled(Err(Fault::Refused));
         };
+        let place = input.errand.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
+        if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
         // What is shared is held by who minted it: a second ask finds it.
         let errand = &input.errand;
         let again = errand.share != Share::Nobody && errand.reason != Reason::Again;

@@ -19,6 +19,7 @@ use crate::provider::retry_after::retry_after;
 use crate::provider::signature::Outgoing;
 use crate::provider::template::Unfit;
 use crate::provider::token::{AccessToken, AccessTokens};
+use crate::telemetry::{Place, TRACEPARENT};
 
 /// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
 pub(super) const MAX_ANSWER_BYTES: usize = 128 * 1024;
@@ -163,6 +164,10 @@ impl Inner {
             .map_err(|_| Fault::Refused)?;
         *request.headers_mut() = outgoing.headers;
         request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let place = asking.input.errand.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
+        if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
+            request.headers_mut().entry(TRACEPARENT).or_insert(traceparent);
+        }
         let answer = match step {
             // Done again it leads to the same: after each start users are registered who are known.
             Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
