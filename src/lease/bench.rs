@@ -95,6 +95,7 @@ fn session(user: usize) -> Session {
         name_fault: None,
         log_id: "".into(),
         person: [0; 16],
+        revocable: None,
         session_id: None,
         token_digest: [0; 32],
         ends: crate::clock::Timestamp::from_millis(0),

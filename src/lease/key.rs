@@ -174,6 +174,7 @@ mod tests {
                 name_fault: None,
                 log_id: "".into(),
                 person: [0; 16],
+                revocable: None,
                 session_id: self.session.as_deref().map(Into::into),
                 token_digest: [7; 32],
                 ends: crate::clock::Timestamp::from_millis(0),

@@ -39,6 +39,8 @@ impl Sessions {
             name_fault: None,
             log_id: self.log_id(said.issuer, said.subject),
             person: self.person(said.issuer, said.subject),
+            // Who vouches for it has looked at its own list.
+            revocable: None,
             session_id: said.session_id.map(Into::into),
             token_digest,
             // Nobody said.

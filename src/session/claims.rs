@@ -81,6 +81,7 @@ pub(super) struct Claims<'a> {
     pub(super) subject: Cow<'a, str>,
     pub(super) session_id: Option<&'a str>,
     pub(super) life: Life,
+    pub(super) issued_at: Option<Timestamp>,
 }
 
 impl Rules {
@@ -120,7 +121,7 @@ impl Rules {
             Some(session) => Some(name(session).ok_or(Reason::Claims)?),
             None => None,
         };
-        Ok(Claims { subject, session_id, life })
+        Ok(Claims { subject, session_id, life, issued_at: date(payload, "iat")? })
     }
 
     /// Whom the token is about.

@@ -55,6 +55,7 @@ impl Case<'_> {
             Reason::Subject => of_claims(Self::subject),
             Reason::Tenant => of_claims(Self::tenant),
             Reason::ExternalId => of_claims(Self::external_id),
+            Reason::Revoked => Some("its session was ended (revocation or sign-out)".to_owned()),
             Reason::LogoutToken => Some("it is a back-channel logout token (`events`), not one of a session".to_owned()),
             Reason::BoundToKey => Some(
                 "it is bound to a key (`cnf`), and no proof of possession is checked; accept_bound = true takes it all the same"

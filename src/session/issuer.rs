@@ -42,6 +42,7 @@ pub(super) struct Checks {
     pub(super) cached: IntCounter,
     pub(super) expired: IntCounter,
     pub(super) invalid: IntCounter,
+    pub(super) revoked: IntCounter,
     pub(super) unavailable: IntCounter,
 }
 
@@ -54,6 +55,7 @@ impl Checks {
             cached: counter("cached"),
             expired: counter("expired"),
             invalid: counter("invalid"),
+            revoked: counter("revoked"),
             unavailable: counter("unavailable"),
         }
     }

@@ -22,6 +22,7 @@ mod pem;
 mod pieces;
 mod readiness;
 mod remote;
+mod revocation;
 mod ring;
 mod rings;
 mod sources;
@@ -47,6 +48,7 @@ pub use field_claim::{FieldClaim, NoField, is_carried_whole};
 pub use memo::Memo;
 pub use readiness::{IssuerReadiness, Readiness};
 pub use remote::{ClientFault, ClientOf, KeyClient};
+pub use revocation::{Full, MAX_REVOCATIONS, Revocable, Revocation};
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use token::bare as bare_type;
@@ -86,6 +88,8 @@ pub struct Session {
     pub(crate) name_fault: Option<NameFault>,
     pub(crate) log_id: Box<str>,
     pub(crate) person: [u8; 16],
+    /// `None`: it is somebody else's to revoke.
+    pub(crate) revocable: Option<Revocable>,
     pub(crate) session_id: Option<Box<str>>,
     pub(crate) token_digest: [u8; 32],
     pub(crate) ends: Timestamp,
@@ -130,6 +134,11 @@ impl Session {
     /// A keyed hash of namespace and subject, for look-ups: the beginning of what [`Session::log_id`] shows.
     pub fn person(&self) -> &[u8; 16] {
         &self.person
+    }
+
+    /// What the list of revocations knows it by; `None`: whoever vouches for it looks there.
+    pub fn revocable(&self) -> Option<Revocable> {
+        self.revocable
     }
 
     /// The issuer's name of this session (`session_claim`), if the token has one.
@@ -199,6 +208,7 @@ pub enum Reason {
     Tenant,
     ExternalId,
     LogoutToken,
+    Revoked,
     BoundToKey,
 }
 

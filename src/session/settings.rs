@@ -28,6 +28,9 @@ pub struct SessionSettings {
     pub cache: usize,
     /// Where a navigation without a session is sent: a path, or an http(s) URL.
     pub login_url: Option<String>,
+    /// How long a revocation is remembered, at least as long as any token lives.
+    #[serde(default = "default_revocation_life")]
+    pub revocation_life: Span,
     /// The issuers whose tokens open a session.
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<IssuerSettings>,
@@ -41,6 +44,7 @@ impl Default for SessionSettings {
             max_token_bytes: default_max_token_bytes(),
             cache: default_cache(),
             login_url: None,
+            revocation_life: default_revocation_life(),
             issuers: Vec::new(),
         }
     }
@@ -268,6 +272,9 @@ fn default_max_token_bytes() -> usize {
 }
 fn default_cache() -> usize {
     100_000
+}
+fn default_revocation_life() -> Span {
+    Span::secs(24 * 3600)
 }
 fn default_types() -> Vec<String> {
     vec!["JWT".into(), "at+jwt".into()]

@@ -22,6 +22,7 @@ use super::json::{self, Object, Selector, Value};
 use super::keys::Key;
 use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
+use super::revocation::{LookedUp, Revocations};
 use super::ring::Ring;
 use super::rings::Meant;
 use super::settings::{SessionSettings, SignatureAlgorithm};
@@ -60,6 +61,7 @@ pub struct Sessions {
     subject_key: hmac::Key,
     /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
     cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
+    pub(super) revocations: Revocations,
     entries: IntGauge,
     unknown: Checks,
     absent: IntCounter,
@@ -82,6 +84,7 @@ struct Verdict {
     /// Whose key it is.
     ring: Arc<Ring>,
     issuer: Arc<Issuer>,
+    looked_up: LookedUp,
 }
 
 /// How a look at a token ended without a session.
@@ -141,6 +144,7 @@ impl Sessions {
             // Goes into the hash that stands for a subject in logs.
             subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key.expose()),
             cache: Cache::with_weighter(settings.cache.max(1), settings.cache.max(1) as u64, ByLength),
+            revocations: Revocations::default(),
             entries: metrics.session_cache_entries.clone(),
             unknown: Checks::of(UNKNOWN, metrics),
             absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),
@@ -154,7 +158,8 @@ impl Sessions {
             return None;
         }
         let verdict = self.cache.get(token)?;
-        if verdict.key.is_retired() || now >= verdict.life.until {
+        let ended = verdict.key.is_retired() || now >= verdict.life.until;
+        if ended || !verdict.looked_up.is_open(self, &verdict.session) {
             self.cache.remove_if(token, |held| Arc::ptr_eq(held, &verdict));
             self.count_entries();
             return None;
@@ -184,6 +189,7 @@ impl Sessions {
         let checks = issuer.as_ref().map_or(&self.unknown, |issuer| &issuer.checks);
         match fault {
             SessionFault::Expired => checks.expired.inc(),
+            SessionFault::Invalid(Reason::Revoked) => checks.revoked.inc(),
             SessionFault::Invalid(_) => checks.invalid.inc(),
             SessionFault::KeysUnavailable(_) => checks.unavailable.inc(),
         }
@@ -198,7 +204,7 @@ impl Sessions {
     }
 
     /// How far clocks may differ.
-    pub(super) fn skew(&self) -> Duration {
+    pub fn skew(&self) -> Duration {
         self.skew
     }
 
@@ -302,12 +308,23 @@ impl Sessions {
             return Err(fault(SessionFault::Expired));
         }
         let session = Arc::new(self.session(token, issuer, &claims, name, &payload));
+        // Read before the list: see `LookedUp::is_open`.
+        let looked_up = LookedUp::at(self.revocations.generation());
+        if self.is_revoked(&session) {
+            return Err(fault(SessionFault::Invalid(Reason::Revoked)));
+        }
         issuer.checks.valid.inc();
         if let Some(fault) = session.name_fault() {
             tracing::debug!(target: TARGET, issuer = %shown(&issuer.name), %fault, "no name at the vendor");
         }
-        let verdict =
-            Verdict { session: Arc::clone(&session), life: claims.life, key, ring, issuer: Arc::clone(issuer) };
+        let verdict = Verdict {
+            session: Arc::clone(&session),
+            life: claims.life,
+            key,
+            ring,
+            issuer: Arc::clone(issuer),
+            looked_up,
+        };
         self.cache.insert(token.into(), Arc::new(verdict));
         self.count_entries();
         Ok(session)
@@ -322,6 +339,7 @@ impl Sessions {
         let mut token_digest = [0; 32];
         token_digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         let wanted = |(selector, form): &(Selector, ClaimForm)| form.tell(selector.find(payload)?);
+        let person = self.person(&issuer.namespace, &claims.subject);
         Session {
             issuer: Arc::clone(&issuer.name),
             namespace: Arc::clone(&issuer.namespace),
@@ -329,7 +347,13 @@ impl Sessions {
             external_id: name.text,
             name_fault: name.fault,
             log_id: self.log_id(&issuer.namespace, &claims.subject),
-            person: self.person(&issuer.namespace, &claims.subject),
+            person,
+            revocable: Some(self.revocable(
+                person,
+                &issuer.namespace,
+                claims.session_id,
+                claims.issued_at.map(Timestamp::as_secs),
+            )),
             session_id: claims.session_id.map(Into::into),
             token_digest,
             ends: claims.life.until,
@@ -352,22 +376,31 @@ impl Sessions {
 
     /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
     pub(crate) fn person(&self, issuer: &str, subject: &str) -> [u8; 16] {
-        let mut key = [0; 16];
-        let hash = self.subject_hash(issuer, subject);
-        let length = key.len();
-        key.copy_from_slice(&hash.as_ref()[..length]);
-        key
+        short(&self.subject_hash(issuer, subject))
     }
 
     fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
+        self.keyed_hash(issuer, 0, subject)
+    }
+
+    /// `kind` 0 is a person's; others are told apart by their number.
+    pub(super) fn keyed_hash(&self, issuer: &str, kind: u8, name: &str) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.subject_key);
         context.update(issuer.as_bytes());
-        context.update(&[0]);
-        context.update(subject.as_bytes());
+        context.update(&[kind]);
+        context.update(name.as_bytes());
         context.sign()
     }
 
     fn count_entries(&self) {
         self.entries.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
     }
+}
+
+/// The beginning of a hash.
+pub(super) fn short(hash: &hmac::Tag) -> [u8; 16] {
+    let mut key = [0; 16];
+    let length = key.len();
+    key.copy_from_slice(&hash.as_ref()[..length]);
+    key
 }

@@ -22,6 +22,7 @@ fn session(traits: Traits) -> Session {
         name_fault: None,
         log_id: "".into(),
         person: [0; 16],
+        revocable: None,
         ends: Timestamp::from_millis(0),
         fields: Box::default(),
         session_id: None,

@@ -1,0 +1,362 @@
+//! The list of revocations: sessions that ended before their tokens do.
+//!
+//! It is asked on each request, also for tokens in the cache of verified ones, at the price of comparing one number: a cached verdict remembers the
+//! generation of the list at which it was last looked up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::verifier::short;
+use super::{Session, Sessions};
+use crate::clock::Timestamp;
+
+/// Entries that the list holds, some 300 bytes each. No entry is dropped before its end, so beyond this a revocation is refused.
+pub const MAX_REVOCATIONS: usize = 1_000_000;
+
+/// How many ended entries each insertion takes out: the list is swept as it grows, without a pause.
+const SWEPT: usize = 4;
+
+/// One revocation, as other nodes are told of it and as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whose subjects and sessions it speaks of: [`Session::namespace`].
+    #[serde(rename = "i")]
+    pub namespace: String,
+    /// Without `session`: ends the subject's sessions that began not later than `until`; a session without `iat` began at no known time, and ends too.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Ends the tokens with this session claim, whenever they were issued. With `subject` also that subject's sessions without a session claim that
+    /// began not later than `until`.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The second that bounds it, Unix time.
+    #[serde(rename = "u")]
+    pub until: i64,
+    /// When it can be forgotten, Unix time in seconds: no token that it ends is valid then.
+    #[serde(rename = "e")]
+    pub expires: i64,
+    /// Issuer and `jti` of the token that asked for it: that token has no effect a second time.
+    #[serde(rename = "j", default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<(String, String)>,
+}
+
+/// The list is full: nothing was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+type Key = [u8; 16];
+
+/// What the list knows a session by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revocable {
+    /// The person: namespace and subject.
+    pub(super) person: Key,
+    /// The session claim, within the namespace.
+    pub(super) session: Option<Key>,
+    /// `iat`, in Unix seconds.
+    pub(super) issued_at: Option<i64>,
+}
+
+/// What is noted of one person, in Unix seconds; `i64::MIN`: nothing.
+#[derive(Clone, Copy)]
+struct Person {
+    /// All sessions that began not later than this have ended.
+    all: i64,
+    /// Sessions without a session claim that began not later than this have ended.
+    unnamed: i64,
+    expires: i64,
+}
+
+/// See the module.
+pub(super) struct Revocations {
+    persons: DashMap<Key, Person>,
+    /// The ended session claims, and when each can be forgotten.
+    sessions: DashMap<Key, i64>,
+    /// Tokens that have had their effect, likewise.
+    tokens: DashMap<Key, i64>,
+    /// Every entry, by its end. Never locked while an entry of the maps is held.
+    ends: Mutex<BTreeMap<(i64, Key), Arc<Revocation>>>,
+    /// Counts the entries noted. Stored after the maps have the entry: whoever reads the number finds the entry.
+    generation: AtomicU64,
+    changes: watch::Sender<u64>,
+    most: usize,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            persons: DashMap::default(),
+            sessions: DashMap::default(),
+            tokens: DashMap::default(),
+            ends: Mutex::default(),
+            generation: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+            most: MAX_REVOCATIONS,
+        }
+    }
+}
+
+/// The keys under which one revocation is noted.
+struct Keys {
+    entry: Key,
+    person: Option<Key>,
+    session: Option<Key>,
+    token: Option<Key>,
+}
+
+impl Revocations {
+    /// How many revocations have been noted.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// `false`: it was noted before.
+    fn note(&self, keys: &Keys, what: &Arc<Revocation>) -> Result<bool, Full> {
+        {
+            let mut ends = self.ends.lock();
+            if ends.contains_key(&(what.expires, keys.entry)) {
+                return Ok(false);
+            }
+            if ends.len() >= self.most {
+                return Err(Full);
+            }
+            ends.insert((what.expires, keys.entry), Arc::clone(what));
+        }
+        let later = |map: &DashMap<Key, i64>, key: Key| {
+            let mut expires = map.entry(key).or_insert(what.expires);
+            *expires = (*expires).max(what.expires);
+        };
+        if let Some(session) = keys.session {
+            later(&self.sessions, session);
+        }
+        if let Some(token) = keys.token {
+            later(&self.tokens, token);
+        }
+        if let Some(person) = keys.person {
+            let (all, unnamed) = match keys.session {
+                None => (what.until, i64::MIN),
+                Some(_) => (i64::MIN, what.until),
+            };
+            let fresh = Person { all, unnamed, expires: what.expires };
+            let mut entry = self.persons.entry(person).or_insert(fresh);
+            entry.all = entry.all.max(all);
+            entry.unnamed = entry.unnamed.max(unnamed);
+            entry.expires = entry.expires.max(what.expires);
+        }
+        // After the maps: a verdict that is stamped with the new number was looked up in them.
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changes.send_modify(|told| *told = (*told).max(generation));
+        Ok(true)
+    }
+
+    /// Takes out some of the entries that have ended.
+    fn sweep(&self, now: Timestamp, keys: impl Fn(&Revocation) -> Keys) {
+        let now = now.as_secs();
+        for _ in 0..SWEPT {
+            let ended = {
+                let mut ends = self.ends.lock();
+                match ends.first_key_value() {
+                    Some(((end, _), _)) if *end < now => ends.pop_first().map(|(_, what)| what),
+                    _ => None,
+                }
+            };
+            let Some(what) = ended else { return };
+            let keys = keys(&what);
+            let ended = |_: &Key, expires: &i64| *expires < now;
+            keys.session.map(|key| self.sessions.remove_if(&key, ended));
+            keys.token.map(|key| self.tokens.remove_if(&key, ended));
+            keys.person.map(|key| self.persons.remove_if(&key, |_, person| person.expires < now));
+        }
+    }
+
+    /// Whether this session has ended.
+    fn ends(&self, session: &Revocable) -> bool {
+        if session.session.is_some_and(|key| self.sessions.contains_key(&key)) {
+            return true;
+        }
+        self.persons.get(&session.person).is_some_and(|entry| {
+            let until = if session.session.is_none() { entry.all.max(entry.unnamed) } else { entry.all };
+            until != i64::MIN && session.issued_at.is_none_or(|issued| issued <= until)
+        })
+    }
+}
+
+impl Sessions {
+    /// Notes a revocation; `false`: it was noted before. From its return on no request opens a session that it ends.
+    ///
+    /// # Errors
+    /// The list holds [`MAX_REVOCATIONS`] entries that have not ended.
+    pub fn revoke(&self, what: Revocation, now: Timestamp) -> Result<bool, Full> {
+        self.revocations.sweep(now, |ended| self.keys_of(ended));
+        self.revocations.note(&self.keys_of(&what), &Arc::new(what))
+    }
+
+    /// Whether this session was revoked. Asked again before something is sent that was waited for.
+    pub fn is_revoked(&self, session: &Session) -> bool {
+        session.revocable.as_ref().is_some_and(|session| self.has_ended(session))
+    }
+
+    /// Whether the session that is known by this was revoked.
+    pub fn has_ended(&self, session: &Revocable) -> bool {
+        self.revocations.generation() > 0 && self.revocations.ends(session)
+    }
+
+    /// Whether the token with this `jti` has had its effect.
+    pub fn has_seen(&self, issuer: &str, jti: &str) -> bool {
+        self.revocations.tokens.contains_key(&self.keyed(issuer, Kind::Token, jti))
+    }
+
+    /// Every revocation that has not been forgotten, for a store that may have lost some.
+    pub fn revocations(&self) -> Vec<Arc<Revocation>> {
+        self.revocations.ends.lock().values().cloned().collect()
+    }
+
+    /// Changes with each revocation.
+    pub fn revocation_changes(&self) -> watch::Receiver<u64> {
+        self.revocations.changes.subscribe()
+    }
+
+    /// What the list knows a session by.
+    pub(super) fn revocable(&self, person: Key, namespace: &str, session: Option<&str>, iat: Option<i64>) -> Revocable {
+        Revocable { person, session: session.map(|name| self.keyed(namespace, Kind::Session, name)), issued_at: iat }
+    }
+
+    fn keys_of(&self, what: &Revocation) -> Keys {
+        let whole = serde_json::to_string(what).unwrap_or_default();
+        Keys {
+            entry: self.keyed("", Kind::Entry, &whole),
+            person: what.subject.as_deref().map(|subject| self.person(&what.namespace, subject)),
+            session: what.session.as_deref().map(|name| self.keyed(&what.namespace, Kind::Session, name)),
+            token: what.token.as_ref().map(|(issuer, jti)| self.keyed(issuer, Kind::Token, jti)),
+        }
+    }
+
+    fn keyed(&self, namespace: &str, kind: Kind, name: &str) -> Key {
+        short(&self.keyed_hash(namespace, kind as u8, name))
+    }
+}
+
+/// What a key is of. 0 is a person.
+#[derive(Clone, Copy)]
+enum Kind {
+    Session = 1,
+    Token = 2,
+    Entry = 3,
+}
+
+/// The generation at which a cached verdict was last found unrevoked.
+#[derive(Default)]
+pub(super) struct LookedUp(AtomicU64);
+
+impl LookedUp {
+    pub(super) fn at(generation: u64) -> Self {
+        Self(AtomicU64::new(generation))
+    }
+
+    /// Whether the session is still unrevoked: one comparison while nothing was revoked since the last look.
+    pub(super) fn is_open(&self, sessions: &Sessions, session: &Session) -> bool {
+        // Read before the list: an entry that comes during the look has a higher number, and is found by the next look.
+        let generation = sessions.revocations.generation();
+        if self.0.load(Ordering::Relaxed) == generation {
+            return true;
+        }
+        if sessions.is_revoked(session) {
+            return false;
+        }
+        self.0.store(generation, Ordering::Relaxed);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: Key = [1; 16];
+    const ONE: Key = [2; 16];
+
+    fn revocation(session: bool, until: i64) -> (Keys, Arc<Revocation>) {
+        let what = Revocation {
+            namespace: "https://idp.example".into(),
+            subject: Some("ada".into()),
+            session: session.then(|| "s1".into()),
+            until,
+            expires: until + 86_400,
+            token: None,
+        };
+        let entry = [u8::try_from(until % 251).unwrap(); 16];
+        let keys = Keys { entry, person: Some(ADA), session: session.then_some(ONE), token: None };
+        (keys, Arc::new(what))
+    }
+
+    fn ended(list: &Revocations, person: Key, session: Option<Key>, issued_at: Option<i64>) -> bool {
+        list.ends(&Revocable { person, session, issued_at })
+    }
+
+    #[test]
+    fn sessions_that_began_not_later_than_the_second_have_ended_and_later_ones_stay() {
+        let list = Revocations::default();
+        let (keys, what) = revocation(false, 1000);
+        assert_eq!(list.note(&keys, &what), Ok(true));
+        assert_eq!(list.note(&keys, &what), Ok(false), "the second time it changes nothing");
+        assert_eq!(list.generation(), 1);
+        for (issued, gone) in [(Some(999), true), (Some(1000), true), (Some(1001), false), (None, true)] {
+            assert_eq!(ended(&list, ADA, None, issued), gone, "{issued:?}");
+            assert_eq!(ended(&list, ADA, Some(ONE), issued), gone, "{issued:?}");
+            assert!(!ended(&list, ONE, None, issued), "another person");
+        }
+        // An earlier one that is heard later takes nothing back.
+        let (keys, what) = revocation(false, 500);
+        assert_eq!(list.note(&keys, &what), Ok(true));
+        assert!(ended(&list, ADA, None, Some(1000)));
+    }
+
+    #[test]
+    fn a_named_session_ends_whenever_its_tokens_were_issued_and_unnamed_ones_of_its_subject_with_it() {
+        let list = Revocations::default();
+        let (keys, what) = revocation(true, 1000);
+        list.note(&keys, &what).unwrap();
+        assert!(ended(&list, ADA, Some(ONE), Some(5000)));
+        assert!(ended(&list, ADA, None, Some(1000)));
+        assert!(!ended(&list, ADA, None, Some(1001)));
+        assert!(!ended(&list, ADA, Some([3; 16]), Some(1)), "another session of the same person stays");
+        let list = Revocations::default();
+        list.note(&Keys { person: None, ..keys }, &what).unwrap();
+        assert!(ended(&list, ADA, Some(ONE), Some(5000)));
+        assert!(!ended(&list, ADA, None, Some(1)));
+    }
+
+    #[test]
+    fn what_has_ended_is_swept_and_a_full_list_refuses_rather_than_forgets() {
+        let list = Revocations { most: 3, ..Revocations::default() };
+        let at = |n: u8, until| {
+            let (keys, what) = revocation(false, until);
+            (Keys { entry: [n; 16], person: Some([n; 16]), ..keys }, what)
+        };
+        for n in 0..3 {
+            let (keys, what) = at(n, 1000);
+            list.note(&keys, &what).unwrap();
+        }
+        let (keys, what) = at(9, 1000);
+        assert_eq!(list.note(&keys, &what), Err(Full));
+        assert!(ended(&list, [0; 16], None, Some(1)));
+        let count = std::cell::Cell::new(0);
+        let keys_of = |_: &Revocation| {
+            count.set(count.get() + 1);
+            at(count.get() - 1, 1000).0
+        };
+        list.sweep(Timestamp::from_secs(1000 + 86_400), keys_of);
+        assert_eq!(count.get(), 0, "until its end each stays");
+        list.sweep(Timestamp::from_secs(1000 + 86_401), keys_of);
+        assert_eq!((count.get(), list.persons.len()), (3, 0));
+        let (keys, what) = at(9, 90_000);
+        assert_eq!(list.note(&keys, &what), Ok(true));
+        assert!(ended(&list, [9; 16], None, Some(1)));
+    }
+}
