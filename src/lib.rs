@@ -48,6 +48,7 @@ pub mod minter;
 pub mod policy;
 pub mod problem;
 pub mod provider;
+pub mod revocation;
 pub mod secret;
 pub mod server;
 pub mod session;

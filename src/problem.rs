@@ -26,6 +26,8 @@ pub enum Refusal {
     SessionInvalid,
     /// Credentials of another scheme than ours. The face is the same.
     OtherScheme,
+    /// The session was ended before its token does. The face is the same.
+    SessionRevoked,
     /// The session is good, but policies want a stronger or more recent sign-in.
     StepUpRequired(&'static StepUp),
     /// The issuer's keys can't be had.
@@ -129,7 +131,7 @@ impl Refusal {
             Self::BadRequest => row(400, "Bad Request", "bad-request", "bad_request", "The request could not be read safely.", "Sign out, sign in again, and try once more. If it happens again, clear this site's cookies."),
             Self::SessionRequired => row(401, "Unauthorized", "session-required", "unauthenticated", "A session is required.", "Please sign in, then open this page again."),
             Self::SessionExpired => row(401, "Unauthorized", "session-expired", "unauthenticated", "The session has expired.", "Please sign in again, then open this page again."),
-            Self::SessionInvalid | Self::OtherScheme => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
+            Self::SessionInvalid | Self::OtherScheme | Self::SessionRevoked => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
             Self::StepUpRequired(_) => row(401, "Unauthorized", "step-up-required", "step_up", "Please confirm that it is you.", "Sign in again, in the way that you are asked for, then open this page again."),
             Self::KeysUnavailable(_) => row(503, "Service Unavailable", "keys-unavailable", "unavailable", "The session can't be checked right now.", "Please wait a moment and try again."),
             Self::NotPermitted => row(403, "Forbidden", "not-permitted", "forbidden", "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
@@ -182,6 +184,7 @@ mod tests {
             (Refusal::SessionExpired, 401, "session-expired"),
             (Refusal::SessionInvalid, 401, "session-invalid"),
             (Refusal::OtherScheme, 401, "session-invalid"),
+            (Refusal::SessionRevoked, 401, "session-invalid"),
             (Refusal::StepUpRequired(StepUp::new("mfa", None).unwrap().interned().unwrap()), 401, "step-up-required"),
             (Refusal::KeysUnavailable(wait), 503, "keys-unavailable"),
             (Refusal::NotPermitted, 403, "not-permitted"),

@@ -124,6 +124,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         clock.clone(),
     );
 
+    let revoker = parts.revoker(&config, &clock, &metrics);
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
@@ -132,7 +133,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {
-        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(&config)));
+        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(revoker)));
         bind::add(&mut service, address);
         let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });

@@ -69,6 +69,8 @@ pub struct Metrics {
     pub session_checks: IntCounterVec,
     /// `valet_session_cache_entries`
     pub session_cache_entries: IntGauge,
+    /// `valet_revocations_total{source,outcome}`
+    pub revocations: IntCounterVec,
     /// `valet_leases_total{plugin,source}`
     pub leases: IntCounterVec,
     /// `valet_leases_held`
@@ -180,6 +182,11 @@ impl Metrics {
             )?,
             session_checks: vec("valet_session_checks_total", "Credentials checked.", &["issuer", "outcome"])?,
             session_cache_entries: gauge("valet_session_cache_entries", "Verified tokens kept.")?,
+            revocations: vec(
+                "valet_revocations_total",
+                "Calls that end sessions, by outcome.",
+                &["source", "outcome"],
+            )?,
             leases: vec("valet_leases_total", "Leases handed out, by where they came from.", &["plugin", "source"])?,
             leases_held: gauge("valet_leases_held", "Leases held in memory.")?,
             store_operations: vec(

@@ -51,6 +51,8 @@ mod recipes;
 mod refusals;
 #[path = "e2e/relay.rs"]
 mod relay;
+#[path = "e2e/revocation.rs"]
+mod revocation;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/session_ends.rs"]

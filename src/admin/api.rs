@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::lease::{Book, Scope};
+use crate::lease::Book;
+use crate::problem::{Refusal, TYPE_BASE};
+use crate::revocation::{Ended, NotRevoked, PluginScope, Revoker, Source};
 use crate::secret::{Secret, SecretCell};
 use crate::session::Sessions;
 
@@ -42,8 +44,8 @@ pub struct Api {
     pub book: Arc<Book>,
     /// Who hashes subjects.
     pub sessions: Arc<Sessions>,
-    /// Each plug-in's leases of each issuer: scope, plug-in, issuer.
-    pub scopes: Vec<(Scope, String, String)>,
+    /// Who ends sessions, and knows each plug-in's leases of each issuer.
+    pub revoker: Arc<Revoker>,
 }
 
 impl Api {
@@ -54,6 +56,7 @@ impl Api {
             .route("/api/leases", get(leases))
             .route("/api/leases/drop", post(drop_leases))
             .route("/api/mints", get(mints))
+            .route("/api/sessions/revoke", post(revoke))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(api.clone(), admit))
             .with_state(api)
@@ -70,8 +73,8 @@ impl Api {
 
     /// The plug-in and issuer of an owner, and the subject.
     fn owner<'a>(&'a self, owner: &'a [u8]) -> Option<(&'a str, &'a str, &'a str)> {
-        let mut scopes = self.scopes.iter();
-        scopes.find_map(|(scope, plugin, issuer)| Some((plugin.as_str(), issuer.as_str(), scope.subject_of(owner)?)))
+        let mut scopes = self.revoker.scopes().iter();
+        scopes.find_map(|PluginScope { scope, plugin, issuer }| Some((&**plugin, &**issuer, scope.subject_of(owner)?)))
     }
 }
 
@@ -190,12 +193,12 @@ async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
         return problem(StatusCode::BAD_REQUEST, expected);
     };
     let namespace = api.sessions.namespace_of(&whose.issuer).unwrap_or_default();
-    let scopes = || api.scopes.iter().filter(|(.., issuer)| issuer == namespace);
+    let scopes = || api.revoker.scopes().iter().filter(|of| of.issuer == namespace);
     if scopes().next().is_none() {
         return problem(StatusCode::BAD_REQUEST, "no such issuer is configured here");
     }
     let owners: Vec<Vec<u8>> = match (&whose.subject, &whose.session) {
-        (Some(subject), None) => scopes().map(|(scope, ..)| scope.owner(subject)).collect(),
+        (Some(subject), None) => scopes().map(|of| of.scope.owner(subject)).collect(),
         (None, Some(session)) => {
             let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == namespace);
             api.book.owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
@@ -214,4 +217,34 @@ async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
         );
     }
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// Ends sessions. What the caller does not wait for goes on.
+async fn revoke(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let whose = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok());
+    let ended = whose.map(|Whose { issuer, subject, session }| Ended { issuer, subject, session, until: None });
+    // Counted as the call that it is.
+    let done = match ended {
+        Some(ended) => api.revoker.end(Source::Api, ended).await,
+        None => api.revoker.refuse(Source::Api),
+    };
+    match done {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(NotRevoked::Nobody) => problem(
+            StatusCode::BAD_REQUEST,
+            r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON, the issuer as configured here"#,
+        ),
+        Err(NotRevoked::Full) => problem(StatusCode::SERVICE_UNAVAILABLE, "the list of revocations is full"),
+        Err(NotRevoked::Unwritten) => unwritten(),
+    }
+}
+
+/// RFC 9457, of the type that requests are refused with.
+fn unwritten() -> Response {
+    let row = Refusal::StoreUnavailable.row();
+    let title = "in force here; the store of leases can't be asked, and is told when it can be";
+    let body = json!({ "type": format!("{TYPE_BASE}{}", row.slug), "title": title, "status": row.status });
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
 }

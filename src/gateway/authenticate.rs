@@ -8,7 +8,7 @@ use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
 use crate::gateway::head::Head;
 use crate::problem::Refusal;
-use crate::session::{Ambiguous, Found, Session, SessionFault, SourceKind};
+use crate::session::{Ambiguous, Found, Reason, Session, SessionFault, SourceKind};
 
 /// A credential that opened a session.
 pub(super) struct Believed<'h> {
@@ -28,6 +28,7 @@ pub(super) enum Check {
     Invalid,
     Absent,
     Unavailable,
+    Revoked,
 }
 
 impl Check {
@@ -39,6 +40,7 @@ impl Check {
             Self::Invalid => "invalid",
             Self::Absent => "absent",
             Self::Unavailable => "unavailable",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -48,6 +50,7 @@ impl Check {
             Refusal::SessionRequired => Some(Self::Absent),
             Refusal::SessionExpired => Some(Self::Expired),
             Refusal::KeysUnavailable(_) => Some(Self::Unavailable),
+            Refusal::SessionRevoked => Some(Self::Revoked),
             Refusal::TooManyRequests(_) => None,
             _ => Some(Self::Invalid),
         }
@@ -105,6 +108,8 @@ impl Gateway {
         self.limits.check_invalid(address).map_err(Refusal::TooManyRequests)?;
         let verified = self.sessions.verify(token, now).await.map_err(|fault| match fault {
             SessionFault::Expired => Refusal::SessionExpired,
+            // A token that was good until its session was ended is no attack.
+            SessionFault::Invalid(Reason::Revoked) => Refusal::SessionRevoked,
             // One face for all; which it was the verifier has noted.
             SessionFault::Invalid(_) => {
                 self.limits.note_invalid(address);

@@ -233,6 +233,11 @@ impl Gateway {
             }
             other => other?,
         };
+        // It was waited for, and the session may have ended meanwhile.
+        if self.sessions.is_revoked(&session) {
+            trace.check = Some(Check::Revoked);
+            return Err(Refusal::SessionRevoked);
+        }
         // A minter has said so only now.
         if lease.url.is_token() && accept::wants_page(head) {
             return Err(Refusal::NotAcceptable);

@@ -89,6 +89,7 @@ pub(super) fn unleased(none: NoLease) -> Refusal {
             MintFailure::Session(refusal) => match refusal {
                 SessionRefusal::Expired => Refusal::SessionExpired,
                 SessionRefusal::Invalid => Refusal::SessionInvalid,
+                SessionRefusal::Revoked => Refusal::SessionRevoked,
                 SessionRefusal::NotPermitted => Refusal::NotPermitted,
                 SessionRefusal::StepUp(step_up) => Refusal::StepUpRequired(step_up),
                 SessionRefusal::KeysUnavailable(wait) => Refusal::KeysUnavailable(wait),

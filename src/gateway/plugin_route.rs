@@ -159,6 +159,7 @@ pub(super) fn input(session: &Session, opened: Opened<'_>, asker: &Asker<'_>) ->
         parameters: opened.parameters.into(),
         errand: Errand {
             session: session.session_id().map(Into::into),
+            revocable: session.revocable(),
             credential: Some(Zeroizing::new(asker.token.into())),
             request_id: Some(asker.request_id.into()),
             place: Some(asker.place),

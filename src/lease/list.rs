@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
 use crate::lease::ground::Ground;
-use crate::lease::key::session_of;
+use crate::lease::key::{LeaseKey, session_of};
 use crate::lease::ledger::MintRecord;
-use crate::lease::record::Record;
+use crate::lease::plan::Plan;
+use crate::lease::record::{Landing, Record};
 use crate::lease::store::Lost;
+use crate::provider::MintInput;
 
 /// A place in the list: the end of a lease and its number.
 pub type Cursor = (Timestamp, u64);
@@ -46,6 +48,25 @@ impl<G: Ground> Book<G> {
             Some(vault) => vault.forget(owner).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Drops the leases of one session from memory: those with `reuse = "session"`. `is_issuers`: whether an owner is one of the session's issuer.
+    pub fn forget_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) {
+        for owner in self.owners_of_session(session, is_issuers) {
+            let theirs = |variant: &[u8]| session_of(variant) == Some(session);
+            let dropped = self.change(&owner, self.now(), |record| record.drop_variants(theirs));
+            dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+        }
+    }
+
+    /// Drops a lease that was just held if the session that it was minted for has ended: whoever ended it may have looked before it was there.
+    pub(super) fn is_void(&self, plan: &Plan, key: &LeaseKey, input: &MintInput, landing: &Landing) -> bool {
+        let void = plan.mint.is_void(input);
+        if let (true, Ok(lease)) = (void, landing) {
+            let dropped = self.change(key.owner(), self.now(), |record| record.drop_lease(lease.seq));
+            dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+        }
+        void
     }
 
     /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.

@@ -310,6 +310,12 @@ impl Record {
         self.slots.iter().filter(|slot| slot.lease.is_some()).map(|slot| &*slot.variant)
     }
 
+    /// Drops the leases of these variants.
+    pub(super) fn drop_variants(&mut self, these: impl Fn(&[u8]) -> bool) -> Vec<Arc<Lease>> {
+        let slots = self.slots.iter_mut().filter(|slot| these(&slot.variant));
+        slots.filter_map(|slot| slot.lease.take()).collect()
+    }
+
     /// Drops the lease with this number, if it is still held.
     pub(super) fn drop_lease(&mut self, seq: u64) -> Option<Arc<Lease>> {
         self.slots.iter_mut().find_map(|slot| slot.lease.take_if(|lease| lease.seq == seq))

@@ -266,7 +266,12 @@ impl Desk {
             (_, Reason::Again) => book.renew(plan, &key, input).await,
             (_, reason) => book.obtain_with(plan, &key, terms, reason, input).await,
         };
-        leased.map(|(lease, source)| Found { lease, source }).map_err(denied)
+        let (lease, source) = leased.map_err(denied)?;
+        // It may have ended while others' mint was waited for.
+        if self.sessions.is_revoked(session) {
+            return Err(Denied::now(Denial::SessionInvalid));
+        }
+        Ok(Found { lease, source })
     }
 
     /// The session, by our own keys; and it must be the person that the edge names.
@@ -329,7 +334,7 @@ fn input(session: &Session, opened: Opened<'_>, place: Place) -> MintInput {
         language: opened.language.map(Into::into),
         claims: session.claims().into(),
         parameters: opened.parameters.into(),
-        errand: Errand { place: Some(place), ..Errand::default() },
+        errand: Errand { place: Some(place), revocable: session.revocable(), ..Errand::default() },
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::session::Revocable;
 use crate::telemetry::Place;
 
 /// Why a URL is asked for.
@@ -57,6 +58,8 @@ pub struct Errand {
     pub share: Share,
     /// The issuer's name of the session.
     pub session: Option<Box<str>>,
+    /// What the list of revocations knows the session by; `None`: whoever vouches for it looks there. Nobody else is told.
+    pub revocable: Option<Revocable>,
     /// The session's credential, as it arrived. It goes to the minter, which verifies it again.
     pub credential: Option<Zeroizing<Box<[u8]>>>,
     /// `x-request-id` of the request that is the occasion.

@@ -201,6 +201,8 @@ pub enum SessionRefusal {
     Expired,
     /// Any other fault.
     Invalid,
+    /// It was ended here while its mint was under way.
+    Revoked,
     /// It lacks a claim that the vendor must be told, or the minter's policies forbid it.
     NotPermitted,
     /// The minter's policies want a stronger or more recent sign-in.
@@ -251,5 +253,10 @@ pub trait Mint: Send + Sync {
     /// The same for a token; `None`: this mint gives none today.
     fn readmit_token(&self, _token: &str) -> Option<PluginUrl> {
         None
+    }
+
+    /// Whether the session that this is for has ended since: what was minted for it is not kept.
+    fn is_void(&self, _input: &MintInput) -> bool {
+        false
     }
 }

@@ -21,6 +21,7 @@ use crate::limit::{Limits as RequestLimits, MintShares};
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
 use crate::provider::{self, Mint, Provider};
+use crate::revocation::{PluginScope, Revoker, RevokerParts};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::minter::{MinterParts, identity_fault};
 use crate::server::tls::Certificates;
@@ -127,6 +128,7 @@ impl Parts {
             metrics,
             client,
             shares: mint_shares(config, &claim_names, clock, metrics),
+            sessions: None,
             secrets: Vec::new(),
             identities: Vec::new(),
             faults: Vec::new(),
@@ -218,8 +220,25 @@ impl Parts {
     }
 
     /// What an administrator sees, if there is a token.
-    pub(super) fn api(&self, config: &Config) -> Option<Api> {
+    pub(super) fn api(&self, revoker: Arc<Revoker>) -> Option<Api> {
         let token = self.admin_token.clone()?;
+        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker })
+    }
+
+    /// Who ends sessions.
+    pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
+        let parts = RevokerParts {
+            sessions: self.sessions.clone(),
+            book: self.book.clone(),
+            scopes: self.scopes(config),
+            life: config.session.revocation_life.0,
+            clock: clock.clone(),
+        };
+        Revoker::new(parts, metrics)
+    }
+
+    /// Each plug-in's leases of each issuer, and at a minter those of edges.
+    fn scopes(&self, config: &Config) -> Vec<PluginScope> {
         let issuers = config.session.namespaces();
         let plugins = self.plugins.iter().map(|plugin| {
             let PluginSettings { name, provider, mint, .. } = &plugin.settings;
@@ -227,11 +246,12 @@ impl Parts {
         });
         let offers = self.minter.iter().flat_map(MinterParts::scopes);
         let named: Vec<_> = plugins.chain(offers).collect();
-        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| {
-            (Scope::new(issuer, name, provider, mint, fingerprint), (*name).to_owned(), issuer.to_owned())
+        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| PluginScope {
+            scope: Scope::new(issuer, name, provider, mint, fingerprint),
+            plugin: (*name).to_owned(),
+            issuer: issuer.to_owned(),
         };
-        let scopes = issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect();
-        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), scopes })
+        issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect()
     }
 
     /// The upstreams of all apps.

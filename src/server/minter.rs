@@ -131,7 +131,7 @@ impl Workshop<'_> {
                         name,
                         &provider.name,
                         rules,
-                        self.within_share(minted.clone()),
+                        self.bounded(minted.clone()),
                         self.metrics,
                     )),
                     fingerprint: made.fingerprint(),

@@ -24,6 +24,7 @@ use crate::limit::MintShares;
 use crate::policy::Policies;
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Provider, Recipe, Vendor, VendorSecrets};
+use crate::revocation::Revocable;
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
 use crate::server::build::{Accept, App, Plugin, Watched};
 use crate::server::tls::Certificates;
@@ -38,6 +39,8 @@ pub(super) struct Workshop<'a> {
     pub metrics: &'a Metrics,
     pub client: Client,
     pub shares: Option<Arc<MintShares>>,
+    /// Who has the list of revocations.
+    pub sessions: Option<Arc<Sessions>>,
     pub secrets: Vec<Watched>,
     pub identities: Vec<(String, Arc<Identity>)>,
     pub faults: Vec<String>,
@@ -74,7 +77,8 @@ impl Workshop<'_> {
             clock,
             self.metrics,
         );
-        made.map_err(|faults| self.faults.extend(faults)).ok()
+        self.sessions = made.map_err(|faults| self.faults.extend(faults)).ok();
+        self.sessions.clone()
     }
 
     pub fn provider(&mut self, settings: &ProviderSettings, claim_names: &[String]) -> Option<Provider> {
@@ -153,7 +157,7 @@ impl Workshop<'_> {
             self.faults.push(format!("plugin.mint: provider {} has no mint {:?}", settings.provider, settings.mint));
             return None;
         };
-        let mint = self.within_share(mint);
+        let mint = self.bounded(mint);
         let wanted = provider::claim_names_of(provider, &settings.mint);
         let place = |name: &String| claim_names.iter().position(|known| known == name);
         let claims = Claims {
@@ -166,10 +170,15 @@ impl Workshop<'_> {
         Some(Plugin { settings: settings.clone(), mint, claim_count, fingerprint, claims, gives_token })
     }
 
-    /// The mint within the tenant's share of `limits.mints_per`, where that is set.
-    pub fn within_share(&self, mint: Arc<dyn Mint>) -> Arc<dyn Mint> {
-        match &self.shares {
+    /// The mint within the tenant's share of `limits.mints_per`, where that is set, and for sessions that have not ended.
+    pub fn bounded(&self, mint: Arc<dyn Mint>) -> Arc<dyn Mint> {
+        let mint = match &self.shares {
             Some(shares) => shares.bound(mint),
+            None => mint,
+        };
+        match &self.sessions {
+            Some(sessions) => Revocable::bound(Arc::clone(sessions), mint),
+            // There is a fault, and nothing will be minted.
             None => mint,
         }
     }

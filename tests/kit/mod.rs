@@ -31,6 +31,9 @@ pub const FACE_SCAN: &str = "/plugins/face-scan";
 /// The host under which browsers know the gateway.
 pub const HOST: &str = "app.example.com";
 
+/// The administrator's, where a stack is administered.
+pub const ADMIN_TOKEN: &str = "an-administrators-token-9x4q";
+
 /// Longer than anything here takes on a busy machine: who waits so long waits for ever.
 const HANG: Duration = Duration::from_secs(30);
 

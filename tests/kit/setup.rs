@@ -10,6 +10,7 @@ use valet_gateway::logging::LineSink;
 use valet_gateway::server::{self, Limits, Options};
 use valet_gateway::telemetry::Metrics;
 
+use super::ADMIN_TOKEN;
 use super::app::App;
 use super::lines::Lines;
 use super::stack::Stack;
@@ -23,6 +24,7 @@ pub struct Setup {
     server: String,
     listener: String,
     files: Vec<(String, String)>,
+    admin: String,
     session: String,
     provider: String,
     plugin: String,
@@ -48,6 +50,7 @@ impl Setup {
             server: String::new(),
             listener: String::new(),
             files: Vec::new(),
+            admin: String::new(),
             session: String::new(),
             provider: String::new(),
             plugin: String::new(),
@@ -100,6 +103,13 @@ impl Setup {
             self = self.file(&format!("policies/{name}"), content);
         }
         self.tables("[policies]\ndirectory = \"policies\"")
+    }
+
+    /// With administration, for [`Stack::admin_post`].
+    #[must_use]
+    pub fn administered(self) -> Self {
+        let admin = "token = { file = \"admin.token\" }".to_owned();
+        Self { admin, ..self.file("admin.token", ADMIN_TOKEN) }
     }
 
     #[must_use]
@@ -209,7 +219,7 @@ impl Setup {
 
     /// The file that an operator would write.
     fn text(&self, vendor: &str, idps: &[String], keys: usize) -> String {
-        let Self { preset, server, listener, session, provider, plugin, tables, .. } = self;
+        let Self { preset, server, listener, admin, session, provider, plugin, tables, .. } = self;
         let keys: Vec<String> = (0..keys).map(|n| format!("{{ file = \"key-{n}\" }}")).collect();
         let keys = match keys.as_slice() {
             [one] => one.clone(),
@@ -236,6 +246,7 @@ address = "127.0.0.1:0"
 {listener}
 [admin]
 address = "127.0.0.1:0"
+{admin}
 [session]
 {session}
 {issuers}

@@ -14,7 +14,7 @@ use valet_gateway::telemetry::Metrics;
 use super::answer::Answer;
 use super::lines::Lines;
 use super::wire::Wire;
-use super::{App, Setup, in_time, until};
+use super::{ADMIN_TOKEN, App, Setup, in_time, until};
 
 /// Vendor, identity providers and gateway.
 pub struct Stack {
@@ -132,6 +132,14 @@ impl Stack {
     pub async fn admin_get(&self, path: &str) -> Answer {
         let mut wire = Wire::open(&self.admin).await;
         wire.write(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")).await;
+        wire.answer().await
+    }
+
+    /// A call of an administrator, who has the token. See [`super::Setup::administered`].
+    pub async fn admin_post(&self, path: &str, body: &serde_json::Value) -> Answer {
+        let (mut wire, body) = (Wire::open(&self.admin).await, body.to_string());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n");
+        wire.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
         wire.answer().await
     }
 

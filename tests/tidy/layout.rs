@@ -3,7 +3,7 @@
 use super::rust::{Named, code_only, paths, production_lines, without_tests};
 
 /// The modules from the top down. Each looks only at what stands below it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "main",
     "lib",
     "cli",
@@ -16,6 +16,7 @@ const ORDER: [&str; 17] = [
     "problem",
     "policy",
     "app",
+    "revocation",
     "lease",
     "limit",
     "provider",

@@ -20,6 +20,10 @@ const COOL_DOWN: std::ops::RangeInclusive<Span> = Span::secs(1)..=Span::secs(360
 const MAX_STALE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(7 * 24 * 3600);
 /// Shorter, and a token is too old before it is used; longer is no bound.
 const MAX_AGE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(366 * 24 * 3600);
+/// Shorter, and a session that was ended opens again with its old token; longer fills the list.
+const REVOCATION_LIFE: std::ops::RangeInclusive<Span> = Span::secs(60)..=Span::secs(366 * 24 * 3600);
+/// Where nothing bounds a token's age, most live no longer than this.
+const LONG_ENOUGH: Span = Span::secs(24 * 3600);
 /// Logout tokens (OpenID Connect Back-Channel Logout), security events (RFC 8417), DPoP proofs (RFC 9449), introspection answers (RFC 9701).
 const NO_SESSIONS: [&str; 4] = ["logout+jwt", "secevent+jwt", "dpop+jwt", "token-introspection+jwt"];
 /// Verified tokens are kept in memory, about 1 KiB each.
@@ -55,7 +59,29 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     for (i, settings) in session.issuers.iter().enumerate() {
         issuer(settings, &issuers.index(i), report);
     }
+    revocation_life(session, &place.key("revocation_life"), report);
     persons::check(&session.issuers, &issuers, report);
+}
+
+fn revocation_life(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
+    let life = session.revocation_life;
+    if !REVOCATION_LIFE.contains(&life) {
+        let (shortest, longest) = (REVOCATION_LIFE.start(), REVOCATION_LIFE.end());
+        return report.fault(place, format!("expected \"{shortest}\" to \"{longest}\""));
+    }
+    for issuer in &session.issuers {
+        match issuer.max_age {
+            Some(max_age) if life < max_age => report.fault(
+                place,
+                format!("shorter than max_age of {:?}: a token would open a session that was ended", issuer.issuer),
+            ),
+            None if life < LONG_ENOUGH => report.warnings.push(format!(
+                "session.revocation_life: below \"24h\", and {:?} has no max_age: a token that lives longer opens a session that was ended",
+                issuer.issuer
+            )),
+            _ => {}
+        }
+    }
 }
 
 fn sources(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {

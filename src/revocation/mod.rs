@@ -1,0 +1,226 @@
+//! Taking back: whatever ends a session before its token does comes here. The list of [`Sessions`] refuses the token, the lease book drops the leases,
+//! and a mint that is under way for the session is neither kept nor sent.
+
+mod mint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use prometheus::IntCounterVec;
+use tracing::{info, warn};
+
+pub use self::mint::Revocable;
+use crate::clock::{Clock, Timestamp};
+use crate::lease::{Book, Scope};
+use crate::session::{Full, Revocation, Sessions};
+use crate::telemetry::Metrics;
+
+/// The `tracing` target of this module.
+const TARGET: &str = "valet::revocation";
+
+/// The longest subject or session claim that a token may have (OpenID Connect Core, section 2).
+const MAX_NAME: usize = 255;
+
+/// Who asked for a revocation: the label `source` of `valet_revocations_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An administrator.
+    Api,
+}
+
+impl Source {
+    const ALL: [Self; 1] = [Self::Api];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+        }
+    }
+}
+
+/// What became of a call: the label `outcome` of `valet_revocations_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in force, and where there is a store it is there.
+    Applied,
+    /// It asked for nothing.
+    Ignored,
+    /// It is not in force.
+    Refused,
+    /// It is in force here; the store could not be asked.
+    Unwritten,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Applied, Self::Ignored, Self::Refused, Self::Unwritten];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+            Self::Unwritten => "unwritten",
+        }
+    }
+}
+
+/// Whose leases a scope holds.
+pub struct PluginScope {
+    /// The scope.
+    pub scope: Scope,
+    /// The plug-in's name.
+    pub plugin: String,
+    /// The namespace of its subjects.
+    pub issuer: String,
+}
+
+/// Which sessions end. With both names: the sessions with that session claim, and the subject's sessions without one.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// The issuer, as configured.
+    pub issuer: String,
+    /// All sessions of this subject.
+    pub subject: Option<String>,
+    /// The tokens with this session claim.
+    pub session: Option<String>,
+    /// Sessions of the subject that began later than this second stay. `None`: now.
+    pub until: Option<Timestamp>,
+}
+
+/// Why a revocation is not in force everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRevoked {
+    /// No such issuer is configured; or no name that a token could have is given.
+    Nobody,
+    /// The list is full: it is not in force.
+    Full,
+    /// It is in force here. The store can't be asked; this node tells it when it is back.
+    Unwritten,
+}
+
+/// What a [`Revoker`] is made of.
+pub struct RevokerParts {
+    /// Who refuses the tokens.
+    pub sessions: Arc<Sessions>,
+    /// Who holds the leases.
+    pub book: Arc<Book>,
+    /// Each plug-in's leases of each issuer.
+    pub scopes: Vec<PluginScope>,
+    /// `session.revocation_life`.
+    pub life: Duration,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// Ends sessions.
+pub struct Revoker {
+    sessions: Arc<Sessions>,
+    book: Arc<Book>,
+    scopes: Box<[PluginScope]>,
+    life: Duration,
+    clock: Clock,
+    counts: IntCounterVec,
+}
+
+impl Revoker {
+    /// Ends no session yet.
+    pub fn new(parts: RevokerParts, metrics: &Metrics) -> Arc<Self> {
+        let RevokerParts { sessions, book, scopes, life, clock } = parts;
+        let counts = metrics.revocations.clone();
+        for source in Source::ALL {
+            for outcome in Outcome::ALL {
+                drop(counts.with_label_values(&[source.label(), outcome.label()]));
+            }
+        }
+        Arc::new(Self { sessions, book, scopes: scopes.into(), life, clock, counts })
+    }
+
+    /// Each plug-in's leases of each issuer.
+    pub fn scopes(&self) -> &[PluginScope] {
+        &self.scopes
+    }
+
+    /// Ends these sessions: when it returns they are refused, and what belonged to them is dropped. Counted.
+    ///
+    /// Dropped: it goes on.
+    ///
+    /// # Errors
+    /// See [`NotRevoked`].
+    pub async fn end(self: &Arc<Self>, source: Source, ended: Ended) -> Result<(), NotRevoked> {
+        let this = self.clone();
+        let done = tokio::spawn(async move { this.apply(source, &ended).await }).await;
+        // A task that panicked may have done half of it.
+        let done = done.unwrap_or(Err(NotRevoked::Full));
+        let outcome = match done {
+            Ok(()) => Outcome::Applied,
+            Err(NotRevoked::Unwritten) => Outcome::Unwritten,
+            Err(NotRevoked::Nobody | NotRevoked::Full) => Outcome::Refused,
+        };
+        self.count(source, outcome);
+        done
+    }
+
+    /// Counts a call that can't be read.
+    ///
+    /// # Errors
+    /// Always [`NotRevoked::Nobody`].
+    pub fn refuse(&self, source: Source) -> Result<(), NotRevoked> {
+        self.count(source, Outcome::Refused);
+        Err(NotRevoked::Nobody)
+    }
+
+    /// Counts a call.
+    pub fn count(&self, source: Source, outcome: Outcome) {
+        self.counts.with_label_values(&[source.label(), outcome.label()]).inc();
+    }
+
+    async fn apply(&self, source: Source, ended: &Ended) -> Result<(), NotRevoked> {
+        let what = self.revocation(ended).ok_or(NotRevoked::Nobody)?;
+        self.sessions.revoke(what.clone(), self.clock.now()).map_err(|Full| {
+            warn!(target: TARGET, "the list of revocations is full: nothing was revoked");
+            NotRevoked::Full
+        })?;
+        let written = self.drop_leases(&what).await;
+        let subject = what.subject.as_deref().map(|subject| self.sessions.log_id(&what.namespace, subject));
+        info!(target: TARGET, source = source.label(), subject, by_session = what.session.is_some(), "sessions ended");
+        if written { Ok(()) } else { Err(NotRevoked::Unwritten) }
+    }
+
+    fn revocation(&self, ended: &Ended) -> Option<Revocation> {
+        let namespace = self.sessions.namespace_of(&ended.issuer)?;
+        let is_name = |name: &String| (1..=MAX_NAME).contains(&name.len()) && !name.chars().any(char::is_control);
+        let mut names = ended.subject.iter().chain(&ended.session).peekable();
+        names.peek()?;
+        if !names.all(is_name) {
+            return None;
+        }
+        let now = self.clock.now();
+        let until = ended.until.unwrap_or(now);
+        Some(Revocation {
+            namespace: namespace.to_owned(),
+            subject: ended.subject.clone(),
+            session: ended.session.clone(),
+            until: until.as_secs(),
+            // A token that began at `until`, on a clock that is ahead as far as it may be, and lives as long as any.
+            expires: now.max(until).plus(self.life + self.sessions.skew() * 2).as_secs(),
+            token: None,
+        })
+    }
+
+    /// Drops what is held for the ended, after the list refuses them: a mint that lands later finds that it was forgotten. `false`: the store of
+    /// leases could not be told.
+    async fn drop_leases(&self, what: &Revocation) -> bool {
+        let scopes = self.scopes.iter().filter(|scope| scope.issuer == what.namespace);
+        if let Some(session) = &what.session {
+            let is_issuers = |owner: &[u8]| scopes.clone().any(|scope| scope.scope.subject_of(owner).is_some());
+            self.book.forget_session(session, is_issuers);
+        }
+        let Some(subject) = &what.subject else { return true };
+        let owners = scopes.map(|scope| scope.scope.owner(subject));
+        let dropped = owners.map(async |owner| self.book.drop_owner(&owner).await.is_ok());
+        join_all(dropped).await.into_iter().all(|told| told)
+    }
+}
