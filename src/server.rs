@@ -27,10 +27,11 @@ use crate::files::Watch;
 pub use crate::gateway::Limits;
 use crate::gateway::{Door, Drain, Front};
 use crate::lease::settings::StoreKind;
-use crate::lease::store::{FileStore, OpenFault};
+use crate::lease::store::{FileStore, Lost, OpenFault};
 use crate::logging::LineSink;
 use crate::minter::Serving;
 use crate::provider::Provider;
+use crate::session::Knowledge;
 use crate::telemetry::Metrics;
 
 /// How often files that may change are looked at.
@@ -57,6 +58,8 @@ pub enum StartFault {
     Bind(BindFaults),
     /// The file of leases can't be had. Where the configuration names it, and why.
     Store(String, OpenFault),
+    /// The revocations in the file of leases can't be read. Where the configuration names it.
+    Unreadable(String),
 }
 
 impl std::fmt::Display for StartFault {
@@ -65,6 +68,7 @@ impl std::fmt::Display for StartFault {
             Self::Build(fault) => fault.fmt(f),
             Self::Bind(fault) => fault.fmt(f),
             Self::Store(place, fault) => write!(f, "{place}: {fault}"),
+            Self::Unreadable(place) => write!(f, "{place}: the revocations in it can't be read"),
         }
     }
 }
@@ -125,6 +129,11 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     );
 
     let revoker = parts.revoker(&config, &clock, &metrics);
+    // Before anything is served.
+    revoker.take_over().map_err(|Lost| StartFault::Unreadable(config.places.leases.clone()))?;
+    if config.leases.store == StoreKind::Redis {
+        parts.sessions.set_knowledge(Knowledge::Asking);
+    }
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
@@ -133,14 +142,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
     let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &doors, threads, &stopped);
     if let Some(address) = &bound.admin {
-        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(revoker)));
+        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(revoker.clone())));
         bind::add(&mut service, address);
         let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
     }
     if let Some(vault) = parts.book.vault().cloned() {
-        let (book, stop) = (parts.book.clone(), tasks_stopped.clone());
-        tokio::spawn(async move { vault.run(|owner| book.forget_here(owner), stop).await });
+        let (revoker, stop) = (revoker.clone(), tasks_stopped.clone());
+        tokio::spawn(async move { vault.run(&*revoker, stop).await });
     }
     tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
     tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));

@@ -28,6 +28,8 @@ mod process;
 mod relay;
 #[path = "stores/resp.rs"]
 mod resp;
+#[path = "stores/revocations.rs"]
+mod revocations;
 #[path = "stores/secrets.rs"]
 mod secrets;
 #[path = "stores/server.rs"]

@@ -90,7 +90,9 @@ async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) 
     };
     let running = server::start(config, options).map_err(|fault| match fault {
         StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
-        fault @ (StartFault::Bind(_) | StartFault::Store(..)) => End::new(exit::SOFTWARE, fault.to_string()),
+        fault @ (StartFault::Bind(_) | StartFault::Store(..) | StartFault::Unreadable(_)) => {
+            End::new(exit::SOFTWARE, fault.to_string())
+        }
     })?;
     // From here on both streams are JSON lines.
     std::panic::set_hook(Box::new(|panic| {

@@ -8,7 +8,7 @@ use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
 use crate::gateway::head::Head;
 use crate::problem::Refusal;
-use crate::session::{Ambiguous, Found, Reason, Session, SessionFault, SourceKind};
+use crate::session::{Ambiguous, Found, Reason, Session, SessionFault, SourceKind, Unknown};
 
 /// A credential that opened a session.
 pub(super) struct Believed<'h> {
@@ -49,7 +49,7 @@ impl Check {
         match refusal {
             Refusal::SessionRequired => Some(Self::Absent),
             Refusal::SessionExpired => Some(Self::Expired),
-            Refusal::KeysUnavailable(_) => Some(Self::Unavailable),
+            Refusal::KeysUnavailable(_) | Refusal::StoreUnavailable => Some(Self::Unavailable),
             Refusal::SessionRevoked => Some(Self::Revoked),
             Refusal::TooManyRequests(_) => None,
             _ => Some(Self::Invalid),
@@ -100,6 +100,9 @@ impl Gateway {
     }
 
     async fn check(&self, token: &[u8], address: Option<IpAddr>) -> Result<(Arc<Session>, Check), Refusal> {
+        if !self.sessions.knows_revocations() {
+            self.sessions.until_revocations_are_known().await.map_err(|Unknown| Refusal::StoreUnavailable)?;
+        }
         let now = self.clock.now();
         if let Some(session) = self.sessions.cached(token, now) {
             return Ok((session, Check::Cached));

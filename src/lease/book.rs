@@ -230,7 +230,8 @@ impl<G: Ground> Book<G> {
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
                 _ => book.bring(&Errand { plan: &plan, key, input: &input, id: ticket.id }, begun).await,
             };
-            let kept = book.land(key, (ticket.id, start), &landing, keep) && !book.is_void(&plan, key, &input, &landing);
+            let kept =
+                book.land(key, (ticket.id, start), &landing, keep) && !book.is_void(&plan, key, &input, &landing);
             if reason == Reason::Ahead && kept {
                 plan.counts.ahead.inc();
             }

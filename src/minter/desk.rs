@@ -15,7 +15,7 @@ use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Permit};
 use crate::provider::wire::{Ask, Denial, Denied, Granted, Health};
 use crate::provider::{Errand, MintFailure, MintInput, Reason, Share};
-use crate::session::{Asserted, Session, SessionFault, Sessions};
+use crate::session::{Asserted, Session, SessionFault, Sessions, Unknown};
 use crate::telemetry::{Metrics, Place, TraceContext, trace_id};
 
 /// The longest tag that makes sense (RFC 5646, section 4.4.1) is shorter.
@@ -290,6 +290,10 @@ impl Desk {
             })));
         }
         let Some(token) = ask.credential.as_deref() else { return Err(Denied::now(Denial::SessionInvalid)) };
+        if !self.sessions.knows_revocations() {
+            let known = self.sessions.until_revocations_are_known().await;
+            known.map_err(|Unknown| Denied::now(Denial::StoreUnavailable))?;
+        }
         let now = self.clock.now();
         let session = match self.sessions.cached(token.as_bytes(), now) {
             Some(session) => session,

@@ -12,8 +12,9 @@ use tracing::{info, warn};
 
 pub use self::mint::Revocable;
 use crate::clock::{Clock, Timestamp};
+use crate::lease::store::{Listener, Lost};
 use crate::lease::{Book, Scope};
-use crate::session::{Full, Revocation, Sessions};
+use crate::session::{Full, Knowledge, Revocation, Sessions};
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -27,15 +28,18 @@ const MAX_NAME: usize = 255;
 pub enum Source {
     /// An administrator.
     Api,
+    /// Another node, by the store.
+    Store,
 }
 
 impl Source {
-    const ALL: [Self; 1] = [Self::Api];
+    const ALL: [Self; 2] = [Self::Api, Self::Store];
 
     /// The label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Store => "store",
         }
     }
 }
@@ -179,14 +183,25 @@ impl Revoker {
 
     async fn apply(&self, source: Source, ended: &Ended) -> Result<(), NotRevoked> {
         let what = self.revocation(ended).ok_or(NotRevoked::Nobody)?;
+        self.note(&what)?;
+        let what = Arc::new(what);
+        let written = async {
+            match self.book.vault() {
+                Some(vault) => vault.revoke(&what).await.is_ok(),
+                None => true,
+            }
+        };
+        let (written, told) = tokio::join!(written, self.drop_leases(&what));
+        let subject = what.subject.as_deref().map(|subject| self.sessions.log_id(&what.namespace, subject));
+        info!(target: TARGET, source = source.label(), subject, by_session = what.session.is_some(), "sessions ended");
+        if written && told { Ok(()) } else { Err(NotRevoked::Unwritten) }
+    }
+
+    fn note(&self, what: &Revocation) -> Result<bool, NotRevoked> {
         self.sessions.revoke(what.clone(), self.clock.now()).map_err(|Full| {
             warn!(target: TARGET, "the list of revocations is full: nothing was revoked");
             NotRevoked::Full
-        })?;
-        let written = self.drop_leases(&what).await;
-        let subject = what.subject.as_deref().map(|subject| self.sessions.log_id(&what.namespace, subject));
-        info!(target: TARGET, source = source.label(), subject, by_session = what.session.is_some(), "sessions ended");
-        if written { Ok(()) } else { Err(NotRevoked::Unwritten) }
+        })
     }
 
     fn revocation(&self, ended: &Ended) -> Option<Revocation> {
@@ -213,14 +228,71 @@ impl Revoker {
     /// Drops what is held for the ended, after the list refuses them: a mint that lands later finds that it was forgotten. `false`: the store of
     /// leases could not be told.
     async fn drop_leases(&self, what: &Revocation) -> bool {
-        let scopes = self.scopes.iter().filter(|scope| scope.issuer == what.namespace);
-        if let Some(session) = &what.session {
-            let is_issuers = |owner: &[u8]| scopes.clone().any(|scope| scope.scope.subject_of(owner).is_some());
-            self.book.forget_session(session, is_issuers);
-        }
-        let Some(subject) = &what.subject else { return true };
-        let owners = scopes.map(|scope| scope.scope.owner(subject));
-        let dropped = owners.map(async |owner| self.book.drop_owner(&owner).await.is_ok());
+        self.forget_session(what);
+        let dropped = self.owners(what).map(async |owner| self.book.drop_owner(&owner).await.is_ok());
         join_all(dropped).await.into_iter().all(|told| told)
+    }
+
+    /// The same of this node's memory alone.
+    fn forget_leases(&self, what: &Revocation) {
+        self.forget_session(what);
+        self.owners(what).for_each(|owner| self.book.forget_here(&owner));
+    }
+
+    fn forget_session(&self, what: &Revocation) {
+        let Some(session) = &what.session else { return };
+        let is_issuers = |owner: &[u8]| self.scopes_of(what).any(|of| of.scope.subject_of(owner).is_some());
+        self.book.forget_session(session, is_issuers);
+    }
+
+    fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
+        self.scopes.iter().filter(|scope| scope.issuer == what.namespace)
+    }
+
+    /// The owners of the subject's leases, if the revocation names a subject.
+    fn owners<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = Vec<u8>> + 'a {
+        let subject = what.subject.as_deref();
+        subject.into_iter().flat_map(move |subject| self.scopes_of(what).map(move |of| of.scope.owner(subject)))
+    }
+
+    /// Takes over the revocations that a store has kept from before this process.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn take_over(&self) -> Result<(), Lost> {
+        let Some(vault) = self.book.vault() else { return Ok(()) };
+        for what in vault.kept_revocations()? {
+            self.revoke(what);
+        }
+        Ok(())
+    }
+}
+
+impl Listener for Revoker {
+    fn forget(&self, owner: &[u8]) {
+        self.book.forget_here(owner);
+    }
+
+    fn revoke(&self, what: Revocation) {
+        if what.expires < self.clock.now().as_secs() {
+            return;
+        }
+        match self.note(&what) {
+            Ok(true) => {
+                self.forget_leases(&what);
+                self.count(Source::Store, Outcome::Applied);
+            }
+            // It came from here, or by two ways.
+            Ok(false) => {}
+            Err(_) => self.count(Source::Store, Outcome::Refused),
+        }
+    }
+
+    fn known(&self, knowledge: Knowledge) {
+        self.sessions.set_knowledge(knowledge);
+    }
+
+    fn revocations(&self) -> Vec<Arc<Revocation>> {
+        self.sessions.revocations()
     }
 }

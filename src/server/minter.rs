@@ -127,13 +127,7 @@ impl Workshop<'_> {
                     languages,
                     parameters,
                     told: Arc::default(),
-                    plan: Arc::new(Plan::new(
-                        name,
-                        &provider.name,
-                        rules,
-                        self.bounded(minted.clone()),
-                        self.metrics,
-                    )),
+                    plan: Arc::new(Plan::new(name, &provider.name, rules, self.bounded(minted.clone()), self.metrics)),
                     fingerprint: made.fingerprint(),
                     claims: claims.clone(),
                     // Edges may ask for a plug-in by its mint's name too.

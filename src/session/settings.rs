@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
@@ -31,6 +31,9 @@ pub struct SessionSettings {
     /// How long a revocation is remembered, at least as long as any token lives.
     #[serde(default = "default_revocation_life")]
     pub revocation_life: Span,
+    /// What becomes of requests with a session while the shared store can't be asked for revocations.
+    #[serde(default)]
+    pub revocations_unknown: RevocationsUnknown,
     /// The issuers whose tokens open a session.
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<IssuerSettings>,
@@ -45,9 +48,21 @@ impl Default for SessionSettings {
             cache: default_cache(),
             login_url: None,
             revocation_life: default_revocation_life(),
+            revocations_unknown: RevocationsUnknown::Serve,
             issuers: Vec::new(),
         }
     }
+}
+
+/// `session.revocations_unknown`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationsUnknown {
+    /// They are judged by the revocations that this node knows.
+    #[default]
+    Serve,
+    /// They are refused.
+    Refuse,
 }
 
 /// `[[session.issuer]]`.

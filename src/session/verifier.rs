@@ -20,6 +20,7 @@ use super::field_claim::FieldClaim;
 use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
 use super::keys::Key;
+use super::knowledge::Known;
 use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
@@ -62,6 +63,7 @@ pub struct Sessions {
     /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
     cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
     pub(super) revocations: Revocations,
+    pub(super) known: Known,
     entries: IntGauge,
     unknown: Checks,
     absent: IntCounter,
@@ -145,6 +147,7 @@ impl Sessions {
             subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key.expose()),
             cache: Cache::with_weighter(settings.cache.max(1), settings.cache.max(1) as u64, ByLength),
             revocations: Revocations::default(),
+            known: Known::new(settings.revocations_unknown),
             entries: metrics.session_cache_entries.clone(),
             unknown: Checks::of(UNKNOWN, metrics),
             absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),

@@ -44,7 +44,9 @@ async fn a_revoked_person_is_refused_with_every_token_of_before_and_let_in_with_
     stack.advance(Duration::from_secs(1));
     for token in [&before, &same, &undated, &unseen] {
         let refused = stack.get(FACE_SCAN).bearer(token).send().await;
-        refused.assert_problem(401, "session-invalid").assert_field("www-authenticate", "Bearer error=\"invalid_token\"");
+        refused
+            .assert_problem(401, "session-invalid")
+            .assert_field("www-authenticate", "Bearer error=\"invalid_token\"");
     }
     stack.get(FACE_SCAN).bearer(&after).send().await.assert_status(302);
     assert_eq!(stack.url_of("bob").await, url, "another person notices nothing");
@@ -71,7 +73,8 @@ async fn a_revoked_session_ends_and_the_persons_other_sessions_keep_their_urls()
     let token = |session: &str| stack.idp().token(&TokenRequest::user("ada").session(session));
     let (one, two) = (token("one"), token("two"));
     let unnamed = stack.idp().token(&TokenRequest::user("ada"));
-    let url = async |token: &str| stack.get(FACE_SCAN).bearer(token).send().await.assert_status(302).location().to_owned();
+    let url =
+        async |token: &str| stack.get(FACE_SCAN).bearer(token).send().await.assert_status(302).location().to_owned();
     let urls = [url(&two).await, url(&unnamed).await];
     url(&one).await;
     revoke_session(&stack, "one").await.assert_status(204);

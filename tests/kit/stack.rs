@@ -138,7 +138,9 @@ impl Stack {
     /// A call of an administrator, who has the token. See [`super::Setup::administered`].
     pub async fn admin_post(&self, path: &str, body: &serde_json::Value) -> Answer {
         let (mut wire, body) = (Wire::open(&self.admin).await, body.to_string());
-        let head = format!("POST {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
+        );
         wire.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
         wire.answer().await
     }

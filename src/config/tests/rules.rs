@@ -886,3 +886,36 @@ fn a_socket_of_an_app_is_an_absolute_path() {
         format!("{}:13 app.upstreams: \"unix:run/app.sock\": expected an absolute path", GOOD.lines().count() + 3);
     assert!(line.starts_with(&place), "{line}");
 }
+
+#[test]
+fn revocations_are_remembered_for_as_long_as_any_token_lives() {
+    let at = "session.revocation_life";
+    for (life, max_age, fault) in [
+        ("24h", "", None),
+        ("12h", "12h", None),
+        ("8784h", "", None),
+        ("59s", "", Some("expected \"1m\" to \"8784h\"".to_owned())),
+        (
+            "11h",
+            "12h",
+            Some(
+                "shorter than max_age of \"https://idp.example.com\": a token would open a session that was ended"
+                    .to_owned(),
+            ),
+        ),
+    ] {
+        let text = with("[session]", &format!("revocation_life = \"{life}\""));
+        let text = match max_age {
+            "" => text,
+            age => text.replacen("[[session.issuer]]", &format!("[[session.issuer]]\nmax_age = \"{age}\""), 1),
+        };
+        let expected: Vec<String> = fault.iter().map(|fault| format!("{at}: {fault}")).collect();
+        assert_eq!(faults(&text), expected, "{life} {max_age}");
+    }
+    let warned = |life: &str| {
+        let config = parse(&with("[session]", &format!("revocation_life = \"{life}\""))).unwrap();
+        config.warnings.iter().filter(|line| line.starts_with(at)).count()
+    };
+    assert_eq!((warned("23h"), warned("24h")), (1, 0));
+    assert_faults(&with("[session]", "revocations_unknown = \"refuse\""), &[]);
+}

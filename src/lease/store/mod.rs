@@ -4,6 +4,7 @@
 
 mod file;
 mod redis;
+mod revocations;
 mod seal;
 pub mod settings;
 mod vault;
@@ -13,8 +14,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use crate::session::Knowledge;
+
 pub use file::{FileStore, OpenFault};
 pub use redis::{RedisStore, Way};
+pub use revocations::{Kept, Listener, News};
 pub use seal::{Name, Seals, check_key};
 pub use vault::Vault;
 pub(super) use vault::{Entry, RENEW, Turned};
@@ -58,6 +62,10 @@ pub enum Begun {
 pub enum Notice {
     /// An owner's leases are forgotten: sealed for the place `drop`.
     Drop(Vec<u8>),
+    /// A revocation: sealed.
+    Revoked(Vec<u8>),
+    /// Whether all revocations of the store are known now.
+    Known(Knowledge),
 }
 
 /// Keeps bytes under names. Every wait is bounded.
@@ -108,6 +116,14 @@ pub trait Backend: Send + Sync {
     /// Whether it has answered once.
     fn was_well(&self) -> bool;
 
+    /// Keeps a revocation to its end, and tells the other nodes. When it returns it is on disk, or in the shared store. Done twice it is done once.
+    async fn revoke(&self, kept: Kept) -> Result<(), Lost>;
+
+    /// Revocations of before this process, sealed, where they are read at the start.
+    fn kept_revocations(&self) -> Result<Vec<Vec<u8>>, Lost> {
+        Ok(Vec::new())
+    }
+
     /// Looks after the store, and passes on what happens at other nodes, until `stop`.
-    async fn run(&self, news: &(dyn Fn(Notice) + Send + Sync), stop: watch::Receiver<bool>);
+    async fn run(&self, news: &News<'_>, stop: watch::Receiver<bool>);
 }

@@ -86,6 +86,11 @@ impl Seals {
         self.hash("owner", &[owner])
     }
 
+    /// The name of a revocation.
+    pub(super) fn revocation(&self, whole: &[u8]) -> Option<[u8; NAME]> {
+        self.hash("revocation", &[whole])
+    }
+
     fn hash(&self, what: &str, parts: &[&[u8]]) -> Option<[u8; NAME]> {
         let cell = self.names.as_ref().or(self.cells.last())?;
         let key = bytes(&cell.current())?;

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use super::revocations::Unwritten;
 use super::seal::{Seals, place};
 use super::settings::OnStoreLoss;
-use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
+use super::{Backend, Begun, Known, Lost, Name, Turn};
 use crate::lease::key::LeaseKey;
 use crate::provider::MintFailure;
 use crate::telemetry::Metrics;
@@ -61,12 +62,13 @@ pub(crate) enum Turned {
 
 /// The way to a store.
 pub struct Vault {
-    seals: Seals,
-    backend: Arc<dyn Backend>,
+    pub(super) seals: Seals,
+    pub(super) backend: Arc<dyn Backend>,
     on_loss: OnStoreLoss,
-    operations: IntCounterVec,
+    pub(super) operations: IntCounterVec,
     /// Owners whose forgetting the store has not heard of, and the number of the last: one that comes while another is told is told, too.
     owed: Mutex<HashMap<Box<[u8]>, u64>>,
+    pub(super) unwritten: Unwritten,
     debts: AtomicU64,
 }
 
@@ -79,6 +81,7 @@ impl Vault {
             on_loss,
             operations: metrics.store_operations.clone(),
             owed: Mutex::default(),
+            unwritten: Mutex::default(),
             debts: AtomicU64::new(0),
         })
     }
@@ -206,31 +209,18 @@ impl Vault {
         Ok(generation)
     }
 
-    /// Looks after the store until `stop`; `forget` is called with each owner whose leases another node has forgotten.
-    ///
-    /// Dropped: the store is not looked after, and news don't arrive.
-    pub async fn run(&self, forget: impl Fn(&[u8]) + Send + Sync, stop: watch::Receiver<bool>) {
-        let news = |notice: Notice| match notice {
-            Notice::Drop(sealed) => {
-                if let Some(owner) = self.seals.open(DROP, &sealed) {
-                    forget(&owner);
-                }
-            }
-        };
-        let debts = async {
-            loop {
-                tokio::time::sleep(RENEW).await;
-                let owed: Vec<Box<[u8]>> = self.owed.lock().keys().cloned().collect();
-                for owner in owed.iter().filter(|_| self.is_well()) {
-                    // The next round tries again.
-                    let _ = self.settle(owner).await;
-                }
-            }
-        };
-        tokio::select! {
-            () = self.backend.run(&news, stop) => {}
-            () = debts => {}
+    /// Tells the store of every forgetting that it has not heard of.
+    pub(super) async fn settle_all(&self) {
+        let owed: Vec<Box<[u8]>> = self.owed.lock().keys().cloned().collect();
+        for owner in owed.iter().filter(|_| self.is_well()) {
+            // The next round tries again.
+            let _ = self.settle(owner).await;
         }
+    }
+
+    /// The owner of whom a notice tells.
+    pub(super) fn open_drop(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.seals.open(DROP, sealed)
     }
 
     fn sealed(&self, key: &LeaseKey, entry: &Entry) -> Option<Vec<u8>> {
@@ -242,7 +232,7 @@ impl Vault {
         serde_json::from_slice(&self.seals.open(&place(key), sealed)?).ok()
     }
 
-    fn counted<T>(&self, operation: &str, outcome: Result<T, Lost>) -> Result<T, Lost> {
+    pub(super) fn counted<T>(&self, operation: &str, outcome: Result<T, Lost>) -> Result<T, Lost> {
         let word = if outcome.is_ok() { "ok" } else { "lost" };
         self.operations.with_label_values(&[operation, word]).inc();
         outcome

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::bed::*;
 use crate::lease::store::settings::OnStoreLoss;
-use crate::lease::store::{Backend, Begun, Known, Lost, Name, Notice, Seals, Turn, Vault};
+use crate::lease::store::{Backend, Begun, Kept, Known, Lost, Name, News, Seals, Turn, Vault};
 use crate::lease::{NoLease, Source};
 use crate::provider::MintFailure;
 use crate::secret::{SecretCell, SecretSource};
@@ -80,7 +80,10 @@ impl Backend for Script {
         true
     }
 
-    async fn run(&self, _: &(dyn Fn(Notice) + Send + Sync), _: watch::Receiver<bool>) {}
+    async fn revoke(&self, _: Kept) -> Result<(), Lost> {
+        Err(Lost)
+    }
+    async fn run(&self, _: &News<'_>, _: watch::Receiver<bool>) {}
 }
 
 impl Script {

@@ -1,6 +1,7 @@
 //! The durable store: one file of this process alone (redb).
 
 mod open;
+mod revocations;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use tracing::{info, warn};
 
 pub use self::open::OpenFault;
 use self::open::open;
+use super::revocations::{Kept, News};
 use super::seal::NAME;
-use super::{Backend, Begun, Known, Lost, Name, Notice, Turn};
+use super::{Backend, Begun, Known, Lost, Name, Turn};
 use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 
@@ -80,11 +82,12 @@ struct Batch {
     /// Before the leases are written.
     forgotten: HashSet<[u8; NAME]>,
     leases: HashMap<Place, (i64, Vec<u8>)>,
+    revocations: Vec<Kept>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.forgotten.is_empty() && self.leases.is_empty()
+        self.forgotten.is_empty() && self.leases.is_empty() && self.revocations.is_empty()
     }
 
     /// `Some`: here is the last word on this lease.
@@ -242,6 +245,7 @@ impl Disk {
                 remove(&mut leases, &mut ends, gone)?;
             }
         }
+        revocations::write(&write, &batch.revocations, sweep.then(|| self.clock.now().as_secs()))?;
         write.commit()?;
         Ok(())
     }
@@ -365,7 +369,15 @@ impl Backend for FileStore {
         true
     }
 
-    async fn run(&self, _: &(dyn Fn(Notice) + Send + Sync), mut stop: watch::Receiver<bool>) {
+    async fn revoke(&self, kept: Kept) -> Result<(), Lost> {
+        self.disk.revoke(kept).await
+    }
+
+    fn kept_revocations(&self) -> Result<Vec<Vec<u8>>, Lost> {
+        revocations::read(&*self.disk.database()?).map_err(|_| self.disk.fault())
+    }
+
+    async fn run(&self, _: &News<'_>, mut stop: watch::Receiver<bool>) {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 }

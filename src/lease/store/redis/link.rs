@@ -11,6 +11,7 @@ use redis::{
     RedisError, ScriptInvocation, TlsCertificates, TlsMode,
 };
 
+use crate::http_client::Cause;
 use crate::secret::SecretCell;
 
 /// Where the store is, and who we are to it.
@@ -174,4 +175,17 @@ impl Way {
 
 fn nobody() -> RedisError {
     (ErrorKind::Io, "no server can be reached").into()
+}
+
+/// Why the store can't be used: the label of a metric, and words for the operator. The fault's own text may hold what was sent.
+pub(super) fn reason(fault: &RedisError) -> (&'static str, String) {
+    if let Some(cause) = Cause::find(fault) {
+        return (cause.label(), cause.to_string());
+    }
+    let cause = if fault.kind() == ErrorKind::AuthenticationFailed { "authentication" } else { "other" };
+    (cause, kind(fault))
+}
+
+fn kind(fault: &RedisError) -> String {
+    fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
 }

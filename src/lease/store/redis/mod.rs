@@ -1,11 +1,12 @@
 //! Redis or Valkey: one server, a cluster, or whoever the sentinels call master.
 
 mod link;
+mod revocations;
 mod scripts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -17,12 +18,14 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use self::link::Way;
-use self::link::{Connection, Ears};
-use self::scripts::Scripts;
+use self::link::{Connection, Ears, reason};
+use self::scripts::{Scripts, decimal, micros, millis};
+use super::revocations::{Kept, News};
 use super::seal::{NAME, text};
 use super::{Backend, Begun, Known, Lost, Name, Notice, RENEW, Turn};
 use crate::http_client::Cause;
 use crate::lease::record::FAILURE_MEMORY;
+use crate::session::Knowledge;
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -155,7 +158,8 @@ impl RedisStore {
     async fn connect(&self) -> Result<(Connection, Ears, bool), redis::RedisError> {
         let connection = self.way.connect(self.timeout).await?;
         let whole = self.probe(&connection).await?;
-        let ears = self.way.listen(self.timeout, &[self.channel("wake"), self.channel("drop")]).await?;
+        let channels = ["wake", "drop", "revoke"].map(|kind| self.channel(kind));
+        let ears = self.way.listen(self.timeout, &channels).await?;
         Ok((connection, ears, whole))
     }
 
@@ -177,7 +181,7 @@ impl RedisStore {
     }
 
     /// Listens until the store fails a look; whether it closed a connection, and may take the next one at once.
-    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &(dyn Fn(Notice) + Send + Sync)) -> bool {
+    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &News<'_>, mut read: u64) -> bool {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -194,6 +198,8 @@ impl RedisStore {
             }
             let looked = tokio::time::timeout(self.timeout, async {
                 let whole = self.probe(connection).await?;
+                // A message may be lost.
+                self.read_revocations(connection, news, &mut read).await?;
                 ears.sink.ping::<redis::Value>().await.map(|_| whole)
             });
             match looked.await {
@@ -206,7 +212,7 @@ impl RedisStore {
         }
     }
 
-    fn hear(&self, message: &Msg, news: &(dyn Fn(Notice) + Send + Sync)) {
+    fn hear(&self, message: &Msg, news: &News<'_>) {
         let payload = message.get_payload_bytes();
         let channel = message.get_channel_name();
         if channel.ends_with("wake") {
@@ -217,7 +223,8 @@ impl RedisStore {
         } else if let Some(at) = payload.iter().position(|byte| *byte == b':') {
             let (node, rest) = payload.split_at(at);
             if node != self.node.as_bytes() {
-                news(Notice::Drop(rest[1..].to_vec()));
+                let rest = rest[1..].to_vec();
+                news.tell(if channel.ends_with("revoke") { Notice::Revoked(rest) } else { Notice::Drop(rest) });
             }
         }
     }
@@ -319,12 +326,24 @@ impl Backend for RedisStore {
         self.epoch() > 0
     }
 
-    async fn run(&self, news: &(dyn Fn(Notice) + Send + Sync), mut stop: watch::Receiver<bool>) {
+    async fn revoke(&self, kept: Kept) -> Result<(), Lost> {
+        self.write_revocation(kept).await
+    }
+
+    async fn run(&self, news: &News<'_>, mut stop: watch::Receiver<bool>) {
         let keep = async {
             let mut told = false;
             loop {
-                // Twice the time of a call: a connection is several of them.
-                let connected = tokio::time::timeout(2 * self.timeout, self.connect()).await;
+                // Twice the time of a call: a connection is several of them. Then one page of revocations after the other, each within its own
+                // time-out, behind the subscription: what comes meanwhile is heard.
+                let mut connected = tokio::time::timeout(2 * self.timeout, self.connect()).await;
+                let mut read = 0;
+                if let Ok(Ok((connection, ..))) = &connected {
+                    match self.reconcile(connection, news).await {
+                        Ok(last) => read = last,
+                        Err(fault) => connected = Ok(Err(fault)),
+                    }
+                }
                 match connected {
                     Ok(Ok((connection, mut ears, whole))) => {
                         self.epoch.fetch_add(1, Ordering::Relaxed);
@@ -333,7 +352,10 @@ impl Backend for RedisStore {
                         self.degraded.set(i64::from(!whole));
                         info!(target: TARGET, "the lease store answers");
                         told = false;
-                        if !self.stay(&connection, &mut ears, news).await {
+                        news.tell(Notice::Known(Knowledge::Whole));
+                        let closed = self.stay(&connection, &mut ears, news, read).await;
+                        news.tell(Notice::Known(if closed { Knowledge::Asking } else { Knowledge::Lost }));
+                        if !closed {
                             self.link.store(None);
                         }
                         self.degraded.set(1);
@@ -342,6 +364,7 @@ impl Backend for RedisStore {
                     refused => {
                         self.link.store(None);
                         self.linked.send_replace(());
+                        news.tell(Notice::Known(Knowledge::Lost));
                         let late = (Cause::TimedOut.label(), "no answer in time".to_owned());
                         let (cause, why) = match &refused {
                             Ok(Err(fault)) => reason(fault),
@@ -369,32 +392,4 @@ impl Backend for RedisStore {
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
-}
-
-/// Why the store can't be used: the label of a metric, and words for the operator. The fault's own text may hold what was sent.
-fn reason(fault: &redis::RedisError) -> (&'static str, String) {
-    if let Some(cause) = Cause::find(fault) {
-        return (cause.label(), cause.to_string());
-    }
-    let cause = if fault.kind() == redis::ErrorKind::AuthenticationFailed { "authentication" } else { "other" };
-    (cause, kind(fault))
-}
-
-fn kind(fault: &redis::RedisError) -> String {
-    fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
-}
-
-/// No lease lives longer than hours.
-fn millis(span: Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// Microseconds of this century are whole in a double.
-fn micros() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(0)
-}
-
-fn decimal(bytes: &[u8]) -> u64 {
-    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }

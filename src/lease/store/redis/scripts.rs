@@ -1,6 +1,10 @@
 //! The protocol, each step one script: atomic, and one round trip (docs/lease-protocol.md).
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use redis::Script;
+
+use super::revocations::{LACKING, REVOCATIONS, REVOKE};
 
 pub(super) struct Scripts {
     pub begin: Script,
@@ -11,6 +15,9 @@ pub(super) struct Scripts {
     pub announce: Script,
     pub replace: Script,
     pub probe: Script,
+    pub revoke: Script,
+    pub lacking: Script,
+    pub revocations: Script,
 }
 
 impl Scripts {
@@ -24,6 +31,9 @@ impl Scripts {
             announce: Script::new(ANNOUNCE),
             replace: Script::new(REPLACE),
             probe: Script::new(PROBE),
+            revoke: Script::new(REVOKE),
+            lacking: Script::new(LACKING),
+            revocations: Script::new(REVOCATIONS),
         }
     }
 }
@@ -121,3 +131,18 @@ const PROBE: &str = r"
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 return 1
 ";
+
+/// No lease lives longer than hours.
+pub(super) fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Microseconds of this century are whole in a double.
+pub(super) fn micros() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(0)
+}
+
+pub(super) fn decimal(bytes: &[u8]) -> u64 {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,182 @@
+//! Revocations in a store: sealed like leases, under names that say nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::seal::{NAME, Seals};
+use super::{Lost, Notice, RENEW, Vault};
+use crate::session::{Knowledge, Revocation};
+
+/// For whom a revocation is sealed.
+const REVOCATION: &[u8] = b"valet revocation 1";
+
+/// A revocation is written a second time after so many rounds of [`RENEW`]: a fail-over may have lost the first writing.
+const ROUNDS: u8 = 10;
+
+/// So many revocations are compared with the store at once.
+const PIECE: usize = 512;
+
+/// What a node does with what the store says of other nodes.
+pub trait Listener: Send + Sync {
+    /// Another node has forgotten this owner's leases.
+    fn forget(&self, owner: &[u8]);
+
+    /// This revocation is in the store.
+    fn revoke(&self, what: Revocation);
+
+    /// Whether all revocations of the store are known now.
+    fn known(&self, knowledge: Knowledge);
+
+    /// The revocations that this node has, for a store that may have lost some.
+    fn revocations(&self) -> Vec<Arc<Revocation>>;
+}
+
+/// A revocation as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// A keyed hash of it: it is kept once, however often it is told.
+    pub id: [u8; NAME],
+    /// When it ends, Unix time in seconds.
+    pub expires: i64,
+    /// Itself.
+    pub sealed: Vec<u8>,
+}
+
+/// Revocations that are to be written, and how many rounds each waits.
+pub(super) type Unwritten = Mutex<HashMap<[u8; NAME], (u8, Arc<Revocation>)>>;
+
+impl Vault {
+    /// Writes a revocation. While the store can't be asked, it is written as soon as it can be.
+    ///
+    /// Dropped: it may be written or not.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn revoke(&self, what: &Arc<Revocation>) -> Result<(), Lost> {
+        let id = id(&self.seals, what).ok_or(Lost)?;
+        // Before the first await: whatever becomes of this call, it is written.
+        self.unwritten.lock().insert(id, (0, Arc::clone(what)));
+        self.write(id, what).await?;
+        if let Some((rounds, _)) = self.unwritten.lock().get_mut(&id) {
+            *rounds = ROUNDS;
+        }
+        Ok(())
+    }
+
+    /// The revocations of a store that is read at the start; one of several nodes is read in [`Vault::run`].
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn kept_revocations(&self) -> Result<Vec<Revocation>, Lost> {
+        let kept = self.backend.kept_revocations()?;
+        Ok(kept.iter().filter_map(|sealed| self.revocation(sealed)).collect())
+    }
+
+    /// What a notice of a revocation holds. One that does not open is counted, and of no effect.
+    pub(super) fn revocation(&self, sealed: &[u8]) -> Option<Revocation> {
+        let plain = self.seals.open(REVOCATION, sealed);
+        let what = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
+        if what.is_none() {
+            self.operations.with_label_values(&["open", "refused"]).inc();
+            tracing::warn!(target: "valet::store", "a revocation in the store does not open: it was sealed by a key that is gone");
+        }
+        what
+    }
+
+    /// Writes what is waiting to be written.
+    pub(super) async fn write_owed(&self) {
+        let due = {
+            let mut unwritten = self.unwritten.lock();
+            let due = unwritten.iter_mut().filter_map(|(id, (rounds, what))| {
+                *rounds = rounds.saturating_sub(1);
+                (*rounds == 0).then(|| (*id, Arc::clone(what)))
+            });
+            due.collect::<Vec<_>>()
+        };
+        for (id, what) in due {
+            // The next round tries again.
+            if self.write(id, &what).await.is_ok() {
+                self.unwritten.lock().remove(&id);
+            }
+        }
+    }
+
+    async fn write(&self, id: [u8; NAME], what: &Revocation) -> Result<(), Lost> {
+        let kept = self.kept(id, what).ok_or(Lost)?;
+        self.counted("revoke", self.backend.revoke(kept).await)
+    }
+
+    fn kept(&self, id: [u8; NAME], what: &Revocation) -> Option<Kept> {
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(what).ok()?);
+        Some(Kept { id, expires: what.expires, sealed: self.seals.seal(REVOCATION, &plain)? })
+    }
+}
+
+fn id(seals: &Seals, what: &Revocation) -> Option<[u8; NAME]> {
+    seals.revocation(&serde_json::to_vec(what).ok()?)
+}
+
+/// What a backend tells, and what it asks of its node.
+pub struct News<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) listener: &'a dyn Listener,
+}
+
+impl News<'_> {
+    /// Something has happened at another node.
+    pub fn tell(&self, notice: Notice) {
+        match notice {
+            Notice::Drop(sealed) => {
+                if let Some(owner) = self.vault.open_drop(&sealed) {
+                    self.listener.forget(&owner);
+                }
+            }
+            Notice::Revoked(sealed) => {
+                if let Some(what) = self.vault.revocation(&sealed) {
+                    self.listener.revoke(what);
+                }
+            }
+            Notice::Known(knowledge) => self.listener.known(knowledge),
+        }
+    }
+
+    /// What this node has, for a store that may have lost some: a piece at a time, under the names that the store knows.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Vec<([u8; NAME], Arc<Revocation>)>> + use<'_> {
+        let mut rest = self.listener.revocations().into_iter();
+        std::iter::from_fn(move || {
+            let piece = rest.by_ref().take(PIECE);
+            let named = piece.filter_map(|what| Some((id(&self.vault.seals, &what)?, what)));
+            Some(named.collect::<Vec<_>>()).filter(|piece| !piece.is_empty())
+        })
+    }
+
+    /// One of them, as the store keeps it.
+    pub(super) fn kept(&self, id: [u8; NAME], what: &Revocation) -> Option<Kept> {
+        self.vault.kept(id, what)
+    }
+}
+
+impl Vault {
+    /// Looks after the store until `stop`; `listener` hears what happens at other nodes.
+    ///
+    /// Dropped: the store is not looked after, and news don't arrive.
+    pub async fn run(&self, listener: &dyn Listener, stop: watch::Receiver<bool>) {
+        let news = News { vault: self, listener };
+        let debts = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                if self.is_well() {
+                    self.settle_all().await;
+                    self.write_owed().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.backend.run(&news, stop) => {}
+            () = debts => {}
+        }
+    }
+}

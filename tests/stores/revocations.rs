@@ -1,0 +1,153 @@
+//! A session that was ended at one node is ended at all, and stays so whatever becomes of nodes and store.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::client::{Answer, once};
+use super::fleet::{Fleet, Leases, timed};
+use super::process::until;
+use super::server::Server;
+use super::stack::bearer;
+
+const TOKEN: &str = "the-token-of-this-test";
+
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+
+/// Every node refuses within this time of the answer to the call.
+const EVERYWHERE: Duration = Duration::from_secs(1);
+
+fn administered() -> Fleet {
+    let fleet = Fleet::empty();
+    fleet.folder.write("admin.token", &format!("{TOKEN}\n"));
+    fleet.replacing(ADMIN, &format!("{ADMIN}token = {{ file = \"admin.token\" }}\n"))
+}
+
+fn nodes(count: usize, leases: &Leases) -> Fleet {
+    let mut fleet = administered();
+    for _ in 0..count {
+        fleet.add(leases);
+    }
+    fleet
+}
+
+fn revoke(fleet: &Fleet, node: usize, subject: &str) -> Answer {
+    let body = json!({ "issuer": fleet.idp.url, "subject": subject }).to_string();
+    let headers = [&*bearer(TOKEN), "content-type: application/json"];
+    once(&fleet.nodes[node].admin, "POST", "/api/sessions/revoke", &headers, &body)
+}
+
+/// This token opens nothing at this node.
+#[track_caller]
+fn assert_refused(fleet: &Fleet, node: usize, token: &str) {
+    let answer = fleet.nodes[node].open(token);
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "session-invalid"), "node {node}: {answer:?}");
+}
+
+#[test]
+fn eight_nodes_refuse_within_a_second_and_after_a_kill_and_without_a_message() {
+    let Some(server) = Server::redis(&[]) else { return };
+    let leases = Leases::redis(&[server.url()]);
+    let mut fleet = nodes(8, &leases);
+    let mut slowest = Duration::ZERO;
+    for round in 0..5 {
+        let token = fleet.idp.token(&format!("user-{round}"));
+        for node in 0..8 {
+            fleet.url(node, &token);
+        }
+        assert_eq!(revoke(&fleet, round, &format!("user-{round}")).status, 204);
+        let answered = Instant::now();
+        for node in 0..8 {
+            until("it refuses", || (fleet.nodes[node].open(&token).status == 401).then_some(()));
+        }
+        slowest = slowest.max(answered.elapsed());
+    }
+    assert!(slowest < EVERYWHERE, "{slowest:?}");
+    eprintln!("eight nodes: refused everywhere {slowest:?} after the answer, the slowest of 5");
+    // A node that is killed and one that is new know it from their first answer on.
+    let token = fleet.idp.token("user-0");
+    fleet.kill(7);
+    let command = fleet.command(&leases);
+    let new = fleet.add_by(command);
+    // As early as can be: it is not even ready.
+    assert_refused(&fleet, new, &token);
+    fleet.nodes[new].until_ready();
+    assert_refused(&fleet, new, &token);
+    assert_eq!(fleet.nodes[new].metric("valet_revocations_total{outcome=\"applied\",source=\"store\"}"), 5);
+}
+
+#[test]
+fn a_revocation_that_the_store_did_not_hear_is_in_force_here_and_written_when_the_store_is_back() {
+    let Some(mut server) = Server::redis(&[]) else { return };
+    let leases = Leases::redis(&[server.url()]);
+    let mut fleet = nodes(2, &leases);
+    let tokens = fleet.tokens("user", 2);
+    for node in 0..2 {
+        fleet.urls(node, &tokens);
+    }
+    assert_eq!(revoke(&fleet, 0, "user-0").status, 204);
+    until("the other node refuses", || (fleet.nodes[1].open(&tokens[0]).status == 401).then_some(()));
+    server.kill();
+    fleet.until_degraded(true);
+    let (answer, took) = timed(|| revoke(&fleet, 0, "user-1"));
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "store-unavailable"), "{answer:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_refused(&fleet, 0, &tokens[1]);
+    assert_eq!(fleet.nodes[1].open(&tokens[1]).status, 302, "it can't know");
+    assert_eq!(fleet.nodes[0].metric("valet_revocations_total{outcome=\"unwritten\",source=\"api\"}"), 1);
+    // The store has lost everything: the nodes put back what they know.
+    server.restart_empty();
+    fleet.until_degraded(false);
+    until("the other node refuses", || (fleet.nodes[1].open(&tokens[1]).status == 401).then_some(()));
+    let new = fleet.add(&leases);
+    for token in &tokens {
+        assert_refused(&fleet, new, token);
+    }
+}
+
+#[test]
+fn without_the_store_sessions_are_refused_where_the_configuration_says_so() {
+    let Some(mut server) = Server::redis(&[]) else { return };
+    let leases = Leases::redis(&[server.url()]);
+    let session = "[session]\n";
+    let mut fleet = administered().replacing(session, &format!("{session}revocations_unknown = \"refuse\"\n"));
+    fleet.add(&leases);
+    let token = fleet.idp.token("ada");
+    fleet.url(0, &token);
+    server.kill();
+    let refused = || {
+        let answer = fleet.nodes[0].open(&token);
+        (answer.status == 503).then(|| answer.problem())
+    };
+    assert_eq!(until("it refuses", refused), "store-unavailable");
+    server.start_again();
+    until("it serves again", || (fleet.nodes[0].open(&token).status == 302).then_some(()));
+}
+
+#[test]
+fn a_revocation_outlives_the_process_in_a_file_and_the_file_does_not_tell_of_whom() {
+    let mut fleet = nodes(1, &Leases::file());
+    let person = "canary-revoked-7q4x!w2k9z@example.com";
+    let (token, other) = (fleet.idp.token(person), fleet.idp.token("other"));
+    fleet.url(0, &token);
+    fleet.url(0, &other);
+    assert_eq!(revoke(&fleet, 0, person).status, 204);
+    fleet.kill(0);
+    let bytes = std::fs::read(fleet.path().join("leases.redb")).unwrap();
+    assert!(!bytes.windows(person.len()).any(|window| window == person.as_bytes()));
+    fleet.add(&Leases::file());
+    assert_refused(&fleet, 0, &token);
+    assert_eq!(fleet.nodes[0].open(&other).status, 302);
+}
+
+#[test]
+fn redis_does_not_tell_of_whom_a_revocation_is() {
+    let Some(server) = Server::redis(&[]) else { return };
+    let fleet = nodes(1, &Leases::redis(&[server.url()]));
+    let person = "canary-revoked-7q4x!w2k9z@example.com";
+    assert_eq!(revoke(&fleet, 0, person).status, 204);
+    let bytes = server.all_bytes();
+    assert!(bytes.windows(11).any(|window| window == b"revocations"));
+    assert!(!bytes.windows(person.len()).any(|window| window == person.as_bytes()));
+    assert!(server.entries().iter().all(|entry| entry.ttl > 0), "everything ends by itself");
+}
