@@ -1,5 +1,7 @@
 //! What is known of one owner, as a state machine without time, locks or tasks of its own: who gets the held lease, who joins a mint, who starts one.
 
+mod views;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -297,28 +299,6 @@ impl Record {
         if let Some(slot) = self.slots.iter_mut().find(|slot| *slot.variant == *variant) {
             slot.flight.take_if(|flight| flight.id == id);
         }
-    }
-
-    /// Whether the lease with this number came from the store; `None`: it is not here any more.
-    pub(super) fn shared(&self, seq: u64) -> Option<bool> {
-        let leases = self.slots.iter().filter_map(|slot| slot.lease.as_ref());
-        leases.filter(|lease| lease.seq == seq).map(|lease| lease.tie.shared).next()
-    }
-
-    /// Which URLs of this person are held.
-    pub(super) fn variants(&self) -> impl Iterator<Item = &[u8]> {
-        self.slots.iter().filter(|slot| slot.lease.is_some()).map(|slot| &*slot.variant)
-    }
-
-    /// Drops the leases of these variants.
-    pub(super) fn drop_variants(&mut self, these: impl Fn(&[u8]) -> bool) -> Vec<Arc<Lease>> {
-        let slots = self.slots.iter_mut().filter(|slot| these(&slot.variant));
-        slots.filter_map(|slot| slot.lease.take()).collect()
-    }
-
-    /// Drops the lease with this number, if it is still held.
-    pub(super) fn drop_lease(&mut self, seq: u64) -> Option<Arc<Lease>> {
-        self.slots.iter_mut().find_map(|slot| slot.lease.take_if(|lease| lease.seq == seq))
     }
 
     /// Forgets what no longer matters. Returns whether anything is left.

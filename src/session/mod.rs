@@ -12,6 +12,7 @@ mod diagnosis;
 mod explain;
 mod external_id;
 mod field_claim;
+mod hash;
 mod issuer;
 mod json;
 mod key_set;

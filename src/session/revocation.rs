@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::verifier::short;
+use super::hash::short;
 use super::{Session, Sessions};
 use crate::clock::Timestamp;
 

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -59,7 +57,7 @@ pub struct Sessions {
     field_names: Box<[Selector]>,
     skew: Duration,
     max_token_bytes: usize,
-    subject_key: hmac::Key,
+    pub(super) subject_key: hmac::Key,
     /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
     cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
     pub(super) revocations: Revocations,
@@ -372,38 +370,7 @@ impl Sessions {
         self.issuers.iter().find(|known| *known.name == *issuer).map(|known| &*known.namespace)
     }
 
-    /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
-    pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
-        URL_SAFE_NO_PAD.encode(self.subject_hash(issuer, subject)).into()
-    }
-
-    /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
-    pub(crate) fn person(&self, issuer: &str, subject: &str) -> [u8; 16] {
-        short(&self.subject_hash(issuer, subject))
-    }
-
-    fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
-        self.keyed_hash(issuer, 0, subject)
-    }
-
-    /// `kind` 0 is a person's; others are told apart by their number.
-    pub(super) fn keyed_hash(&self, issuer: &str, kind: u8, name: &str) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.subject_key);
-        context.update(issuer.as_bytes());
-        context.update(&[kind]);
-        context.update(name.as_bytes());
-        context.sign()
-    }
-
     fn count_entries(&self) {
         self.entries.set(i64::try_from(self.cache.len()).unwrap_or(i64::MAX));
     }
-}
-
-/// The beginning of a hash.
-pub(super) fn short(hash: &hmac::Tag) -> [u8; 16] {
-    let mut key = [0; 16];
-    let length = key.len();
-    key.copy_from_slice(&hash.as_ref()[..length]);
-    key
 }

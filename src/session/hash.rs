@@ -1,0 +1,40 @@
+//! Keyed hashes of names: for eyes that must not learn them, and as keys of look-ups.
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Sessions;
+
+impl Sessions {
+    /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
+    pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
+        URL_SAFE_NO_PAD.encode(self.subject_hash(issuer, subject)).into()
+    }
+
+    /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
+    pub(crate) fn person(&self, issuer: &str, subject: &str) -> [u8; 16] {
+        short(&self.subject_hash(issuer, subject))
+    }
+
+    fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
+        self.keyed_hash(issuer, 0, subject)
+    }
+
+    /// `kind` 0 is a person's; others are told apart by their number.
+    pub(super) fn keyed_hash(&self, issuer: &str, kind: u8, name: &str) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.subject_key);
+        context.update(issuer.as_bytes());
+        context.update(&[kind]);
+        context.update(name.as_bytes());
+        context.sign()
+    }
+}
+
+/// The beginning of a hash.
+pub(super) fn short(hash: &hmac::Tag) -> [u8; 16] {
+    let mut key = [0; 16];
+    let length = key.len();
+    key.copy_from_slice(&hash.as_ref()[..length]);
+    key
+}
