@@ -26,7 +26,7 @@ fn hits(fixture: &Fixture, clock: &Clock) -> f64 {
             let began = Instant::now();
             for _ in 0..100 {
                 for key in &warm {
-                    assert!(fixture.book.held(&fixture.plan, key, clock.moment()).is_some());
+                    assert!(fixture.book.held(&fixture.policy, key, clock.moment()).is_some());
                 }
             }
             began.elapsed().as_nanos() as f64 / 100_000.0

@@ -142,18 +142,18 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System { start: Instant },
-    Manual(Arc<Hands>),
-    Shifted(Instant, Arc<Hands>),
+    Manual(Arc<ClockControl>),
+    Shifted(Instant, Arc<ClockControl>),
 }
 
 /// Moves a manual or shifted [`Clock`].
 #[derive(Debug)]
-pub struct Hands {
+pub struct ClockControl {
     wall: AtomicI64,
     tick: AtomicI64,
 }
 
-impl Hands {
+impl ClockControl {
     /// Time goes on: both readings move.
     pub fn advance(&self, span: Duration) {
         self.wall.fetch_add(millis(span), Ordering::SeqCst);
@@ -173,23 +173,25 @@ impl Clock {
     }
 
     /// A clock that stands still until its hands are moved.
-    pub fn manual(start: Timestamp) -> (Self, Arc<Hands>) {
-        let hands = Arc::new(Hands { wall: AtomicI64::new(start.0), tick: AtomicI64::new(0) });
-        (Self(Source::Manual(hands.clone())), hands)
+    pub fn manual(start: Timestamp) -> (Self, Arc<ClockControl>) {
+        let clock_control = Arc::new(ClockControl { wall: AtomicI64::new(start.0), tick: AtomicI64::new(0) });
+        (Self(Source::Manual(clock_control.clone())), clock_control)
     }
 
     /// The machine's clocks, on which the hands are added: time goes by itself, and can be made to go faster.
-    pub fn shifted() -> (Self, Arc<Hands>) {
-        let hands = Arc::new(Hands { wall: AtomicI64::new(0), tick: AtomicI64::new(0) });
-        (Self(Source::Shifted(Instant::now(), hands.clone())), hands)
+    pub fn shifted() -> (Self, Arc<ClockControl>) {
+        let clock_control = Arc::new(ClockControl { wall: AtomicI64::new(0), tick: AtomicI64::new(0) });
+        (Self(Source::Shifted(Instant::now(), clock_control.clone())), clock_control)
     }
 
     /// The wall clock.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => system_now(),
-            Source::Manual(hands) => Timestamp(hands.wall.load(Ordering::SeqCst)),
-            Source::Shifted(_, hands) => Timestamp(system_now().0.saturating_add(hands.wall.load(Ordering::SeqCst))),
+            Source::Manual(clock_control) => Timestamp(clock_control.wall.load(Ordering::SeqCst)),
+            Source::Shifted(_, clock_control) => {
+                Timestamp(system_now().0.saturating_add(clock_control.wall.load(Ordering::SeqCst)))
+            }
         }
     }
 
@@ -197,9 +199,9 @@ impl Clock {
     pub fn tick(&self) -> Tick {
         match &self.0 {
             Source::System { start } => Tick(millis(start.elapsed())),
-            Source::Manual(hands) => Tick(hands.tick.load(Ordering::SeqCst)),
-            Source::Shifted(start, hands) => {
-                Tick(millis(start.elapsed()).saturating_add(hands.tick.load(Ordering::SeqCst)))
+            Source::Manual(clock_control) => Tick(clock_control.tick.load(Ordering::SeqCst)),
+            Source::Shifted(start, clock_control) => {
+                Tick(millis(start.elapsed()).saturating_add(clock_control.tick.load(Ordering::SeqCst)))
             }
         }
     }
@@ -216,19 +218,19 @@ mod tests {
 
     #[test]
     fn a_step_of_the_wall_clock_leaves_the_tick_alone() {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(1_000));
-        hands.step_wall(-5_000);
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(1_000));
+        clock_control.step_wall(-5_000);
         assert_eq!(clock.now(), Timestamp::from_secs(995));
         assert_eq!(clock.tick(), Tick::from_millis(0));
-        hands.advance(Duration::from_secs(2));
+        clock_control.advance(Duration::from_secs(2));
         assert_eq!(clock.moment(), Moment { wall: Timestamp::from_secs(997), tick: Tick::from_millis(2_000) });
     }
 
     #[test]
     fn a_shifted_clock_goes_by_itself_and_can_be_moved() {
-        let (clock, hands) = Clock::shifted();
+        let (clock, clock_control) = Clock::shifted();
         let before = clock.moment();
-        hands.advance(Duration::from_secs(6 * 3600));
+        clock_control.advance(Duration::from_secs(6 * 3600));
         let after = clock.moment();
         assert!(after.wall.since(before.wall) >= Duration::from_secs(6 * 3600));
         assert!(after.tick.since(before.tick) >= Duration::from_secs(6 * 3600));

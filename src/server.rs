@@ -9,23 +9,23 @@ use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+mod acceptors;
 mod bind;
 mod build;
-mod doors;
+mod builder;
 mod minter;
 mod tls;
-mod workshop;
 
 pub use bind::{BindFaults, obstacles};
-pub use build::{BuildFault, Parts, Plugin, rules};
-pub use minter::MinterParts;
+pub use build::{BuildFault, Components, Plugin, rules};
+pub use minter::MinterComponents;
 
 use crate::admin::{Admin, Health};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::Watch;
 pub use crate::gateway::Limits;
-use crate::gateway::{Door, Drain, Front};
+use crate::gateway::{Acceptor, Drain, Front};
 use crate::lease::settings::StoreKind;
 use crate::lease::store::{FileStore, Lost, OpenFault};
 use crate::logging::LineSink;
@@ -76,7 +76,7 @@ impl std::fmt::Display for StartFault {
 impl std::error::Error for StartFault {}
 
 /// A gateway that serves.
-pub struct Running {
+pub struct ServerHandle {
     /// The addresses of the listeners, as bound: a port 0 of the configuration is the real one here.
     pub addresses: Vec<String>,
     /// The administration address, as bound.
@@ -85,13 +85,13 @@ pub struct Running {
     pub minter: Option<String>,
     /// All counters.
     pub metrics: Metrics,
-    parts: Parts,
+    components: Components,
     front: Arc<Front>,
     health: Arc<Health>,
     drain: Arc<Drain>,
     drain_at_most: Duration,
     drain_delay: Duration,
-    backlog: Vec<(bind::Handle, Arc<Door>)>,
+    backlog: Vec<(bind::Handle, Arc<Acceptor>)>,
     serving: Option<Serving>,
     services: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -101,7 +101,7 @@ pub struct Running {
 /// Starts everything. When it returns, every address accepts. Must be called on a tokio runtime, on which everything then runs.
 ///
 /// Dropped before it returns: nothing serves.
-pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
+pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
     let limits = limits.within(&config.server);
     // Pingora takes another one where none is installed; who comes second changes nothing.
@@ -115,73 +115,73 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
         }
         _ => None,
     };
-    let parts = Parts::with(&config, &clock, &metrics, file).map_err(StartFault::Build)?;
+    let components = Components::with(&config, &clock, &metrics, file).map_err(StartFault::Build)?;
     let lines = access_log.clone().filter(|_| config.log.access);
-    let gateway = parts.gateway(&config, &clock, &metrics, lines, limits.max_requests);
+    let gateway = components.gateway(&config, &clock, &metrics, lines, limits.max_requests);
     let drain = Drain::new(metrics.connections.clone());
     let health = Health::new(
         metrics.clone(),
-        parts.sessions.clone(),
-        parts.providers.clone(),
-        parts.pools(),
-        parts.book.vault().cloned(),
+        components.sessions.clone(),
+        components.providers.clone(),
+        components.pools(),
+        components.book.store().cloned(),
         clock.clone(),
     );
 
-    let revoker = parts.revoker(&config, &clock, &metrics);
+    let revoker = components.revoker(&config, &clock, &metrics);
     // Before anything is served.
     revoker.take_over().map_err(|Lost| StartFault::Unreadable(config.places.leases.clone()))?;
     if config.leases.store == StoreKind::Redis {
-        parts.sessions.set_knowledge(Knowledge::Asking);
+        components.sessions.set_knowledge(Knowledge::Asking);
     }
     let (stop, stopped) = watch::channel(false);
     let (stop_tasks, tasks_stopped) = watch::channel(false);
     let threads = worker_threads(&config);
-    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &parts, &limits));
+    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &components, &limits));
     let front = Arc::new(Front::new(gateway, drain.clone(), limits, per_address, proxy));
-    let doors = doors::make(&config, &parts.certificates, &metrics).map_err(StartFault::Build)?;
-    let services = serve(&bound, &front, &doors, threads, &stopped);
+    let acceptors = acceptors::make(&config, &components.certificates, &metrics).map_err(StartFault::Build)?;
+    let services = serve(&bound, &front, &acceptors, threads, &stopped);
     if let Some(address) = &bound.admin {
-        let mut service = Service::new("admin".into(), Admin::new(health.clone(), parts.api(revoker.clone())));
+        let mut service = Service::new("admin".into(), Admin::new(health.clone(), components.api(revoker.clone())));
         bind::add(&mut service, address);
         let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
     }
-    if let Some(vault) = parts.book.vault().cloned() {
+    if let Some(store) = components.book.store().cloned() {
         let (revoker, stop) = (revoker.clone(), tasks_stopped.clone());
-        tokio::spawn(async move { vault.run(&*revoker, stop).await });
+        tokio::spawn(async move { store.run(&*revoker, stop).await });
     }
-    tokio::spawn(parts.book.clone().run(tasks_stopped.clone()));
-    tokio::spawn(parts.sessions.clone().run(tasks_stopped.clone()));
-    for provider in parts.providers.iter() {
+    tokio::spawn(components.book.clone().run(tasks_stopped.clone()));
+    tokio::spawn(components.sessions.clone().run(tasks_stopped.clone()));
+    for provider in components.providers.iter() {
         if let Provider::Remote(remote) = provider {
             tokio::spawn(remote.clone().run(tasks_stopped.clone()));
         }
     }
-    for app in parts.apps.iter() {
+    for app in components.apps.iter() {
         tokio::spawn(app.pool.clone().run(tasks_stopped.clone()));
     }
-    tokio::spawn(look_at_files(parts.clone(), tasks_stopped));
-    let serving = match (&parts.minter, bound.minter.take()) {
+    tokio::spawn(look_at_files(components.clone(), tasks_stopped));
+    let serving = match (&components.minter, bound.minter.take()) {
         (Some(minter), Some(listener)) => {
-            let serving = minter.serve(listener, &parts, &limits, clock, metrics.clone(), access_log);
+            let serving = minter.serve(listener, &components, &limits, clock, metrics.clone(), access_log);
             Some(serving.map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?)
         }
         _ => None,
     };
 
-    Ok(Running {
+    Ok(ServerHandle {
         addresses: bound.listeners,
         admin: bound.admin,
         minter: serving.as_ref().map(|serving| serving.address.clone()),
         metrics,
-        parts,
+        components,
         front,
         health,
         drain,
         drain_at_most: config.server.drain.0,
         drain_delay: config.server.drain_delay.0,
-        backlog: bound.backlog.into_iter().zip(doors).collect(),
+        backlog: bound.backlog.into_iter().zip(acceptors).collect(),
         serving,
         services,
         stop,
@@ -190,13 +190,13 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartFault> {
 }
 
 /// How Pingora's proxy is set up, if there is anything for it to do.
-fn proxying(config: &Config, parts: &Parts, limits: &Limits) -> Option<ServerConf> {
+fn proxying(config: &Config, components: &Components, limits: &Limits) -> Option<ServerConf> {
     let speaks_http_2 = config.listeners.iter().any(|listener| !listener.tls.is_empty());
-    if parts.apps.is_empty() && !speaks_http_2 {
+    if components.apps.is_empty() && !speaks_http_2 {
         return None;
     }
     let mut conf = ServerConf { upstream_keepalive_pool_size: limits.idle_to_apps, ..ServerConf::default() };
-    if !parts.apps.iter().any(|app| app.pool.trusts_the_machine()) {
+    if !components.apps.iter().any(|app| app.pool.trusts_the_machine()) {
         // Pingora reads the machine's authorities whether they are needed or not, and a machine without any is no reason to fail.
         conf.ca_file = Some("/dev/null".into());
     }
@@ -207,12 +207,12 @@ fn proxying(config: &Config, parts: &Parts, limits: &Limits) -> Option<ServerCon
 fn serve(
     bound: &bind::Bound,
     front: &Arc<Front>,
-    doors: &[Arc<Door>],
+    acceptors: &[Arc<Acceptor>],
     threads: usize,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
-    let services = bound.listeners.iter().zip(doors).map(|(address, door)| {
-        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), door: door.clone() });
+    let services = bound.listeners.iter().zip(acceptors).map(|(address, acceptor)| {
+        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), acceptor: acceptor.clone() });
         bind::add(&mut service, address);
         let (fds, stopped) = (bound.fds.clone(), stopped.clone());
         tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await })
@@ -223,7 +223,7 @@ fn serve(
 /// [`Front`] for Pingora.
 struct FrontApp {
     front: Arc<Front>,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
 }
 
 #[async_trait::async_trait]
@@ -233,7 +233,7 @@ impl pingora_core::apps::ServerApp for FrontApp {
         session: pingora_core::protocols::Stream,
         shutdown: &pingora_core::server::ShutdownWatch,
     ) -> Option<pingora_core::protocols::Stream> {
-        self.front.serve(session, &self.door, self.front.enter(), shutdown).await;
+        self.front.serve(session, &self.acceptor, self.front.enter(), shutdown).await;
         None
     }
 
@@ -242,10 +242,10 @@ impl pingora_core::apps::ServerApp for FrontApp {
     }
 }
 
-impl Running {
+impl ServerHandle {
     /// Reads keys and secrets again (SIGHUP). What can't be read keeps its last value, with a line in the log.
     pub fn reread(&self) {
-        self.parts.reread();
+        self.components.reread();
     }
 
     /// Stops: readiness says no, answers close their connections, listeners close, what is under way ends. Returns when nothing is under
@@ -276,24 +276,24 @@ impl Running {
 
     /// Connections that the kernel took and Pingora did not: closing the listeners would reset them. Then the listeners close.
     fn serve_backlog(&mut self) {
-        for (listener, door) in std::mem::take(&mut self.backlog) {
+        for (listener, acceptor) in std::mem::take(&mut self.backlog) {
             while let Some(stream) = listener.accept() {
-                let (front, door) = (self.front.clone(), door.clone());
+                let (front, acceptor) = (self.front.clone(), acceptor.clone());
                 let (present, stop) = (self.front.enter(), self.stop.subscribe());
-                tokio::spawn(async move { front.serve(Box::new(stream), &door, present, &stop).await });
+                tokio::spawn(async move { front.serve(Box::new(stream), &acceptor, present, &stop).await });
             }
         }
     }
 }
 
-async fn look_at_files(parts: Parts, mut stop: watch::Receiver<bool>) {
-    let mut watch = Watch::new(parts.watched_files());
+async fn look_at_files(components: Components, mut stop: watch::Receiver<bool>) {
+    let mut watch = Watch::new(components.watched_files());
     let mut tick = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             _ = tick.tick() => {
                 if watch.changed() {
-                    parts.reread();
+                    components.reread();
                 }
             }
             _ = stop.wait_for(|stop| *stop) => return,

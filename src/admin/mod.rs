@@ -22,7 +22,7 @@ use pingora_core::server::ShutdownWatch;
 pub use self::api::{Api, check_token};
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
-use crate::lease::store::Vault;
+use crate::lease::store::SealedStore;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::provider::Provider;
 use crate::session::Sessions;
@@ -40,7 +40,7 @@ pub struct Health {
     sessions: Arc<Sessions>,
     providers: Arc<[Provider]>,
     apps: Vec<Arc<Pool>>,
-    vault: Option<Arc<Vault>>,
+    store: Option<Arc<SealedStore>>,
     clock: Clock,
     started: Tick,
     draining: AtomicBool,
@@ -53,11 +53,11 @@ impl Health {
         sessions: Arc<Sessions>,
         providers: Arc<[Provider]>,
         apps: Vec<Arc<Pool>>,
-        vault: Option<Arc<Vault>>,
+        store: Option<Arc<SealedStore>>,
         clock: Clock,
     ) -> Arc<Self> {
         let started = clock.tick();
-        Arc::new(Self { metrics, sessions, providers, apps, vault, clock, started, draining: AtomicBool::new(false) })
+        Arc::new(Self { metrics, sessions, providers, apps, store, clock, started, draining: AtomicBool::new(false) })
     }
 
     /// From now on `/readyz` says no.
@@ -90,11 +90,11 @@ impl Health {
         if !enough {
             return Some("waiting for the issuers' keys");
         }
-        let vault = self.vault.as_ref()?;
-        if !vault.was_well() {
+        let store = self.store.as_ref()?;
+        if !store.was_well() {
             return Some("waiting for the store of leases");
         }
-        let refused = vault.on_loss() == OnStoreLoss::Refuse && !vault.is_well();
+        let refused = store.on_loss() == OnStoreLoss::Refuse && !store.is_well();
         refused.then_some("the store of leases does not answer")
     }
 }

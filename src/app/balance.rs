@@ -21,7 +21,7 @@ pub(super) fn choose<'a>(
         Balance::LeastConnections => in_turn(&idlest(fit), turn),
         Balance::Subject => {
             let subject = subject();
-            fit.iter().copied().max_by_key(|upstream| weight(subject, upstream.lot))
+            fit.iter().copied().max_by_key(|upstream| weight(subject, upstream.hash))
         }
     }
 }
@@ -48,13 +48,13 @@ fn idlest<'a>(fit: &[&'a Arc<Upstream>]) -> SmallVec<[&'a Arc<Upstream>; 16]> {
 }
 
 /// The lot of a subject or of an upstream: the first eight bytes of its SHA-256, big-endian.
-pub(super) fn lot(bytes: &[u8]) -> u64 {
-    digest(&SHA256, bytes).as_ref().iter().take(8).fold(0, |lot, byte| lot << 8 | u64::from(*byte))
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    digest(&SHA256, bytes).as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// Rendezvous hashing (Thaler and Ravishankar, 1998): each upstream has a weight of its own for each subject, and the heaviest gets it. One that
 /// leaves hands over its own subjects alone, evenly. The weight is the finalizer of SplitMix64 over both lots; every process and every version
-/// must come to the same, so neither this nor [`lot`] may change.
+/// must come to the same, so neither this nor [`hash`] may change.
 fn weight(subject: u64, upstream: u64) -> u64 {
     let mut mixed = subject ^ upstream;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

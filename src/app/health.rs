@@ -52,7 +52,7 @@ pub(super) async fn keep_asking(pool: &Arc<Pool>, mut stop: watch::Receiver<bool
 pub(super) async fn ask_all(pool: &Pool, health: &HealthSettings, probe: &Arc<Probe>) {
     let mut questions = JoinSet::new();
     let mut asked = HashMap::new();
-    for upstream in pool.members.load().iter() {
+    for upstream in pool.endpoints.load().iter() {
         let (probe, asks) = (Arc::clone(probe), Arc::clone(upstream));
         let question = questions.spawn(async move { probe.ask(&asks).await });
         asked.insert(question.id(), Arc::clone(upstream));

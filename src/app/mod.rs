@@ -7,10 +7,11 @@
 mod address;
 mod balance;
 mod check;
-mod condition;
+mod endpoints;
 mod failure;
 mod health;
-mod members;
+mod outcome;
+mod outlier_detection;
 mod peer;
 mod picked;
 mod pool;
@@ -19,7 +20,6 @@ pub mod settings;
 mod target;
 mod tls;
 mod upstream;
-mod verdict;
 
 pub use address::Address;
 pub use failure::{NO_ADDRESS, cause_of};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pingora::upstreams::peer::HttpPeer;
 
 use super::address::Address;
-use super::condition::Pass;
+use super::outlier_detection::Admission;
 use super::pool::Pool;
 use super::upstream::Upstream;
 use crate::http_client::Cause;
@@ -15,7 +15,7 @@ use crate::http_client::Cause;
 pub struct Picked {
     pool: Arc<Pool>,
     upstream: Arc<Upstream>,
-    pass: Pass,
+    pass: Admission,
     /// Whether the pass was used: what comes after is as any request.
     settled: AtomicBool,
     /// Failures in a row that this request's success has wiped out. They count again if its answer breaks after all.
@@ -23,7 +23,7 @@ pub struct Picked {
 }
 
 impl Picked {
-    pub(super) fn new(pool: Arc<Pool>, upstream: Arc<Upstream>, pass: Pass) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, upstream: Arc<Upstream>, pass: Admission) -> Self {
         upstream.under_way.fetch_add(1, Ordering::Relaxed);
         Self { pool, upstream, pass, settled: AtomicBool::new(false), wiped: AtomicU32::new(0) }
     }
@@ -66,16 +66,16 @@ impl Picked {
         self.pool.failed(&self.upstream, self.settle(), wiped, why);
     }
 
-    fn settle(&self) -> Pass {
-        if self.settled.swap(true, Ordering::AcqRel) { Pass::Usual } else { self.pass }
+    fn settle(&self) -> Admission {
+        if self.settled.swap(true, Ordering::AcqRel) { Admission::Normal } else { self.pass }
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
         self.upstream.under_way.fetch_sub(1, Ordering::Relaxed);
-        if self.settle() == Pass::Trial {
-            self.upstream.condition.give_trial_back();
+        if self.settle() == Admission::HalfOpenProbe {
+            self.upstream.outlier_detection.give_probe_back();
         }
     }
 }

@@ -10,8 +10,8 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::address::Address;
+use super::endpoints::{Endpoints, Known, best};
 use super::failure::Failures;
-use super::members::{Known, Members, best};
 use super::peer::Peers;
 use super::picked::Picked;
 use super::resolve::{Resolver, SystemResolver};
@@ -37,8 +37,8 @@ pub struct Pool {
     balance: Balance,
     plain: bool,
     turn: AtomicUsize,
-    pub(super) members: ArcSwap<Members>,
-    /// Held while `members` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
+    pub(super) endpoints: ArcSwap<Endpoints>,
+    /// Held while `endpoints` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
     pub(super) known: Mutex<Known>,
 }
 
@@ -92,7 +92,7 @@ impl Pool {
             balance: settings.balance,
             plain: targets.iter().all(|target| target.scheme == Scheme::Http),
             turn: AtomicUsize::new(0),
-            members: ArcSwap::default(),
+            endpoints: ArcSwap::default(),
             known: Mutex::new(vec![Vec::new(); targets.len()]),
             targets: targets.into(),
         });
@@ -108,15 +108,16 @@ impl Pool {
     /// An upstream for a request; `hash` is what `balance = "subject"` goes by. One of `tried` is taken only where no other is fit. `None` only if
     /// no address is known at all: DNS has never answered.
     pub fn pick(self: &Arc<Self>, hash: &[u8], tried: &[Address]) -> Option<Picked> {
-        let members = self.members.load();
+        let endpoints = self.endpoints.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         loop {
             let now = self.clock.tick();
-            let (standing, best) =
-                best(&members, |member| (member.condition.standing(now), tried.contains(&member.address)))?;
-            let chosen = balance::choose(self.balance, &best, turn, || balance::lot(hash))?;
+            let (availability, best) = best(&endpoints, |endpoint| {
+                (endpoint.outlier_detection.availability(now), tried.contains(&endpoint.address))
+            })?;
+            let chosen = balance::choose(self.balance, &best, turn, || balance::hash(hash))?;
             // Without a pass another request has begun the trial since: the upstream stands lower now.
-            if let Some(pass) = chosen.condition.pass(standing, now) {
+            if let Some(pass) = chosen.outlier_detection.pass(availability, now) {
                 return Some(Picked::new(Arc::clone(self), Arc::clone(chosen), pass));
             }
         }

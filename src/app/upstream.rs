@@ -7,7 +7,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::address::Address;
 use super::balance;
-use super::condition::Condition;
+use super::outlier_detection::OutlierDetection;
 use super::peer::Peers;
 use super::target::Target;
 
@@ -19,10 +19,10 @@ pub(super) struct Upstream {
     pub(super) peer: HttpPeer,
     pub(super) websocket_peer: HttpPeer,
     /// Its lot in the choice by subject.
-    pub(super) lot: u64,
+    pub(super) hash: u64,
     /// Requests that chose it and have not ended.
     pub(super) under_way: AtomicUsize,
-    pub(super) condition: Condition,
+    pub(super) outlier_detection: OutlierDetection,
 }
 
 impl Upstream {
@@ -34,10 +34,10 @@ impl Upstream {
             peer: peers.ordinary(target, address)?,
             websocket_peer: peers.websocket(target, address)?,
             address: address.clone(),
-            lot: balance::lot(label.as_bytes()),
+            hash: balance::hash(label.as_bytes()),
             label,
             under_way: AtomicUsize::new(0),
-            condition: Condition::new(),
+            outlier_detection: OutlierDetection::new(),
         })
     }
 }

@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::lease::{Parameters, Rules};
 use crate::provider::wire::Denial;
-use crate::provider::{Errand, Greeting, Mint, MintFailure, MintInput, Minted, Provider, Remote};
-use crate::server::{MinterParts, Parts, obstacles, rules};
+use crate::provider::{HealthStatus, Mint, MintContext, MintFailure, MintInput, Minted, Provider, Remote};
+use crate::server::{Components, MinterComponents, obstacles, rules};
 use crate::telemetry::Metrics;
 use crate::units::Span;
 
@@ -21,39 +21,39 @@ pub(super) fn check(file: &ConfigFile, live: bool) -> Result<(), End> {
     fortify()?;
     let config = load(file)?;
     let clock = Clock::system();
-    let parts = parts(&config, &clock)?;
+    let components = components(&config, &clock)?;
     for obstacle in obstacles(&config) {
         let _ = writeln!(std::io::stderr(), "warning: {obstacle}");
     }
     if live {
-        runtime(1)?.block_on(try_out(&config, &parts, &clock))?;
+        runtime(1)?.block_on(try_out(&config, &components, &clock))?;
     }
     say(&format!("{}: no fault found", file.config.display()));
     Ok(())
 }
 
 /// What `run` would serve with, made but not started: faults that only the making shows are found too.
-pub(super) fn parts(config: &Config, clock: &Clock) -> Result<Parts, End> {
+pub(super) fn components(config: &Config, clock: &Clock) -> Result<Components, End> {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION"))
         .map_err(|fault| End::new(exit::SOFTWARE, format!("valet: {fault}")))?;
-    Parts::new(config, clock, &metrics).map_err(|fault| End { code: exit::CONFIG, lines: fault.lines() })
+    Components::new(config, clock, &metrics).map_err(|fault| End { code: exit::CONFIG, lines: fault.lines() })
 }
 
-async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), End> {
-    let mut faults = parts.sessions.fetch_all().await;
+async fn try_out(config: &Config, components: &Components, clock: &Clock) -> Result<(), End> {
+    let mut faults = components.sessions.fetch_all().await;
     if faults.is_empty() {
         for issuer in config.session.expanded() {
             say(&format!("issuer {}: keys are there", issuer.issuer));
         }
     }
-    for provider in parts.providers.iter() {
+    for provider in components.providers.iter() {
         if let Provider::Remote(remote) = provider {
             faults.extend(greet(remote, config).await);
         }
     }
-    for offer in parts.minter.iter().flat_map(MinterParts::offers) {
-        if !parts.plugins.iter().any(|plugin| plugin.settings.name == offer.0) {
-            let input = canary(CANARY, None, parts.claim_names.len());
+    for offer in components.minter.iter().flat_map(MinterComponents::offers) {
+        if !components.plugins.iter().any(|plugin| plugin.settings.name == offer.0) {
+            let input = canary(CANARY, None, components.claim_names.len());
             match offer.1.mint.mint(&input).await {
                 Ok(minted) => {
                     let life = life(&minted, clock, &offer.1.rules);
@@ -63,7 +63,7 @@ async fn try_out(config: &Config, parts: &Parts, clock: &Clock) -> Result<(), En
             }
         }
     }
-    for plugin in parts.plugins.iter().filter(|plugin| !is_remote(parts, &plugin.settings.provider)) {
+    for plugin in components.plugins.iter().filter(|plugin| !is_remote(components, &plugin.settings.provider)) {
         let name = &plugin.settings.name;
         let parameters = Parameters::new(&plugin.settings.parameters).sample();
         match plugin.mint.mint(&MintInput { parameters, ..canary(CANARY, None, plugin.claim_count) }).await {
@@ -84,22 +84,22 @@ async fn greet(remote: &Remote, config: &Config) -> Vec<String> {
     let plugins = || config.plugins.iter().filter(|plugin| plugin.provider == remote.name());
     for (minter, greeting) in remote.greet().await {
         match greeting {
-            Greeting::Welcome(may) => {
+            HealthStatus::Welcome(may) => {
                 say(&format!("minter {minter}: there; this edge may mint {}", may.join(", ")));
                 let missing = plugins().filter(|plugin| !may.contains(&plugin.mint));
                 faults.extend(missing.map(|plugin| {
                     format!("plugin {}: the minter {minter} has no {:?} for this edge: look at its [[minter.edge]]", plugin.name, plugin.mint)
                 }));
             }
-            Greeting::Refused(denial) if denial != Denial::NoEdge => {
+            HealthStatus::Refused(denial) if denial != Denial::NoEdge => {
                 faults.push(format!("minter {minter}: is there and can't mint now ({})", denial.label()));
             }
-            Greeting::Refused(denial) => faults.push(format!(
+            HealthStatus::Refused(denial) => faults.push(format!(
                 "minter {minter}: refuses this edge ({}): look at its [[minter.edge]] and at the names in this edge's certificate",
                 denial.label()
             )),
-            Greeting::Hangs => faults.push(format!("minter {minter}: does not answer within timeout")),
-            Greeting::Absent(cause) => faults.push(format!(
+            HealthStatus::Hangs => faults.push(format!("minter {minter}: does not answer within timeout")),
+            HealthStatus::Absent(cause) => faults.push(format!(
                 "minter {minter}: can't be reached, or one side does not believe the other's certificate: look at url, ca, and the minter's client_ca ({})",
                 cause.map_or("what answers there is no minter".to_owned(), |cause| cause.to_string())
             )),
@@ -109,8 +109,8 @@ async fn greet(remote: &Remote, config: &Config) -> Vec<String> {
 }
 
 /// Whether a minter mints for this provider.
-pub(super) fn is_remote(parts: &Parts, provider: &str) -> bool {
-    parts.providers.iter().any(|known| known.name() == provider && matches!(known, Provider::Remote(_)))
+pub(super) fn is_remote(components: &Components, provider: &str) -> bool {
+    components.providers.iter().any(|known| known.name() == provider && matches!(known, Provider::Remote(_)))
 }
 
 /// A user that the vendor may know under this name.
@@ -122,7 +122,7 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
         language: language.map(Into::into),
         claims: vec![Some(CANARY.into()); claims].into(),
         parameters: Box::default(),
-        errand: Errand::default(),
+        context: MintContext::default(),
     }
 }
 

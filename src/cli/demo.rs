@@ -12,7 +12,7 @@ use super::{End, exit, runtime, say};
 use crate::demo::app::{Feed, Said};
 use crate::demo::idp::TokenRequest;
 use crate::demo::serve::SimFault;
-use crate::demo::whole::{self, DemoFault, Whole};
+use crate::demo::stack::{self, DemoFault, Stack};
 use crate::logging::LineSink;
 use crate::server::StartFault;
 use crate::telemetry::Metrics;
@@ -39,24 +39,24 @@ async fn show(port: u16, open: bool, split: bool) -> Result<(), End> {
     let feed = Feed::default();
     let lines = LineSink::new(feed.tee(std::io::stdout()), lost).map_err(cannot)?;
     let minter = if split { Some(minter::command()?) } else { None };
-    let whole = whole::start(port, metrics, Some(lines), feed, minter).await.map_err(|fault| match fault {
+    let stack = stack::start(port, metrics, Some(lines), feed, minter).await.map_err(|fault| match fault {
         DemoFault::Gateway(StartFault::Bind(fault)) => cannot(format!("{}; try another --port", fault.without_place())),
         DemoFault::Simulator(SimFault::AddressInUse(address)) => {
             cannot(format!("{address} is in use by another program; choose other ports with --port (0: any free ones)"))
         }
         fault => cannot(fault),
     })?;
-    introduce(&whole);
+    introduce(&stack);
     if open && has_desktop() {
         // Who has no browser that can be started reads the address.
-        let _ = open::that_detached(&whole.page);
+        let _ = open::that_detached(&stack.page);
     }
     let ended = tokio::select! {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
-        fault = whole.broken() => Err(End::new(exit::UNAVAILABLE, format!("valet: {fault}"))),
+        fault = stack.broken() => Err(End::new(exit::UNAVAILABLE, format!("valet: {fault}"))),
     };
-    whole.stop().await;
+    stack.stop().await;
     ended
 }
 
@@ -64,30 +64,30 @@ fn metrics() -> Result<Metrics, End> {
     Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION")).map_err(cannot)
 }
 
-fn introduce(whole: &Whole) {
-    let page = &whole.page;
-    let address = whole.gateway.addresses.first().cloned().unwrap_or_default();
-    let token = whole.idp.sim.token(&TokenRequest::user("ada").session("demo"));
-    let admin = whole.gateway.admin.clone().unwrap_or_default();
-    let (api, pages) = whole.behind.addresses();
+fn introduce(stack: &Stack) {
+    let page = &stack.page;
+    let address = stack.gateway.addresses.first().cloned().unwrap_or_default();
+    let token = stack.idp.sim.token(&TokenRequest::user("ada").session("demo"));
+    let admin = stack.gateway.admin.clone().unwrap_or_default();
+    let (api, pages) = stack.behind.addresses();
     say("");
     say(&format!("  Open in a browser         {page}"));
     say("");
-    for Said { line, also, .. } in whole.processes.told() {
+    for Said { line, also, .. } in stack.processes.told() {
         say(&format!("  {line} ({also})"));
     }
     for line in [
         String::new(),
         format!("  Valet is serving          http://{address}"),
-        format!("  the app behind it         {}", whole.app.url()),
+        format!("  the app behind it         {}", stack.app.url()),
         format!("  health and metrics        http://{admin}/metrics"),
         format!("  the simulated vendor      http://{api} (its API), http://{pages} (its plug-ins)"),
-        format!("  the simulated IdP         {}", whole.idp.url()),
+        format!("  the simulated IdP         {}", stack.idp.url()),
     ] {
         say(&line);
     }
     let mut below = "  Below: one access line for each request. Ctrl-C ends it.";
-    if let Some(minter) = whole.behind.minter() {
+    if let Some(minter) = stack.behind.minter() {
         below = "  Below: one access line for each request, and the minter's for each link that it was asked for. Ctrl-C ends both.";
         let ready = &minter.ready;
         say(&format!(

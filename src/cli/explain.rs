@@ -26,10 +26,10 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     }
     let config = load(file)?;
     let clock = Clock::system();
-    let parts = check::parts(&config, &clock)?;
+    let components = check::components(&config, &clock)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION"))
         .map_err(|fault| End::new(exit::SOFTWARE, format!("valet: {fault}")))?;
-    let gateway = parts.gateway(&config, &clock, &metrics, None, 1);
+    let gateway = components.gateway(&config, &clock, &metrics, None, 1);
     // A whole address names the host too, for plug-ins that have one of their own.
     let named = Url::parse(path).ok().and_then(|url| authority(&url));
     let own = || Url::parse(&config.server.public_url).ok().and_then(|url| authority(&url));
@@ -58,10 +58,10 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     }
     let token = credential()?;
     let Explanation { passed: steps, end } = runtime(1)?.block_on(async {
-        for fault in parts.sessions.fetch_all().await {
+        for fault in components.sessions.fetch_all().await {
             let _ = writeln!(std::io::stderr(), "warning: {fault}");
         }
-        parts.sessions.explain(token.as_bytes(), clock.now()).await
+        components.sessions.explain(token.as_bytes(), clock.now()).await
     });
     for (step, what) in &steps {
         passed(step, what);
@@ -70,7 +70,7 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     policies(&reached, &session, asked, &clock)?;
     if !reached.permits(&session) {
         let lacking = || {
-            let names = reached.lacking(&session).into_iter().filter_map(|at| parts.claim_names.get(at));
+            let names = reached.lacking(&session).into_iter().filter_map(|at| components.claim_names.get(at));
             let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
             (
                 "claims",

@@ -7,7 +7,7 @@ use super::{End, OpenArguments, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::lease::{Asked, Parameters, Unlisted};
 use crate::provider::Mint;
-use crate::server::{Parts, Plugin};
+use crate::server::{Components, Plugin};
 
 pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     if !std::io::stdout().is_terminal() {
@@ -16,17 +16,17 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
     }
     fortify()?;
     let config = load(&arguments.config)?;
-    let parts = check::parts(&config, &Clock::system())?;
+    let components = check::components(&config, &Clock::system())?;
     let unknown = |what: String| End::new(exit::UNAVAILABLE, format!("valet: {what}"));
-    let plugin = parts.plugins.iter().find(|plugin| plugin.settings.name == arguments.plugin);
-    let offer = || parts.minter.as_ref()?.offers().find(|(name, _)| *name == arguments.plugin);
+    let plugin = components.plugins.iter().find(|plugin| plugin.settings.name == arguments.plugin);
+    let offer = || components.minter.as_ref()?.offers().find(|(name, _)| *name == arguments.plugin);
     let Some(plugin) = plugin else {
         let (_, plan) = offer().ok_or_else(|| unknown(format!("no plugin is named {:?}", arguments.plugin)))?;
         let unnamed = Parameters::default().of_query(None);
-        return mint(&*plan.mint, &parts, arguments, (parts.claim_names.len(), unnamed.unwrap_or_default()));
+        return mint(&*plan.mint, &components, arguments, (components.claim_names.len(), unnamed.unwrap_or_default()));
     };
 
-    if check::is_remote(&parts, &plugin.settings.provider) {
+    if check::is_remote(&components, &plugin.settings.provider) {
         let provider = &plugin.settings.provider;
         return Err(unknown(format!("{provider:?} is minted by a minter, for sessions only: run `valet open` there")));
     }
@@ -36,7 +36,7 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
         return Err(unknown(format!("{language:?} is none of the plugin's languages")));
     }
     let parameters = parameters(plugin, arguments)?;
-    mint(&*plugin.mint, &parts, arguments, (plugin.claim_count, parameters))
+    mint(&*plugin.mint, &components, arguments, (plugin.claim_count, parameters))
 }
 
 /// As a query would name them.
@@ -60,7 +60,7 @@ fn parameters(plugin: &Plugin, arguments: &OpenArguments) -> Result<Asked, End> 
 
 fn mint(
     mint: &dyn Mint,
-    parts: &Parts,
+    components: &Components,
     arguments: &OpenArguments,
     (claim_count, parameters): (usize, Asked),
 ) -> Result<(), End> {
@@ -70,7 +70,7 @@ fn mint(
     input.parameters = parameters;
     for claim in &arguments.claims {
         let (name, value) = claim.split_once('=').ok_or_else(|| unknown(format!("{claim:?} is not NAME=VALUE")))?;
-        let place = parts.claim_names.iter().position(|known| known == name);
+        let place = components.claim_names.iter().position(|known| known == name);
         let place = place.and_then(|place| input.claims.get_mut(place));
         *place.ok_or_else(|| unknown(format!("no recipe asks for the claim {name:?}")))? = Some(value.into());
     }

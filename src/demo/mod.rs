@@ -5,7 +5,6 @@
 //! `units`), never at the gateway, so that what they prove about it is worth something.
 
 pub mod app;
-pub mod backstage;
 pub mod cli;
 pub mod fault;
 mod guard;
@@ -13,8 +12,9 @@ pub mod idp;
 mod page;
 pub mod provider;
 pub mod serve;
+pub mod stack;
+pub mod vendor_control;
 pub mod vendors;
-pub mod whole;
 
 #[cfg(test)]
 mod testing;

@@ -103,7 +103,7 @@ pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// A simulator that runs in this process, on a task of its own. Dropped: it stops.
-pub struct Running<S> {
+pub struct ServerHandle<S> {
     /// The handle on its state.
     pub sim: S,
     address: SocketAddr,
@@ -111,7 +111,7 @@ pub struct Running<S> {
     task: JoinHandle<()>,
 }
 
-impl<S> Running<S> {
+impl<S> ServerHandle<S> {
     pub(super) fn new(sim: S, address: SocketAddr, stop: watch::Sender<bool>, task: JoinHandle<()>) -> Self {
         Self { sim, address, stop, task }
     }

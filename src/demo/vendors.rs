@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::serve::{self, Running, SimFault};
+use super::serve::{self, ServerHandle, SimFault};
 use crate::clock::{Clock, Timestamp};
 
 /// More is no call of an API.
@@ -331,10 +331,10 @@ pub async fn serve(listener: TcpListener, sim: VendorSim, stop: watch::Receiver<
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
-pub async fn spawn(address: SocketAddr, sim: VendorSim) -> Result<Running<VendorSim>, SimFault> {
+pub async fn spawn(address: SocketAddr, sim: VendorSim) -> Result<ServerHandle<VendorSim>, SimFault> {
     let listener = serve::bind(address).await?;
     let address = serve::address_of(&listener)?;
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(listener, sim.clone(), stopped));
-    Ok(Running::new(sim, address, stop, task))
+    Ok(ServerHandle::new(sim, address, stop, task))
 }

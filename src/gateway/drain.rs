@@ -19,7 +19,7 @@ pub struct Drain {
     lame: AtomicBool,
     /// Connections so far.
     entered: AtomicU64,
-    cut: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
     open: watch::Sender<usize>,
     gauge: IntGauge,
 }
@@ -30,7 +30,7 @@ impl Drain {
         Arc::new(Self {
             lame: AtomicBool::new(false),
             entered: AtomicU64::new(0),
-            cut: watch::Sender::new(false),
+            abort: watch::Sender::new(false),
             open: watch::Sender::new(0),
             gauge,
         })
@@ -51,14 +51,14 @@ impl Drain {
     /// from an app is cut.
     pub async fn finish(&self, at_most: Duration) {
         if tokio::time::timeout(at_most, self.empty()).await.is_err() {
-            self.cut.send_replace(true);
+            self.abort.send_replace(true);
             let _ = tokio::time::timeout(LAME_DUCK, self.empty()).await;
         }
     }
 
     /// Becomes true at the end of the drain.
-    pub(super) fn cut(&self) -> watch::Receiver<bool> {
-        self.cut.subscribe()
+    pub(super) fn abort(&self) -> watch::Receiver<bool> {
+        self.abort.subscribe()
     }
 
     /// Counts a connection for as long as the guard lives.

@@ -14,18 +14,18 @@ use pingora_core::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::gateway::Gateway;
-use crate::gateway::chunks::{ChunkJudge, JudgedBody};
-use crate::gateway::door::{Door, Guest, Shut};
+use crate::gateway::accept::acceptor::{AcceptError, Accepted, Acceptor};
+use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::{Drain, Present};
-use crate::gateway::forward::Forwarder;
-use crate::gateway::guard::{Cuts, Guarded, Takes};
-use crate::gateway::handle::{After, Arrival};
-use crate::gateway::journey::{Journey, Onward};
-use crate::gateway::reader::{self, Alarm, HeadLimits, Read};
-use crate::gateway::relay::{Client, Next, Relay};
+use crate::gateway::forward::fast_path::{Client, FastPath, Next};
+use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
+use crate::gateway::forward::proxy::Forwarder;
+use crate::gateway::handle::{ConnectionInfo, Disposition};
+use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
+use crate::gateway::http1::reader::{self, Deadline, HeadLimits, Read};
+use crate::gateway::http1::wire::{linger, skip, slim, write};
+use crate::gateway::http2::h2_flood::{FloodCounters, FloodGuard, Takes};
 use crate::gateway::settings::ServerSettings;
-use crate::gateway::sign::Sign;
-use crate::gateway::wire::{linger, skip, slim, write};
 use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
 
@@ -107,8 +107,8 @@ pub struct Front {
     /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
     proxy: Option<Arc<HttpProxy<Forwarder>>>,
     /// The short way to the apps, for the requests that it fits.
-    relay: Option<Arc<Relay>>,
-    cuts: Cuts,
+    relay: Option<Arc<FastPath>>,
+    cuts: FloodCounters,
     connections: Arc<ConnectionLimiter>,
 }
 
@@ -122,8 +122,8 @@ impl Front {
         per_address: Option<usize>,
         proxy: Option<ServerConf>,
     ) -> Self {
-        let cuts = Cuts::new(gateway.metrics());
-        let relay = proxy.as_ref().map(|conf| Arc::new(Relay::new(gateway.clone(), drain.clone(), conf)));
+        let cuts = FloodCounters::new(gateway.metrics());
+        let relay = proxy.as_ref().map(|conf| Arc::new(FastPath::new(gateway.clone(), drain.clone(), conf)));
         let proxy = proxy.zip(relay.clone()).map(|(conf, relay)| {
             let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits, relay };
             Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
@@ -143,18 +143,18 @@ impl Front {
         self.drain.enter()
     }
 
-    /// Serves one connection, which came through `door`, until it ends. `stop`: true when idle connections are to be closed; a new one gets a
+    /// Serves one connection, which came through `acceptor`, until it ends. `stop`: true when idle connections are to be closed; a new one gets a
     /// moment all the same.
-    pub async fn serve(&self, stream: Stream, door: &Door, present: Present, stop: &ShutdownWatch) {
+    pub async fn serve(&self, stream: Stream, acceptor: &Acceptor, present: Present, stop: &ShutdownWatch) {
         // Counted until the last byte, the lingering included.
         let _present = present;
         if self.drain.connected() > self.limits.max_connections {
-            self.gateway.count_turned_away();
+            self.gateway.count_rejected();
             return;
         }
-        let cut = self.drain.cut();
-        let wait = std::pin::pin!(until(cut.clone()));
-        let mut cut = Sign::new(&cut, wait);
+        let abort = self.drain.abort();
+        let wait = std::pin::pin!(until(abort.clone()));
+        let mut abort = ShutdownSignal::new(&abort, wait);
         let watch = stop;
         let grace = tokio::time::Instant::now() + GRACE;
         let stop = std::pin::pin!(async move {
@@ -162,60 +162,67 @@ impl Front {
             tokio::time::sleep_until(grace).await;
         });
         let sleep = std::pin::pin!(tokio::time::sleep(self.limits.idle));
-        let mut alarm = Alarm::new(sleep, Sign::new(watch, stop));
+        let mut deadline = Deadline::new(sleep, ShutdownSignal::new(watch, stop));
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
         let Limits { idle, head, max_head, max_line, write: write_stall, .. } = self.limits;
-        alarm.set(head);
+        deadline.set(head);
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
-            opened = Box::pin(door.open(stream, self.gateway.trusted(), &self.connections)) => opened,
-            () = alarm.rings(true) => return,
+            opened = Box::pin(acceptor.open(stream, self.gateway.trusted(), &self.connections)) => opened,
+            () = deadline.expires(true) => return,
         };
-        let Guest { mut stream, peer, permit: _permit } = match opened {
-            Ok(guest) => guest,
-            Err(Shut::Gone) => return,
-            Err(Shut::Full) => return self.gateway.count_turned_away(),
-            Err(Shut::Malformed(peer)) => {
+        let Accepted { mut stream, peer, permit: _permit } = match opened {
+            Ok(accepted) => accepted,
+            Err(AcceptError::Gone) => return,
+            Err(AcceptError::Full) => return self.gateway.count_rejected(),
+            Err(AcceptError::Malformed(peer)) => {
                 // Closed unanswered: what is spoken there nobody knows.
-                self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out);
+                self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out);
                 return;
             }
         };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.http2(stream, &mut alarm, watch).await;
+            return self.http2(stream, &mut deadline, watch).await;
         }
         let tls = stream.get_ssl_digest().is_some();
         // A client that connects has something to say: its first head is due at once.
         let mut limits = HeadLimits { idle: head, head, max_head, max_line };
         loop {
             slim(&mut buffer, &mut out);
-            let read = reader::head(&mut stream, &mut buffer, &mut alarm, &limits).await;
+            let read = reader::head(&mut stream, &mut buffer, &mut deadline, &limits).await;
             let after = match read {
                 Read::Gone => return,
                 Read::Head(end) => {
                     limits.idle = idle;
                     // Boxed: an idle connection does not hold the room for a request.
-                    let arrival = Arrival { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
-                    let after = Box::pin(self.gateway.handle(arrival, &mut out, cut.given())).await;
-                    if let After::Forward(journey, Onward::Wire(head)) = after {
+                    let connection =
+                        ConnectionInfo { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
+                    let after = Box::pin(self.gateway.handle(connection, &mut out, abort.received())).await;
+                    if let Disposition::Forward(proxied, UpstreamHead::Wire(head)) = after {
                         buffer.advance(end);
-                        if let (true, Some(relay)) = (journey.is_short(), &self.relay) {
-                            let (ahead, alarm, out) = (&mut buffer, &mut alarm, &mut out);
-                            let client =
-                                Client { stream: &mut stream, ahead, alarm, out, answered: false, write: write_stall };
-                            match Box::pin(relay.exchange(client, &head, &journey, &mut cut)).await {
+                        if let (true, Some(relay)) = (proxied.fits_fast_path(), &self.relay) {
+                            let (ahead, deadline, out) = (&mut buffer, &mut deadline, &mut out);
+                            let client = Client {
+                                stream: &mut stream,
+                                ahead,
+                                deadline,
+                                out,
+                                answered: false,
+                                write: write_stall,
+                            };
+                            match Box::pin(relay.exchange(client, &head, &proxied, &mut abort)).await {
                                 Next::KeepAlive => continue,
                                 Next::Close => {
                                     // It is over for the app.
-                                    drop(journey);
+                                    drop(proxied);
                                     return linger(stream).await;
                                 }
-                                Next::Cut => return,
+                                Next::Redaction => return,
                             }
                         }
-                        let exchange = self.exchange(stream, (head, &mut buffer), journey, &mut cut, watch);
+                        let exchange = self.exchange(stream, (head, &mut buffer), proxied, &mut abort, watch);
                         match Box::pin(exchange).await {
                             Some(back) => stream = back,
                             None => return,
@@ -225,42 +232,42 @@ impl Front {
                     buffer.advance(end);
                     after
                 }
-                Read::Malformed => self.gateway.turn_away(&Refusal::BadRequest, peer.text(), &mut out),
-                Read::LongTarget => self.gateway.turn_away(&Refusal::UriTooLong, peer.text(), &mut out),
-                Read::TooLarge => self.gateway.turn_away(&Refusal::HeaderTooLarge, peer.text(), &mut out),
-                Read::TooSlow => self.gateway.turn_away(&Refusal::TooSlow, peer.text(), &mut out),
+                Read::Malformed => self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out),
+                Read::LongTarget => self.gateway.reject(&Refusal::UriTooLong, peer.text(), &mut out),
+                Read::TooLarge => self.gateway.reject(&Refusal::HeaderTooLarge, peer.text(), &mut out),
+                Read::TooSlow => self.gateway.reject(&Refusal::TooSlow, peer.text(), &mut out),
             };
-            alarm.set(head);
-            if write(&mut stream, &out, &mut alarm).await.is_err() {
+            deadline.set(head);
+            if write(&mut stream, &out, &mut deadline).await.is_err() {
                 return;
             }
             match after {
-                After::KeepAlive { body: 0 } => {}
-                After::KeepAlive { body } => {
-                    if !skip(&mut stream, &mut buffer, body, &mut alarm).await {
+                Disposition::KeepAlive { body: 0 } => {}
+                Disposition::KeepAlive { body } => {
+                    if !skip(&mut stream, &mut buffer, body, &mut deadline).await {
                         return;
                     }
                 }
-                After::Close | After::Forward(..) => return linger(stream).await,
+                Disposition::Close | Disposition::Forward(..) => return linger(stream).await,
             }
         }
     }
 
     /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
-    async fn http2(&self, stream: Stream, alarm: &mut Alarm<'_>, stop: &ShutdownWatch) {
+    async fn http2(&self, stream: Stream, deadline: &mut Deadline<'_>, stop: &ShutdownWatch) {
         // The guard has the deadline; a silent client holds up no stop.
-        alarm.set(self.limits.head + GRACE);
+        deadline.set(self.limits.head + GRACE);
         let (Some(proxy), Some(relay)) = (&self.proxy, &self.relay) else { return };
         let takes = Takes::new(self.limits.write, relay.unsent());
         let entered = tokio::select! {
-            entered = Guarded::enter(stream, self.limits.head, &self.cuts) => entered,
-            () = alarm.rings(true) => None,
+            entered = FloodGuard::enter(stream, self.limits.head, &self.cuts) => entered,
+            () = deadline.expires(true) => None,
         };
         let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };
-        let mut cut = self.drain.cut();
+        let mut abort = self.drain.abort();
         tokio::select! {
             _ = proxy.process_new(Box::new(guarded), stop) => {}
-            _ = cut.wait_for(|cut| *cut) => {}
+            _ = abort.wait_for(|abort| *abort) => {}
         }
     }
 
@@ -271,46 +278,46 @@ impl Front {
         &self,
         mut stream: Stream,
         (mut head, read): (BytesMut, &mut BytesMut),
-        journey: Arc<Journey>,
-        cut: &mut Sign<'_>,
+        proxied: Arc<ProxiedRequest>,
+        abort: &mut ShutdownSignal<'_>,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
         let proxy = self.proxy.as_ref()?;
-        if journey.chunked {
+        if proxied.chunked {
             let mut judge = ChunkJudge::new();
             if judge.take(read).is_err() {
-                self.refuse_body(stream, &journey).await;
+                self.refuse_body(stream, &proxied).await;
                 return None;
             }
-            stream = Box::new(JudgedBody::new(stream, judge, Arc::clone(&journey)));
+            stream = Box::new(JudgedBody::new(stream, judge, Arc::clone(&proxied)));
         }
         if !read.is_empty() {
             head.extend_from_slice(&read.split());
         }
         let mut session = ServerSession::new_http1(stream);
-        session.set_connection_user_context(Some(Box::new(Arc::clone(&journey))));
+        session.set_connection_user_context(Some(Box::new(Arc::clone(&proxied))));
         // The head that Pingora reads is ours.
         session.set_pipelined_prefix(head);
         let served = proxy.process_new_http(session, stop);
         let back = tokio::select! {
             biased;
             back = served => back?,
-            () = cut.given() => {
-                self.gateway.tell_of(&journey, 0, "cut", None, None);
+            () = abort.received() => {
+                self.gateway.log_proxied(&proxied, 0, "cut", None, None);
                 return None;
             }
         };
         let back = back.consume().0;
-        if journey.chunked { JudgedBody::unwrap(back) } else { Some(back) }
+        if proxied.chunked { JudgedBody::unwrap(back) } else { Some(back) }
     }
 
     /// Answers a request whose body is framed wrongly from its first bytes on: nothing of it has gone to the app.
-    async fn refuse_body(&self, mut stream: Stream, journey: &Journey) {
+    async fn refuse_body(&self, mut stream: Stream, proxied: &ProxiedRequest) {
         let mut out = Vec::new();
-        journey.refuse(&Refusal::BadRequest, &mut out);
+        proxied.refuse(&Refusal::BadRequest, &mut out);
         let written = tokio::time::timeout(self.limits.head, stream.write_all(&out)).await;
         let row = Refusal::BadRequest.row();
-        self.gateway.tell_of(journey, row.status, row.outcome, None, None);
+        self.gateway.log_proxied(proxied, row.status, row.outcome, None, None);
         if matches!(written, Ok(Ok(()))) && stream.flush().await.is_ok() {
             linger(stream).await;
         }

@@ -10,18 +10,18 @@ use uuid::fmt::Hyphenated;
 
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
-use crate::gateway::accept::{is_framed, is_navigation};
-use crate::gateway::access::{self, Facts};
-use crate::gateway::answer::Reply;
-use crate::gateway::decide::{MAX_BODY, Trace, Verdict, step_up};
+use crate::gateway::accept::peer::Peer;
+use crate::gateway::accept::trusted::Trusted;
+use crate::gateway::answer::access_log::{self, AccessRecord};
+use crate::gateway::answer::reply::Reply;
 use crate::gateway::drain::Drain;
-use crate::gateway::head::{BadHead, Body, Head, MAX_HEADERS};
-use crate::gateway::hygiene::BadFields;
-use crate::gateway::journey::{Journey, Onward, Start};
-use crate::gateway::peer::Peer;
-use crate::gateway::plugin_route::PluginRoute;
-use crate::gateway::routes::Route;
-use crate::gateway::trusted::Trusted;
+use crate::gateway::forward::headers::BadFields;
+use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
+use crate::gateway::http1::head::{BadHead, Body, Head, MAX_HEADERS};
+use crate::gateway::judge::decide::{MAX_BODY, RequestLog, Verdict, step_up};
+use crate::gateway::judge::negotiate::{is_framed, is_navigation};
+use crate::gateway::judge::plugin_route::PluginRoute;
+use crate::gateway::judge::routes::Route;
 use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
@@ -31,17 +31,17 @@ use crate::telemetry::{Metrics, Place, TRACEPARENT, TraceContext, trace_id};
 const NO_ROUTE: &str = "none";
 
 /// What the connection does behind the answer.
-pub(super) enum After {
+pub(super) enum Disposition {
     /// Reads this many bytes of the request's body, then the next head.
     KeepAlive { body: u64 },
     /// Closes.
     Close,
     /// There is no answer yet: the request goes to an app.
-    Forward(Arc<Journey>, Onward),
+    Forward(Arc<ProxiedRequest>, UpstreamHead),
 }
 
 /// A request as the connection sees it.
-pub(super) struct Arrival<'a> {
+pub(super) struct ConnectionInfo<'a> {
     pub raw: &'a [u8],
     pub peer: &'a Peer,
     /// The connection is encrypted.
@@ -53,15 +53,20 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Gateway {
-    /// Answers the request whose head is `arrival.raw` into `out`, or sends it on its way to an app. `cut` ends the wait for a mint.
+    /// Answers the request whose head is `connection.raw` into `out`, or sends it on its way to an app. `abort` ends the wait for a mint.
     ///
     /// Dropped: nothing is answered; a mint that it waits for goes on.
-    pub(super) async fn handle(&self, arrival: Arrival<'_>, out: &mut Vec<u8>, cut: impl Future<Output = ()>) -> After {
+    pub(super) async fn handle(
+        &self,
+        connection: ConnectionInfo<'_>,
+        out: &mut Vec<u8>,
+        abort: impl Future<Output = ()>,
+    ) -> Disposition {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        match Head::parse(arrival.raw, &mut slots, &self.own_host) {
-            Ok(head) => self.answer(&head, &arrival, out, cut).await,
-            Err(BadHead::Malformed) => self.turn_away(&Refusal::BadRequest, arrival.peer.text(), out),
-            Err(BadHead::TooManyHeaders) => self.turn_away(&Refusal::HeaderTooLarge, arrival.peer.text(), out),
+        match Head::parse(connection.raw, &mut slots, &self.own_host) {
+            Ok(head) => self.answer(&head, &connection, out, abort).await,
+            Err(BadHead::Malformed) => self.reject(&Refusal::BadRequest, connection.peer.text(), out),
+            Err(BadHead::TooManyHeaders) => self.reject(&Refusal::HeaderTooLarge, connection.peer.text(), out),
         }
     }
 
@@ -69,28 +74,28 @@ impl Gateway {
     pub(super) async fn answer(
         &self,
         head: &Head<'_>,
-        arrival: &Arrival<'_>,
+        connection: &ConnectionInfo<'_>,
         out: &mut Vec<u8>,
-        cut: impl Future<Output = ()>,
-    ) -> After {
+        abort: impl Future<Output = ()>,
+    ) -> Disposition {
         let (began, time) = (Instant::now(), self.clock.now());
-        let (id, place) = self.identify(head, arrival.peer);
-        let (address, client) = arrival.peer.client(head, &self.trusted);
-        let mut trace = Trace { request_id: id.text(), place, address, ..Trace::default() };
+        let (id, place) = self.identify(head, connection.peer);
+        let (address, client) = connection.peer.client(head, &self.trusted);
+        let mut log = RequestLog { request_id: id.text(), place, address, ..RequestLog::default() };
         let verdict = tokio::select! {
             biased;
-            verdict = self.decide(head, &mut trace) => verdict,
-            () = cut => Err(Refusal::Draining),
+            verdict = self.decide(head, &mut log) => verdict,
+            () = abort => Err(Refusal::Draining),
         };
-        let lame = arrival.drain.is_lame();
+        let lame = connection.drain.is_lame();
         let verdict = match verdict {
             Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
                 Err(_) => Err(Refusal::Overloaded),
                 Ok(free) => {
                     let (id, client) = (RequestId(id.0), (&*client).into());
                     let start = Start { began, time, id, place, client, close: head.close || lame, _place: free };
-                    match Journey::new(forward, head, &trace, arrival, start, &self.sources) {
-                        Ok((journey, onward)) => return After::Forward(Arc::new(journey), onward),
+                    match ProxiedRequest::new(forward, head, &log, connection, start, &self.sources) {
+                        Ok((proxied, upstream_head)) => return Disposition::Forward(Arc::new(proxied), upstream_head),
                         Err(BadFields) => Err(Refusal::BadRequest),
                     }
                 }
@@ -102,37 +107,37 @@ impl Gateway {
             out,
             request_id: id.text(),
             head_only: head.method == "HEAD",
-            close: matches!(after, After::Close),
-            origin: trace.origin,
+            close: matches!(after, Disposition::Close),
+            origin: log.origin,
         };
-        let (status, outcome) = self.write(head, &mut trace, &mut reply, verdict);
+        let (status, outcome) = self.write(head, &mut log, &mut reply, verdict);
         let took = began.elapsed();
-        let histogram = trace.route.and_then(|route| route.duration(outcome));
-        self.time(trace.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
-        self.note(&Facts {
+        let histogram = log.route.and_then(|route| route.duration(outcome));
+        self.time(log.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
+        self.note(&AccessRecord {
             time,
             request_id: id.text(),
             place,
             method: Some(known(head.method)),
-            path: trace.path.as_deref(),
-            route: trace.route.map(Route::name),
+            path: log.path.as_deref(),
+            route: log.route.map(Route::name),
             status,
             outcome,
-            source: trace.source,
-            check: trace.check,
-            remaining: trace.remaining,
+            source: log.source,
+            check: log.check,
+            remaining: log.remaining,
             upstream: None,
             cause: None,
             duration_us: micros(took),
             peer: &client,
-            session: trace.session.as_deref(),
-            policy: trace.policy.as_deref(),
+            session: log.session.as_deref(),
+            policy: log.policy.as_deref(),
         });
         after
     }
 
     /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
-    pub(super) fn turn_away(&self, refusal: &Refusal, peer: &str, out: &mut Vec<u8>) -> After {
+    pub(super) fn reject(&self, refusal: &Refusal, peer: &str, out: &mut Vec<u8>) -> Disposition {
         let uuid = Uuid::new_v4();
         let (id, place) = (RequestId::from(uuid), Place::begin(uuid.into_bytes(), false));
         Reply { out, request_id: id.text(), head_only: false, close: true, origin: None }.problem(refusal);
@@ -141,7 +146,7 @@ impl Gateway {
             other => other.row().outcome,
         };
         self.metrics.requests.with_label_values(&[NO_ROUTE, outcome]).inc();
-        self.note(&Facts {
+        self.note(&AccessRecord {
             time: self.clock.now(),
             request_id: id.text(),
             place,
@@ -160,7 +165,7 @@ impl Gateway {
             session: None,
             policy: None,
         });
-        After::Close
+        Disposition::Close
     }
 
     /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones. A trace that begins here has the bytes of the
@@ -190,24 +195,24 @@ impl Gateway {
     }
 
     /// A connection beyond the bound.
-    pub(super) fn count_turned_away(&self) {
+    pub(super) fn count_rejected(&self) {
         self.metrics.requests.with_label_values(&[NO_ROUTE, "turned_away"]).inc();
     }
 
     fn write(
         &self,
         head: &Head<'_>,
-        trace: &mut Trace<'_, '_>,
+        log: &mut RequestLog<'_, '_>,
         reply: &mut Reply<'_>,
         verdict: Result<Verdict<'_>, Refusal>,
     ) -> (u16, &'static str) {
-        let route = trace.route.map_or(NO_ROUTE, Route::name);
+        let route = log.route.map_or(NO_ROUTE, Route::name);
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
                 let now = self.clock.now();
                 let remaining = lease.remaining(now);
-                trace.remaining = Some(remaining);
+                log.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());
                 self.hand_over(route, reply, (&lease, permit), status, json.then_some(now))
             }
@@ -225,7 +230,7 @@ impl Gateway {
             Ok(Verdict::Forward(_)) => (0, "forwarded"),
             Err(refusal) => {
                 if is_navigation(head) {
-                    let login = trace.route.and_then(Route::login);
+                    let login = log.route.and_then(Route::login);
                     let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
                     let helps = (absent && is_framed(head)) || step_up(&refusal).is_some();
                     let link = login.filter(|_| helps).map(|login| login.url(step_up(&refusal)));
@@ -269,22 +274,22 @@ impl Gateway {
         }
     }
 
-    pub(super) fn note(&self, facts: &Facts<'_>) {
+    pub(super) fn note(&self, facts: &AccessRecord<'_>) {
         if let Some(log) = &self.access_log {
-            log.push_with(|line| access::line(line, facts));
+            log.push_with(|line| access_log::line(line, facts));
         }
     }
 }
 
-fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) -> After {
+fn after(head: &Head<'_>, lame: bool, verdict: &Result<Verdict<'_>, Refusal>) -> Disposition {
     let body = match head.body {
         Body::Empty => 0,
         Body::Length(length) if length <= MAX_BODY && !head.expects_continue => length,
         // We don't read it, so what follows can't be told from it.
-        Body::Length(_) | Body::Chunked => return After::Close,
+        Body::Length(_) | Body::Chunked => return Disposition::Close,
     };
     let odd = matches!(verdict, Err(Refusal::BadRequest | Refusal::Draining));
-    if head.close || lame || odd { After::Close } else { After::KeepAlive { body } }
+    if head.close || lame || odd { Disposition::Close } else { Disposition::KeepAlive { body } }
 }
 
 /// The caller's place in a trace, if exactly one is told.

@@ -4,68 +4,42 @@
 //! sockets; `answer` writes.
 
 mod accept;
-mod access;
-mod announce;
 mod answer;
-mod app_route;
-mod authenticate;
-mod chunks;
-mod client;
-mod cross_site;
-mod decide;
 mod delegate;
-mod door;
 mod drain;
-mod exchange;
 mod forward;
-pub mod forwarded;
-mod frames;
 mod front;
-mod guard;
 mod handle;
-mod head;
-mod hygiene;
-mod journey;
-mod login;
-mod path;
-mod peer;
-mod permission;
-mod plugin_route;
-mod preflight;
-mod proxy_fields;
-mod reader;
-mod relay;
-mod routes;
-mod session_end;
+mod http1;
+mod http2;
+mod judge;
 pub mod settings;
-mod sign;
-mod trusted;
-mod wire;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use app_route::AppParts;
-pub(crate) use app_route::app_at;
-pub use door::{Door, DoorKind};
+pub use accept::acceptor::{Acceptor, AcceptorOptions};
+pub use accept::forwarded;
+pub use accept::trusted::Trusted;
 pub use drain::{Drain, Present};
+pub(crate) use forward::headers::is_reserved as is_reserved_field;
 pub use front::{Front, Limits};
-pub(crate) use hygiene::is_reserved as is_reserved_field;
-pub(crate) use login::LoginPlace;
-pub use plugin_route::{Claims, PluginParts};
-pub use trusted::Trusted;
+pub use judge::app_route::AppParts;
+pub(crate) use judge::app_route::app_at;
+pub(crate) use judge::login::LoginPlace;
+pub use judge::plugin_route::{Claims, PluginParts};
 
 use http::HeaderName;
 use tokio::sync::Semaphore;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::{Clock, Timestamp};
-use crate::gateway::app_route::AppRoute;
-use crate::gateway::login::Login;
-use crate::gateway::permission::AsSeen;
-use crate::gateway::plugin_route::PluginRoute;
-use crate::gateway::routes::{Route, Routes};
+use crate::gateway::judge::app_route::AppRoute;
+use crate::gateway::judge::login::Login;
+use crate::gateway::judge::permission::AsSeen;
+use crate::gateway::judge::plugin_route::PluginRoute;
+use crate::gateway::judge::routes::{Route, Routes};
 use crate::gateway::settings::PluginSettings;
 use crate::lease::{Book, Opened};
 use crate::limit::Limits as RequestLimits;
@@ -219,7 +193,7 @@ impl Reached<'_> {
             method: &asked.method,
             host: &self.host,
             path: &self.path,
-            language: accept::language(self.query.as_deref(), languages),
+            language: judge::negotiate::language(self.query.as_deref(), languages),
             address: asked.address,
         };
         let person = session.map_or_else(Person::anonymous, Person::from);
@@ -232,7 +206,7 @@ impl Reached<'_> {
 impl Gateway {
     /// What a request with this target and `Host` leads to, before anything is asked of who sent it.
     pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
-        let target = path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
+        let target = judge::path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
         let route = self.routes.find(&target.path, host).map_err(|_| Refusal::BadRequest)?;
         let route = route.ok_or(Refusal::NotFound)?;
         let (path, query) = (target.path.into_owned(), target.query.map(Into::into));

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::clock::Clock;
 use crate::lease::settings::{MintsPerSubject, Reuse};
-use crate::lease::{Book, LeaseKey, Opened, Plan, Rules, Scope, Shelves};
-use crate::provider::{Errand, Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::lease::{Book, LeaseKey, LeasePolicy, Opened, Rules, Scope, ShardedRecords};
+use crate::provider::{Mint, MintContext, MintFailure, MintInput, Minted, PluginUrl};
 use crate::session::{Memo, Session};
 use crate::telemetry::Metrics;
 
@@ -20,7 +20,7 @@ pub struct Fixture {
     /// The book.
     pub book: Arc<Book>,
     /// The plug-in's plan.
-    pub plan: Arc<Plan>,
+    pub policy: Arc<LeasePolicy>,
     scope: Scope,
 }
 
@@ -55,8 +55,8 @@ impl Fixture {
             mints_per_subject: MintsPerSubject::default(),
         };
         Self {
-            book: Book::new(Shelves::default(), capacity, clock.clone(), &metrics),
-            plan: Arc::new(Plan::new("face-scan", "intelliprove", rules, Arc::new(Fixed), &metrics)),
+            book: Book::new(ShardedRecords::default(), capacity, clock.clone(), &metrics),
+            policy: Arc::new(LeasePolicy::new("face-scan", "intelliprove", rules, Arc::new(Fixed), &metrics)),
             scope: Scope::new("https://idp.example.com", "face-scan", "intelliprove", "face-scan", &[0; 32]),
         }
     }
@@ -75,9 +75,9 @@ impl Fixture {
             language: None,
             claims: Box::default(),
             parameters: [].into(),
-            errand: Errand::default(),
+            context: MintContext::default(),
         };
-        let minted = self.book.obtain(&self.plan, &self.key(user), input).await;
+        let minted = self.book.obtain(&self.policy, &self.key(user), input).await;
         assert!(minted.is_ok(), "the fixture's mint gives a URL");
     }
 }

@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
-use crate::lease::answer::{NoLease, Source, Terms};
-use crate::lease::duty::Duty;
+use crate::lease::flight_guard::FlightGuard;
 use crate::lease::gauges::Gauges;
-use crate::lease::ground::{Ground, Shelves};
 use crate::lease::held::Lease;
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
-use crate::lease::ledger::{Ledger, MintRecord};
-use crate::lease::plan::Plan;
-use crate::lease::record::{Begun, Landing, Record, Step, Ticket, Wanted};
-use crate::lease::share::Errand;
-use crate::lease::store::Vault;
+use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::mint_history::{MintHistory, MintRecord};
+use crate::lease::outcome::{Freshness, NoLease, Source};
+use crate::lease::record::{Begun, MintResult, Record, Requirement, Step, Ticket};
+use crate::lease::records::{Records, ShardedRecords};
+use crate::lease::share::SharedMint;
+use crate::lease::store::SealedStore;
 use crate::provider::{MintFailure, MintInput, Minted, Reason};
 use crate::telemetry::Metrics;
 
 /// All leases of this process.
-pub struct Book<G: Ground = Shelves> {
-    pub(super) ground: G,
+pub struct Book<G: Records = ShardedRecords> {
+    pub(super) records: G,
     pub(super) index: Index,
     pub(super) clock: Clock,
     pub(super) capacity: usize,
@@ -31,23 +31,29 @@ pub struct Book<G: Ground = Shelves> {
     pub(super) held: AtomicI64,
     ids: AtomicU64,
     pub(super) gauges: Gauges,
-    pub(super) ledger: Ledger,
+    pub(super) history: MintHistory,
     /// Behind the memory.
-    vault: Option<Arc<Vault>>,
+    store: Option<Arc<SealedStore>>,
 }
 
-impl<G: Ground> Book<G> {
+impl<G: Records> Book<G> {
     /// An empty book that holds at most `capacity` leases.
-    pub fn new(ground: G, capacity: usize, clock: Clock, metrics: &Metrics) -> Arc<Self> {
-        Self::with(ground, capacity, clock, metrics, None)
+    pub fn new(records: G, capacity: usize, clock: Clock, metrics: &Metrics) -> Arc<Self> {
+        Self::with(records, capacity, clock, metrics, None)
     }
 
     /// The same with a store behind it.
-    pub fn with(ground: G, capacity: usize, clock: Clock, metrics: &Metrics, vault: Option<Arc<Vault>>) -> Arc<Self> {
+    pub fn with(
+        records: G,
+        capacity: usize,
+        clock: Clock,
+        metrics: &Metrics,
+        store: Option<Arc<SealedStore>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            vault,
-            ledger: Ledger::default(),
-            ground,
+            store,
+            history: MintHistory::default(),
+            records,
             index: Index::default(),
             clock,
             capacity,
@@ -58,9 +64,9 @@ impl<G: Ground> Book<G> {
     }
 
     /// The warm path: the held lease, if it may be sent, and whether [`Book::ahead`] should be called.
-    pub fn held(&self, plan: &Plan, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
-        let found = self.ground.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
-        plan.counts.hit.inc();
+    pub fn held(&self, policy: &LeasePolicy, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
+        let found = self.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
+        policy.counts.hit.inc();
         Some(found)
     }
 
@@ -69,11 +75,11 @@ impl<G: Ground> Book<G> {
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
     pub async fn obtain(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        self.obtain_with(plan, key, Terms::ANY, Reason::Miss, input).await
+        self.obtain_with(policy, key, Freshness::ANY, Reason::Miss, input).await
     }
 
     /// The same on somebody's terms: a held lease that does not meet them does not count. `reason` is told to who mints.
@@ -81,18 +87,18 @@ impl<G: Ground> Book<G> {
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
     pub async fn obtain_with(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
-        terms: Terms,
+        freshness: Freshness,
         reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let ask = || {
             let (now, id) = (self.clock.moment(), self.next_id());
-            let wanted = Wanted { terms, epoch: self.epoch() };
-            self.change_or_make(key, now, |record| record.ask(key.variant(), now, &plan.rules, wanted, id))
+            let requirement = Requirement { freshness, epoch: self.epoch() };
+            self.change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
         };
-        self.follow(plan, key, ask, reason, input).await
+        self.follow(policy, key, ask, reason, input).await
     }
 
     /// "Scan again": answers with a mint that began after this call. This owner's leases are given up when its URL has come; if it fails, they go
@@ -101,15 +107,15 @@ impl<G: Ground> Book<G> {
     /// Dropped while waiting: the mint goes on.
     pub async fn renew(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let ask = || {
             let (now, id) = (self.clock.moment(), self.next_id());
-            self.change_or_make(key, now, |record| record.renew(key.variant(), now, &plan.rules, id))
+            self.change_or_make(key, now, |record| record.renew(key.variant(), now, &policy.rules, id))
         };
-        self.follow(plan, key, ask, Reason::Again, input).await
+        self.follow(policy, key, ask, Reason::Again, input).await
     }
 
     /// `reuse = "never"`: one mint for this request alone, neither joined nor kept.
@@ -117,38 +123,39 @@ impl<G: Ground> Book<G> {
     /// Dropped while waiting: the mint goes on, its URL is thrown away.
     pub async fn once(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let now = self.clock.moment();
         let seq = self.next_id();
-        if let Some(wait) = self.change_or_make(key, now, |record| record.reserve(now.tick, &plan.rules)) {
+        if let Some(wait) = self.change_or_make(key, now, |record| record.reserve(now.tick, &policy.rules)) {
             self.gauges.limited.inc();
             return Err(NoLease::Limited(wait));
         }
-        let mut duty = Duty { book: self.clone(), key: key.clone(), id: seq, open: true };
-        let (landing, landed) = watch::channel(None);
-        let (plan_there, input) = (plan.clone(), plan.charge(Reason::Miss, input()));
-        self.ground.spawn(async move {
-            let (outcome, _) = duty.book.mint(&plan_there, &input, seq).await;
-            duty.done();
-            let now = duty.book.clock.moment();
-            duty.book.change(duty.key.owner(), now, |record| record.landed(now.tick, outcome.is_ok()));
-            landing.send_replace(Some(outcome));
+        let mut guard = FlightGuard { book: self.clone(), key: key.clone(), id: seq, open: true };
+        let (result, landed) = watch::channel(None);
+        let (plan_there, input) = (policy.clone(), policy.charge(Reason::Miss, input()));
+        self.records.spawn(async move {
+            let (outcome, _) = guard.book.mint(&plan_there, &input, seq).await;
+            guard.done();
+            let now = guard.book.clock.moment();
+            guard.book.change(guard.key.owner(), now, |record| record.landed(now.tick, outcome.is_ok()));
+            result.send_replace(Some(outcome));
         });
         let lease = wait(landed).await?;
-        plan.counts.minted.inc();
+        policy.counts.minted.inc();
         Ok((lease, Source::Minted))
     }
 
     /// Mints in the background for a held lease that has little life left. Does nothing if a mint is under way or failed lately.
-    pub fn ahead(self: &Arc<Self>, plan: &Arc<Plan>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
+    pub fn ahead(self: &Arc<Self>, policy: &Arc<LeasePolicy>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
         let now = self.clock.moment();
         let id = self.next_id();
-        if let Some(ticket) = self.change_or_make(key, now, |record| record.ahead(key.variant(), now, &plan.rules, id))
+        if let Some(ticket) =
+            self.change_or_make(key, now, |record| record.ahead(key.variant(), now, &policy.rules, id))
         {
-            self.fly(plan, key, ticket, Reason::Ahead, input);
+            self.fly(policy, key, ticket, Reason::Ahead, input);
         }
     }
 
@@ -164,7 +171,7 @@ impl<G: Ground> Book<G> {
 
     async fn follow(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         ask: impl Fn() -> Step,
         reason: Reason,
@@ -173,7 +180,7 @@ impl<G: Ground> Book<G> {
         loop {
             match ask() {
                 Step::Held(lease) => {
-                    plan.counts.hit.inc();
+                    policy.counts.hit.inc();
                     return Ok((lease, Source::Hit));
                 }
                 Step::Join(landed) => match wait(landed).await {
@@ -181,18 +188,18 @@ impl<G: Ground> Book<G> {
                     Err(NoLease::Mint(failure)) if !failure.is_everybodys() => {}
                     landed => {
                         let lease = landed?;
-                        plan.counts.joined.inc();
+                        policy.counts.joined.inc();
                         return Ok((lease, Source::Joined));
                     }
                 },
                 Step::Start(ticket) => {
                     let landed = ticket.landed.clone();
-                    self.fly(plan, key, ticket, reason, input);
+                    self.fly(policy, key, ticket, reason, input);
                     let lease = wait(landed).await?;
-                    if lease.tie.shared {
+                    if lease.version.shared {
                         return Ok((lease, Source::Shared));
                     }
-                    plan.counts.minted.inc();
+                    policy.counts.minted.inc();
                     return Ok((lease, Source::Minted));
                 }
                 Step::Failed(failure) => return Err(NoLease::Mint(failure)),
@@ -207,104 +214,110 @@ impl<G: Ground> Book<G> {
     /// Starts the mint's own task.
     fn fly(
         self: &Arc<Self>,
-        plan: &Arc<Plan>,
+        policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         ticket: Ticket,
         reason: Reason,
         input: impl FnOnce() -> MintInput,
     ) {
         // Before anything of others runs: from here on the flight is cleared away whatever happens.
-        let mut duty = Duty { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
-        let (plan, input) = (plan.clone(), plan.charge(reason, input()));
-        self.ground.spawn(async move {
+        let mut guard = FlightGuard { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
+        let (policy, input) = (policy.clone(), policy.charge(reason, input()));
+        self.records.spawn(async move {
             let before = match ticket.after.clone() {
                 Some(after) => wait(after).await.err(),
                 None => None,
             };
-            let (book, key) = (&duty.book, &duty.key);
+            let (book, key) = (&guard.book, &guard.key);
             let number = book.next_id();
             let begin = |record: &mut Record| record.begin(key.variant(), ticket.id, number);
             let begun = book.change(key.owner(), book.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
-            let (landing, keep, start) = match before {
+            let (result, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
-                _ => book.bring(&Errand { plan: &plan, key, input: &input, id: ticket.id }, begun).await,
+                _ => book.bring(&SharedMint { policy: &policy, key, input: &input, id: ticket.id }, begun).await,
             };
             let kept =
-                book.land(key, (ticket.id, start), &landing, keep) && !book.is_void(&plan, key, &input, &landing);
+                book.land(key, (ticket.id, start), &result, keep) && !book.is_void(&policy, key, &input, &result);
             if reason == Reason::Ahead && kept {
-                plan.counts.ahead.inc();
+                policy.counts.ahead.inc();
             }
-            duty.done();
-            ticket.landing.send_replace(Some(landing));
+            guard.done();
+            ticket.result.send_replace(Some(result));
         });
     }
 
     /// What a flight brings, from the store or from the vendor; whether its lease may be held; and where it counts as begun.
-    async fn bring(&self, errand: &Errand<'_>, begun: Begun) -> (Landing, bool, u64) {
-        let again = errand.input.errand.reason == Reason::Again;
-        match &self.vault {
-            Some(vault) if again => self.share_again(vault, errand, begun.start).await,
-            Some(vault) => {
-                let (landing, keep) = self.share(vault, errand).await;
-                (landing, keep, begun.start)
+    async fn bring(&self, flight: &SharedMint<'_>, begun: Begun) -> (MintResult, bool, u64) {
+        let again = flight.input.context.reason == Reason::Again;
+        match &self.store {
+            Some(store) if again => self.share_again(store, flight, begun.start).await,
+            Some(store) => {
+                let (result, keep) = self.share(store, flight).await;
+                (result, keep, begun.start)
             }
             None => {
-                let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
-                if again && landing.is_ok() {
-                    let dropped = self.change(errand.key.owner(), self.now(), |record| record.renewed(begun));
+                let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+                if again && result.is_ok() {
+                    let dropped = self.change(flight.key.owner(), self.now(), |record| record.renewed(begun));
                     dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
                 }
-                (landing, keep, begun.start)
+                (result, keep, begun.start)
             }
         }
     }
 
     /// One call of the mint, judged: the landing, and whether its lease may be held.
-    pub(super) async fn mint(&self, plan: &Plan, input: &MintInput, seq: u64) -> (Landing, bool) {
+    pub(super) async fn mint(&self, policy: &LeasePolicy, input: &MintInput, seq: u64) -> (MintResult, bool) {
         let began = self.clock.moment();
-        let minted = plan.mint.mint(input).await;
-        let (landing, keep) = self.judge(plan, minted, began, seq);
+        let minted = policy.mint.mint(input).await;
+        let (result, keep) = self.judge(policy, minted, began, seq);
         let now = self.clock.moment();
-        self.ledger.note(MintRecord {
+        self.history.note(MintRecord {
             time: began.wall,
-            plugin: plan.plugin.clone(),
+            plugin: policy.plugin.clone(),
             issuer: input.issuer.clone(),
             subject: input.subject.clone(),
-            reason: input.errand.reason,
+            reason: input.context.reason,
             took: now.tick.since(began.tick),
-            outcome: landing.as_ref().map(|lease| lease.remaining(now.wall)).map_err(|failure| *failure),
+            outcome: result.as_ref().map(|lease| lease.remaining(now.wall)).map_err(|failure| *failure),
         });
-        (landing, keep)
+        (result, keep)
     }
 
-    fn judge(&self, plan: &Plan, minted: Result<Minted, MintFailure>, began: Moment, seq: u64) -> (Landing, bool) {
+    fn judge(
+        &self,
+        policy: &LeasePolicy,
+        minted: Result<Minted, MintFailure>,
+        began: Moment,
+        seq: u64,
+    ) -> (MintResult, bool) {
         let minted = match minted {
             Ok(minted) => minted,
             Err(failure) => return (Err(failure), false),
         };
-        match plan.rules.judge(minted, began, self.clock.moment(), seq) {
+        match policy.rules.judge(minted, began, self.clock.moment(), seq) {
             Ok(judged) => {
-                if judged.short { &plan.counts.short } else { &plan.counts.ok }.inc();
+                if judged.short { &policy.counts.short } else { &policy.counts.ok }.inc();
                 (Ok(Arc::new(judged.lease)), !judged.short)
             }
             Err(failure) => {
-                plan.counts.nonsense.inc();
+                policy.counts.nonsense.inc();
                 (Err(failure), false)
             }
         }
     }
 
     /// Writes a landing into the record and the index; whether its lease is held now.
-    fn land(&self, key: &LeaseKey, flight: (u64, u64), landing: &Landing, keep: bool) -> bool {
+    fn land(&self, key: &LeaseKey, flight: (u64, u64), result: &MintResult, keep: bool) -> bool {
         let now = self.clock.moment();
         let (landed, owner) = self
-            .ground
-            .with(key.owner(), |owner, record| (record.land(key.variant(), flight, landing, keep, now), owner.clone()));
+            .records
+            .with(key.owner(), |owner, record| (record.land(key.variant(), flight, result, keep, now), owner.clone()));
         if let Some(replaced) = landed.replaced {
             self.forgotten(&replaced);
         }
-        if let (true, Ok(lease)) = (landed.kept, landing) {
+        if let (true, Ok(lease)) = (landed.kept, result) {
             self.index.add(lease.end, lease.seq, owner);
             self.count_held(1);
             self.evict(now);
@@ -318,7 +331,7 @@ impl<G: Ground> Book<G> {
     pub(super) fn change<R>(&self, owner: &[u8], now: Moment, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let mut out = None;
         let mut visit = None;
-        self.ground.remove_if(owner, |record| {
+        self.records.remove_if(owner, |record| {
             out = Some(act(record));
             let alive = record.tidy(now.tick);
             visit = record.claim_visit(now.tick).filter(|_| alive);
@@ -332,7 +345,7 @@ impl<G: Ground> Book<G> {
 
     /// Runs `act` on the record, which is made if absent.
     fn change_or_make<R>(&self, key: &LeaseKey, now: Moment, act: impl FnOnce(&mut Record) -> R) -> R {
-        let (out, visit) = self.ground.with(key.owner(), |owner, record| {
+        let (out, visit) = self.records.with(key.owner(), |owner, record| {
             let out = act(record);
             (out, record.claim_visit(now.tick).map(|after| (after, owner.clone())))
         });
@@ -344,12 +357,12 @@ impl<G: Ground> Book<G> {
 
     /// Since when a held lease must have been heard of.
     fn epoch(&self) -> Option<u32> {
-        self.vault.as_ref().map(|vault| vault.epoch())
+        self.store.as_ref().map(|store| store.epoch())
     }
 
     /// The store behind the memory.
-    pub fn vault(&self) -> Option<&Arc<Vault>> {
-        self.vault.as_ref()
+    pub fn store(&self) -> Option<&Arc<SealedStore>> {
+        self.store.as_ref()
     }
 
     /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them.
@@ -370,28 +383,28 @@ impl<G: Ground> Book<G> {
 }
 
 /// Waits for a landing. Dropped: only this waiter is gone.
-async fn wait(mut landed: watch::Receiver<Option<Landing>>) -> Result<Arc<Lease>, NoLease> {
-    let landing = landed.wait_for(Option::is_some).await.map_err(|_| NoLease::Lost)?.clone();
-    landing.ok_or(NoLease::Lost)?.map_err(NoLease::Mint)
+async fn wait(mut landed: watch::Receiver<Option<MintResult>>) -> Result<Arc<Lease>, NoLease> {
+    let result = landed.wait_for(Option::is_some).await.map_err(|_| NoLease::Lost)?.clone();
+    result.ok_or(NoLease::Lost)?.map_err(NoLease::Mint)
 }
 
 #[cfg(test)]
-impl<G: Ground> Book<G> {
-    pub(super) fn ground(&self) -> &G {
-        &self.ground
+impl<G: Records> Book<G> {
+    pub(super) fn records(&self) -> &G {
+        &self.records
     }
 }
 
 #[cfg(test)]
-impl Book<Shelves> {
+impl Book<ShardedRecords> {
     /// What is in memory: records, names of leases, visits to come.
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
         let (ends, visits) = self.index.sizes();
-        (self.ground.len(), ends, visits)
+        (self.records.len(), ends, visits)
     }
 
     /// How many variants of this owner are known.
     pub(super) fn slots(&self, key: &LeaseKey) -> usize {
-        self.ground.look(key.owner(), Record::len).unwrap_or(0)
+        self.records.look(key.owner(), Record::len).unwrap_or(0)
     }
 }

@@ -20,12 +20,12 @@ pub struct Lease {
     pub(super) serve_until: Moment,
     pub(super) refresh_at: Timestamp,
     pub(super) seq: u64,
-    pub(super) tie: Tie,
+    pub(super) version: StoreVersion,
 }
 
 /// How a lease is tied to a shared store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tie {
+pub(super) struct StoreVersion {
     /// When it was last heard of there.
     pub epoch: u32,
     /// The owner's generation there.
@@ -34,7 +34,7 @@ pub(super) struct Tie {
     pub shared: bool,
 }
 
-impl Tie {
+impl StoreVersion {
     /// The generation of what the store does not know.
     pub const LOCAL: u64 = u64::MAX;
 
@@ -61,8 +61,8 @@ impl Lease {
     }
 
     /// The same lease, tied to a store in this way.
-    pub(super) fn tied(&self, tie: Tie, seq: u64) -> Self {
-        Self { url: self.url.clone(), tie, seq, ..*self }
+    pub(super) fn tied(&self, version: StoreVersion, seq: u64) -> Self {
+        Self { url: self.url.clone(), version, seq, ..*self }
     }
 
     /// How long it may be held by who holds none longer than `max_age` from its mint on.

@@ -1,37 +1,37 @@
 //! Leases: plug-in URLs that we hold, each for one subject, and when they end.
 
-mod answer;
 #[doc(hidden)]
 pub mod bench;
 mod book;
-mod bound;
-mod duty;
+mod eviction;
+mod flight_guard;
 mod gauges;
-mod ground;
 mod held;
 mod index;
 mod key;
-mod ledger;
-mod list;
+mod lease_policy;
+mod mint_history;
+mod outcome;
 mod parameters;
-mod plan;
 mod record;
+mod records;
 mod rules;
 pub mod settings;
 mod share;
 pub mod store;
+mod views;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{NoLease, Source, Terms};
 pub use book::Book;
-pub use ground::{Ground, Shelves};
 pub use held::Lease;
 pub use key::{LeaseKey, Opened, Scope};
-pub use ledger::MintRecord;
-pub use list::{Cursor, Listed};
+pub use lease_policy::LeasePolicy;
+pub use mint_history::MintRecord;
+pub use outcome::{Freshness, NoLease, Source};
 pub use parameters::{Asked, Parameters, Unlisted};
-pub use plan::Plan;
 pub use record::Record;
+pub use records::{Records, ShardedRecords};
 pub use rules::Rules;
+pub use views::{Cursor, Listed};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, Tick};
-use crate::lease::answer::Terms;
 use crate::lease::held::Lease;
+use crate::lease::outcome::Freshness;
 use crate::lease::rules::Rules;
 use crate::provider::MintFailure;
 
@@ -23,7 +23,7 @@ const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 const UNDECIDED: Duration = Duration::from_secs(1);
 
 /// How one mint ended, for all who wait for it.
-pub type Landing = Result<Arc<Lease>, MintFailure>;
+pub type MintResult = Result<Arc<Lease>, MintFailure>;
 
 /// One mint under way. Belongs to the book: who waits for it may leave, it goes on.
 pub(super) struct Flight {
@@ -32,7 +32,7 @@ pub(super) struct Flight {
     pub start: u64,
     /// Started by a `POST`: the number of the last one that it answers. The next `POST` queues behind it, but never behind a `GET`'s mint.
     pub renewal: Option<u64>,
-    pub landed: watch::Receiver<Option<Landing>>,
+    pub landed: watch::Receiver<Option<MintResult>>,
     pub id: u64,
 }
 
@@ -67,8 +67,8 @@ pub struct Record {
 
 /// What a held lease must have to count.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted {
-    pub terms: Terms,
+pub(super) struct Requirement {
+    pub freshness: Freshness,
     /// Heard of since.
     pub epoch: Option<u32>,
 }
@@ -78,7 +78,7 @@ pub(super) enum Step {
     /// Take this.
     Held(Arc<Lease>),
     /// Wait for a mint that somebody else started.
-    Join(watch::Receiver<Option<Landing>>),
+    Join(watch::Receiver<Option<MintResult>>),
     /// Start a mint with this ticket.
     Start(Ticket),
     /// The mint that failed a moment ago answers.
@@ -100,15 +100,15 @@ pub(super) struct Begun {
 pub(super) struct Ticket {
     pub id: u64,
     pub begun: Begun,
-    pub landing: watch::Sender<Option<Landing>>,
-    pub landed: watch::Receiver<Option<Landing>>,
+    pub result: watch::Sender<Option<MintResult>>,
+    pub landed: watch::Receiver<Option<MintResult>>,
     /// A mint of the same key that began earlier and must land first.
-    pub after: Option<watch::Receiver<Option<Landing>>>,
+    pub after: Option<watch::Receiver<Option<MintResult>>>,
 }
 
 /// What [`Record::land`] did.
 #[derive(Default)]
-pub(super) struct Landed {
+pub(super) struct LandOutcome {
     pub kept: bool,
     pub replaced: Option<Arc<Lease>>,
 }
@@ -120,7 +120,7 @@ impl Record {
     pub(super) fn held(&self, variant: &[u8], now: Moment, epoch: Option<u32>) -> Option<(Arc<Lease>, bool)> {
         let slot = self.find(variant)?;
         let lease = slot.lease.as_ref().filter(|lease| lease.serves(now))?;
-        if epoch.is_some_and(|epoch| lease.tie.epoch != epoch) {
+        if epoch.is_some_and(|epoch| lease.version.epoch != epoch) {
             return None;
         }
         let ahead = now.wall >= lease.refresh_at && slot.flight.is_none() && now.tick >= slot.ahead_not_before;
@@ -128,9 +128,16 @@ impl Record {
     }
 
     /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
-    pub(super) fn ask(&mut self, variant: &[u8], now: Moment, rules: &Rules, wanted: Wanted, id: u64) -> Step {
+    pub(super) fn ask(
+        &mut self,
+        variant: &[u8],
+        now: Moment,
+        rules: &Rules,
+        requirement: Requirement,
+        id: u64,
+    ) -> Step {
         let floor = self.floor;
-        let Wanted { terms: Terms { life, max_age }, epoch } = wanted;
+        let Requirement { freshness: Freshness { life, max_age }, epoch } = requirement;
         if let Some((lease, _)) =
             self.held(variant, now, epoch).filter(|(lease, _)| lease.hold(max_age, now.wall) > life)
         {
@@ -150,7 +157,7 @@ impl Record {
 
     /// A mint in the background for a lease that still serves; `None` if there is no need or no right.
     pub(super) fn ahead(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Option<Ticket> {
-        self.held(variant, now, None).filter(|(_, wanted)| *wanted)?;
+        self.held(variant, now, None).filter(|(_, requirement)| *requirement)?;
         match self.start(variant, now, rules, id, false) {
             Step::Start(ticket) => Some(ticket),
             _ => {
@@ -256,24 +263,24 @@ impl Record {
         &mut self,
         variant: &[u8],
         (id, start): (u64, u64),
-        landing: &Landing,
+        result: &MintResult,
         keep: bool,
         now: Moment,
-    ) -> Landed {
-        self.landed(now.tick, landing.as_ref().is_ok_and(|lease| !lease.tie.shared));
+    ) -> LandOutcome {
+        self.landed(now.tick, result.as_ref().is_ok_and(|lease| !lease.version.shared));
         let current = self.keeps(start);
         let slot = self.slot(variant);
         if slot.flight.as_ref().is_some_and(|flight| flight.id == id) {
             slot.flight = None;
         }
-        let mut landed = Landed::default();
-        match landing {
+        let mut landed = LandOutcome::default();
+        match result {
             Ok(lease) => {
                 slot.failed = None;
                 let held = slot.lease.as_ref().filter(|held| held.serves(now));
                 // A mint ahead that brings less life than what is held changes nothing. The next one waits: a vendor whose URLs live shorter than
                 // `refresh_ahead` is not asked at each request.
-                let better = held.is_none_or(|held| held.end <= lease.end || held.tie.epoch != lease.tie.epoch);
+                let better = held.is_none_or(|held| held.end <= lease.end || held.version.epoch != lease.version.epoch);
                 if held.is_some() {
                     slot.ahead_not_before = now.tick.plus(AHEAD_PAUSE);
                 }
@@ -331,7 +338,7 @@ impl Record {
             return Step::Limited(wait);
         }
         let floor = self.floor;
-        let (landing, landed) = watch::channel(None);
+        let (result, landed) = watch::channel(None);
         let slot = self.slot(variant);
         let after = slot
             .flight
@@ -344,7 +351,7 @@ impl Record {
         slot.flight = Some(Flight { start, renewal, landed: landed.clone(), id });
         self.running += 1;
         let begun = Begun { start, renewal: renewal.unwrap_or(0) };
-        Step::Start(Ticket { id, begun, landing, landed, after })
+        Step::Start(Ticket { id, begun, result, landed, after })
     }
 
     fn flight(&mut self, variant: &[u8], id: u64) -> Option<&mut Flight> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
-use crate::lease::held::{Lease, Tie};
+use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::provider::{MintFailure, Minted, PluginUrl};
 
@@ -63,7 +63,7 @@ impl Rules {
             serve_until,
             refresh_at: self.refresh_at(end),
             seq,
-            tie: Tie::NONE,
+            version: StoreVersion::NONE,
         };
         Ok(Judged { short: usable.is_zero(), lease })
     }
@@ -78,7 +78,7 @@ impl Rules {
         let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
         let refresh_at = self.refresh_at(end);
         let Stored { url, own_end, end_unread, .. } = stored;
-        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, tie: Tie::NONE })
+        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, version: StoreVersion::NONE })
     }
 
     /// When a lease that ends at `end` is renewed ahead, if somebody asks.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
-use crate::lease::ground::Ground;
-use crate::lease::held::{Lease, Tie};
+use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::LeaseKey;
-use crate::lease::plan::Plan;
-use crate::lease::record::{Landing, Record};
+use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::record::{MintResult, Record};
+use crate::lease::records::Records;
 use crate::lease::store::settings::OnStoreLoss;
-use crate::lease::store::{Entry, Lost, Name, RENEW, Turn, Turned, Vault};
+use crate::lease::store::{AcquireResult, Claim, Entry, Lost, Name, RENEW, SealedStore};
 use crate::provider::{MintFailure, MintInput, Reason};
 
 /// A turn is waited for a little longer than it lasts: then it is over for the store, too.
@@ -21,21 +21,21 @@ const MARGIN: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One flight's business with the store.
-pub(super) struct Errand<'a> {
-    pub plan: &'a Arc<Plan>,
+pub(super) struct SharedMint<'a> {
+    pub policy: &'a Arc<LeasePolicy>,
     pub key: &'a LeaseKey,
     pub input: &'a MintInput,
     pub id: u64,
 }
 
-impl<G: Ground> Book<G> {
+impl<G: Records> Book<G> {
     /// The landing of a flight, and whether its lease may be held.
     ///
     /// Dropped: a turn that was taken ends by itself.
-    pub(super) async fn share(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
-        match self.through(vault, errand).await {
+    pub(super) async fn share(&self, store: &SealedStore, flight: &SharedMint<'_>) -> (MintResult, bool) {
+        match self.through(store, flight).await {
             Ok(landed) => landed,
-            Err(Lost) => self.alone(vault, errand).await,
+            Err(Lost) => self.alone(store, flight).await,
         }
     }
 
@@ -43,175 +43,189 @@ impl<G: Ground> Book<G> {
     /// Also where the flight counts as begun from now on.
     ///
     /// Dropped: what the store holds goes on.
-    pub(super) async fn share_again(&self, vault: &Vault, errand: &Errand<'_>, start: u64) -> (Landing, bool, u64) {
-        let Ok(number) = self.announce(vault, errand).await else {
-            let (landing, keep) = self.by_itself(vault, errand).await;
-            if landing.is_err() {
-                return (landing, keep, start);
+    pub(super) async fn share_again(
+        &self,
+        store: &SealedStore,
+        flight: &SharedMint<'_>,
+        start: u64,
+    ) -> (MintResult, bool, u64) {
+        let Ok(number) = self.announce(store, flight).await else {
+            let (result, keep) = self.by_itself(store, flight).await;
+            if result.is_err() {
+                return (result, keep, start);
             }
             // The store is told as soon as it can be.
-            vault.owe(errand.key.owner());
-            return (landing, keep, self.forget_but(errand, start));
+            store.invalidate_later(flight.key.owner());
+            return (result, keep, self.forget_but(flight, start));
         };
-        let epoch = vault.epoch();
-        let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
-        let Ok(lease) = landing else { return (landing, false, start) };
+        let epoch = store.epoch();
+        let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+        let Ok(lease) = result else { return (result, false, start) };
         // Forgotten meanwhile, or given up for a later scan.
-        let current = self.ground.look(errand.key.owner(), |record| record.keeps(start)).unwrap_or(true);
+        let current = self.records.look(flight.key.owner(), |record| record.keeps(start)).unwrap_or(true);
         if !current {
             return (Ok(lease), false, start);
         }
         if !keep {
             // Too little life to be held: what was held is given up all the same. While the store is lost it is owed.
-            let _ = vault.forget(errand.key.owner()).await;
-            return (Ok(lease), false, self.forget_but(errand, start));
+            let _ = store.forget(flight.key.owner()).await;
+            return (Ok(lease), false, self.forget_but(flight, start));
         }
         let life = lease.remaining(self.now().wall);
-        let tie = match vault.replace(errand.key, number, life, &entry(&lease)).await {
-            Ok(true) => Tie { epoch, generation: number, shared: false },
+        let version = match store.replace(flight.key, number, life, &entry(&lease)).await {
+            Ok(true) => StoreVersion { epoch, generation: number, shared: false },
             // A later scan has come, or a drop.
             Ok(false) => return (Ok(lease), false, start),
             // The store may have it or not: it forgets whatever it has, and is asked before this is sent from memory.
             Err(Lost) => {
-                vault.owe(errand.key.owner());
-                Tie::NONE
+                store.invalidate_later(flight.key.owner());
+                StoreVersion::NONE
             }
         };
         // What others of this node have got from the store meanwhile is from before.
-        let start = self.forget_but(errand, start);
-        (Ok(Arc::new(lease.tied(tie, errand.id))), true, start)
+        let start = self.forget_but(flight, start);
+        (Ok(Arc::new(lease.tied(version, flight.id))), true, start)
     }
 
     /// The number of this scan, for the store to tell it from later ones.
-    async fn announce(&self, vault: &Vault, errand: &Errand<'_>) -> Result<u64, Lost> {
-        vault.settle(errand.key.owner()).await?;
-        vault.announce(errand.key.owner()).await
+    async fn announce(&self, store: &SealedStore, flight: &SharedMint<'_>) -> Result<u64, Lost> {
+        store.settle(flight.key.owner()).await?;
+        store.announce(flight.key.owner()).await
     }
 
     /// Without the store: what is held goes on; else this node mints for itself, or refuses.
-    async fn alone(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
-        match self.held_any(errand.key) {
+    async fn alone(&self, store: &SealedStore, flight: &SharedMint<'_>) -> (MintResult, bool) {
+        match self.held_any(flight.key) {
             Some(lease) => (Ok(lease), false),
-            None => self.by_itself(vault, errand).await,
+            None => self.by_itself(store, flight).await,
         }
     }
 
-    async fn by_itself(&self, vault: &Vault, errand: &Errand<'_>) -> (Landing, bool) {
-        match vault.on_loss() {
+    async fn by_itself(&self, store: &SealedStore, flight: &SharedMint<'_>) -> (MintResult, bool) {
+        match store.on_loss() {
             OnStoreLoss::Local => {
-                let (landing, keep) = self.mint(errand.plan, errand.input, errand.id).await;
-                if let (Ok(lease), true) = (&landing, keep) {
-                    vault.keep_later(errand.key, lease.remaining(self.now().wall), &entry(lease));
+                let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+                if let (Ok(lease), true) = (&result, keep) {
+                    store.keep_later(flight.key, lease.remaining(self.now().wall), &entry(lease));
                 }
-                (landing, keep)
+                (result, keep)
             }
             OnStoreLoss::Refuse => (Err(MintFailure::StoreLost), false),
         }
     }
 
-    async fn through(&self, vault: &Vault, errand: &Errand<'_>) -> Result<(Landing, bool), Lost> {
-        let Errand { key, input, .. } = errand;
+    async fn through(&self, store: &SealedStore, flight: &SharedMint<'_>) -> Result<(MintResult, bool), Lost> {
+        let SharedMint { key, input, .. } = flight;
         // A store may lose even this before it is asked again.
-        let forgotten = vault.settle(key.owner()).await?;
-        let name = vault.name(key)?;
+        let forgotten = store.settle(key.owner()).await?;
+        let name = store.name(key)?;
         let began = self.now();
-        let mut ear = vault.ear(&name);
+        let mut subscription = store.subscription(&name);
         // Short ones are for who waited for that mint alone.
-        let mut life = Some(input.errand.life);
+        let mut life = Some(input.context.life);
         loop {
-            ear.mark_unchanged();
+            subscription.mark_unchanged();
             // Of before the question: what the store says may be older than what is heard meanwhile.
-            let epoch = vault.epoch();
-            let known = self.known(errand).max(forgotten);
-            match vault.begin(key, &name, life, known).await? {
-                Turned::Held(entry, generation, left) => match self.adopt(errand, &entry, (epoch, generation, left)) {
-                    Some(lease) => return Ok((Ok(lease), true)),
-                    // Of another configuration, or of a clock that nobody should trust.
-                    None => life = None,
-                },
-                Turned::Failed(failure, generation) => {
-                    // Somebody's failed mint takes nothing away from who holds one.
-                    return Ok((self.held_of(errand, generation).ok_or(failure), false));
+            let epoch = store.epoch();
+            let known = self.known(flight).max(forgotten);
+            match store.begin(key, &name, life, known).await? {
+                AcquireResult::Held(entry, generation, left) => {
+                    match self.adopt(flight, &entry, (epoch, generation, left)) {
+                        Some(lease) => return Ok((Ok(lease), true)),
+                        // Of another configuration, or of a clock that nobody should trust.
+                        None => life = None,
+                    }
                 }
-                Turned::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
+                AcquireResult::Failed(failure, generation) => {
+                    // Somebody's failed mint takes nothing away from who holds one.
+                    return Ok((self.held_of(flight, generation).ok_or(failure), false));
+                }
+                AcquireResult::Wait(_) if self.now().tick.since(began.tick) > PATIENCE => {
                     return Ok((Err(MintFailure::TimedOut), false));
                 }
-                Turned::Wait(wait) => {
+                AcquireResult::Wait(wait) => {
                     // Woken, or the turn is over; an ear that is gone hears nothing.
                     let _ = tokio::time::timeout(wait + MARGIN, async {
-                        if ear.changed().await.is_err() {
+                        if subscription.changed().await.is_err() {
                             std::future::pending::<()>().await;
                         }
                     })
                     .await;
                 }
-                Turned::Turn(turn) => return self.turn(vault, errand, &name, turn).await,
+                AcquireResult::Claim(claim) => return self.claim(store, flight, &name, claim).await,
             }
         }
     }
 
     /// It is this node's turn: what it holds of the same generation is put back, else it mints.
-    async fn turn(&self, vault: &Vault, errand: &Errand<'_>, name: &Name, turn: Turn) -> Result<(Landing, bool), Lost> {
-        let epoch = vault.epoch();
-        if let Some(lease) = self.held_of(errand, turn.generation) {
-            let lease = Arc::new(lease.tied(Tie { epoch, generation: turn.generation, shared: true }, errand.id));
-            let kept = vault.keep(errand.key, name, turn, lease.remaining(self.now().wall), &entry(&lease)).await?;
+    async fn claim(
+        &self,
+        store: &SealedStore,
+        flight: &SharedMint<'_>,
+        name: &Name,
+        claim: Claim,
+    ) -> Result<(MintResult, bool), Lost> {
+        let epoch = store.epoch();
+        if let Some(lease) = self.held_of(flight, claim.generation) {
+            let lease =
+                Arc::new(lease.tied(StoreVersion { epoch, generation: claim.generation, shared: true }, flight.id));
+            let kept = store.keep(flight.key, name, claim, lease.remaining(self.now().wall), &entry(&lease)).await?;
             return Ok((Ok(lease), kept));
         }
-        let (landing, keep) = {
-            let mint = self.mint(errand.plan, errand.input, errand.id);
+        let (result, keep) = {
+            let mint = self.mint(flight.policy, flight.input, flight.id);
             tokio::pin!(mint);
             loop {
                 tokio::select! {
                     landed = &mut mint => break landed,
                     // Whether it goes on or not, the result decides.
-                    () = tokio::time::sleep(RENEW) => drop(vault.renew(name, turn).await),
+                    () = tokio::time::sleep(RENEW) => drop(store.renew(name, claim).await),
                 }
             }
         };
-        match landing {
+        match result {
             Ok(lease) if keep => {
-                let tie = Tie { epoch, generation: turn.generation, shared: false };
-                let lease = Arc::new(lease.tied(tie, errand.id));
-                match vault.keep(errand.key, name, turn, lease.remaining(self.now().wall), &entry(&lease)).await {
+                let version = StoreVersion { epoch, generation: claim.generation, shared: false };
+                let lease = Arc::new(lease.tied(version, flight.id));
+                match store.keep(flight.key, name, claim, lease.remaining(self.now().wall), &entry(&lease)).await {
                     Ok(true) => Ok((Ok(lease), true)),
                     // Somebody's newer turn: one URL in the end, and it is theirs, if there is one yet.
-                    Ok(false) => Ok(match self.theirs(vault, errand, name).await {
+                    Ok(false) => Ok(match self.theirs(store, flight, name).await {
                         Some(theirs) => (Ok(theirs), true),
                         None => (Ok(lease), false),
                     }),
                     // The store may have it or not, and another node may mint: it is asked before this is sent from memory.
-                    Err(Lost) => Ok((Ok(Arc::new(lease.tied(Tie::NONE, errand.id))), true)),
+                    Err(Lost) => Ok((Ok(Arc::new(lease.tied(StoreVersion::NONE, flight.id))), true)),
                 }
             }
-            landing => {
-                vault.give_up(name, turn, landing.as_ref().err().copied()).await;
-                Ok((landing, keep))
+            result => {
+                store.give_up(name, claim, result.as_ref().err().copied()).await;
+                Ok((result, keep))
             }
         }
     }
 
     /// What a newer turn has brought, or a scan.
-    async fn theirs(&self, vault: &Vault, errand: &Errand<'_>, name: &Name) -> Option<Arc<Lease>> {
-        let epoch = vault.epoch();
-        match vault.begin(errand.key, name, Some(errand.input.errand.life), self.known(errand)).await.ok()? {
-            Turned::Held(entry, generation, left) => self.adopt(errand, &entry, (epoch, generation, left)),
-            Turned::Turn(turn) => {
-                vault.give_up(name, turn, None).await;
+    async fn theirs(&self, store: &SealedStore, flight: &SharedMint<'_>, name: &Name) -> Option<Arc<Lease>> {
+        let epoch = store.epoch();
+        match store.begin(flight.key, name, Some(flight.input.context.life), self.known(flight)).await.ok()? {
+            AcquireResult::Held(entry, generation, left) => self.adopt(flight, &entry, (epoch, generation, left)),
+            AcquireResult::Claim(claim) => {
+                store.give_up(name, claim, None).await;
                 None
             }
-            Turned::Wait(_) | Turned::Failed(..) => None,
+            AcquireResult::Wait(_) | AcquireResult::Failed(..) => None,
         }
     }
 
     /// A lease of the store, judged as if it had just been minted.
     fn adopt(
         &self,
-        errand: &Errand<'_>,
+        flight: &SharedMint<'_>,
         entry: &Entry,
         (epoch, generation, left): (u32, u64, Duration),
     ) -> Option<Arc<Lease>> {
-        let mint = &errand.plan.mint;
+        let mint = &flight.policy.mint;
         let url = if entry.is_token { mint.readmit_token(&entry.url)? } else { mint.readmit(&entry.url)? };
         let now = self.now();
         let stored = crate::lease::rules::Stored {
@@ -222,38 +236,38 @@ impl<G: Ground> Book<G> {
             end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
             began: Timestamp::from_millis(entry.began_ms),
         };
-        let mut lease = errand.plan.rules.judge_again(stored, now, errand.id)?;
-        lease.tie = Tie { epoch, generation, shared: true };
-        errand.plan.counts.shared.inc();
+        let mut lease = flight.policy.rules.judge_again(stored, now, flight.id)?;
+        lease.version = StoreVersion { epoch, generation, shared: true };
+        flight.policy.counts.shared.inc();
         Some(Arc::new(lease))
     }
 
     /// The owner's generation as far as this node knows it.
-    fn known(&self, errand: &Errand<'_>) -> u64 {
-        let held = self.held_any(errand.key);
-        held.map(|lease| lease.tie.generation).filter(|generation| *generation != Tie::LOCAL).unwrap_or(0)
+    fn known(&self, flight: &SharedMint<'_>) -> u64 {
+        let held = self.held_any(flight.key);
+        held.map(|lease| lease.version.generation).filter(|generation| *generation != StoreVersion::LOCAL).unwrap_or(0)
     }
 
     /// Forgets an owner's leases here, and lets no mint of before be kept but this one, whose URL takes their place. Where it counts as begun from
     /// now on: as before, if a forgetting has come that it must not outlive.
-    fn forget_but(&self, errand: &Errand<'_>, start: u64) -> u64 {
-        let (now, number, key) = (self.now(), self.next_id(), errand.key);
-        let forget = |record: &mut Record| record.forget_but(key.variant(), (errand.id, start), number);
+    fn forget_but(&self, flight: &SharedMint<'_>, start: u64) -> u64 {
+        let (now, number, key) = (self.now(), self.next_id(), flight.key);
+        let forget = |record: &mut Record| record.forget_but(key.variant(), (flight.id, start), number);
         let Some((dropped, kept)) = self.change(key.owner(), now, forget) else { return start };
         dropped.iter().for_each(|lease| self.forgotten(lease));
         if kept { number } else { start }
     }
 
     /// What is held of this generation, for who has missed one that may be sent from memory.
-    fn held_of(&self, errand: &Errand<'_>, generation: u64) -> Option<Arc<Lease>> {
-        let held = self.held_any(errand.key).filter(|lease| lease.tie.is_of(generation));
-        held.filter(|_| errand.input.errand.reason == Reason::Miss)
+    fn held_of(&self, flight: &SharedMint<'_>, generation: u64) -> Option<Arc<Lease>> {
+        let held = self.held_any(flight.key).filter(|lease| lease.version.is_of(generation));
+        held.filter(|_| flight.input.context.reason == Reason::Miss)
     }
 
     /// What is held and still lives, whether or not it has been asked for again since the store was lost.
     fn held_any(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
         let now = self.now();
-        let held = self.ground.look(key.owner(), |record| record.held(key.variant(), now, None)).flatten();
+        let held = self.records.look(key.owner(), |record| record.held(key.variant(), now, None)).flatten();
         held.map(|(lease, _)| lease)
     }
 }

@@ -1,7 +1,6 @@
 //! The lease book as its callers see it. Time is moved, vendors answer when the test says so, nothing waits for a clock.
 
 mod ahead;
-mod bed;
 mod bounds;
 mod ends;
 mod leaving;
@@ -10,3 +9,4 @@ mod renewal;
 mod schedules;
 mod sharing;
 mod stores;
+mod test_bench;

@@ -130,22 +130,22 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    fn limit(rate: u32, burst: u32) -> (RateLimit<u64>, std::sync::Arc<crate::clock::Hands>) {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(0));
-        (RateLimit::new(RateSettings { rate, burst }, &clock), hands)
+    fn limit(rate: u32, burst: u32) -> (RateLimit<u64>, std::sync::Arc<crate::clock::ClockControl>) {
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(0));
+        (RateLimit::new(RateSettings { rate, burst }, &clock), clock_control)
     }
 
     #[test]
     fn a_token_bucket_allows_its_burst_and_then_its_rate() {
-        let (limit, hands) = limit(20, 3);
+        let (limit, clock_control) = limit(20, 3);
         for _ in 0..3 {
             assert_eq!(limit.take(&1), Ok(()));
         }
         assert_eq!(limit.take(&1), Err(Duration::from_millis(50)));
         assert_eq!(limit.take(&2), Ok(()), "another key has tokens of its own");
-        hands.advance(Duration::from_millis(49));
+        clock_control.advance(Duration::from_millis(49));
         assert_eq!(limit.take(&1), Err(Duration::from_millis(1)));
-        hands.advance(Duration::from_millis(1));
+        clock_control.advance(Duration::from_millis(1));
         assert_eq!(limit.take(&1), Ok(()));
         assert!(limit.take(&1).is_err());
     }
@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_is_set_back_takes_no_tokens_away() {
-        let (limit, hands) = limit(1, 1);
+        let (limit, clock_control) = limit(1, 1);
         assert_eq!(limit.take(&1), Ok(()));
-        hands.step_wall(-3_600_000);
-        hands.advance(Duration::from_secs(1));
+        clock_control.step_wall(-3_600_000);
+        clock_control.advance(Duration::from_secs(1));
         assert_eq!(limit.take(&1), Ok(()));
     }
 

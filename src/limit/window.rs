@@ -142,41 +142,41 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::{Hands, Timestamp};
+    use crate::clock::{ClockControl, Timestamp};
     use crate::units::Span;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn limit(count: u32, steps: usize) -> (WindowLimit<u64>, std::sync::Arc<Hands>) {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(0));
-        (WindowLimit::new(CountSettings { count, within: Span(MINUTE) }, steps, &clock), hands)
+    fn limit(count: u32, steps: usize) -> (WindowLimit<u64>, std::sync::Arc<ClockControl>) {
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(0));
+        (WindowLimit::new(CountSettings { count, within: Span(MINUTE) }, steps, &clock), clock_control)
     }
 
     #[test]
     fn a_sliding_window_allows_its_count_and_the_next_when_the_oldest_is_out() {
-        let (limit, hands) = limit(3, 8);
+        let (limit, clock_control) = limit(3, 8);
         for _ in 0..3 {
             assert_eq!(limit.take(&1), Ok(()));
-            hands.advance(Duration::from_secs(10));
+            clock_control.advance(Duration::from_secs(10));
         }
         assert_eq!(limit.take(&1), Err(Duration::from_secs(30)));
         assert_eq!(limit.check(&1), Err(Duration::from_secs(30)));
         assert_eq!(limit.check(&2), Ok(()));
-        hands.advance(Duration::from_millis(29_999));
+        clock_control.advance(Duration::from_millis(29_999));
         assert_eq!(limit.take(&1), Err(Duration::from_millis(1)));
-        hands.advance(Duration::from_millis(1));
+        clock_control.advance(Duration::from_millis(1));
         assert_eq!(limit.take(&1), Ok(()));
         assert_eq!(limit.take(&1), Err(Duration::from_secs(10)));
     }
 
     #[test]
     fn what_is_noted_beyond_the_count_does_not_lift_it() {
-        let (limit, hands) = limit(2, 8);
+        let (limit, clock_control) = limit(2, 8);
         for _ in 0..5 {
             limit.note(&1);
         }
         assert_eq!(limit.check(&1), Err(MINUTE));
-        hands.advance(MINUTE);
+        clock_control.advance(MINUTE);
         assert_eq!(limit.check(&1), Ok(()));
     }
 
@@ -188,16 +188,16 @@ mod tests {
         fn no_window_ever_holds_more_than_the_count(
             gaps in prop::collection::vec(0_u64..20_000, 1..200), count in 1_u32..20, steps in 2_usize..9,
         ) {
-            let (limit, hands) = limit(count, steps);
+            let (limit, clock_control) = limit(count, steps);
             let (mut now, mut taken) = (0_u64, Vec::new());
             for gap in gaps {
-                hands.advance(Duration::from_millis(gap));
+                clock_control.advance(Duration::from_millis(gap));
                 now += gap;
                 match limit.take(&1) {
                     Ok(()) => taken.push(now),
                     Err(wait) => {
                         prop_assert!(wait <= MINUTE && !wait.is_zero());
-                        hands.advance(wait);
+                        clock_control.advance(wait);
                         now += u64::try_from(wait.as_millis()).unwrap();
                         prop_assert_eq!(limit.take(&1), Ok(()));
                         taken.push(now);

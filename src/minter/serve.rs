@@ -20,10 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::TARGET;
-use super::desk::Desk;
-use super::roster::Edge;
+use super::edge_registry::Edge;
+use super::service::MintService;
 use crate::certificate::identities;
-use crate::provider::wire::{self, Ask, Denial, Denied};
+use crate::provider::wire::{self, Denial, MintError, MintRequest};
 use crate::telemetry::{TRACEPARENT, TraceContext};
 
 /// A handshake between two machines of one network.
@@ -100,7 +100,7 @@ pub struct AtOnce {
 pub fn serve(
     listener: std::net::TcpListener,
     tls: Arc<ServerConfig>,
-    desk: Arc<Desk>,
+    service: Arc<MintService>,
     bounds: AtOnce,
 ) -> std::io::Result<Serving> {
     let address = listener.local_addr()?.to_string();
@@ -110,13 +110,13 @@ pub fn serve(
     let place = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let (connections, asks) = (place(bounds.connections), place(bounds.asks));
     let tls = TlsAcceptor::from(tls);
-    let house = House { desk, draining: draining.clone(), tls, stopped, connections, asks };
-    Ok(Serving { address, draining, stop, task: tokio::spawn(house.accept(listener)) })
+    let server = Server { service, draining: draining.clone(), tls, stopped, connections, asks };
+    Ok(Serving { address, draining, stop, task: tokio::spawn(server.accept(listener)) })
 }
 
 #[derive(Clone)]
-struct House {
-    desk: Arc<Desk>,
+struct Server {
+    service: Arc<MintService>,
     draining: Arc<AtomicBool>,
     tls: TlsAcceptor,
     stopped: watch::Receiver<bool>,
@@ -124,7 +124,7 @@ struct House {
     asks: Arc<Semaphore>,
 }
 
-impl House {
+impl Server {
     async fn accept(self, listener: TcpListener) {
         let (places, handshakes) = (self.connections.clone(), Arc::new(Semaphore::new(HANDSHAKES)));
         let mut connections = JoinSet::new();
@@ -142,12 +142,12 @@ impl House {
             // Beyond a bound the connection closes.
             let (place, handshake) = (places.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
             let (Ok(place), Ok(handshake)) = (place, handshake) else {
-                self.desk.count(None, "turned-away");
+                self.service.count(None, "turned-away");
                 continue;
             };
-            let house = self.clone();
+            let server = self.clone();
             connections.spawn(async move {
-                house.connection(stream, handshake).await;
+                server.connection(stream, handshake).await;
                 drop(place);
             });
         }
@@ -164,15 +164,15 @@ impl House {
         };
         let Ok(Ok(stream)) = stream else {
             // No certificate, an unknown authority, or no TLS at all.
-            return self.desk.count(None, "handshake");
+            return self.service.count(None, "handshake");
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = leaf.and_then(identities).map(|(names, _)| names).unwrap_or_default();
         drop(handshaking);
-        let edge = self.desk.edge(&names);
+        let edge = self.service.edge(&names);
         let connected = edge.as_ref().map(|edge| edge.connections.clone().try_acquire_owned());
         let _connected = match connected {
-            Some(Err(_)) => return self.desk.count(edge.as_deref(), "turned-away"),
+            Some(Err(_)) => return self.service.count(edge.as_deref(), "turned-away"),
             Some(Ok(place)) => Some(place),
             None => None,
         };
@@ -180,10 +180,10 @@ impl House {
             let names: String = names.join(", ").chars().take(MAX_SHOWN).collect();
             tracing::warn!(target: TARGET, names, "a certificate of our authority names no [[minter.edge]]");
         }
-        let (desk, draining, asks) = (self.desk.clone(), self.draining.clone(), self.asks.clone());
+        let (service, draining, asks) = (self.service.clone(), self.draining.clone(), self.asks.clone());
         let service = service_fn(move |request| {
-            let (desk, edge, draining, asks) = (desk.clone(), edge.clone(), draining.clone(), asks.clone());
-            async move { Ok::<_, Infallible>(respond(&desk, edge.as_ref(), &draining, &asks, request).await) }
+            let (service, edge, draining, asks) = (service.clone(), edge.clone(), draining.clone(), asks.clone());
+            async move { Ok::<_, Infallible>(respond(&service, edge.as_ref(), &draining, &asks, request).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -207,60 +207,62 @@ impl House {
 }
 
 async fn respond(
-    desk: &Arc<Desk>,
+    service: &Arc<MintService>,
     edge: Option<&Arc<Edge>>,
     draining: &AtomicBool,
     under_way: &Arc<Semaphore>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let refuse_and_count = |refusal: Denial| {
-        desk.count(edge.map(|edge| &**edge), refusal.label());
-        refuse(Denied::now(refusal))
+        service.count(edge.map(|edge| &**edge), refusal.label());
+        refuse(MintError::now(refusal))
     };
     let Some(edge) = edge else { return refuse_and_count(Denial::NoEdge) };
     let asks = (request.method(), request.uri().path()) == (&Method::POST, wire::MINT);
     // Before anything of it is read.
     if let Err(wait) = if asks { &edge.asks } else { &edge.looks }.admit() {
-        desk.count(Some(edge), Denial::ProviderBusy.label());
-        return refuse(Denied::for_now(Denial::ProviderBusy, wait));
+        service.count(Some(edge), Denial::ProviderBusy.label());
+        return refuse(MintError::for_now(Denial::ProviderBusy, wait));
     }
     let draining = draining.load(Ordering::Relaxed);
     match (request.method(), request.uri().path()) {
-        (&Method::GET, wire::HEALTH) if draining => refuse(Denied::now(Denial::Draining)),
-        (&Method::GET, wire::HEALTH) => desk.health(edge).map_or_else(refuse, |health| json(StatusCode::OK, &health)),
+        (&Method::GET, wire::HEALTH) if draining => refuse(MintError::now(Denial::Draining)),
+        (&Method::GET, wire::HEALTH) => {
+            service.health(edge).map_or_else(refuse, |health| json(StatusCode::OK, &health))
+        }
         // Also while it drains: whoever asked did not know.
         _ if asks => {
             // Taken before the body is read, and by the task that answers, so that an edge that leaves does not free it early.
             let Ok(place) = under_way.clone().try_acquire_owned() else {
-                desk.count(Some(edge), "overloaded");
-                return refuse(Denied::for_now(Denial::ProviderBusy, OVERLOADED));
+                service.count(Some(edge), "overloaded");
+                return refuse(MintError::for_now(Denial::ProviderBusy, OVERLOADED));
             };
             let mut callers = request.headers().get_all(TRACEPARENT).iter();
             let caller = callers.next().filter(|_| callers.next().is_none());
             let caller = caller.and_then(|caller| TraceContext::parse(caller.as_bytes()));
             let Some(ask) = read(request).await else { return refuse_and_count(Denial::BadRequest) };
 
-            let (desk, edge) = (desk.clone(), edge.clone());
+            let (service, edge) = (service.clone(), edge.clone());
             // A task of its own: an edge that leaves takes nothing out of the ledger.
             let answering = async move {
                 let _place = place;
-                desk.answer(&edge, ask, caller).await
+                service.answer(&edge, ask, caller).await
             };
             let answered = tokio::spawn(answering).await;
-            let answered = answered.unwrap_or(Err(Denied::now(Denial::Internal)));
+            let answered = answered.unwrap_or(Err(MintError::now(Denial::Internal)));
             answered.map_or_else(refuse, |granted| json(StatusCode::OK, &granted))
         }
         _ => refuse_and_count(Denial::NotFound),
     }
 }
 
-async fn read(request: Request<Incoming>) -> Option<Ask> {
+async fn read(request: Request<Incoming>) -> Option<MintRequest> {
     let body = Limited::new(request.into_body(), wire::MAX_ASK_BYTES).collect();
     let body = tokio::time::timeout(BODY, body).await.ok()?.ok()?.to_bytes();
     serde_json::from_slice(&body).ok()
 }
 
-fn refuse(denied: Denied) -> Response<Full<Bytes>> {
+fn refuse(denied: MintError) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(denied.refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &denied);
     if let Some(wait) = denied.retry_after() {

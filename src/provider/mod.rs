@@ -1,19 +1,19 @@
 //! The vendor as a port: what is asked of it, what may come back, and the client that holds the key.
 
+mod admission;
 mod answer;
+mod api_keys;
 mod auth;
 mod body;
 mod breaker;
 mod call;
 mod describe;
 mod diagnosis;
-mod errand;
 mod fingerprint;
-mod gate;
 mod grant;
 mod http_date;
 mod jwt;
-mod keys;
+mod mint_context;
 mod needs;
 mod outcome;
 mod preset;
@@ -37,14 +37,14 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use self::describe::describe;
-pub use self::errand::{Errand, Reason, Share};
+pub use self::mint_context::{MintContext, Reason, Share};
 pub use self::needs::{
     claim_names, claim_names_of, gives_token, mint_names, parameter_names_of, requires, uses_subject_hash,
 };
 pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
-pub use self::remote::{Greeting, Remote, RemoteParts};
+pub use self::remote::{HealthStatus, Remote, RemoteParts};
 pub use self::template::is_whole_number;
 pub use self::vendor::{Vendor, VendorSecrets};
 use crate::clock::Timestamp;
@@ -111,7 +111,7 @@ pub struct MintInput {
     /// `{param:NAME}`: the plug-in's parameters, each with the value that was asked for, sorted by name.
     pub parameters: Box<[(Box<str>, Box<str>)]>,
     /// What only a minter is told.
-    pub errand: Errand,
+    pub context: MintContext,
 }
 
 /// What a vendor gave, or a minter.

@@ -210,7 +210,7 @@ mod tests {
             language: None,
             claims: [Some("".into()), Some("x".into())].into(),
             parameters: [].into(),
-            errand: Default::default(),
+            context: Default::default(),
         };
         let claims = ["empty".to_owned(), "full".to_owned()];
         let values = Values { claims: &claims, ..Values::of(&input) };

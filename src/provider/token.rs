@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::api_keys::ApiKeys;
 use super::diagnosis::{Diagnosis, Step};
 use super::grant::{Asked, Grant};
-use super::keys::KeyRing;
 use super::outcome::Fault;
 use crate::clock::{Clock, Tick};
 use crate::http_client::{Cause, Client, ClientFault, Response};
@@ -55,7 +55,7 @@ type Outcome = Result<Arc<AccessToken>, (Fault, Diagnosis)>;
 /// The token of one provider, and how it is had.
 pub(super) struct AccessTokens {
     grant: Grant,
-    keys: Arc<KeyRing>,
+    keys: Arc<ApiKeys>,
     client: Client,
     clock: Clock,
     timeout: Duration,
@@ -75,7 +75,7 @@ struct State {
 impl AccessTokens {
     pub(super) fn new(
         grant: Grant,
-        keys: Arc<KeyRing>,
+        keys: Arc<ApiKeys>,
         client: Client,
         (clock, timeout, provider): (Clock, Duration, String),
     ) -> Arc<Self> {

@@ -10,11 +10,11 @@ use http::HeaderName;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
+use super::admission::{Admission, TRY_AGAIN};
+use super::api_keys::ApiKeys;
 use super::auth::Auth;
 use super::call::Call;
 use super::diagnosis::{Diagnosis, Notes, Step};
-use super::gate::{Gate, TRY_AGAIN};
-use super::keys::KeyRing;
 use super::needs::uses_subject_hash;
 use super::outcome::Fault;
 use super::recipe::{How, MintCall, Recipe, Register};
@@ -52,10 +52,10 @@ const UNFIT: &str = "a value of this user can't stand where the recipe puts it; 
 pub struct Vendor(Arc<Inner>);
 
 struct Inner {
-    gate: Gate,
+    admission: Admission,
     recipe: Recipe,
     needs_subject_hash: bool,
-    keys: Arc<KeyRing>,
+    keys: Arc<ApiKeys>,
     /// Where calls show an access token in place of the key.
     tokens: Option<Arc<AccessTokens>>,
     subject_key: Option<Arc<SecretCell>>,
@@ -76,7 +76,7 @@ impl Vendor {
         clock: Clock,
         metrics: &Metrics,
     ) -> Self {
-        let keys = Arc::new(KeyRing::new(secrets.keys));
+        let keys = Arc::new(ApiKeys::new(secrets.keys));
         let tokens = match &recipe.parts.auth {
             Auth::Token(grant) => {
                 let by = (clock.clone(), settings.timeout.0, settings.name.clone());
@@ -87,7 +87,7 @@ impl Vendor {
         Self(Arc::new(Inner {
             keys,
             tokens,
-            gate: Gate::new(settings, clock, metrics),
+            admission: Admission::new(settings, clock, metrics),
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
             secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
@@ -107,7 +107,7 @@ impl Vendor {
 
     /// The provider's name.
     pub fn name(&self) -> &str {
-        &self.0.gate.name
+        &self.0.admission.name
     }
 
     /// The recipe.
@@ -118,13 +118,13 @@ impl Vendor {
     /// Whether calls are held back now (breaker, `Retry-After`). Brings `valet_degraded{what="provider:NAME"}` up to date: ask before each
     /// reading of the metrics, for a pause ends without an event.
     pub fn is_degraded(&self) -> bool {
-        self.0.gate.is_degraded(false)
+        self.0.admission.is_degraded(false)
     }
 }
 
 impl std::fmt::Debug for Vendor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Vendor").field(&self.0.gate.name).finish()
+        f.debug_tuple("Vendor").field(&self.0.admission.name).finish()
     }
 }
 
@@ -157,12 +157,12 @@ impl Mint for Minter {
             Some(mint) => self.vendor.mint(mint, input, &notes).await,
             None => Err(MintFailure::Refused),
         };
-        self.vendor.gate.note(&verdict, notes.into_inner());
+        self.vendor.admission.note(&verdict, notes.into_inner());
         verdict
     }
 
     fn why(&self) -> Option<String> {
-        self.vendor.gate.why()
+        self.vendor.admission.why()
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
@@ -186,11 +186,11 @@ impl Inner {
         let asking = Asking {
             mint,
             input,
-            start: self.gate.clock.now(),
+            start: self.admission.clock.now(),
             subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
             user: self.user(input),
             base_url: self.recipe.parts.base.url(),
-            deadline: tokio::time::Instant::now() + self.gate.timeout,
+            deadline: tokio::time::Instant::now() + self.admission.timeout,
             notes,
         };
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
@@ -203,16 +203,16 @@ impl Inner {
             How::Sign(jwt) if mint.register.is_empty() => {
                 self.sign(&asking, jwt, None).map_err(|fault| fault.failure(TRY_AGAIN))
             }
-            _ => self.gate.pass(self.attempt(&asking, register, call)).await,
+            _ => self.admission.pass(self.attempt(&asking, register, call)).await,
         }
     }
 
     /// The host alone: what an operator compares with `redirect_hosts`.
     fn tell_host(&self, url: &str) {
-        if self.gate.last_failure() != Some(MintFailure::ForbiddenHost) {
+        if self.admission.last_failure() != Some(MintFailure::ForbiddenHost) {
             let url = url::Url::parse(url).ok();
             let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
-            warn!(target: "valet::provider", provider = self.gate.name, host, "a minted URL leads outside redirect_hosts");
+            warn!(target: "valet::provider", provider = self.admission.name, host, "a minted URL leads outside redirect_hosts");
         }
     }
 
@@ -345,7 +345,7 @@ impl Inner {
     /// What an answer says that is not the wanted one. Its body is neither logged nor passed on.
     fn fault(&self, asking: &Asking<'_>, step: Step, answer: &Response) -> Fault {
         note(asking, Diagnosis::status(step, answer));
-        Fault::of_answer(answer, self.gate.clock.now())
+        Fault::of_answer(answer, self.admission.clock.now())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The wire between an edge and a minter, version 1 (docs/minter.md): JSON over HTTP/2 with mutual TLS.
 //!
-//! `POST /v1/mint` with an [`Ask`] is answered with [`Granted`] (200) or [`Denied`]; `GET /v1/health` with [`Health`]. Unknown fields are refused on
+//! `POST /v1/mint` with an [`MintRequest`] is answered with [`MintGrant`] (200) or [`MintError`]; `GET /v1/health` with [`Health`]. Unknown fields are refused on
 //! both sides: another wire has another path.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub const MAX_ANSWER_BYTES: usize = 32 * 1024;
 /// What an edge asks. Holds a credential: no `Debug`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct MintRequest {
     /// The plug-in, by the minter's name for it.
     pub plugin: Box<str>,
     /// For whom: `iss`, and the subject as the edge verified it.
@@ -68,7 +68,7 @@ pub struct Ask {
 /// A URL, or a token.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Granted {
+pub struct MintGrant {
     /// The plug-in URL, byte for byte as the vendor gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -86,7 +86,7 @@ pub struct Granted {
 /// No URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Denied {
+pub struct MintError {
     /// Why.
     pub refusal: Denial,
     /// When it is worth asking again, in milliseconds.
@@ -108,7 +108,7 @@ pub struct WantedSignIn {
     pub max_age: Option<u64>,
 }
 
-impl Denied {
+impl MintError {
     /// With no word on when to ask again.
     pub const fn now(refusal: Denial) -> Self {
         Self { refusal, retry_after_ms: None, step_up: None }
@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn a_refusal_is_one_word_on_the_wire_and_in_metrics() {
         for refusal in ALL {
-            let denied = Denied::for_now(refusal, Duration::from_millis(1500));
+            let denied = MintError::for_now(refusal, Duration::from_millis(1500));
             let text = serde_json::to_string(&denied).unwrap();
             assert_eq!(text, format!("{{\"refusal\":\"{}\",\"retry_after_ms\":1500}}", refusal.label()));
-            assert_eq!(serde_json::from_str::<Denied>(&text).unwrap(), denied);
+            assert_eq!(serde_json::from_str::<MintError>(&text).unwrap(), denied);
             assert!((400..=504).contains(&refusal.status()));
         }
     }
@@ -273,7 +273,7 @@ mod tests {
             let text = format!(
                 r#"{{"plugin":"p","issuer":"i","subject":"s","external_id":"s","share":"user","reason":"miss","life_s":0,"max_age_s":21600,"deadline_ms":1{more}}}"#
             );
-            serde_json::from_str::<Ask>(&text).is_ok()
+            serde_json::from_str::<MintRequest>(&text).is_ok()
         };
         assert!(ask(""));
         assert!(ask(r#","credential":"c","claims":{"a":null,"b":"x"}"#));

@@ -16,16 +16,16 @@ use crate::gateway::settings::PluginSettings;
 use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trusted};
 use crate::http_client::{Client, Identity};
 use crate::lease::store::FileStore;
-use crate::lease::{Book, Plan, Rules, Scope, Shelves};
+use crate::lease::{Book, LeasePolicy, Rules, Scope, ShardedRecords};
 use crate::limit::{Limits as RequestLimits, MintShares};
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
 use crate::provider::{self, Mint, Provider};
 use crate::revocation::{PluginScope, Revoker, RevokerParts};
 use crate::secret::{Secret, SecretCell, SecretFault};
-use crate::server::minter::{MinterParts, identity_fault};
+use crate::server::builder::Builder;
+use crate::server::minter::{MinterComponents, identity_fault};
 use crate::server::tls::Certificates;
-use crate::server::workshop::Workshop;
 use crate::session::{ClaimNames, Sessions, Sources};
 use crate::telemetry::Metrics;
 
@@ -48,7 +48,7 @@ impl std::fmt::Display for BuildFault {
 
 /// What a gateway is made of.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Components {
     /// Who verifies sessions.
     pub sessions: Arc<Sessions>,
     /// Where credentials stand.
@@ -63,17 +63,17 @@ pub struct Parts {
     pub providers: Arc<[Provider]>,
     /// The claims that recipes ask for.
     pub claim_names: Arc<[String]>,
-    secrets: Arc<[Watched]>,
+    secrets: Arc<[ReloadableSecret]>,
     admin_token: Option<Arc<SecretCell>>,
     identities: Arc<[(String, Arc<Identity>)]>,
     /// The role that mints for edges, if this process has it.
-    pub minter: Option<MinterParts>,
+    pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
     pub(super) certificates: Arc<[Option<Arc<Certificates>>]>,
 }
 
 /// A secret that is read again.
-pub(super) struct Watched {
+pub(super) struct ReloadableSecret {
     pub name: String,
     pub cell: Arc<SecretCell>,
     pub accept: Accept,
@@ -107,7 +107,7 @@ pub struct App {
     pub(super) claims: Vec<(HeaderName, usize)>,
 }
 
-impl Parts {
+impl Components {
     /// Makes them. Every fault at once. No store is opened.
     pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
         Self::with(config, clock, metrics, None)
@@ -122,7 +122,7 @@ impl Parts {
     ) -> Result<Self, BuildFault> {
         let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
         let (claim_names, field_names) = (claim_names(config), field_names(config));
-        let mut workshop = Workshop {
+        let mut builder = Builder {
             config,
             clock,
             metrics,
@@ -133,34 +133,34 @@ impl Parts {
             identities: Vec::new(),
             faults: Vec::new(),
         };
-        let sessions = workshop.sessions(ClaimNames { recipes: &claim_names, fields: &field_names });
-        let sources = Sources::parse(&config.session.sources).map_err(|faults| workshop.faults.extend(faults)).ok();
+        let sessions = builder.sessions(ClaimNames { recipes: &claim_names, fields: &field_names });
+        let sources = Sources::parse(&config.session.sources).map_err(|faults| builder.faults.extend(faults)).ok();
         let providers: Vec<Provider> =
-            config.providers.iter().filter_map(|settings| workshop.provider(settings, &claim_names)).collect();
+            config.providers.iter().filter_map(|settings| builder.provider(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
-            config.plugins.iter().filter_map(|settings| workshop.plugin(settings, &providers, &claim_names)).collect();
-        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| workshop.app(at, &field_names)).collect();
-        let certificates = config.listeners.iter().map(|listener| workshop.certificates(&listener.tls)).collect();
-        let minter = config.minter.as_ref().and_then(|settings| workshop.minter(settings, &providers, &claim_names));
-        let vault = workshop.vault(file);
+            config.plugins.iter().filter_map(|settings| builder.plugin(settings, &providers, &claim_names)).collect();
+        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| builder.app(at, &field_names)).collect();
+        let certificates = config.listeners.iter().map(|listener| builder.certificates(&listener.tls)).collect();
+        let minter = config.minter.as_ref().and_then(|settings| builder.minter(settings, &providers, &claim_names));
+        let store = builder.store(file);
         let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
-        let admin_token = token.and_then(|source| workshop.secret("admin.token", source, Box::new(check_token)));
-        match (sessions, sources, workshop.faults.is_empty()) {
+        let admin_token = token.and_then(|source| builder.secret("admin.token", source, Box::new(check_token)));
+        match (sessions, sources, builder.faults.is_empty()) {
             (Some(sessions), Some(sources), true) => Ok(Self {
                 sessions,
                 sources,
-                book: Book::with(Shelves::default(), config.leases.capacity, clock.clone(), metrics, vault),
+                book: Book::with(ShardedRecords::default(), config.leases.capacity, clock.clone(), metrics, store),
                 plugins: plugins.into(),
                 apps: apps.into(),
                 providers: providers.into(),
                 claim_names: claim_names.into(),
-                secrets: workshop.secrets.into(),
+                secrets: builder.secrets.into(),
                 admin_token,
-                identities: workshop.identities.into(),
+                identities: builder.identities.into(),
                 minter,
                 certificates,
             }),
-            _ => Err(BuildFault(workshop.faults)),
+            _ => Err(BuildFault(builder.faults)),
         }
     }
 
@@ -179,11 +179,12 @@ impl Parts {
             let target = Target::Plugin(&settings.name, &settings.provider);
             let authorizer = authorizers.of(target, &[Action::Open, Action::Renew]);
             let rules = rules(&settings);
-            let plan = Arc::new(Plan::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
+            let lease_policy =
+                Arc::new(LeasePolicy::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
             (
                 settings,
                 PluginParts {
-                    plan,
+                    lease_policy,
                     fingerprint: plugin.fingerprint,
                     claims: plugin.claims.clone(),
                     gives_token: plugin.gives_token,
@@ -227,14 +228,14 @@ impl Parts {
 
     /// Who ends sessions.
     pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
-        let parts = RevokerParts {
+        let components = RevokerParts {
             sessions: self.sessions.clone(),
             book: self.book.clone(),
             scopes: self.scopes(config),
             life: config.session.revocation_life.0,
             clock: clock.clone(),
         };
-        Revoker::new(parts, metrics)
+        Revoker::new(components, metrics)
     }
 
     /// Each plug-in's leases of each issuer, and at a minter those of edges.
@@ -244,7 +245,7 @@ impl Parts {
             let PluginSettings { name, provider, mint, .. } = &plugin.settings;
             (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
         });
-        let offers = self.minter.iter().flat_map(MinterParts::scopes);
+        let offers = self.minter.iter().flat_map(MinterComponents::scopes);
         let named: Vec<_> = plugins.chain(offers).collect();
         let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| PluginScope {
             scope: Scope::new(issuer, name, provider, mint, fingerprint),
@@ -262,7 +263,7 @@ impl Parts {
     /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
     pub(super) fn reread(&self) {
         let mut failed = HashSet::new();
-        for Watched { name, cell, accept, .. } in &*self.secrets {
+        for ReloadableSecret { name, cell, accept, .. } in &*self.secrets {
             match cell.reread(accept) {
                 Ok(true) => info!(target: "valet", secret = name, "read again: it has changed"),
                 Ok(false) => {}
@@ -273,7 +274,7 @@ impl Parts {
             }
         }
         // Two may have one name: an API key and its successor.
-        for Watched { name, trouble, .. } in &*self.secrets {
+        for ReloadableSecret { name, trouble, .. } in &*self.secrets {
             trouble.set(i64::from(failed.contains(name.as_str())));
         }
         let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.reread());
@@ -281,7 +282,7 @@ impl Parts {
             let faults = identity.reread().err().unwrap_or_default();
             faults.into_iter().map(move |fault| format!("{name}.{}", identity_fault(&fault)))
         });
-        let minter = self.minter.iter().flat_map(MinterParts::reread);
+        let minter = self.minter.iter().flat_map(MinterComponents::reread);
         for fault in self.sessions.reread_files().into_iter().chain(certificates).chain(identities).chain(minter) {
             warn!(target: "valet", fault, "can't be read again; the last one stays");
         }
@@ -291,7 +292,7 @@ impl Parts {
         let secrets = self.secrets.iter().filter_map(|watched| watched.cell.path());
         let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.files());
         let identities = self.identities.iter().flat_map(|(_, identity)| identity.files());
-        let minter = self.minter.iter().flat_map(MinterParts::files);
+        let minter = self.minter.iter().flat_map(MinterComponents::files);
         let all = secrets.chain(self.sessions.watched_files()).chain(certificates);
         all.chain(identities).chain(minter).collect()
     }

@@ -13,18 +13,18 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 
-use super::build::{Parts, origin, rules};
+use super::build::{Components, origin, rules};
+use super::builder::Builder;
 use super::tls::Certificates;
-use super::workshop::Workshop;
 use crate::certificate::CertificateFault;
 use crate::clock::Clock;
 use crate::gateway::{Limits, settings};
 use crate::http_client::{Client, Identity, Route, RouteFault, authorities};
 use crate::lease::settings::{MintsPerSubject, Reuse};
-use crate::lease::{Parameters, Plan, Rules};
+use crate::lease::{LeasePolicy, Parameters, Rules};
 use crate::logging::LineSink;
 use crate::minter::settings::MinterSettings;
-use crate::minter::{self, AtOnce, Bounded, Desk, DeskParts, Offer, Serving};
+use crate::minter::{self, AtOnce, Bounded, MintService, MintServiceParts, Offer, Serving};
 use crate::policy::{Action, Authorizers, Target};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
@@ -32,17 +32,17 @@ use crate::telemetry::Metrics;
 
 /// The minter's part of a process, made but not started.
 #[derive(Clone)]
-pub struct MinterParts {
+pub struct MinterComponents {
     settings: MinterSettings,
     offers: Vec<Offer>,
     certificates: Arc<Certificates>,
     edges: Arc<Edges>,
 }
 
-impl MinterParts {
+impl MinterComponents {
     /// What edges may ask for: the names, and how each is minted.
-    pub fn offers(&self) -> impl Iterator<Item = (&str, &Arc<Plan>)> {
-        self.offers.iter().map(|offer| (offer.name.as_str(), &offer.plan))
+    pub fn offers(&self) -> impl Iterator<Item = (&str, &Arc<LeasePolicy>)> {
+        self.offers.iter().map(|offer| (offer.name.as_str(), &offer.lease_policy))
     }
 
     /// What makes up each offer's scope.
@@ -67,14 +67,14 @@ impl MinterParts {
     pub(super) fn serve(
         &self,
         listener: TcpListener,
-        of: &Parts,
+        of: &Components,
         limits: &Limits,
         clock: Clock,
         metrics: Metrics,
         lines: Option<LineSink>,
     ) -> std::io::Result<Serving> {
         let tls = tls(self.certificates.clone(), self.edges.clone()).map_err(std::io::Error::other)?;
-        let desk = Desk::new(DeskParts {
+        let service = MintService::new(MintServiceParts {
             settings: &self.settings,
             offers: self.offers.clone(),
             sessions: of.sessions.clone(),
@@ -85,18 +85,18 @@ impl MinterParts {
             lines,
         });
         let bounds = AtOnce { connections: limits.max_edge_connections, asks: limits.max_requests };
-        minter::serve(listener, tls, Arc::new(desk), bounds)
+        minter::serve(listener, tls, Arc::new(service), bounds)
     }
 }
 
-impl Workshop<'_> {
+impl Builder<'_> {
     /// The plug-ins, and each mint of a provider that no plug-in is named after.
     pub fn minter(
         &mut self,
         settings: &MinterSettings,
         providers: &[Provider],
         claim_names: &[String],
-    ) -> Option<MinterParts> {
+    ) -> Option<MinterComponents> {
         let certificates = self.certificates(&[settings.tls.identity()]);
         let edges = Edges::open(&settings.tls.client_ca, &self.config.directory)
             .map_err(|fault| self.faults.push(format!("minter.tls.client_ca: {fault}")));
@@ -127,7 +127,13 @@ impl Workshop<'_> {
                     languages,
                     parameters,
                     told: Arc::default(),
-                    plan: Arc::new(Plan::new(name, &provider.name, rules, self.bounded(minted.clone()), self.metrics)),
+                    lease_policy: Arc::new(LeasePolicy::new(
+                        name,
+                        &provider.name,
+                        rules,
+                        self.bounded(minted.clone()),
+                        self.metrics,
+                    )),
                     fingerprint: made.fingerprint(),
                     claims: claims.clone(),
                     // Edges may ask for a plug-in by its mint's name too.
@@ -155,7 +161,7 @@ impl Workshop<'_> {
                 }
             }
         }
-        Some(MinterParts { settings: settings.clone(), offers, certificates: certificates?, edges: edges.ok()? })
+        Some(MinterComponents { settings: settings.clone(), offers, certificates: certificates?, edges: edges.ok()? })
     }
 
     pub fn remote(&mut self, settings: &ProviderSettings, link: &MinterLink, claim_names: &[String]) -> Option<Remote> {
@@ -180,8 +186,8 @@ impl Workshop<'_> {
         let (client, looks) = (client()?, client()?);
         self.identities.push((format!("provider.minter ({name})"), identity));
         let origins = link.url.as_slice().iter().map(|url| origin(url)).collect();
-        let parts = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
-        Some(Remote::new(settings, parts, self.clock.clone(), self.metrics))
+        let components = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
+        Some(Remote::new(settings, components, self.clock.clone(), self.metrics))
     }
 }
 

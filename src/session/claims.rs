@@ -70,7 +70,7 @@ impl ClaimForm {
 
 /// The life of a verdict: `from <= now < until`, skew included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct Validity {
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
 }
@@ -80,7 +80,7 @@ pub(super) struct Life {
 pub(super) struct Claims<'a> {
     pub(super) subject: Cow<'a, str>,
     pub(super) session_id: Option<&'a str>,
-    pub(super) life: Life,
+    pub(super) life: Validity,
     pub(super) issued_at: Option<Timestamp>,
 }
 
@@ -153,7 +153,7 @@ fn refuse_logout_tokens(payload: &Object<'_>) -> Result<(), Reason> {
     }
 }
 
-fn life(payload: &Object<'_>, max_age: Option<Duration>, skew: Duration) -> Result<Life, Reason> {
+fn life(payload: &Object<'_>, max_age: Option<Duration>, skew: Duration) -> Result<Validity, Reason> {
     let mut expires = date(payload, "exp")?.ok_or(Reason::Claims)?;
     let issued = date(payload, "iat")?;
     if let Some(max_age) = max_age {
@@ -162,7 +162,7 @@ fn life(payload: &Object<'_>, max_age: Option<Duration>, skew: Duration) -> Resu
     // A token issued later than now is as little valid as one that is not valid yet.
     let begins = date(payload, "nbf")?.max(issued);
     let from = begins.map_or(Timestamp::from_millis(i64::MIN), |begins| begins.minus(skew));
-    Ok(Life { from, until: expires.plus(skew) })
+    Ok(Validity { from, until: expires.plus(skew) })
 }
 
 /// NumericDate (RFC 7519, section 2), its fraction cut. `null` is not absence.

@@ -104,12 +104,12 @@ impl Case<'_> {
     fn algorithm(&self, header: &Header<'_>) -> String {
         let named = shown(header.named_algorithm()).to_string();
         let Some(issuer) = self.issuer else { return format!("its `alg` is {named}") };
-        if header.algorithm.is_some_and(|algorithm| issuer.rings.names(algorithm)) {
+        if header.algorithm.is_some_and(|algorithm| issuer.jwks_caches.names(algorithm)) {
             let kid = header.kid().map(|kid| format!(" {}", shown(kid))).unwrap_or_default();
             return format!("its `alg` is {named}, and the key of its `kid`{kid} is for another one");
         }
         let mut ours: Vec<String> = Vec::new();
-        for algorithm in issuer.rings.iter().flat_map(|ring| ring.algorithms()) {
+        for algorithm in issuer.jwks_caches.iter().flat_map(|jwks| jwks.algorithms()) {
             let name = format!("{algorithm:?}");
             if !ours.contains(&name) {
                 ours.push(name);
@@ -120,7 +120,7 @@ impl Case<'_> {
 
     fn unknown_key(&self, header: &Header<'_>) -> String {
         let known: Vec<String> =
-            self.issuer.iter().flat_map(|issuer| issuer.rings.iter()).flat_map(|ring| ring.kids()).collect();
+            self.issuer.iter().flat_map(|issuer| issuer.jwks_caches.iter()).flat_map(|jwks| jwks.kids()).collect();
         let listed: Vec<String> = known.iter().take(MAX_LISTED).map(|kid| shown(kid).to_string()).collect();
         let listed = if listed.is_empty() { "none with a name".to_owned() } else { listed.join(", ") };
         let more = if known.len() > MAX_LISTED { ", …" } else { "" };

@@ -31,13 +31,13 @@ pub(super) enum Step<'s> {
 }
 
 /// Who is told.
-pub(super) trait Witness {
-    fn sees(&mut self, step: Step<'_>);
+pub(super) trait Observer {
+    fn observes(&mut self, step: Step<'_>);
 }
 
 /// Nobody: a request.
-impl Witness for () {
-    fn sees(&mut self, _: Step<'_>) {}
+impl Observer for () {
+    fn observes(&mut self, _: Step<'_>) {}
 }
 
 /// The steps that were passed, a line each, and how it ended.
@@ -58,14 +58,14 @@ pub struct Refused {
     pub fault: SessionFault,
 }
 
-struct Teller {
+struct Recorder {
     passed: Vec<(&'static str, String)>,
     now: Timestamp,
     length: usize,
 }
 
-impl Witness for Teller {
-    fn sees(&mut self, step: Step<'_>) {
+impl Observer for Recorder {
+    fn observes(&mut self, step: Step<'_>) {
         self.passed.push(match step {
             Step::Parts => ("token", format!("{} bytes, three parts of base64url", self.length)),
             Step::Header(header) => ("header", header_line(header)),
@@ -86,25 +86,25 @@ impl Sessions {
     /// Verifies a token as a request would, past the cache, and tells each step. May fetch keys, as a request may; who wants them fetched
     /// calls [`Sessions::fetch_all`] before. Counts and remembers what it finds. Dropped, nothing is told.
     pub async fn explain(&self, token: &[u8], now: Timestamp) -> Explanation {
-        let mut teller = Teller { passed: Vec::new(), now, length: token.len() };
-        let looked = self.look(token, now, &mut teller);
+        let mut recorder = Recorder { passed: Vec::new(), now, length: token.len() };
+        let looked = self.look(token, now, &mut recorder);
         let end = looked.map_err(|miss| {
             let (fault, issuer) = match miss {
                 Miss::Fault(fault, issuer) => (fault, issuer),
-                Miss::UnknownKey(issuer, algorithm) => (issuer.rings.without_key(algorithm), Some(issuer)),
+                Miss::UnknownKey(issuer, algorithm) => (issuer.jwks_caches.without_key(algorithm), Some(issuer)),
             };
             let case =
                 Case { token, issuer: issuer.as_deref(), issuers: self.issuers().collect(), now, skew: self.skew() };
             let (step, why) = match fault {
                 SessionFault::Expired => ("end", case.ended()),
                 SessionFault::KeysUnavailable(_) => {
-                    (next_step(&teller.passed), "the issuer's keys can't be had".to_owned())
+                    (next_step(&recorder.passed), "the issuer's keys can't be had".to_owned())
                 }
-                SessionFault::Invalid(reason) => (next_step(&teller.passed), case.why(reason)),
+                SessionFault::Invalid(reason) => (next_step(&recorder.passed), case.why(reason)),
             };
             Refused { step, why, fault }
         });
-        Explanation { passed: teller.passed, end }
+        Explanation { passed: recorder.passed, end }
     }
 }
 

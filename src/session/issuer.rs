@@ -8,8 +8,8 @@ use prometheus::IntCounter;
 use super::claims::Rules;
 use super::external_id::{ExternalId, Name, NameFault, Precedence, TemplateFault};
 use super::json::{Object, Selector};
+use super::jwks_caches::JwksCaches;
 use super::remote::KeyClient;
-use super::rings::Rings;
 use super::settings::IssuerSettings;
 use super::token::bare;
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ pub(super) struct Issuer {
     external_id: Arc<ExternalId>,
     /// The templates of other issuers that keep a name which this one's could give too.
     reserved: Vec<Arc<ExternalId>>,
-    pub(super) rings: Rings,
+    pub(super) jwks_caches: JwksCaches,
     pub(super) checks: Checks,
 }
 
@@ -98,9 +98,10 @@ impl Issuer {
                 faults.push(format!("external_id: {template:?} needs fixed text between two values"));
             }
         }
-        let rings = Rings::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
-        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(rings), true) =
-            (subject, session, audience, external_id, rings, faults.is_empty())
+        let jwks_caches =
+            JwksCaches::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
+        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(jwks_caches), true) =
+            (subject, session, audience, external_id, jwks_caches, faults.is_empty())
         else {
             let place = |fault: String| format!("session.issuer {:?}: {fault}", settings.issuer);
             return Err(faults.into_iter().map(place).collect());
@@ -122,7 +123,7 @@ impl Issuer {
             },
             external_id: Arc::new(external_id),
             reserved: Vec::new(),
-            rings,
+            jwks_caches,
             checks: Checks::of(&settings.issuer, metrics),
         })
     }

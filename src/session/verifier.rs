@@ -11,19 +11,19 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::claims::{ClaimForm, Claims, Life};
-use super::explain::{Step, Witness};
+use super::claims::{ClaimForm, Claims, Validity};
+use super::explain::{Observer, Step};
 use super::external_id::Name;
 use super::field_claim::FieldClaim;
 use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
+use super::jwks_cache::JwksCache;
+use super::jwks_caches::Meant;
 use super::keys::Key;
 use super::knowledge::Known;
 use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
-use super::ring::Ring;
-use super::rings::Meant;
 use super::settings::{SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
 use super::{Memo, Reason, Session, SessionFault, TARGET, TraitClaims, shown};
@@ -79,10 +79,10 @@ pub struct ClaimNames<'a> {
 /// A verified token: good within its life, as long as its key is.
 struct Verdict {
     session: Arc<Session>,
-    life: Life,
+    life: Validity,
     key: Arc<Key>,
     /// Whose key it is.
-    ring: Arc<Ring>,
+    jwks: Arc<JwksCache>,
     issuer: Arc<Issuer>,
     looked_up: LookedUp,
 }
@@ -166,7 +166,7 @@ impl Sessions {
             return None;
         }
         // The wall clock may have been set back; and keys that are too old vouch for nothing.
-        if now < verdict.life.from || !verdict.ring.is_usable() {
+        if now < verdict.life.from || !verdict.jwks.is_usable() {
             return None;
         }
         verdict.issuer.checks.cached.inc();
@@ -178,14 +178,14 @@ impl Sessions {
     pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
         let mut looked = self.look(token, now, &mut ());
         if let Err(Miss::UnknownKey(issuer, algorithm)) = &looked {
-            issuer.rings.wait_for_unknown(*algorithm).await;
+            issuer.jwks_caches.wait_for_unknown(*algorithm).await;
             // Also where there was nothing to wait for: a fetch may have ended since the first look.
             looked = self.look(token, now, &mut ());
         }
         let (fault, issuer) = match looked {
             Ok(session) => return Ok(session),
             Err(Miss::Fault(fault, issuer)) => (fault, issuer),
-            Err(Miss::UnknownKey(issuer, algorithm)) => (issuer.rings.without_key(algorithm), Some(issuer)),
+            Err(Miss::UnknownKey(issuer, algorithm)) => (issuer.jwks_caches.without_key(algorithm), Some(issuer)),
         };
         let checks = issuer.as_ref().map_or(&self.unknown, |issuer| &issuer.checks);
         match fault {
@@ -221,21 +221,21 @@ impl Sessions {
 
     /// Keeps remote keys fresh until `stop` turns true or its sender is gone. Dropped, no more is fetched in the background.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let mut rings = JoinSet::new();
-        for ring in self.issuers.iter().flat_map(|issuer| issuer.rings.iter()).filter(|ring| ring.is_remote()) {
-            rings.spawn(Arc::clone(ring).keep_fresh(stop.clone()));
+        let mut jwks_caches = JoinSet::new();
+        for jwks in self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter()).filter(|jwks| jwks.is_remote()) {
+            jwks_caches.spawn(Arc::clone(jwks).keep_fresh(stop.clone()));
         }
-        while rings.join_next().await.is_some() {}
+        while jwks_caches.join_next().await.is_some() {}
     }
 
     /// Whether there are keys to judge by.
     pub fn ready(&self) -> Readiness {
         let state = |issuer: &Arc<Issuer>| IssuerReadiness {
             issuer: Arc::clone(&issuer.name),
-            had_once: issuer.rings.iter().all(|ring| ring.had_once()),
-            had_any: issuer.rings.iter().any(|ring| ring.had_once()),
-            usable: issuer.rings.iter().all(|ring| ring.is_usable()),
-            failing: issuer.rings.iter().any(|ring| ring.is_failing()),
+            had_once: issuer.jwks_caches.iter().all(|jwks| jwks.had_once()),
+            had_any: issuer.jwks_caches.iter().any(|jwks| jwks.had_once()),
+            usable: issuer.jwks_caches.iter().all(|jwks| jwks.is_usable()),
+            failing: issuer.jwks_caches.iter().any(|jwks| jwks.is_failing()),
         };
         Readiness { issuers: self.issuers.iter().map(state).collect() }
     }
@@ -244,22 +244,22 @@ impl Sessions {
     pub fn reread_files(&self) -> Vec<String> {
         let reread = |issuer: &Arc<Issuer>| {
             let place = format!("session.issuer {:?}", issuer.name);
-            issuer.rings.reread().into_iter().map(move |fault| format!("{place}: {fault}"))
+            issuer.jwks_caches.reread().into_iter().map(move |fault| format!("{place}: {fault}"))
         };
         self.issuers.iter().flat_map(reread).collect()
     }
 
     /// The files whose change calls for [`Self::reread_files`].
     pub fn watched_files(&self) -> Vec<PathBuf> {
-        self.issuers.iter().flat_map(|issuer| issuer.rings.paths()).collect()
+        self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.paths()).collect()
     }
 
     /// Fetches every remote key set now, one after the other. The faults, in the operator's words. Dropped, the rest is not fetched.
     pub async fn fetch_all(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for issuer in &self.issuers {
-            for ring in issuer.rings.iter() {
-                if let Err(fault) = ring.fetch().await {
+            for jwks in issuer.jwks_caches.iter() {
+                if let Err(fault) = jwks.fetch().await {
                     faults.push(format!("session.issuer {:?}: keys: {fault}", issuer.name));
                 }
             }
@@ -268,42 +268,47 @@ impl Sessions {
     }
 
     /// Judges a token by what is known now; a good one is counted and remembered.
-    pub(super) fn look(&self, token: &[u8], now: Timestamp, witness: &mut impl Witness) -> Result<Arc<Session>, Miss> {
+    pub(super) fn look(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+        observer: &mut impl Observer,
+    ) -> Result<Arc<Session>, Miss> {
         let invalid = |reason| Miss::Fault(SessionFault::Invalid(reason), None);
         if token.len() > self.max_token_bytes {
             return Err(invalid(Reason::TooLong));
         }
         let parts = Parts::read(token).map_err(invalid)?;
-        witness.sees(Step::Parts);
+        observer.observes(Step::Parts);
         let header = Header::read(&parts.header).map_err(invalid)?;
-        witness.sees(Step::Header(&header));
+        observer.observes(Step::Header(&header));
         let payload = json::object(&parts.payload).ok_or_else(|| invalid(Reason::Claims))?;
         let issuer = self.issuer_of(&payload).map_err(invalid)?;
-        witness.sees(Step::Issuer(issuer));
+        observer.observes(Step::Issuer(issuer));
         let fault = |fault| Miss::Fault(fault, Some(Arc::clone(issuer)));
         let invalid = |reason| fault(SessionFault::Invalid(reason));
 
         if !header.is_of(&issuer.types) {
             return Err(invalid(Reason::Type));
         }
-        witness.sees(Step::Type);
-        let algorithm = header.algorithm.filter(|named| issuer.rings.names(*named));
+        observer.observes(Step::Type);
+        let algorithm = header.algorithm.filter(|named| issuer.jwks_caches.names(*named));
         let algorithm = algorithm.ok_or_else(|| invalid(Reason::Algorithm))?;
-        witness.sees(Step::Algorithm(algorithm));
+        observer.observes(Step::Algorithm(algorithm));
         let claims = issuer.rules.judge(&payload, now, self.skew).map_err(invalid)?;
-        witness.sees(Step::Claims(&claims, &payload, issuer));
+        observer.observes(Step::Claims(&claims, &payload, issuer));
         let name = issuer.name(&claims.subject, &payload).ok_or_else(|| invalid(Reason::ExternalId))?;
-        witness.sees(Step::ExternalId);
-        let Meant { keys, may_be_newer } = issuer.rings.meant(header.kid(), algorithm);
+        observer.observes(Step::ExternalId);
+        let Meant { keys, may_be_newer } = issuer.jwks_caches.meant(header.kid(), algorithm);
         let unknown = || Miss::UnknownKey(Arc::clone(issuer), algorithm);
         if keys.is_empty() {
             return Err(if may_be_newer { unknown() } else { invalid(Reason::Algorithm) });
         }
-        witness.sees(Step::Keys(keys.len()));
+        observer.observes(Step::Keys(keys.len()));
         let signer = keys.into_iter().find(|(key, _)| key.verifies(algorithm, parts.signed, &parts.signature));
         // Where another entry may have the key that has signed it, it is no more than unknown yet.
-        let (key, ring) = signer.ok_or_else(|| if may_be_newer { unknown() } else { invalid(Reason::Signature) })?;
-        witness.sees(Step::Signature);
+        let (key, jwks) = signer.ok_or_else(|| if may_be_newer { unknown() } else { invalid(Reason::Signature) })?;
+        observer.observes(Step::Signature);
         // Only who holds a token that was good once learns that it has expired.
         if now >= claims.life.until {
             return Err(fault(SessionFault::Expired));
@@ -322,7 +327,7 @@ impl Sessions {
             session: Arc::clone(&session),
             life: claims.life,
             key,
-            ring,
+            jwks,
             issuer: Arc::clone(issuer),
             looked_up,
         };

@@ -54,7 +54,7 @@ async fn page(url: &str) -> u16 {
 #[tokio::test]
 async fn each_preset_walks_from_its_simulator_to_a_page_or_token_its_end_and_a_refusal() {
     for (preset, mint, plugin, is_token, life) in ALL {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(START));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(START));
         let sim = VendorSim::new(preset, KEY, Duration::from_secs(life), clock);
         let vendor = spawn("127.0.0.1:0".parse().expect("an address"), sim).await.expect("a vendor");
         let start = async |key: &str| {
@@ -84,7 +84,7 @@ async fn each_preset_walks_from_its_simulator_to_a_page_or_token_its_end_and_a_r
         let again = get().await;
         assert!(again.text().contains(&first) || again.field("location") == Some(&first), "{preset:?} is held");
         // Its end: another one, and the old page is gone.
-        hands.advance(Duration::from_secs(life));
+        clock_control.advance(Duration::from_secs(life));
         stack.advance(Duration::from_secs(life));
         let later = get().await;
         later.assert_status(if is_token { 200 } else { 302 });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use valet_gateway::clock::{Clock, Hands, Timestamp};
+use valet_gateway::clock::{Clock, ClockControl, Timestamp};
 use valet_gateway::config::Config;
 use valet_gateway::demo::idp::{self, IdpFaults, IdpOptions, IdpSim};
 use valet_gateway::demo::provider::{self, ProviderOptions, ProviderSim};
@@ -37,14 +37,14 @@ pub struct Setup {
     idp: IdpFaults,
     limits: Limits,
     clock: Clock,
-    hands: Option<Arc<Hands>>,
+    clock_control: Option<Arc<ClockControl>>,
 }
 
 impl Setup {
     /// One vendor, one identity provider, the plug-in `face-scan` with `reuse = "user"`, a clock that stands still.
     #[allow(clippy::new_without_default)] // A stack is asked for, not defaulted to.
     pub fn new() -> Self {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(START));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(START));
         Self {
             preset: "intelliprove-v2",
             server: String::new(),
@@ -62,14 +62,14 @@ impl Setup {
             idp: IdpFaults::default(),
             limits: Limits::default(),
             clock,
-            hands: Some(hands),
+            clock_control: Some(clock_control),
         }
     }
 
     /// With the machine's clock.
     #[must_use]
     pub fn real_time(self) -> Self {
-        Self { clock: Clock::system(), hands: None, ..self }
+        Self { clock: Clock::system(), clock_control: None, ..self }
     }
 
     #[must_use]
@@ -214,7 +214,7 @@ impl Setup {
             metrics: metrics.clone(),
         };
         let gateway = server::start(config, options).unwrap_or_else(|fault| panic!("{fault}"));
-        Stack::new(vendor, idps, gateway, self.hands, lines, metrics, directory)
+        Stack::new(vendor, idps, gateway, self.clock_control, lines, metrics, directory)
     }
 
     /// The file that an operator would write.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use valet_gateway::clock::Hands;
+use valet_gateway::clock::ClockControl;
 use valet_gateway::demo::idp::{IdpSim, TokenRequest};
 use valet_gateway::demo::provider::{Faults, ProviderSim};
-use valet_gateway::demo::serve::Running;
+use valet_gateway::demo::serve::ServerHandle;
 use valet_gateway::server;
 use valet_gateway::telemetry::Metrics;
 
@@ -19,10 +19,10 @@ use super::{ADMIN_TOKEN, App, Setup, in_time, until};
 /// Vendor, identity providers and gateway.
 pub struct Stack {
     /// `None` after [`Stack::stop_vendor`].
-    vendor: Option<Running<ProviderSim>>,
-    idps: Vec<Running<IdpSim>>,
-    gateway: Option<server::Running>,
-    hands: Option<Arc<Hands>>,
+    vendor: Option<ServerHandle<ProviderSim>>,
+    idps: Vec<ServerHandle<IdpSim>>,
+    gateway: Option<server::ServerHandle>,
+    clock_control: Option<Arc<ClockControl>>,
     tokens: Mutex<HashMap<(usize, String), String>>,
     pub lines: Lines,
     pub metrics: Metrics,
@@ -47,10 +47,10 @@ impl Stack {
     }
 
     pub(super) fn new(
-        vendor: Running<ProviderSim>,
-        idps: Vec<Running<IdpSim>>,
-        gateway: server::Running,
-        hands: Option<Arc<Hands>>,
+        vendor: ServerHandle<ProviderSim>,
+        idps: Vec<ServerHandle<IdpSim>>,
+        gateway: server::ServerHandle,
+        clock_control: Option<Arc<ClockControl>>,
         lines: Lines,
         metrics: Metrics,
         directory: tempfile::TempDir,
@@ -61,7 +61,7 @@ impl Stack {
             vendor: Some(vendor),
             idps,
             gateway: Some(gateway),
-            hands,
+            clock_control,
             tokens: Mutex::default(),
             lines,
             metrics,
@@ -104,13 +104,13 @@ impl Stack {
     }
 
     /// The gateway, to be stopped.
-    pub fn take_gateway(&mut self) -> server::Running {
+    pub fn take_gateway(&mut self) -> server::ServerHandle {
         self.gateway.take().expect("the gateway runs")
     }
 
     /// Time goes on.
     pub fn advance(&self, span: Duration) {
-        self.hands.as_ref().expect("a manual clock").advance(span);
+        self.clock_control.as_ref().expect("a manual clock").advance(span);
     }
 
     /// This user's token: always the same one.

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
-use valet_gateway::clock::{Clock, Hands, Timestamp};
+use valet_gateway::clock::{Clock, ClockControl, Timestamp};
 use valet_gateway::secret::Secret;
 use valet_gateway::session::settings::{IssuerSettings, SessionSettings};
 use valet_gateway::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions, Sources};
@@ -56,7 +56,7 @@ pub struct World {
     strangers: Keys,
     goods: Vec<Good>,
     sessions: Arc<Sessions>,
-    hands: Arc<Hands>,
+    clock_control: Arc<ClockControl>,
     idp: Arc<Idp>,
     runtime: Runtime,
 }
@@ -69,7 +69,7 @@ impl World {
         for (name, secret) in SECRETS {
             std::fs::write(folder.path().join(name), secret).expect("a secret is written");
         }
-        let (clock, hands) = Clock::manual(Timestamp::from_millis(NOW));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_millis(NOW));
         let metrics = Metrics::new("0", "fuzz").expect("metrics");
         let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: keys.published().to_string().into_bytes() });
         let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
@@ -89,7 +89,7 @@ impl World {
         };
         let goods = Signer::ALL.map(good).into();
         let sources = Sources::parse(&settings.sources).expect("sources");
-        let world = Self { keys, sources, strangers, goods, sessions, hands, idp, runtime };
+        let world = Self { keys, sources, strangers, goods, sessions, clock_control, idp, runtime };
         for good in world.goods() {
             let expected = good.judge(NOW);
             assert!(matches!(expected, Expected::Opens(_)), "{:?}", good.signer);
@@ -108,7 +108,7 @@ impl World {
 
     /// From now on an unknown key may be asked for again.
     pub fn let_the_cool_down_pass(&self) {
-        self.hands.advance(Duration::from_millis(1));
+        self.clock_control.advance(Duration::from_millis(1));
     }
 
     /// A signature that none of the issuers' keys makes of this text.

@@ -9,7 +9,7 @@ use super::*;
 /// Waits for no answer longer than this where none comes.
 const SHORT: &str = "100ms";
 
-impl Bed {
+impl TestBench {
     /// Asks all once.
     async fn round(&self) {
         let health = self.pool.health.clone().unwrap();
@@ -27,39 +27,39 @@ impl Bed {
 #[tokio::test]
 async fn so_many_bad_answers_in_a_row_take_an_upstream_out_and_so_many_good_ones_bring_it_back() {
     let (one, two) = (Site::plain().await, Site::plain().await);
-    let bed = Bed::at([one.port, two.port], json!({ "health": { "unhealthy": 3, "healthy": 2 } }));
+    let bench = TestBench::at([one.port, two.port], json!({ "health": { "unhealthy": 3, "healthy": 2 } }));
     one.says(500);
-    bed.rounds(2).await;
-    assert!(bed.is_up(one.port));
-    bed.round().await;
-    assert!(!bed.is_up(one.port) && bed.is_up(two.port));
-    assert_eq!(bed.ports_used(4), [two.port]);
+    bench.rounds(2).await;
+    assert!(bench.is_up(one.port));
+    bench.round().await;
+    assert!(!bench.is_up(one.port) && bench.is_up(two.port));
+    assert_eq!(bench.ports_used(4), [two.port]);
     one.says(204);
-    bed.round().await;
-    assert!(!bed.is_up(one.port));
-    bed.round().await;
-    assert!(bed.is_up(one.port));
-    assert_eq!(bed.ports_used(4).len(), 2);
-    assert_eq!(bed.ejections(one.port), 0, "that is no ejection");
+    bench.round().await;
+    assert!(!bench.is_up(one.port));
+    bench.round().await;
+    assert!(bench.is_up(one.port));
+    assert_eq!(bench.ports_used(4).len(), 2);
+    assert_eq!(bench.ejections(one.port), 0, "that is no ejection");
 }
 
 #[tokio::test]
 async fn an_answer_of_the_other_kind_begins_the_count_anew() {
     let site = Site::plain().await;
-    let bed = Bed::at([site.port], json!({ "health": { "unhealthy": 2 } }));
+    let bench = TestBench::at([site.port], json!({ "health": { "unhealthy": 2 } }));
     for status in [500, 200, 500, 200, 500] {
         site.says(status);
-        bed.round().await;
-        assert!(bed.is_up(site.port));
+        bench.round().await;
+        assert!(bench.is_up(site.port));
     }
-    bed.round().await;
-    assert!(!bed.is_up(site.port));
+    bench.round().await;
+    assert!(!bench.is_up(site.port));
 }
 
 #[tokio::test]
 async fn any_2xx_is_well_and_nothing_else_is() {
     let site = Site::plain().await;
-    let bed = Bed::at([site.port], json!({ "health": { "unhealthy": 1, "healthy": 1, "timeout": SHORT } }));
+    let bench = TestBench::at([site.port], json!({ "health": { "unhealthy": 1, "healthy": 1, "timeout": SHORT } }));
     for (status, well) in [
         (200, true),
         (199, false),
@@ -73,53 +73,53 @@ async fn any_2xx_is_well_and_nothing_else_is() {
         (0, false),
     ] {
         site.says(status);
-        bed.round().await;
-        assert_eq!(bed.is_up(site.port), well, "{status}");
+        bench.round().await;
+        assert_eq!(bench.is_up(site.port), well, "{status}");
     }
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_gone_is_not_well() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let bed = Bed::at([gone], json!({ "health": { "unhealthy": 1 } }));
-    bed.round().await;
-    assert!(!bed.is_up(gone));
+    let bench = TestBench::at([gone], json!({ "health": { "unhealthy": 1 } }));
+    bench.round().await;
+    assert!(!bench.is_up(gone));
 }
 
 #[tokio::test]
 async fn where_all_are_unwell_requests_are_sent_all_the_same() {
     let (one, two) = (Site::plain().await, Site::plain().await);
-    let bed = Bed::at([one.port, two.port], json!({ "health": { "unhealthy": 1, "healthy": 1 } }));
+    let bench = TestBench::at([one.port, two.port], json!({ "health": { "unhealthy": 1, "healthy": 1 } }));
     one.says(500);
     two.says(500);
-    bed.round().await;
-    assert!(bed.is_degraded());
-    assert_eq!(bed.ports_used(4).len(), 2);
-    bed.pick().succeeded();
-    assert!(bed.is_degraded(), "only health checks undo what health checks said");
+    bench.round().await;
+    assert!(bench.is_degraded());
+    assert_eq!(bench.ports_used(4).len(), 2);
+    bench.pick().succeeded();
+    assert!(bench.is_degraded(), "only health checks undo what health checks said");
     two.says(200);
-    bed.round().await;
-    assert!(!bed.is_degraded());
-    assert_eq!(bed.ports_used(4), [two.port]);
+    bench.round().await;
+    assert!(!bench.is_degraded());
+    assert_eq!(bench.ports_used(4), [two.port]);
 }
 
 #[tokio::test]
 async fn the_question_names_valet_and_the_upstream_or_the_host_that_is_configured() {
     let site = Site::plain().await;
-    let bed = Bed::at([site.port], json!({ "health": { "path": "/health?deep=1" } }));
-    bed.round().await;
+    let bench = TestBench::at([site.port], json!({ "health": { "path": "/health?deep=1" } }));
+    bench.round().await;
     let head = site.seen().remove(0).to_ascii_lowercase();
     assert!(head.starts_with("get /health?deep=1 http/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("\r\nhost: 127.0.0.1:{}\r\n", site.port)), "{head}");
     assert!(head.contains(&format!("\r\nuser-agent: valet/{}\r\n", env!("CARGO_PKG_VERSION"))), "{head}");
-    let bed = Bed::at([site.port], json!({ "health": { "host": "portal.example.com" } }));
-    bed.round().await;
+    let bench = TestBench::at([site.port], json!({ "health": { "host": "portal.example.com" } }));
+    bench.round().await;
     let head = site.seen().remove(0).to_ascii_lowercase();
     assert!(head.contains("\r\nhost: portal.example.com\r\n"), "{head}");
     for (health, host) in [(json!({}), "app.internal"), (json!({ "host": "portal.example.com" }), "portal.example.com")]
     {
-        let bed = Bed::at([site.port], json!({ "health": health, "request": { "host": "app.internal" } }));
-        bed.round().await;
+        let bench = TestBench::at([site.port], json!({ "health": health, "request": { "host": "app.internal" } }));
+        bench.round().await;
         let head = site.seen().remove(0).to_ascii_lowercase();
         assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
     }
@@ -140,15 +140,15 @@ async fn over_tls_the_question_goes_the_way_of_requests_certificates_and_all() {
         "client_certificate": { "chain": at("chain.pem"), "key": at("key.pem") },
         "health": { "unhealthy": 1, "healthy": 1 },
     });
-    let bed = Bed::new(keys.clone());
-    bed.round().await;
-    assert!(bed.is_up(site.port));
+    let bench = TestBench::new(keys.clone());
+    bench.round().await;
+    assert!(bench.is_up(site.port));
     assert!(site.seen().last().unwrap().starts_with("GET /health HTTP/1.1\r\n"));
     for key in ["ca", "server_name", "client_certificate"] {
         let without = keys.as_object_mut().unwrap().remove(key).unwrap();
-        let bed = Bed::new(keys.clone());
-        bed.round().await;
-        assert!(!bed.is_up(site.port), "without {key}");
+        let bench = TestBench::new(keys.clone());
+        bench.round().await;
+        assert!(!bench.is_up(site.port), "without {key}");
         keys[key] = without;
     }
 }
@@ -156,9 +156,10 @@ async fn over_tls_the_question_goes_the_way_of_requests_certificates_and_all() {
 #[tokio::test]
 async fn an_upstream_of_http_2_is_asked_in_http_2() {
     let (port, served) = h2c_site().await;
-    let bed = Bed::new(json!({ "upstreams": [format!("h2c://127.0.0.1:{port}")], "health": { "unhealthy": 1 } }));
-    bed.round().await;
-    assert!(bed.is_up(port));
+    let bench =
+        TestBench::new(json!({ "upstreams": [format!("h2c://127.0.0.1:{port}")], "health": { "unhealthy": 1 } }));
+    bench.round().await;
+    assert!(bench.is_up(port));
     assert!(!served.await.unwrap().is_empty());
 }
 
@@ -166,10 +167,10 @@ async fn an_upstream_of_http_2_is_asked_in_http_2() {
 async fn questions_are_asked_until_it_is_told_to_stop() {
     let site = Site::plain().await;
     site.says(500);
-    let bed = Bed::at([site.port], json!({ "health": { "interval": "1ms", "unhealthy": 2 } }));
+    let bench = TestBench::at([site.port], json!({ "health": { "interval": "1ms", "unhealthy": 2 } }));
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(bed.pool.clone().run(stopped));
-    while bed.is_up(site.port) {
+    let task = tokio::spawn(bench.pool.clone().run(stopped));
+    while bench.is_up(site.port) {
         tokio::task::yield_now().await;
     }
     stop.send(true).unwrap();

@@ -1,10 +1,10 @@
 //! Pools whose time is moved and whose names are resolved by hand; the network is loopback.
 
 mod balance;
-mod condition;
 mod ejection;
 mod health;
 mod names;
+mod outlier_detection;
 mod settings;
 mod site;
 mod tls;
@@ -20,14 +20,14 @@ use super::health::Unwell;
 use super::resolve::{Resolver, SystemResolver};
 use super::settings::AppSettings;
 use super::*;
-use crate::clock::{Clock, Hands, Timestamp};
+use crate::clock::{Clock, ClockControl, Timestamp};
 use crate::http_client::Cause;
 use crate::telemetry::Metrics;
 
 /// A pool, and the hands of its clock.
-struct Bed {
+struct TestBench {
     pool: Arc<Pool>,
-    hands: Arc<Hands>,
+    clock_control: Arc<ClockControl>,
     metrics: Metrics,
 }
 
@@ -42,16 +42,16 @@ fn open(settings: &AppSettings, directory: &Path) -> Result<Arc<Pool>, Vec<PoolF
     Pool::open(settings, directory, 1, Clock::system(), &Metrics::new("0", "0").unwrap())
 }
 
-impl Bed {
+impl TestBench {
     fn new(keys: Value) -> Self {
         Self::with(keys, Arc::new(SystemResolver))
     }
 
     fn with(keys: Value, resolver: Arc<dyn Resolver>) -> Self {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(0));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(0));
         let metrics = Metrics::new("0", "0").unwrap();
         let pool = Pool::open_with(&settings(keys), Path::new("."), 1, clock, &metrics, resolver).unwrap();
-        Self { pool, hands, metrics }
+        Self { pool, clock_control, metrics }
     }
 
     /// Upstreams at these ports of 127.0.0.1.
@@ -70,8 +70,8 @@ impl Bed {
 
     /// A pick that comes to this port, because all others were tried. It fails if that upstream gets no requests.
     fn pick_at(&self, port: u16) -> Picked {
-        let members = self.pool.members.load();
-        let others: Vec<_> = members.iter().map(|m| m.address.clone()).filter(|a| a.port() != port).collect();
+        let endpoints = self.pool.endpoints.load();
+        let others: Vec<_> = endpoints.iter().map(|m| m.address.clone()).filter(|a| a.port() != port).collect();
         let picked = self.pool.pick(b"", &others).unwrap();
         assert_eq!(picked.address().port(), port);
         picked
@@ -97,7 +97,7 @@ impl Bed {
     }
 
     fn pass(&self, span: Duration) {
-        self.hands.advance(span);
+        self.clock_control.advance(span);
     }
 
     /// Whether the page of metrics has this line.

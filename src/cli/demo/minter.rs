@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{cannot, metrics};
 use crate::cli::{End, MINTER, exit, runtime, say};
-use crate::demo::whole;
+use crate::demo::stack;
 use crate::logging::LineSink;
 
 /// This very program, as the minter.
@@ -35,7 +35,7 @@ async fn mint(order: oneshot::Receiver<String>, ended: oneshot::Receiver<()>) ->
     let metrics = metrics()?;
     let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
     let lines = LineSink::new(std::io::stdout(), lost).map_err(cannot)?;
-    let (answer, behind) = whole::minter::start(&order.await.unwrap_or_default(), metrics, lines.clone()).await;
+    let (answer, behind) = stack::minter::start(&order.await.unwrap_or_default(), metrics, lines.clone()).await;
     say(&answer);
     let Some(behind) = behind else { return Err(End { code: exit::SOFTWARE, lines: Vec::new() }) };
     // Its sender is gone: the same.

@@ -17,9 +17,9 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::AppSim;
-use crate::demo::backstage::{Look, Trouble};
 use crate::demo::fault::reason;
 use crate::demo::serve::stopped;
+use crate::demo::vendor_control::{Look, Trouble};
 
 /// How soon a change is seen: at once, to an eye.
 const LOOK: Duration = Duration::from_millis(100);
@@ -129,10 +129,10 @@ impl AppSim {
         let parts = &self.0.parts;
         // Read before the counters: a line that is seen has been counted.
         let requests = parts.feed.last();
-        let Look { asked, calls } = parts.stage.look().await;
+        let Look { asked, calls } = parts.controls.look().await;
         let view = View {
-            trouble: parts.stage.trouble(),
-            ahead_s: parts.stage.ahead().as_secs(),
+            trouble: parts.controls.trouble(),
+            ahead_s: parts.controls.ahead().as_secs(),
             key: parts.idp.kid(),
             counters: self.counters(asked),
             requests,
@@ -143,8 +143,8 @@ impl AppSim {
     }
 
     fn counters(&self, asked: u64) -> Counters {
-        let stage = &self.0.parts.stage;
-        let metrics = &stage.metrics;
+        let controls = &self.0.parts.controls;
+        let metrics = &controls.metrics;
         let lease = |source: &str| total(&metrics.leases, "source", source);
         let session = |outcome: &str| total(&metrics.session_checks, "outcome", outcome);
         let request = |outcome: &str| total(&metrics.requests, "outcome", outcome);

@@ -3,12 +3,12 @@
 //! It stands for a team's own app behind the gateway. It signs people in, and from then on reads who they are from header fields that only
 //! the gateway can set: there is no code here that reads a token. It never sees a plug-in URL or an API key.
 
-mod far;
+mod controls;
 mod feed;
 mod live;
 mod processes;
+mod remote_control;
 mod session;
-mod stage;
 mod tabs;
 
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use self::far::Far;
+pub use self::controls::{Controls, Vendor};
 pub use self::feed::{Feed, Tee};
 pub use self::live::SIGN_OF_LIFE;
 pub use self::processes::{Processes, Said};
-pub use self::stage::{Stage, Vendor};
+pub use self::remote_control::RemoteControl;
 use super::fault::reason;
 use super::guard::own_site_only;
 use super::idp::IdpSim;
 use super::page::{self, Part};
-use super::serve::{self, Running, SimFault};
+use super::serve::{self, ServerHandle, SimFault};
 use crate::http_client::Client;
 
 const PAGE: &str = include_str!("../pages/app.html");
@@ -62,7 +62,7 @@ pub struct AppParts {
     /// The identity provider: its key is changed by a button, and it signs the session of twenty tabs.
     pub idp: IdpSim,
     /// The buttons, and what they act on.
-    pub stage: Stage,
+    pub controls: Controls,
     /// The gateway's access lines.
     pub feed: Feed,
     /// For calls to the identity provider and to the gateway.
@@ -92,8 +92,8 @@ impl AppSim {
     }
 
     /// The buttons.
-    pub fn stage(&self) -> &Stage {
-        &self.0.parts.stage
+    pub fn controls(&self) -> &Controls {
+        &self.0.parts.controls
     }
 
     /// Ends what has no end of its own, as before a stop. The rest goes on.
@@ -103,7 +103,7 @@ impl AppSim {
 }
 
 /// Serves `listener` on a task of its own.
-pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<Running<AppSim>, SimFault> {
+pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<ServerHandle<AppSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     let (stop, stopped) = watch::channel(false);
     let served = sim.clone();
@@ -114,7 +114,7 @@ pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<Running<AppSim>, S
         };
         tokio::join!(serve::serve(listener, routes(served.clone()), stopped.clone()), watcher);
     });
-    Ok(Running::new(sim, address, stop, task))
+    Ok(ServerHandle::new(sim, address, stop, task))
 }
 
 fn routes(sim: AppSim) -> Router {
@@ -122,10 +122,10 @@ fn routes(sim: AppSim) -> Router {
         .route("/logout", post(session::logout))
         .route("/api/tabs", post(tabs::open))
         .route("/demo/feed", get(live::feed))
-        .route("/demo/trouble", post(stage::trouble))
-        .route("/demo/clock", post(stage::clock))
-        .route("/demo/clock/right", post(stage::clock_right))
-        .route("/demo/keys", post(stage::keys))
+        .route("/demo/trouble", post(controls::trouble))
+        .route("/demo/clock", post(controls::clock))
+        .route("/demo/clock/right", post(controls::clock_right))
+        .route("/demo/keys", post(controls::keys))
         .route_layer(middleware::from_fn(own_site_only))
         .route("/", get(show))
         .route("/me", get(session::me))

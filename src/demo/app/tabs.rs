@@ -34,7 +34,7 @@ pub(super) async fn open(State(sim): State<AppSim>, headers: HeaderMap) -> Respo
     };
     let parts = &sim.0.parts;
     let token = parts.idp.token(&TokenRequest::user(&subject).session(&Uuid::new_v4().to_string()));
-    let before = parts.stage.look().await.asked;
+    let before = parts.controls.look().await.asked;
     let mut tabs = JoinSet::new();
     for _ in 0..TABS {
         let request = Request::get(format!("{}/plugins/face-scan", parts.places.gateway_here))
@@ -52,6 +52,6 @@ pub(super) async fn open(State(sim): State<AppSim>, headers: HeaderMap) -> Respo
             links.insert(link.clone());
         }
     }
-    let asked = parts.stage.look().await.asked.saturating_sub(before);
+    let asked = parts.controls.look().await.asked.saturating_sub(before);
     Json(json!({ "tabs": TABS, "opened": opened, "links": links.len(), "asked": asked })).into_response()
 }

@@ -9,23 +9,23 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::demo::backstage::Trouble;
 use crate::demo::provider::{CallKind, ProviderSim};
-use crate::demo::serve::Running;
+use crate::demo::serve::ServerHandle;
+use crate::demo::stack::{self, Behind, Stack};
 use crate::demo::testing::{Answer, get, send, send_json};
-use crate::demo::whole::{self, Behind, Whole};
+use crate::demo::vendor_control::Trouble;
 use crate::logging::LineSink;
 use crate::telemetry::Metrics;
 
 /// In one process.
-fn vendor(whole: &Whole) -> &Running<ProviderSim> {
-    let Behind::Here { pages, .. } = &whole.behind else { panic!("another process") };
+fn vendor(stack: &Stack) -> &ServerHandle<ProviderSim> {
+    let Behind::Here { pages, .. } = &stack.behind else { panic!("another process") };
     pages
 }
 
 /// A demo, and a browser with one cookie.
 struct Visit {
-    whole: Whole,
+    stack: Stack,
     session: String,
 }
 
@@ -36,9 +36,9 @@ impl Visit {
         let feed = Feed::default();
         let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
         let lines = LineSink::new(feed.tee(std::io::sink()), lost).unwrap();
-        let whole = whole::start(0, metrics, Some(lines), feed, None).await.unwrap();
-        vendor(&whole).sim.set_faults(crate::demo::provider::Faults::default());
-        Self { whole, session: String::new() }
+        let stack = stack::start(0, metrics, Some(lines), feed, None).await.unwrap();
+        vendor(&stack).sim.set_faults(crate::demo::provider::Faults::default());
+        Self { stack, session: String::new() }
     }
 
     async fn signed_in() -> Self {
@@ -48,7 +48,7 @@ impl Visit {
     }
 
     fn places(&self) -> &Places {
-        self.whole.app.sim.places()
+        self.stack.app.sim.places()
     }
 
     fn host(&self) -> String {
@@ -126,7 +126,7 @@ impl Visit {
     }
 
     fn mints(&self) -> u64 {
-        vendor(&self.whole).sim.mint_count()
+        vendor(&self.stack).sim.mint_count()
     }
 }
 
@@ -177,7 +177,7 @@ impl Following {
 async fn a_browser_that_asks_for_an_icon_beside_json_gets_no_404() {
     let visit = Visit::start().await;
     assert_eq!(visit.get("/favicon.ico", "").await.status, 204);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn who_signs_in_has_a_session_that_the_gateway_takes() {
     }
     let answer = visit.post("/logout", json!({})).await;
     assert!(answer.header("set-cookie").unwrap().starts_with("session=; "), "{:?}", answer.headers);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_sign_in_ends_where_it_began_and_once() {
     }
     assert_eq!(visit.get(&back, &cookie).await.status, 303);
     assert_eq!(visit.get(&back, &cookie).await.status, 400, "the second time");
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn after_signing_in_one_goes_to_a_path_behind_the_gateway_and_nowhere_else
         let back = visit.get(&visit.choose(&leave, "ada").await, &cookie).await;
         assert_eq!(back.header("location"), Some(place), "{wanted}");
     }
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn without_a_session_a_navigation_to_the_plug_in_leads_to_the_apps_sign_in
     assert_eq!(visit.get("/me", &visit.cookie()).await.status, 401);
     assert_eq!(visit.get("/", &visit.cookie()).await.status, 200);
     assert_eq!(visit.get("/login", &visit.cookie()).await.status, 303);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -273,9 +273,9 @@ async fn the_app_learns_who_it_is_and_never_the_credential() {
         assert_eq!(get(&visit.at("/me"), &fields).await.json(), known, "{}", credentials.len());
     }
     // The app notices, if the gateway did not cut it out.
-    let straight = get(&format!("{}/me", visit.whole.app.url()), &[("host", &host), ("cookie", &cookie)]).await;
+    let straight = get(&format!("{}/me", visit.stack.app.url()), &[("host", &host), ("cookie", &cookie)]).await;
     assert_eq!(straight.json(), json!({ "name": null, "received": {}, "credential": true }));
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -301,10 +301,10 @@ async fn the_page_is_served_under_its_own_name_alone() {
         assert_eq!(get(&visit.at("/demo/feed"), &[("host", &host)]).await.status, 421, "{host}");
     }
     // Past the gateway there is nothing to open.
-    let past = get(&visit.whole.app.url(), &[]).await;
+    let past = get(&visit.stack.app.url(), &[]).await;
     assert!(past.status == 421 && past.text().contains(&visit.places().app), "{}", past.text());
     assert_eq!(visit.get("/nothing", "").await.status, 404);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -318,10 +318,10 @@ async fn another_site_may_turn_no_switch() {
             assert_eq!(answer.status, 403, "{path} {field:?}");
         }
     }
-    assert_eq!(visit.whole.app.sim.stage().trouble(), Trouble::None);
+    assert_eq!(visit.stack.app.sim.controls().trouble(), Trouble::None);
     let wrong = visit.post("/demo/trouble", json!({ "trouble": "none", "more": 1 })).await;
     assert_eq!(wrong.status, 422);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn each_trouble_shows_and_ends_and_a_held_link_goes_on() {
         assert_eq!(visit.scan(Method::GET).await.status, 302, "held under {trouble}");
         assert_eq!(visit.scan(Method::POST).await.status, status, "{trouble}");
     }
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn six_hours_end_a_link_and_four_times_that_a_session() {
     }
     assert_eq!(visit.name().await, Value::Null);
     assert_eq!(visit.scan(Method::GET).await.status, 401);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -377,7 +377,7 @@ async fn the_wall_clock_goes_back_and_who_signs_in_then_gets_a_link() {
     visit.post("/demo/clock", json!({})).await;
     assert_eq!(visit.view().await["ahead_s"], 6 * 3600);
     assert_eq!(visit.scan(Method::GET).await.status, 302);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn a_new_key_of_the_identity_provider_is_taken_and_the_old_one_stays_good(
     assert_eq!(visit.scan(Method::GET).await.status, 302, "the old key");
     visit.sign_in("grace").await;
     assert_eq!(visit.scan(Method::GET).await.status, 302, "the new key");
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn twenty_tabs_are_one_mint() {
     let refused = nobody.post("/api/tabs", json!({})).await;
     assert_eq!(refused.status, 401);
     assert_eq!(refused.header("content-type"), Some("application/problem+json"), "the gateway says so, not the app");
-    nobody.whole.stop().await;
+    nobody.stack.stop().await;
 }
 
 #[tokio::test]
@@ -427,18 +427,18 @@ async fn the_feed_tells_what_happened_as_soon_as_it_has_and_no_secret() {
     }
     let text = view.to_string();
     let action_token = link.header("location").unwrap().split("action_token=").nth(1).unwrap();
-    for secret in [&*vendor(&visit.whole).sim.keys()[0], &visit.session, action_token.split('&').next().unwrap()] {
+    for secret in [&*vendor(&visit.stack).sim.keys()[0], &visit.session, action_token.split('&').next().unwrap()] {
         assert!(!secret.is_empty() && !text.contains(secret), "a secret in the feed");
     }
     // A browser opens the link: no call of the gateway, and not in its list.
     let name = visit.places().plugin.clone();
     assert_eq!(
-        get(&link.header("location").unwrap().replace(&name, &vendor(&visit.whole).url()), &[]).await.status,
+        get(&link.header("location").unwrap().replace(&name, &vendor(&visit.stack).url()), &[]).await.status,
         200
     );
-    assert_eq!(vendor(&visit.whole).sim.calls_of(CallKind::Page).len(), 1);
+    assert_eq!(vendor(&visit.stack).sim.calls_of(CallKind::Page).len(), 1);
     assert_eq!(visit.view().await["calls"].as_array().unwrap().len(), 2);
-    visit.whole.stop().await;
+    visit.stack.stop().await;
 }
 
 #[tokio::test]
@@ -446,7 +446,7 @@ async fn a_feed_that_is_open_ends_well_when_the_demo_does() {
     let visit = Visit::start().await;
     let mut feed = visit.follow().await;
     feed.next().await.expect("an event");
-    let (_, rest) = tokio::join!(visit.whole.stop(), async {
+    let (_, rest) = tokio::join!(visit.stack.stop(), async {
         while feed.next().await.is_some() {}
         feed.read
     });

@@ -118,8 +118,8 @@ struct FaultArgs {
 fn base(text: &str) -> Result<String, String> {
     let expected = || "expected scheme, host and port, such as http://plugin.localhost:8091".to_owned();
     let url = url::Url::parse(text).map_err(|_| expected())?;
-    let whole = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if matches!(url.scheme(), "http" | "https") && whole && url.username().is_empty() && url.password().is_none() {
+    let stack = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && stack && url.username().is_empty() && url.password().is_none() {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
         Err(expected())

@@ -19,7 +19,7 @@ pub use self::keys::SigningAlgorithm;
 use self::keys::SigningKey;
 pub use self::token::TokenRequest;
 use super::fault::{Fail, span_text};
-use super::serve::{self, Running, SimFault};
+use super::serve::{self, ServerHandle, SimFault};
 use crate::clock::Clock;
 
 /// A usual life of an access token.
@@ -252,18 +252,18 @@ pub async fn serve(listener: TcpListener, sim: IdpSim, stop: watch::Receiver<boo
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
-pub async fn spawn(address: SocketAddr, sim: IdpSim) -> Result<Running<IdpSim>, SimFault> {
+pub async fn spawn(address: SocketAddr, sim: IdpSim) -> Result<ServerHandle<IdpSim>, SimFault> {
     spawn_on(serve::bind(address).await?, sim)
 }
 
 /// Serves a listener on a task of its own.
-pub fn spawn_on(listener: TcpListener, sim: IdpSim) -> Result<Running<IdpSim>, SimFault> {
+pub fn spawn_on(listener: TcpListener, sim: IdpSim) -> Result<ServerHandle<IdpSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     // Known before the task runs: a token may be asked for at once.
     sim.0.state.lock().own_base = serve::url_of(&listener);
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(listener, sim.clone(), stopped));
-    Ok(Running::new(sim, address, stop, task))
+    Ok(ServerHandle::new(sim, address, stop, task))
 }
 
 #[cfg(test)]

@@ -9,17 +9,17 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use super::*;
-use crate::clock::{Hands, Timestamp};
+use crate::clock::{ClockControl, Timestamp};
 use crate::demo::testing::{get, send, send_json};
 
 const NOW: i64 = 1_767_225_600;
 
-async fn start(change: impl FnOnce(&mut IdpOptions)) -> (Running<IdpSim>, Arc<Hands>) {
-    let (clock, hands) = Clock::manual(Timestamp::from_secs(NOW));
+async fn start(change: impl FnOnce(&mut IdpOptions)) -> (ServerHandle<IdpSim>, Arc<ClockControl>) {
+    let (clock, clock_control) = Clock::manual(Timestamp::from_secs(NOW));
     let mut options = IdpOptions { clock, ..IdpOptions::default() };
     change(&mut options);
     let idp = spawn(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), IdpSim::with(options).unwrap()).await.unwrap();
-    (idp, hands)
+    (idp, clock_control)
 }
 
 /// The claims of a token that a key of this set has signed.
@@ -34,7 +34,7 @@ fn verified(token: &str, keys: &Value) -> Option<Value> {
     Some(jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(jwk).unwrap(), &rules).unwrap().claims)
 }
 
-async fn granted(idp: &Running<IdpSim>, body: Value) -> Value {
+async fn granted(idp: &ServerHandle<IdpSim>, body: Value) -> Value {
     let answer = send_json(Method::POST, &format!("{}/token", idp.url()), &[], body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -256,7 +256,7 @@ fn question(change: &[(&str, &str)]) -> String {
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// Signs in; the code that goes back to the app.
-async fn code(idp: &Running<IdpSim>, user: &str) -> String {
+async fn code(idp: &ServerHandle<IdpSim>, user: &str) -> String {
     let body = format!("{}&user={user}", question(&[]));
     let answer = send(Method::POST, &format!("{}/authorize", idp.url()), &[FORM], body).await;
     let back = url::Url::parse(answer.header("location").expect("a way back")).unwrap();
@@ -266,7 +266,7 @@ async fn code(idp: &Running<IdpSim>, user: &str) -> String {
     members["code"].clone()
 }
 
-async fn redeem(idp: &Running<IdpSim>, code: &str, change: &[(&str, &str)]) -> crate::demo::testing::Answer {
+async fn redeem(idp: &ServerHandle<IdpSim>, code: &str, change: &[(&str, &str)]) -> crate::demo::testing::Answer {
     let mut members = vec![
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -301,7 +301,7 @@ async fn a_browser_signs_in_and_the_app_gets_a_token_once() {
 
 #[tokio::test]
 async fn a_code_is_good_for_its_app_its_proof_and_a_minute() {
-    let (idp, hands) = start(|_| {}).await;
+    let (idp, clock_control) = start(|_| {}).await;
     for change in [
         [("code_verifier", "another")],
         [("code_verifier", "")],
@@ -314,7 +314,7 @@ async fn a_code_is_good_for_its_app_its_proof_and_a_minute() {
         assert_eq!(answer.json()["error"], "invalid_grant", "{change:?}");
     }
     let code = code(&idp, "ada").await;
-    hands.advance(std::time::Duration::from_secs(61));
+    clock_control.advance(std::time::Duration::from_secs(61));
     assert_eq!(redeem(&idp, &code, &[]).await.status, 400, "after a minute");
 }
 

@@ -23,7 +23,7 @@ pub use self::faults::{ExistingUser, Faults, On, UrlAs, UrlFault};
 use self::state::State;
 use self::token::TokenKey;
 use super::page::{ICON, no_icon};
-use super::serve::{self, Running, SimFault};
+use super::serve::{self, ServerHandle, SimFault};
 use crate::clock::Clock;
 
 /// The life of the vendor's URLs today.
@@ -219,18 +219,18 @@ pub async fn serve(listener: TcpListener, sim: ProviderSim, stop: watch::Receive
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
-pub async fn spawn(address: SocketAddr, sim: ProviderSim) -> Result<Running<ProviderSim>, SimFault> {
+pub async fn spawn(address: SocketAddr, sim: ProviderSim) -> Result<ServerHandle<ProviderSim>, SimFault> {
     spawn_on(serve::bind(address).await?, sim)
 }
 
 /// Serves a listener on a task of its own.
-pub fn spawn_on(listener: TcpListener, sim: ProviderSim) -> Result<Running<ProviderSim>, SimFault> {
+pub fn spawn_on(listener: TcpListener, sim: ProviderSim) -> Result<ServerHandle<ProviderSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     // Known before the task runs, so that a caller may ask at once.
     sim.0.state.lock().own_base = serve::url_of(&listener);
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(listener, sim.clone(), stopped));
-    Ok(Running::new(sim, address, stop, task))
+    Ok(ServerHandle::new(sim, address, stop, task))
 }
 
 #[cfg(test)]

@@ -7,15 +7,15 @@ use http::Method;
 use serde_json::json;
 
 use super::*;
-use crate::clock::{Hands, Timestamp};
+use crate::clock::{ClockControl, Timestamp};
 use crate::demo::fault::{Fail, REDIRECT_TARGET};
 use crate::demo::testing::{Answer, get, send, send_json};
 
 const KEY: &str = "a-key-of-the-simulator";
 
 struct Vendor {
-    running: Running<ProviderSim>,
-    hands: Arc<Hands>,
+    running: ServerHandle<ProviderSim>,
+    clock_control: Arc<ClockControl>,
 }
 
 impl Vendor {
@@ -24,11 +24,11 @@ impl Vendor {
     }
 
     async fn with(change: impl FnOnce(&mut ProviderOptions)) -> Self {
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(1_767_225_600));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(1_767_225_600));
         let mut options = ProviderOptions { api_keys: vec![KEY.to_owned()], clock, ..ProviderOptions::default() };
         change(&mut options);
         let running = spawn(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ProviderSim::new(options)).await.unwrap();
-        Self { running, hands }
+        Self { running, clock_control }
     }
 
     fn sim(&self) -> &ProviderSim {
@@ -358,9 +358,9 @@ async fn the_page_opens_until_the_url_ends() {
     let page = get(&url, &[]).await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("&lt;ada&gt;") && page.text().contains("No Referer arrived"));
-    vendor.hands.advance(Duration::from_secs(6 * 3600 - 1));
+    vendor.clock_control.advance(Duration::from_secs(6 * 3600 - 1));
     assert_eq!(get(&url, &[]).await.status, 200, "the same URL may be used until its end");
-    vendor.hands.advance(Duration::from_secs(1));
+    vendor.clock_control.advance(Duration::from_secs(1));
     let ended = get(&url, &[]).await;
     assert_eq!(ended.status, 410);
     assert!(ended.text().contains("This link has expired"));

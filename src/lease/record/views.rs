@@ -9,7 +9,7 @@ impl Record {
     /// Whether the lease with this number came from the store; `None`: it is not here any more.
     pub(in crate::lease) fn shared(&self, seq: u64) -> Option<bool> {
         let leases = self.slots.iter().filter_map(|slot| slot.lease.as_ref());
-        leases.filter(|lease| lease.seq == seq).map(|lease| lease.tie.shared).next()
+        leases.filter(|lease| lease.seq == seq).map(|lease| lease.version.shared).next()
     }
 
     /// Which URLs of this person are held.

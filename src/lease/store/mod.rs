@@ -1,13 +1,13 @@
 //! Behind the book's memory: a store that other nodes share, or that outlives the process (docs/leases.md).
 //!
-//! [`Vault`] seals and judges; a [`Backend`] keeps bytes under names and says whose turn it is to mint.
+//! [`SealedStore`] seals and judges; a [`Backend`] keeps bytes under names and says whose turn it is to mint.
 
 mod file;
 mod redis;
 mod revocations;
 mod seal;
+mod sealed_store;
 pub mod settings;
-mod vault;
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::session::Knowledge;
 pub use file::{FileStore, OpenFault};
 pub use redis::{RedisStore, Way};
 pub use revocations::{Kept, Listener, News};
-pub use seal::{Name, Seals, check_key};
-pub use vault::Vault;
-pub(super) use vault::{Entry, RENEW, Turned};
+pub use seal::{Name, SealingKeys, check_key};
+pub use sealed_store::SealedStore;
+pub(super) use sealed_store::{AcquireResult, Entry, RENEW};
 
 /// The store can't be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Lost;
 
 /// The right to mint for one key, for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct Claim {
     /// Counts the turns of this key: a result of an older turn is not kept.
     pub fence: u64,
     /// Counts the owner's times of forgetting: what began before the last of them is not kept.
@@ -47,11 +47,11 @@ pub struct Known {
 
 /// What a store says to who needs a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
+pub enum Acquired {
     /// Sealed, of this generation, and with so much life by the store's clock: those of nodes may differ.
     Held(Vec<u8>, u64, Duration),
     /// Nobody mints: you do.
-    Turn(Turn),
+    Claim(Claim),
     /// Somebody mints; after this long at the latest ask again.
     Wait(Duration),
     /// Somebody's mint failed a moment ago, in this way; and the owner's generation.
@@ -59,7 +59,7 @@ pub enum Begun {
 }
 
 /// What happens at the other nodes.
-pub enum Notice {
+pub enum Notification {
     /// An owner's leases are forgotten: sealed for the place `drop`.
     Drop(Vec<u8>),
     /// A revocation: sealed.
@@ -72,20 +72,20 @@ pub enum Notice {
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// One round trip: what is held with more than `life`, or what to do; `None`: nothing that is held will do. Dropped: a turn may be taken, and ends by itself.
-    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Begun, Lost>;
+    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Acquired, Lost>;
 
     /// The turn goes on; `false`: it is over.
-    async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost>;
+    async fn renew(&self, name: &Name, claim: Claim) -> Result<bool, Lost>;
 
     /// Keeps the result of a turn for so long, and wakes who waits; `false`: the turn was over, or the owner's leases were forgotten meanwhile.
-    async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost>;
+    async fn keep(&self, name: &Name, claim: Claim, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost>;
 
     /// Keeps what was made while the store could not be asked, once it can be; a store of several nodes does not, for another node may have made
     /// one, too.
     fn keep_later(&self, _: &Name, _: Duration, _: Vec<u8>) {}
 
     /// Ends a turn without a result, and wakes who waits.
-    async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost>;
+    async fn give_up(&self, name: &Name, claim: Claim, failure: Option<u8>) -> Result<(), Lost>;
 
     /// The number of a scan that begins: above those of all scans and times of forgetting of this owner before. Changes nothing that is held.
     async fn announce(&self, owner: &[u8; seal::NAME]) -> Result<u64, Lost>;
@@ -105,7 +105,7 @@ pub trait Backend: Send + Sync {
     async fn forget(&self, owner: &[u8; seal::NAME], notice: Vec<u8>) -> Result<u64, Lost>;
 
     /// Changes when somebody's mint for this name has ended.
-    fn ear(&self, name: &Name) -> watch::Receiver<u64>;
+    fn subscription(&self, name: &Name) -> watch::Receiver<u64>;
 
     /// Counts the times at which news may have been missed: what was held before the last of them is asked for again.
     fn epoch(&self) -> u32;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::seal::{NAME, Seals};
-use super::{Lost, Notice, RENEW, Vault};
+use super::seal::{NAME, SealingKeys};
+use super::{Lost, Notification, RENEW, SealedStore};
 use crate::session::{Knowledge, Revocation};
 
 /// For whom a revocation is sealed.
@@ -48,7 +48,7 @@ pub struct Kept {
 /// Revocations that are to be written, and how many rounds each waits.
 pub(super) type Unwritten = Mutex<HashMap<[u8; NAME], (u8, Arc<Revocation>)>>;
 
-impl Vault {
+impl SealedStore {
     /// Writes a revocation. While the store can't be asked, it is written as soon as it can be.
     ///
     /// Dropped: it may be written or not.
@@ -56,7 +56,7 @@ impl Vault {
     /// # Errors
     /// The store could not be asked.
     pub async fn revoke(&self, what: &Arc<Revocation>) -> Result<(), Lost> {
-        let id = id(&self.seals, what).ok_or(Lost)?;
+        let id = id(&self.sealing_keys, what).ok_or(Lost)?;
         // Before the first await: whatever becomes of this call, it is written.
         self.unwritten.lock().insert(id, (0, Arc::clone(what)));
         self.write(id, what).await?;
@@ -66,7 +66,7 @@ impl Vault {
         Ok(())
     }
 
-    /// The revocations of a store that is read at the start; one of several nodes is read in [`Vault::run`].
+    /// The revocations of a store that is read at the start; one of several nodes is read in [`SealedStore::run`].
     ///
     /// # Errors
     /// The store can't be read.
@@ -77,7 +77,7 @@ impl Vault {
 
     /// What a notice of a revocation holds. One that does not open is counted, and of no effect.
     pub(super) fn revocation(&self, sealed: &[u8]) -> Option<Revocation> {
-        let plain = self.seals.open(REVOCATION, sealed);
+        let plain = self.sealing_keys.open(REVOCATION, sealed);
         let what = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
         if what.is_none() {
             self.operations.with_label_values(&["open", "refused"]).inc();
@@ -111,35 +111,35 @@ impl Vault {
 
     fn kept(&self, id: [u8; NAME], what: &Revocation) -> Option<Kept> {
         let plain = zeroize::Zeroizing::new(serde_json::to_vec(what).ok()?);
-        Some(Kept { id, expires: what.expires, sealed: self.seals.seal(REVOCATION, &plain)? })
+        Some(Kept { id, expires: what.expires, sealed: self.sealing_keys.seal(REVOCATION, &plain)? })
     }
 }
 
-fn id(seals: &Seals, what: &Revocation) -> Option<[u8; NAME]> {
-    seals.revocation(&serde_json::to_vec(what).ok()?)
+fn id(sealing_keys: &SealingKeys, what: &Revocation) -> Option<[u8; NAME]> {
+    sealing_keys.revocation(&serde_json::to_vec(what).ok()?)
 }
 
 /// What a backend tells, and what it asks of its node.
 pub struct News<'a> {
-    pub(super) vault: &'a Vault,
+    pub(super) vault: &'a SealedStore,
     pub(super) listener: &'a dyn Listener,
 }
 
 impl News<'_> {
     /// Something has happened at another node.
-    pub fn tell(&self, notice: Notice) {
+    pub fn tell(&self, notice: Notification) {
         match notice {
-            Notice::Drop(sealed) => {
+            Notification::Drop(sealed) => {
                 if let Some(owner) = self.vault.open_drop(&sealed) {
                     self.listener.forget(&owner);
                 }
             }
-            Notice::Revoked(sealed) => {
+            Notification::Revoked(sealed) => {
                 if let Some(what) = self.vault.revocation(&sealed) {
                     self.listener.revoke(what);
                 }
             }
-            Notice::Known(knowledge) => self.listener.known(knowledge),
+            Notification::Known(knowledge) => self.listener.known(knowledge),
         }
     }
 
@@ -148,7 +148,7 @@ impl News<'_> {
         let mut rest = self.listener.revocations().into_iter();
         std::iter::from_fn(move || {
             let piece = rest.by_ref().take(PIECE);
-            let named = piece.filter_map(|what| Some((id(&self.vault.seals, &what)?, what)));
+            let named = piece.filter_map(|what| Some((id(&self.vault.sealing_keys, &what)?, what)));
             Some(named.collect::<Vec<_>>()).filter(|piece| !piece.is_empty())
         })
     }
@@ -159,7 +159,7 @@ impl News<'_> {
     }
 }
 
-impl Vault {
+impl SealedStore {
     /// Looks after the store until `stop`; `listener` hears what happens at other nodes.
     ///
     /// Dropped: the store is not looked after, and news don't arrive.

@@ -35,7 +35,7 @@ fn bytes(secret: &Secret) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// The keys: the first seals, all open. Read again while the process runs.
-pub struct Seals {
+pub struct SealingKeys {
     cells: Vec<Arc<SecretCell>>,
     /// Under which names are made, if it is one of its own; else the last seal key, which a rotation leaves in its place.
     names: Option<Arc<SecretCell>>,
@@ -67,7 +67,7 @@ pub(super) fn text(part: &[u8; NAME]) -> String {
     URL_SAFE_NO_PAD.encode(part)
 }
 
-impl Seals {
+impl SealingKeys {
     /// At least one key; each has passed [`check_key`].
     pub fn new(cells: Vec<Arc<SecretCell>>, names: Option<Arc<SecretCell>>) -> Self {
         Self { cells, names }
@@ -121,13 +121,13 @@ impl Seals {
     /// Opens what was sealed for this place, by whichever key; `None`: it was not, or the key is gone.
     pub fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (form, rest) = sealed.split_first()?;
-        let (wanted, rest) = rest.split_at_checked(ID)?;
+        let (requirement, rest) = rest.split_at_checked(ID)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         if *form != FORM {
             return None;
         }
         let keys = self.cells.iter().filter_map(|cell| bytes(&cell.current()));
-        keys.filter(|key| id(key) == wanted).find_map(|key| {
+        keys.filter(|key| id(key) == requirement).find_map(|key| {
             let cipher = RandomizedNonceKey::new(&AES_256_GCM, &*key).ok()?;
             let mut plain = Zeroizing::new(body.to_vec());
             let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -171,19 +171,19 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_in_its_own_place_and_in_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let seals = Seals::new(vec![cell(&folder, "a", 1)], None);
+        let sealing_keys = SealingKeys::new(vec![cell(&folder, "a", 1)], None);
         let (ada, bob) = (LeaseKey::raw("ada", "en"), LeaseKey::raw("bob", "en"));
-        let sealed = seals.seal(&place(&ada), b"https://x/").unwrap();
-        assert_eq!(&**seals.open(&place(&ada), &sealed).unwrap(), b"https://x/");
-        assert!(seals.open(&place(&bob), &sealed).is_none());
-        assert!(seals.open(&place(&LeaseKey::raw("adae", "n")), &sealed).is_none());
+        let sealed = sealing_keys.seal(&place(&ada), b"https://x/").unwrap();
+        assert_eq!(&**sealing_keys.open(&place(&ada), &sealed).unwrap(), b"https://x/");
+        assert!(sealing_keys.open(&place(&bob), &sealed).is_none());
+        assert!(sealing_keys.open(&place(&LeaseKey::raw("adae", "n")), &sealed).is_none());
         for at in 0..sealed.len() {
             let mut bent = sealed.clone();
             bent[at] ^= 1;
-            assert!(seals.open(&place(&ada), &bent).is_none(), "byte {at}");
-            assert!(seals.open(&place(&ada), &sealed[..at]).is_none(), "the first {at} bytes");
+            assert!(sealing_keys.open(&place(&ada), &bent).is_none(), "byte {at}");
+            assert!(sealing_keys.open(&place(&ada), &sealed[..at]).is_none(), "the first {at} bytes");
         }
-        assert_ne!(sealed, seals.seal(&place(&ada), b"https://x/").unwrap(), "each has a nonce of its own");
+        assert_ne!(sealed, sealing_keys.seal(&place(&ada), b"https://x/").unwrap(), "each has a nonce of its own");
     }
 
     #[test]
@@ -191,24 +191,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (cell(&folder, "old", 1), cell(&folder, "new", 2));
         let key = LeaseKey::raw("ada", "en");
-        let before = Seals::new(vec![old.clone()], None);
-        let during = Seals::new(vec![new.clone(), old.clone()], None);
+        let before = SealingKeys::new(vec![old.clone()], None);
+        let during = SealingKeys::new(vec![new.clone(), old.clone()], None);
         let sealed = before.seal(&place(&key), b"x").unwrap();
         assert_eq!(before.name(&key), during.name(&key));
         assert!(during.open(&place(&key), &sealed).is_some());
         let fresh = during.seal(&place(&key), b"x").unwrap();
         assert!(before.open(&place(&key), &fresh).is_none(), "the first key seals");
         // With a key of their own names outlive the old seal key, too.
-        let named = Seals::new(vec![new.clone(), old], Some(new.clone()));
-        assert_eq!(named.name(&key), Seals::new(vec![new.clone()], Some(new)).name(&key));
+        let named = SealingKeys::new(vec![new.clone(), old], Some(new.clone()));
+        assert_eq!(named.name(&key), SealingKeys::new(vec![new.clone()], Some(new)).name(&key));
         assert!(named.open(&place(&key), &fresh).is_some());
     }
 
     #[test]
     fn names_differ_as_keys_do_and_say_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let seals = Seals::new(vec![cell(&folder, "a", 1)], None);
-        let name = |owner, variant| seals.name(&LeaseKey::raw(owner, variant)).unwrap();
+        let sealing_keys = SealingKeys::new(vec![cell(&folder, "a", 1)], None);
+        let name = |owner, variant| sealing_keys.name(&LeaseKey::raw(owner, variant)).unwrap();
         assert_eq!(name("ada", "en").owner, name("ada", "nl").owner);
         assert_ne!(name("ada", "en").variant, name("ada", "nl").variant);
         assert_ne!(name("ada", "en").owner, name("bob", "en").owner);

@@ -4,157 +4,157 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::bed::*;
+use super::test_bench::*;
 use crate::lease::{NoLease, Source};
 use crate::provider::MintFailure;
 
 #[tokio::test]
 async fn mints_of_one_subject_are_bounded_within_a_window() {
-    let bed = Bed::with(at_most(2), 10);
-    bed.hold("ada/en", HOUR).await;
-    bed.hands.advance(10 * MINUTE);
-    bed.hold("ada/nl", HOUR).await;
-    assert_eq!(bed.get("ada/fr").await, Err(NoLease::Limited(50 * MINUTE)));
-    assert_eq!(bed.get("ada/en").await, Ok((0, Source::Hit)), "what is held is not a mint");
-    bed.hold("bob", HOUR).await;
+    let bench = TestBench::with(at_most(2), 10);
+    bench.hold("ada/en", HOUR).await;
+    bench.clock_control.advance(10 * MINUTE);
+    bench.hold("ada/nl", HOUR).await;
+    assert_eq!(bench.get("ada/fr").await, Err(NoLease::Limited(50 * MINUTE)));
+    assert_eq!(bench.get("ada/en").await, Ok((0, Source::Hit)), "what is held is not a mint");
+    bench.hold("bob", HOUR).await;
 
-    bed.hands.advance(50 * MINUTE - MILLI);
-    assert_eq!(bed.get("ada/fr").await, Err(NoLease::Limited(MILLI)));
-    bed.hands.advance(MILLI);
-    bed.hold("ada/fr", HOUR).await;
-    assert_eq!(bed.get("ada/de").await, Err(NoLease::Limited(10 * MINUTE)));
-    bed.assert_forgets_everything().await;
+    bench.clock_control.advance(50 * MINUTE - MILLI);
+    assert_eq!(bench.get("ada/fr").await, Err(NoLease::Limited(MILLI)));
+    bench.clock_control.advance(MILLI);
+    bench.hold("ada/fr", HOUR).await;
+    assert_eq!(bench.get("ada/de").await, Err(NoLease::Limited(10 * MINUTE)));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn failed_mints_do_not_count() {
-    let bed = Bed::with(at_most(1), 10);
+    let bench = TestBench::with(at_most(1), 10);
     for _ in 0..5 {
-        bed.fail("ada").await;
-        bed.hands.advance(SECOND);
+        bench.fail("ada").await;
+        bench.clock_control.advance(SECOND);
     }
-    bed.hold("ada", HOUR).await;
-    assert!(matches!(bed.get("ada/nl").await, Err(NoLease::Limited(_))));
-    bed.assert_forgets_everything().await;
+    bench.hold("ada", HOUR).await;
+    assert!(matches!(bench.get("ada/nl").await, Err(NoLease::Limited(_))));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn short_urls_count() {
-    let bed = Bed::with(at_most(1), 10);
-    bed.hold("ada", MINUTE).await;
-    assert_eq!(bed.get("ada").await, Err(NoLease::Limited(HOUR)));
-    bed.assert_forgets_everything().await;
+    let bench = TestBench::with(at_most(1), 10);
+    bench.hold("ada", MINUTE).await;
+    assert_eq!(bench.get("ada").await, Err(NoLease::Limited(HOUR)));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn mints_under_way_take_their_places_so_that_a_burst_passes_no_bound() {
-    let bed = Bed::with(at_most(2), 10);
-    let (one, other) = (bed.onceing("ada").await, bed.onceing("ada").await);
-    assert_eq!(bed.once("ada").await, Err(NoLease::Limited(SECOND)));
-    assert_eq!(bed.get("ada").await, Err(NoLease::Limited(SECOND)));
-    assert_eq!(bed.vendor.calls(), 2);
-    bed.vendor.answer(0, Answer::Fail(MintFailure::Refused));
+    let bench = TestBench::with(at_most(2), 10);
+    let (one, other) = (bench.onceing("ada").await, bench.onceing("ada").await);
+    assert_eq!(bench.once("ada").await, Err(NoLease::Limited(SECOND)));
+    assert_eq!(bench.get("ada").await, Err(NoLease::Limited(SECOND)));
+    assert_eq!(bench.vendor.calls(), 2);
+    bench.vendor.answer(0, Answer::Fail(MintFailure::Refused));
     assert!(one.await.unwrap().is_err());
-    let third = bed.onceing("ada").await;
-    assert_eq!(bed.once("ada").await, Err(NoLease::Limited(SECOND)), "one failed, one more began");
-    bed.vendor.answer(1, Answer::Life(HOUR));
-    bed.vendor.answer(2, Answer::Life(HOUR));
+    let third = bench.onceing("ada").await;
+    assert_eq!(bench.once("ada").await, Err(NoLease::Limited(SECOND)), "one failed, one more began");
+    bench.vendor.answer(1, Answer::Life(HOUR));
+    bench.vendor.answer(2, Answer::Life(HOUR));
     assert!(other.await.unwrap().is_ok() && third.await.unwrap().is_ok());
-    assert_eq!(bed.once("ada").await, Err(NoLease::Limited(HOUR)));
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.once("ada").await, Err(NoLease::Limited(HOUR)));
+    bench.assert_forgets_everything().await;
 
-    let bed = Bed::with(at_most(2), 10);
-    let (en, nl) = (bed.getting("ada/en").await, bed.getting("ada/nl").await);
-    assert_eq!(bed.get("ada/fr").await, Err(NoLease::Limited(SECOND)));
-    bed.vendor.answer(0, Answer::Life(HOUR));
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    let bench = TestBench::with(at_most(2), 10);
+    let (en, nl) = (bench.getting("ada/en").await, bench.getting("ada/nl").await);
+    assert_eq!(bench.get("ada/fr").await, Err(NoLease::Limited(SECOND)));
+    bench.vendor.answer(0, Answer::Life(HOUR));
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert!(en.await.unwrap().is_ok() && nl.await.unwrap().is_ok());
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_mint_that_has_landed_does_not_count_twice() {
-    let bed = Bed::with(at_most(2), 10);
-    let (first, second) = (bed.post("ada"), bed.post("ada"));
+    let bench = TestBench::with(at_most(2), 10);
+    let (first, second) = (bench.post("ada"), bench.post("ada"));
     let both = tokio::spawn(async move { (first.await, second.await) });
-    bed.vendor.begun(1).await;
-    bed.vendor.answer(0, Answer::Life(HOUR));
-    bed.vendor.begun(2).await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    bench.vendor.begun(1).await;
+    bench.vendor.answer(0, Answer::Life(HOUR));
+    bench.vendor.begun(2).await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(both.await.unwrap(), (Ok((0, Source::Minted)), Ok((1, Source::Minted))));
 }
 
 #[tokio::test]
 async fn a_slow_mint_that_is_never_reused_counts_although_sweeps_came_between() {
-    let bed = Bed::with(at_most(1), 10);
-    let slow = bed.onceing("ada").await;
+    let bench = TestBench::with(at_most(1), 10);
+    let slow = bench.onceing("ada").await;
     for _ in 0..3 {
-        bed.hands.advance(SECOND);
-        bed.book.sweep();
+        bench.clock_control.advance(SECOND);
+        bench.book.sweep();
     }
-    bed.vendor.answer(0, Answer::Life(HOUR));
+    bench.vendor.answer(0, Answer::Life(HOUR));
     assert!(slow.await.unwrap().is_ok());
     for _ in 0..3 {
-        bed.hands.advance(SECOND);
-        bed.book.sweep();
+        bench.clock_control.advance(SECOND);
+        bench.book.sweep();
     }
-    assert_eq!(bed.once("ada").await, Err(NoLease::Limited(HOUR - 3 * SECOND)));
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.once("ada").await, Err(NoLease::Limited(HOUR - 3 * SECOND)));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_post_that_the_bound_refuses_forgets_nothing() {
-    let bed = Bed::with(at_most(2), 10);
-    bed.hold("ada/en", HOUR).await;
-    bed.hold("ada/nl", HOUR).await;
-    assert_eq!(bed.post("ada/en").await, Err(NoLease::Limited(HOUR)));
-    assert_eq!(bed.get("ada/en").await, Ok((0, Source::Hit)));
-    assert_eq!(bed.get("ada/nl").await, Ok((1, Source::Hit)));
-    assert_eq!(bed.gauge(), 2);
-    bed.assert_forgets_everything().await;
+    let bench = TestBench::with(at_most(2), 10);
+    bench.hold("ada/en", HOUR).await;
+    bench.hold("ada/nl", HOUR).await;
+    assert_eq!(bench.post("ada/en").await, Err(NoLease::Limited(HOUR)));
+    assert_eq!(bench.get("ada/en").await, Ok((0, Source::Hit)));
+    assert_eq!(bench.get("ada/nl").await, Ok((1, Source::Hit)));
+    assert_eq!(bench.gauge(), 2);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn callers_that_the_bound_turns_away_leave_nothing_behind() {
-    let bed = Bed::with(at_most(1), 10);
-    bed.hold("ada", HOUR).await;
+    let bench = TestBench::with(at_most(1), 10);
+    bench.hold("ada", HOUR).await;
     for session in 0..100 {
-        assert!(bed.get(&format!("ada/{session}")).await.is_err());
-        assert!(bed.post(&format!("ada/{session}")).await.is_err());
+        assert!(bench.get(&format!("ada/{session}")).await.is_err());
+        assert!(bench.post(&format!("ada/{session}")).await.is_err());
     }
-    assert_eq!(bed.book.slots(&key("ada")), 1);
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.book.slots(&key("ada")), 1);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn at_the_capacity_the_lease_that_ends_soonest_goes() {
-    let bed = Bed::with(rules(), 3);
+    let bench = TestBench::with(rules(), 3);
     for (name, hours) in [("ada", 3), ("bob", 1), ("eve", 2)] {
-        bed.hold(name, hours * HOUR).await;
+        bench.hold(name, hours * HOUR).await;
     }
-    assert_eq!((bed.gauge(), bed.metrics.leases_evicted.get()), (3, 0));
-    bed.hold("joe", 4 * HOUR).await;
-    assert_eq!((bed.gauge(), bed.metrics.leases_evicted.get()), (3, 1));
-    assert_eq!(bed.held("bob"), None);
-    bed.hold("kim", 30 * MINUTE).await;
-    assert_eq!(bed.held("kim"), None, "its caller has it; there is no room to hold it");
-    assert_eq!((bed.gauge(), bed.metrics.leases_evicted.get()), (3, 2));
-    assert!(["ada", "eve", "joe"].iter().all(|name| bed.held(name).is_some()));
-    bed.assert_forgets_everything().await;
+    assert_eq!((bench.gauge(), bench.metrics.leases_evicted.get()), (3, 0));
+    bench.hold("joe", 4 * HOUR).await;
+    assert_eq!((bench.gauge(), bench.metrics.leases_evicted.get()), (3, 1));
+    assert_eq!(bench.held("bob"), None);
+    bench.hold("kim", 30 * MINUTE).await;
+    assert_eq!(bench.held("kim"), None, "its caller has it; there is no room to hold it");
+    assert_eq!((bench.gauge(), bench.metrics.leases_evicted.get()), (3, 2));
+    assert!(["ada", "eve", "joe"].iter().all(|name| bench.held(name).is_some()));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_replaced_lease_takes_no_room() {
-    let bed = Bed::with(rules(), 2);
-    bed.hold("ada", HOUR).await;
+    let bench = TestBench::with(rules(), 2);
+    bench.hold("ada", HOUR).await;
     for call in 1..10 {
-        let post = bed.posting("bob").await;
-        bed.vendor.answer(call, Answer::Life(2 * HOUR));
+        let post = bench.posting("bob").await;
+        bench.vendor.answer(call, Answer::Life(2 * HOUR));
         assert!(post.await.unwrap().is_ok());
     }
-    assert_eq!((bed.gauge(), bed.metrics.leases_evicted.get()), (2, 0));
-    assert_eq!(bed.book.sizes().1, 2);
-    bed.assert_forgets_everything().await;
+    assert_eq!((bench.gauge(), bench.metrics.leases_evicted.get()), (2, 0));
+    assert_eq!(bench.book.sizes().1, 2);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
@@ -166,83 +166,83 @@ async fn everything_is_cleared_away_however_it_ended() {
         || Answer::Fail(MintFailure::TimedOut),
         || Answer::Panic,
     ];
-    let bed = Bed::with(at_most(3), 1_000);
+    let bench = TestBench::with(at_most(3), 1_000);
     for ending in endings {
         for name in ["ada/en", "ada/nl", "bob"] {
             for kind in 0..3 {
-                let call = bed.vendor.calls();
+                let call = bench.vendor.calls();
                 let task = match kind {
-                    0 => bed.getting(name).await,
-                    1 => bed.posting(name).await,
-                    _ => bed.onceing(name).await,
+                    0 => bench.getting(name).await,
+                    1 => bench.posting(name).await,
+                    _ => bench.onceing(name).await,
                 };
-                if bed.vendor.calls() > call {
-                    bed.vendor.answer(call, ending());
+                if bench.vendor.calls() > call {
+                    bench.vendor.answer(call, ending());
                 }
                 let _ = task.await.unwrap();
-                bed.gauge();
+                bench.gauge();
             }
         }
     }
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_failure_is_cleared_away_soon_and_a_counted_mint_after_its_window() {
-    let bed = Bed::new();
-    bed.fail("ada").await;
-    assert_eq!(bed.book.sizes(), (1, 0, 1));
-    bed.hands.advance(SECOND);
-    bed.book.sweep();
-    assert_eq!(bed.book.sizes(), (0, 0, 0));
+    let bench = TestBench::new();
+    bench.fail("ada").await;
+    assert_eq!(bench.book.sizes(), (1, 0, 1));
+    bench.clock_control.advance(SECOND);
+    bench.book.sweep();
+    assert_eq!(bench.book.sizes(), (0, 0, 0));
 
-    bed.hold("ada", MINUTE).await;
-    bed.hands.advance(HOUR - MILLI);
-    bed.book.sweep();
-    assert_eq!(bed.book.sizes(), (1, 0, 1));
-    bed.hands.advance(MILLI);
-    bed.book.sweep();
-    assert_eq!(bed.book.sizes(), (0, 0, 0));
+    bench.hold("ada", MINUTE).await;
+    bench.clock_control.advance(HOUR - MILLI);
+    bench.book.sweep();
+    assert_eq!(bench.book.sizes(), (1, 0, 1));
+    bench.clock_control.advance(MILLI);
+    bench.book.sweep();
+    assert_eq!(bench.book.sizes(), (0, 0, 0));
 }
 
 #[tokio::test]
 async fn a_thousand_failures_of_one_person_ask_for_one_visit_at_a_time() {
-    let bed = Bed::new();
+    let bench = TestBench::new();
     for _ in 0..1_000 {
-        bed.fail("ada").await;
-        bed.hands.advance(SECOND);
+        bench.fail("ada").await;
+        bench.clock_control.advance(SECOND);
     }
-    let (records, ends, visits) = bed.book.sizes();
+    let (records, ends, visits) = bench.book.sizes();
     assert!(records == 1 && ends == 0 && visits <= 1, "{records} records, {ends} ends, {visits} visits");
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_sweep_lets_others_run_and_ends_when_it_is_told() {
-    let bed = Bed::with(rules(), 10_000);
+    let bench = TestBench::with(rules(), 10_000);
     let mut callers = Vec::new();
     for number in 0..2_000 {
-        callers.push(tokio::spawn(bed.get(&format!("user-{number}"))));
+        callers.push(tokio::spawn(bench.get(&format!("user-{number}"))));
     }
-    bed.vendor.begun(2_000).await;
+    bench.vendor.begun(2_000).await;
     for call in 0..2_000 {
-        bed.vendor.answer(call, Answer::Life(HOUR));
+        bench.vendor.answer(call, Answer::Life(HOUR));
     }
     for caller in callers {
         assert!(caller.await.unwrap().is_ok());
     }
-    assert_eq!(bed.gauge(), 2_000);
-    bed.hands.advance(HOUR);
+    assert_eq!(bench.gauge(), 2_000);
+    bench.clock_control.advance(HOUR);
 
     let stop = watch::Sender::new(false);
-    let running = tokio::spawn(Arc::clone(&bed.book).run(stop.subscribe()));
+    let running = tokio::spawn(Arc::clone(&bench.book).run(stop.subscribe()));
     let mut seen = Vec::new();
-    while bed.gauge() > 0 {
-        seen.push(bed.gauge());
+    while bench.gauge() > 0 {
+        seen.push(bench.gauge());
         tokio::task::yield_now().await;
     }
     assert!(seen.iter().any(|held| (1..2_000).contains(held)), "nobody else ran during the sweep");
     stop.send_replace(true);
     running.await.unwrap();
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::bed::*;
+use super::test_bench::*;
 use crate::lease::{NoLease, Source};
 use crate::provider::MintFailure;
 
@@ -20,7 +20,7 @@ enum Gone {
 
 type Request = Pin<Box<dyn Future<Output = Got> + Send>>;
 
-async fn leave(bed: &Bed, mut first: Request, polls: usize, when: Gone, call: usize) {
+async fn leave(bench: &TestBench, mut first: Request, polls: usize, when: Gone, call: usize) {
     for _ in 0..polls {
         if poll_once(&mut first).await.is_ready() {
             panic!("the vendor has not answered yet");
@@ -30,7 +30,7 @@ async fn leave(bed: &Bed, mut first: Request, polls: usize, when: Gone, call: us
         }
     }
     if when == Gone::AtTheEnd && polls > 0 {
-        bed.vendor.answer(call, Answer::Life(HOUR));
+        bench.vendor.answer(call, Answer::Life(HOUR));
         settle().await;
     }
     drop(first);
@@ -40,9 +40,9 @@ async fn leave(bed: &Bed, mut first: Request, polls: usize, when: Gone, call: us
 async fn whenever_the_first_caller_leaves_the_others_get_its_one_mint() {
     for when in [Gone::AtOnce, Gone::Meanwhile, Gone::AtTheEnd] {
         for polls in 0..5 {
-            let bed = Bed::new();
-            let first: Request = Box::pin(bed.get("ada"));
-            let mut others: Vec<Request> = (0..3).map(|_| Box::pin(bed.get("ada")) as Request).collect();
+            let bench = TestBench::new();
+            let first: Request = Box::pin(bench.get("ada"));
+            let mut others: Vec<Request> = (0..3).map(|_| Box::pin(bench.get("ada")) as Request).collect();
             if polls > 0 {
                 // They ask while the first is still there.
                 let mut first = first;
@@ -50,20 +50,20 @@ async fn whenever_the_first_caller_leaves_the_others_get_its_one_mint() {
                 for other in &mut others {
                     assert!(poll_once(other).await.is_pending());
                 }
-                leave(&bed, first, polls, when, 0).await;
+                leave(&bench, first, polls, when, 0).await;
             } else {
-                leave(&bed, first, polls, when, 0).await;
+                leave(&bench, first, polls, when, 0).await;
             }
             let others: Vec<_> = others.into_iter().map(tokio::spawn).collect();
             settle().await;
             if polls == 0 || when != Gone::AtTheEnd {
-                bed.vendor.answer(0, Answer::Life(HOUR));
+                bench.vendor.answer(0, Answer::Life(HOUR));
             }
             for other in others {
                 assert_eq!(other.await.unwrap().unwrap().0, 0, "{when:?}, {polls} polls");
             }
-            assert_eq!((bed.vendor.calls(), bed.gauge()), (1, 1), "{when:?}, {polls} polls");
-            bed.assert_forgets_everything().await;
+            assert_eq!((bench.vendor.calls(), bench.gauge()), (1, 1), "{when:?}, {polls} polls");
+            bench.assert_forgets_everything().await;
         }
     }
 }
@@ -71,161 +71,161 @@ async fn whenever_the_first_caller_leaves_the_others_get_its_one_mint() {
 #[tokio::test]
 async fn a_mint_that_nobody_waits_for_any_more_is_held_for_the_next() {
     for when in [Gone::AtOnce, Gone::Meanwhile, Gone::AtTheEnd] {
-        let bed = Bed::new();
-        leave(&bed, Box::pin(bed.get("ada")), 1, when, 0).await;
+        let bench = TestBench::new();
+        leave(&bench, Box::pin(bench.get("ada")), 1, when, 0).await;
         settle().await;
         if when != Gone::AtTheEnd {
-            bed.vendor.answer(0, Answer::Life(HOUR));
+            bench.vendor.answer(0, Answer::Life(HOUR));
             settle().await;
         }
-        assert_eq!(bed.get("ada").await, Ok((0, Source::Hit)));
-        bed.assert_forgets_everything().await;
+        assert_eq!(bench.get("ada").await, Ok((0, Source::Hit)));
+        bench.assert_forgets_everything().await;
     }
 }
 
 #[tokio::test]
 async fn whenever_a_post_leaves_its_mint_goes_on_and_the_next_post_gets_its_own() {
     for when in [Gone::AtOnce, Gone::Meanwhile, Gone::AtTheEnd] {
-        let bed = Bed::new();
-        bed.hold("ada", HOUR).await;
-        leave(&bed, Box::pin(bed.post("ada")), 1, when, 1).await;
+        let bench = TestBench::new();
+        bench.hold("ada", HOUR).await;
+        leave(&bench, Box::pin(bench.post("ada")), 1, when, 1).await;
         settle().await;
         if when != Gone::AtTheEnd {
-            assert_eq!(bed.held("ada"), Some((0, false)), "it goes on until the scan's URL has come");
-            bed.vendor.answer(1, Answer::Life(HOUR));
+            assert_eq!(bench.held("ada"), Some((0, false)), "it goes on until the scan's URL has come");
+            bench.vendor.answer(1, Answer::Life(HOUR));
             settle().await;
         }
-        assert_eq!(bed.get("ada").await, Ok((1, Source::Hit)));
-        assert_eq!((bed.vendor.calls(), bed.gauge()), (2, 1));
-        bed.assert_forgets_everything().await;
+        assert_eq!(bench.get("ada").await, Ok((1, Source::Hit)));
+        assert_eq!((bench.vendor.calls(), bench.gauge()), (2, 1));
+        bench.assert_forgets_everything().await;
     }
 }
 
 #[tokio::test]
 async fn a_queued_post_that_leaves_is_still_minted_for_those_that_share_it() {
-    let bed = Bed::new();
-    let first = bed.posting("ada").await;
-    let mut leaves: Request = Box::pin(bed.post("ada"));
+    let bench = TestBench::new();
+    let first = bench.posting("ada").await;
+    let mut leaves: Request = Box::pin(bench.post("ada"));
     assert!(poll_once(&mut leaves).await.is_pending());
-    let shares = bed.posting("ada").await;
+    let shares = bench.posting("ada").await;
     drop(leaves);
-    bed.vendor.answer(0, Answer::Life(HOUR));
+    bench.vendor.answer(0, Answer::Life(HOUR));
     assert_eq!(first.await.unwrap(), Ok((0, Source::Minted)));
-    bed.vendor.begun(2).await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    bench.vendor.begun(2).await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(shares.await.unwrap(), Ok((1, Source::Joined)));
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn where_reuse_is_never_a_caller_that_leaves_leaves_nothing_behind() {
     for when in [Gone::AtOnce, Gone::Meanwhile, Gone::AtTheEnd] {
-        let bed = Bed::with(at_most(1), 10);
-        leave(&bed, Box::pin(bed.once("ada")), 1, when, 0).await;
+        let bench = TestBench::with(at_most(1), 10);
+        leave(&bench, Box::pin(bench.once("ada")), 1, when, 0).await;
         settle().await;
         if when != Gone::AtTheEnd {
-            bed.vendor.answer(0, Answer::Life(HOUR));
+            bench.vendor.answer(0, Answer::Life(HOUR));
             settle().await;
         }
-        assert!(matches!(bed.once("ada").await, Err(NoLease::Limited(_))), "it counts all the same");
-        bed.assert_forgets_everything().await;
+        assert!(matches!(bench.once("ada").await, Err(NoLease::Limited(_))), "it counts all the same");
+        bench.assert_forgets_everything().await;
     }
 }
 
 #[tokio::test]
 async fn a_mint_that_falls_over_is_lost_for_its_waiters_and_the_next_caller_mints_again() {
-    let bed = Bed::new();
-    let (one, other) = (bed.getting("ada").await, bed.getting("ada").await);
-    bed.vendor.answer(0, Answer::Panic);
+    let bench = TestBench::new();
+    let (one, other) = (bench.getting("ada").await, bench.getting("ada").await);
+    bench.vendor.answer(0, Answer::Panic);
     assert_eq!(one.await.unwrap(), Err(NoLease::Lost));
     assert_eq!(other.await.unwrap(), Err(NoLease::Lost));
-    assert_eq!(bed.hold("ada", HOUR).await, 1);
-    assert_eq!(bed.gauge(), 1);
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.hold("ada", HOUR).await, 1);
+    assert_eq!(bench.gauge(), 1);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn the_first_to_learn_of_a_lost_mint_can_mint_again() {
-    let bed = Bed::new();
-    let first = bed.get("ada");
-    let again = bed.get("ada");
+    let bench = TestBench::new();
+    let first = bench.get("ada");
+    let again = bench.get("ada");
     let tries = tokio::spawn(async move { (first.await, again.await) });
     settle().await;
-    bed.vendor.answer(0, Answer::Panic);
-    bed.vendor.begun(2).await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    bench.vendor.answer(0, Answer::Panic);
+    bench.vendor.begun(2).await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(tries.await.unwrap(), (Err(NoLease::Lost), Ok((1, Source::Minted))));
 }
 
 #[tokio::test]
 async fn a_post_behind_a_mint_that_falls_over_is_minted_all_the_same() {
-    let bed = Bed::new();
-    let first = bed.posting("ada").await;
-    let second = bed.posting("ada").await;
-    bed.vendor.answer(0, Answer::Panic);
+    let bench = TestBench::new();
+    let first = bench.posting("ada").await;
+    let second = bench.posting("ada").await;
+    bench.vendor.answer(0, Answer::Panic);
     assert!(first.await.unwrap().is_err());
-    bed.vendor.begun(2).await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    bench.vendor.begun(2).await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(second.await.unwrap(), Ok((1, Source::Minted)));
-    assert_eq!(bed.get("ada").await, Ok((1, Source::Hit)));
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.get("ada").await, Ok((1, Source::Hit)));
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_post_behind_a_mint_that_fails_fails_with_it_so_that_nobody_waits_past_one_time_out() {
-    let bed = Bed::new();
-    let first = bed.posting("ada").await;
-    let second = bed.posting("ada").await;
-    bed.vendor.answer(0, Answer::Fail(MintFailure::TimedOut));
+    let bench = TestBench::new();
+    let first = bench.posting("ada").await;
+    let second = bench.posting("ada").await;
+    bench.vendor.answer(0, Answer::Fail(MintFailure::TimedOut));
     assert_eq!(first.await.unwrap(), Err(NoLease::Mint(MintFailure::TimedOut)));
     assert_eq!(second.await.unwrap(), Err(NoLease::Mint(MintFailure::TimedOut)));
-    assert_eq!(bed.vendor.calls(), 1);
-    bed.assert_forgets_everything().await;
+    assert_eq!(bench.vendor.calls(), 1);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn where_reuse_is_never_a_mint_that_falls_over_is_lost_and_does_not_count() {
-    let bed = Bed::with(at_most(1), 10);
-    let lost = bed.onceing("ada").await;
-    bed.vendor.answer(0, Answer::Panic);
+    let bench = TestBench::with(at_most(1), 10);
+    let lost = bench.onceing("ada").await;
+    bench.vendor.answer(0, Answer::Panic);
     assert_eq!(lost.await.unwrap(), Err(NoLease::Lost));
-    let next = bed.onceing("ada").await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    let next = bench.onceing("ada").await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(next.await.unwrap(), Ok((1, Source::Minted)));
-    bed.assert_forgets_everything().await;
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_falls_over_before_its_mint_starts_does_not_block_its_key() {
     for name in ["obtain", "renew", "once", "ahead"] {
-        let bed = Bed::with(crate::lease::Rules { refresh_ahead: Some(30 * MINUTE), ..at_most(2) }, 10);
+        let bench = TestBench::with(crate::lease::Rules { refresh_ahead: Some(30 * MINUTE), ..at_most(2) }, 10);
         if name == "ahead" {
-            bed.hold("ada", 20 * MINUTE).await;
+            bench.hold("ada", 20 * MINUTE).await;
         }
-        let (book, plan) = (bed.book.clone(), bed.plan.clone());
+        let (book, policy) = (bench.book.clone(), bench.policy.clone());
         let falls = tokio::spawn(async move {
             let (ada, input) = (key("ada"), || std::panic::resume_unwind(Box::new("no input")));
             match name {
-                "obtain" => drop(book.obtain(&plan, &ada, input).await),
-                "renew" => drop(book.renew(&plan, &ada, input).await),
-                "once" => drop(book.once(&plan, &ada, input).await),
-                _ => book.ahead(&plan, &ada, input),
+                "obtain" => drop(book.obtain(&policy, &ada, input).await),
+                "renew" => drop(book.renew(&policy, &ada, input).await),
+                "once" => drop(book.once(&policy, &ada, input).await),
+                _ => book.ahead(&policy, &ada, input),
             }
         });
         assert!(falls.await.unwrap_err().is_panic());
-        let calls = bed.vendor.calls();
-        let next = bed.posting("ada").await;
-        bed.vendor.answer(calls, Answer::Life(HOUR));
+        let calls = bench.vendor.calls();
+        let next = bench.posting("ada").await;
+        bench.vendor.answer(calls, Answer::Life(HOUR));
         assert_eq!(next.await.unwrap(), Ok((calls, Source::Minted)), "after {name}");
-        bed.assert_forgets_everything().await;
+        bench.assert_forgets_everything().await;
     }
 }
 
 #[test]
 fn a_runtime_that_ends_leaves_no_flight_behind() {
-    let bed = Bed::new();
+    let bench = TestBench::new();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    for request in [Box::pin(bed.get("ada")) as Request, Box::pin(bed.post("bob")), Box::pin(bed.once("eve"))] {
+    for request in [Box::pin(bench.get("ada")) as Request, Box::pin(bench.post("bob")), Box::pin(bench.once("eve"))] {
         let ending = runtime();
         ending.block_on(async {
             tokio::spawn(request);
@@ -235,8 +235,8 @@ fn a_runtime_that_ends_leaves_no_flight_behind() {
     }
     let next = runtime();
     next.block_on(async {
-        assert_eq!(bed.hold("ada", HOUR).await, 3);
-        assert_eq!(bed.hold("bob", HOUR).await, 4);
-        bed.assert_forgets_everything().await;
+        assert_eq!(bench.hold("ada", HOUR).await, 3);
+        assert_eq!(bench.hold("bob", HOUR).await, 4);
+        bench.assert_forgets_everything().await;
     });
 }

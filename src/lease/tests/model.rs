@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
-use super::bed::*;
+use super::test_bench::*;
 use crate::clock::Timestamp;
 use crate::lease::{NoLease, Rules, Source};
 use crate::provider::MintFailure;
@@ -90,7 +90,7 @@ struct Waiter {
 }
 
 struct History {
-    bed: Bed,
+    bench: TestBench,
     step: usize,
     calls: Vec<Call>,
     waiters: Vec<Waiter>,
@@ -109,9 +109,9 @@ fn owner(name: &'static str) -> &'static str {
 impl History {
     fn new() -> Self {
         let rules = Rules { refresh_ahead: Some(30 * MINUTE), ..at_most(COUNT) };
-        let bed = Bed::with(rules, 1_000);
+        let bench = TestBench::with(rules, 1_000);
         let (forgot, queued) = (HashMap::new(), HashMap::new());
-        Self { bed, step: 0, calls: vec![], waiters: vec![], forgot, queued, held: HashMap::new() }
+        Self { bench, step: 0, calls: vec![], waiters: vec![], forgot, queued, held: HashMap::new() }
     }
 
     async fn act(&mut self, op: Op) {
@@ -120,14 +120,14 @@ impl History {
             Op::Get(which) => self.get(NAMES[which]).await,
             Op::Post(which) => self.post(NAMES[which]).await,
             Op::Once(which) => {
-                let task = self.bed.onceing(NAMES[which]).await;
+                let task = self.bench.onceing(NAMES[which]).await;
                 self.wait(task, NAMES[which], Kind::Once);
                 self.see_calls(NAMES[which], true, 1);
             }
             Op::Ahead(which) => {
-                let wanted = self.bed.held(NAMES[which]).is_some_and(|(_, ahead)| ahead);
-                self.bed.ahead(NAMES[which]).await;
-                self.see_calls(NAMES[which], false, usize::from(wanted));
+                let requirement = self.bench.held(NAMES[which]).is_some_and(|(_, ahead)| ahead);
+                self.bench.ahead(NAMES[which]).await;
+                self.see_calls(NAMES[which], false, usize::from(requirement));
             }
             Op::Land(which, ending) => self.land(which, ending).await,
             Op::Leave(which) => {
@@ -136,10 +136,10 @@ impl History {
                     waiter.task.abort();
                 }
             }
-            Op::Advance(millis) => self.bed.hands.advance(Duration::from_millis(millis)),
+            Op::Advance(millis) => self.bench.clock_control.advance(Duration::from_millis(millis)),
             Op::Sweep => {
-                self.bed.book.sweep();
-                let now = self.bed.clock.now();
+                self.bench.book.sweep();
+                let now = self.bench.clock.now();
                 self.held.retain(|_, (_, end)| *end > now);
             }
         }
@@ -151,8 +151,8 @@ impl History {
         let under_way = |call: &Call| call.name == name && !call.once && !call.displaced && call.ended.is_none();
         let joinable = self.calls.iter().any(|call| under_way(call) && call.began >= self.forgot_in(name));
         let serves = self.serves(name);
-        assert_eq!(self.bed.held(name).map(|(call, _)| call), serves);
-        let task = self.bed.getting(name).await;
+        assert_eq!(self.bench.held(name).map(|(call, _)| call), serves);
+        let task = self.bench.getting(name).await;
         if serves.is_some() {
             assert!(task.is_finished());
         }
@@ -161,10 +161,11 @@ impl History {
     }
 
     async fn post(&mut self, name: &'static str) {
-        let mut task = self.bed.posting(name).await;
+        let mut task = self.bench.posting(name).await;
         let before = self.calls.len();
         self.see_calls(name, false, 1);
-        for call in self.calls[..before].iter_mut().filter(|call| call.name == name && self.bed.vendor.calls() > before)
+        for call in
+            self.calls[..before].iter_mut().filter(|call| call.name == name && self.bench.vendor.calls() > before)
         {
             call.displaced = true;
         }
@@ -189,9 +190,9 @@ impl History {
             Ending::Fail => Answer::Fail(MintFailure::Unreachable),
             Ending::Panic => Answer::Panic,
         };
-        self.bed.vendor.answer(call, answer);
+        self.bench.vendor.answer(call, answer);
         settle().await;
-        let now = self.bed.clock.now();
+        let now = self.bench.clock.now();
         let (name, once, began) = (self.calls[call].name, self.calls[call].once, self.calls[call].began);
         self.calls[call].ended = Some(Ended { step: self.step, at: now, ending });
         let post = self.calls[call].post;
@@ -220,7 +221,7 @@ impl History {
 
     /// The call whose lease must be given.
     fn serves(&self, name: &str) -> Option<usize> {
-        let now = self.bed.clock.now();
+        let now = self.bench.clock.now();
         self.held.get(name).filter(|(_, end)| now < end.minus(5 * MINUTE)).map(|(call, _)| *call)
     }
 
@@ -234,12 +235,12 @@ impl History {
     }
 
     fn see_calls(&mut self, name: &'static str, once: bool, at_most: usize) {
-        let new = self.bed.vendor.calls() - self.calls.len();
+        let new = self.bench.vendor.calls() - self.calls.len();
         assert!(new <= at_most, "{new} mints of {name} began");
-        for call in self.calls.len()..self.bed.vendor.calls() {
-            let (subject, language) = self.bed.vendor.asked(call);
+        for call in self.calls.len()..self.bench.vendor.calls() {
+            let (subject, language) = self.bench.vendor.asked(call);
             assert_eq!(format!("{subject}/{}", language.unwrap()), name);
-            let (began, began_at) = (self.step, self.bed.clock.now());
+            let (began, began_at) = (self.step, self.bench.clock.now());
             self.calls.push(Call { name, once, post: None, displaced: false, began, began_at, ended: None });
         }
     }
@@ -252,8 +253,8 @@ impl History {
             let got = waiter.task.await.unwrap();
             self.judge(waiter.name, waiter.kind, waiter.since, got);
         }
-        assert_eq!(self.bed.gauge(), self.held.len() as i64, "valet_leases_held");
-        let now = self.bed.clock.now();
+        assert_eq!(self.bench.gauge(), self.held.len() as i64, "valet_leases_held");
+        let now = self.bench.clock.now();
         for subject in ["ada", "bob"] {
             assert!(self.minted(subject, now) <= COUNT as usize, "mints_per_subject of {subject}");
         }
@@ -266,9 +267,9 @@ impl History {
     }
 
     fn judge(&self, name: &'static str, kind: Kind, since: usize, got: Got) {
-        let now = self.bed.clock.now();
-        let ended = |wanted: &dyn Fn(&Ended) -> bool| {
-            self.calls.iter().any(|call| call.name == name && call.ended.as_ref().is_some_and(wanted))
+        let now = self.bench.clock.now();
+        let ended = |requirement: &dyn Fn(&Ended) -> bool| {
+            self.calls.iter().any(|call| call.name == name && call.ended.as_ref().is_some_and(requirement))
         };
         match got {
             Ok((call, Source::Hit)) => {
@@ -307,7 +308,7 @@ impl History {
             self.act(Op::Land(0, Ending::Minutes(60))).await;
         }
         assert!(self.waiters.is_empty(), "{} callers wait for ever", self.waiters.len());
-        self.bed.assert_forgets_everything().await;
+        self.bench.assert_forgets_everything().await;
     }
 }
 

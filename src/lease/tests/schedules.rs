@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::sync::Mutex;
 
-use super::bed::{START, at_most, input, key, number, rules};
-use crate::clock::{Clock, Hands};
-use crate::lease::{Book, Ground, LeaseKey, NoLease, Plan, Record, Rules};
+use super::test_bench::{START, at_most, input, key, number, rules};
+use crate::clock::{Clock, ClockControl};
+use crate::lease::{Book, LeaseKey, LeasePolicy, NoLease, Record, Records, Rules};
 use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
 use crate::telemetry::Metrics;
 
@@ -39,8 +39,8 @@ struct LeakyStage(Stage);
 #[derive(Default)]
 struct HastyStage(Stage);
 
-/// What the tests need of a ground beyond [`Ground`].
-trait Staged: Ground + Default {
+/// What the tests need of a ground beyond [`Records`].
+trait Staged: Records + Default {
     fn stage(&self) -> &Stage;
 }
 
@@ -51,7 +51,7 @@ impl Stage {
     }
 }
 
-impl Ground for Stage {
+impl Records for Stage {
     fn with<R>(&self, owner: &[u8], act: impl FnOnce(&Arc<[u8]>, &mut Record) -> R) -> R {
         let name: Arc<[u8]> = owner.into();
         act(&name, self.records.lock().unwrap().entry(name.clone()).or_default())
@@ -79,7 +79,7 @@ impl Staged for Stage {
     }
 }
 
-impl Ground for LeakyStage {
+impl Records for LeakyStage {
     fn with<R>(&self, owner: &[u8], act: impl FnOnce(&Arc<[u8]>, &mut Record) -> R) -> R {
         let name: Arc<[u8]> = owner.into();
         let mut record = self.0.records.lock().unwrap().remove(owner).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Staged for LeakyStage {
     }
 }
 
-impl Ground for HastyStage {
+impl Records for HastyStage {
     fn with<R>(&self, owner: &[u8], act: impl FnOnce(&Arc<[u8]>, &mut Record) -> R) -> R {
         self.0.with(owner, act)
     }
@@ -183,15 +183,20 @@ type Answer = Result<usize, NoLease>;
 /// A book on a stage. Cheap to clone into each task.
 struct Play<G: Staged> {
     book: Arc<Book<G>>,
-    plan: Arc<Plan>,
+    policy: Arc<LeasePolicy>,
     vendor: Arc<Vendor>,
-    hands: Arc<Hands>,
+    clock_control: Arc<ClockControl>,
 }
 
 impl<G: Staged> Clone for Play<G> {
     fn clone(&self) -> Self {
-        let Self { book, plan, vendor, hands } = self;
-        Self { book: book.clone(), plan: plan.clone(), vendor: vendor.clone(), hands: hands.clone() }
+        let Self { book, policy, vendor, clock_control } = self;
+        Self {
+            book: book.clone(),
+            policy: policy.clone(),
+            vendor: vendor.clone(),
+            clock_control: clock_control.clone(),
+        }
     }
 }
 
@@ -201,12 +206,12 @@ impl<G: Staged> Play<G> {
     }
 
     fn with(rules: Rules, capacity: usize, answer: Result<Duration, MintFailure>) -> Self {
-        let (clock, hands) = Clock::manual(START);
+        let (clock, clock_control) = Clock::manual(START);
         let metrics = Metrics::new("0", "0").unwrap();
         let vendor =
             Arc::new(Vendor { clock: clock.clone(), order: AtomicUsize::new(0), began: Default::default(), answer });
-        let plan = Arc::new(Plan::new("face-scan", "acme", rules, vendor.clone(), &metrics));
-        Self { book: Book::new(G::default(), capacity, clock, &metrics), plan, vendor, hands }
+        let policy = Arc::new(LeasePolicy::new("face-scan", "acme", rules, vendor.clone(), &metrics));
+        Self { book: Book::new(G::default(), capacity, clock, &metrics), policy, vendor, clock_control }
     }
 
     fn get(&self, name: &'static str) -> JoinHandle<Answer> {
@@ -215,7 +220,7 @@ impl<G: Staged> Play<G> {
     }
 
     async fn obtain(&self, key: &LeaseKey) -> Answer {
-        self.book.obtain(&self.plan, key, || input(key)).await.map(|(lease, _)| number(&lease))
+        self.book.obtain(&self.policy, key, || input(key)).await.map(|(lease, _)| number(&lease))
     }
 
     /// A `POST`, which checks by itself that its mint began after it arrived, and that a `GET` after it gets nothing older, unless it failed.
@@ -223,7 +228,7 @@ impl<G: Staged> Play<G> {
         let (play, key) = (self.clone(), key(name));
         spawn(async move {
             let arrived = play.vendor.next();
-            let answer = play.book.renew(&play.plan, &key, || input(&key)).await.map(|(lease, _)| number(&lease));
+            let answer = play.book.renew(&play.policy, &key, || input(&key)).await.map(|(lease, _)| number(&lease));
             let later = play.obtain(&key).await;
             for number in [answer, answer.and(later)].into_iter().flatten() {
                 let began = play.vendor.began.lock().unwrap()[number];
@@ -236,7 +241,7 @@ impl<G: Staged> Play<G> {
     /// Waits until every mint has come to its end.
     async fn finish(&self) {
         loop {
-            let tasks = std::mem::take(&mut *self.book.ground().stage().tasks.lock().unwrap());
+            let tasks = std::mem::take(&mut *self.book.records().stage().tasks.lock().unwrap());
             if tasks.is_empty() {
                 return;
             }
@@ -247,16 +252,16 @@ impl<G: Staged> Play<G> {
     }
 
     fn held(&self, name: &str) -> Option<usize> {
-        self.book.held(&self.plan, &key(name), self.vendor.clock.moment()).map(|(lease, _)| number(&lease))
+        self.book.held(&self.policy, &key(name), self.vendor.clock.moment()).map(|(lease, _)| number(&lease))
     }
 
     /// Time goes by; nothing may be left.
     fn assert_forgets_everything(&self) {
         for _ in 0..2 {
-            self.hands.advance(Duration::from_secs(7 * 3600));
+            self.clock_control.advance(Duration::from_secs(7 * 3600));
             self.book.sweep();
         }
-        let records = self.book.ground().stage().records.lock().unwrap().len();
+        let records = self.book.records().stage().records.lock().unwrap().len();
         assert_eq!((self.book.len(), records), (0, 0), "{BROKEN}");
     }
 }
@@ -361,7 +366,7 @@ fn posts_at_once_cost_two_mints_at_most_for_all_that_arrive_before_the_first_lan
                     let (play, key) = (play.clone(), key.clone());
                     spawn(async move {
                         let before = play.vendor.mints();
-                        let mut answer = std::pin::pin!(play.book.renew(&play.plan, &key, || input(&key)));
+                        let mut answer = std::pin::pin!(play.book.renew(&play.policy, &key, || input(&key)));
                         // The question is put by the first poll: what has begun by then is counted behind it.
                         let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
                         let asked = play.vendor.mints();
@@ -393,13 +398,13 @@ fn a_mint_that_is_ended_at_any_time_leaves_nobody_waiting_and_no_key_blocked() {
         block_on(async {
             let play = Play::<Stage>::new();
             let callers = [play.get("ada"), play.get("ada"), play.post("ada")];
-            let ended = play.book.ground().stage().tasks.lock().unwrap().pop();
+            let ended = play.book.records().stage().tasks.lock().unwrap().pop();
             if let Some(task) = ended {
                 task.abort();
                 let _ = task.await;
             }
             yield_now().await;
-            let ended = play.book.ground().stage().tasks.lock().unwrap().pop();
+            let ended = play.book.records().stage().tasks.lock().unwrap().pop();
             if let Some(task) = ended {
                 task.abort();
                 let _ = task.await;
@@ -422,7 +427,7 @@ fn a_burst_in_any_order_keeps_to_the_bound_of_mints() {
             let play = Play::<Stage>::with(at_most(2), 100, Ok(Duration::from_secs(3600)));
             let once = |name| {
                 let (play, key) = (play.clone(), key(name));
-                spawn(async move { play.book.once(&play.plan, &key, || input(&key)).await.map(|_| ()) })
+                spawn(async move { play.book.once(&play.policy, &key, || input(&key)).await.map(|_| ()) })
             };
             let callers = [once("ada"), once("ada"), once("ada")];
             let get = play.get("ada");
@@ -444,7 +449,7 @@ fn sweeps_between<G: Staged>() {
         // A spent record: its failure or lease is over, and a sweep is about to remove it.
         assert!(play.obtain(&key("ada")).await.is_ok());
         play.finish().await;
-        play.hands.advance(Duration::from_secs(7 * 3600));
+        play.clock_control.advance(Duration::from_secs(7 * 3600));
         let sweeper = play.clone();
         let sweep = spawn(async move { sweeper.book.sweep() });
         let callers = [play.get("ada"), play.get("ada"), play.get("bob")];

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use super::bed::*;
+use super::test_bench::*;
 use crate::lease::store::settings::OnStoreLoss;
-use crate::lease::store::{Backend, Begun, Kept, Known, Lost, Name, News, Seals, Turn, Vault};
+use crate::lease::store::{Acquired, Backend, Claim, Kept, Known, Lost, Name, News, SealedStore, SealingKeys};
 use crate::lease::{NoLease, Source};
 use crate::provider::MintFailure;
 use crate::secret::{SecretCell, SecretSource};
@@ -20,7 +20,7 @@ use crate::secret::{SecretCell, SecretSource};
 /// Answers in their order; where there is none left, the store is lost.
 #[derive(Default)]
 struct Script {
-    begun: Mutex<VecDeque<Begun>>,
+    begun: Mutex<VecDeque<Acquired>>,
     kept: Mutex<VecDeque<bool>>,
     forgotten: Mutex<VecDeque<oneshot::Receiver<u64>>>,
     announced: Mutex<VecDeque<u64>>,
@@ -33,20 +33,20 @@ struct Script {
 
 #[async_trait]
 impl Backend for Script {
-    async fn begin(&self, _: &Name, _: Option<Duration>, known: &Known) -> Result<Begun, Lost> {
+    async fn begin(&self, _: &Name, _: Option<Duration>, known: &Known) -> Result<Acquired, Lost> {
         self.known.lock().push(known.generation);
         self.begun.lock().pop_front().ok_or(Lost)
     }
 
-    async fn renew(&self, _: &Name, _: Turn) -> Result<bool, Lost> {
+    async fn renew(&self, _: &Name, _: Claim) -> Result<bool, Lost> {
         Ok(true)
     }
 
-    async fn keep(&self, _: &Name, _: Turn, _: Duration, _: Vec<u8>) -> Result<bool, Lost> {
+    async fn keep(&self, _: &Name, _: Claim, _: Duration, _: Vec<u8>) -> Result<bool, Lost> {
         self.kept.lock().pop_front().ok_or(Lost)
     }
 
-    async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
+    async fn give_up(&self, _: &Name, _: Claim, _: Option<u8>) -> Result<(), Lost> {
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Backend for Script {
         next.ok_or(Lost)?.await.map_err(|_| Lost)
     }
 
-    fn ear(&self, _: &Name) -> watch::Receiver<u64> {
+    fn subscription(&self, _: &Name) -> watch::Receiver<u64> {
         watch::Sender::new(0).subscribe()
     }
 
@@ -87,7 +87,7 @@ impl Backend for Script {
 }
 
 impl Script {
-    fn begins(&self, answers: impl IntoIterator<Item = Begun>) {
+    fn begins(&self, answers: impl IntoIterator<Item = Acquired>) {
         self.begun.lock().extend(answers);
     }
 
@@ -99,158 +99,158 @@ impl Script {
     }
 }
 
-fn turn(generation: u64) -> Begun {
-    Begun::Turn(Turn { fence: 1, generation })
+fn claim(generation: u64) -> Acquired {
+    Acquired::Claim(Claim { fence: 1, generation })
 }
 
-fn bed() -> (Bed, Arc<Script>, Arc<Vault>) {
+fn bench() -> (TestBench, Arc<Script>, Arc<SealedStore>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("seal"), STANDARD.encode([1; 32])).unwrap();
     let cell = Arc::new(SecretCell::open(SecretSource::File("seal".into()), folder.path()).unwrap());
     let script = Arc::new(Script::default());
-    let mut vault = None;
-    let bed = Bed::behind(rules(), 1_000, |metrics| {
-        vault = Some(Vault::new(Seals::new(vec![cell], None), script.clone(), OnStoreLoss::Local, metrics));
-        vault.clone()
+    let mut store = None;
+    let bench = TestBench::behind(rules(), 1_000, |metrics| {
+        store = Some(SealedStore::new(SealingKeys::new(vec![cell], None), script.clone(), OnStoreLoss::Local, metrics));
+        store.clone()
     });
-    (bed, script, vault.unwrap())
+    (bench, script, store.unwrap())
 }
 
 #[tokio::test]
 async fn scan_again_replaces_what_the_store_holds_by_the_number_that_it_was_given() {
-    let (bed, script, _) = bed();
+    let (bench, script, _) = bench();
     script.announced.lock().push_back(7);
     script.replaced.lock().push_back(true);
-    let post = bed.posting("ada").await;
-    bed.vendor.answer(0, Answer::Life(HOUR));
+    let post = bench.posting("ada").await;
+    bench.vendor.answer(0, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
     assert_eq!(*script.scans.lock(), [7]);
-    assert_eq!(bed.held("ada"), Some((0, false)));
+    assert_eq!(bench.held("ada"), Some((0, false)));
     assert!(script.known.lock().is_empty(), "no turn is taken for it");
 }
 
 #[tokio::test]
 async fn a_scan_that_fails_leaves_the_store_and_this_node_as_they_are() {
-    let (bed, script, _) = bed();
-    script.begins([turn(4)]);
+    let (bench, script, _) = bench();
+    script.begins([claim(4)]);
     script.kept.lock().push_back(true);
-    bed.hold("ada", HOUR).await;
+    bench.hold("ada", HOUR).await;
     script.announced.lock().push_back(7);
-    let post = bed.posting("ada").await;
-    bed.vendor.answer(1, Answer::Fail(MintFailure::Refused));
+    let post = bench.posting("ada").await;
+    bench.vendor.answer(1, Answer::Fail(MintFailure::Refused));
     assert_eq!(post.await.unwrap(), Err(NoLease::Mint(MintFailure::Refused)));
-    assert_eq!(bed.held("ada"), Some((0, false)));
+    assert_eq!(bench.held("ada"), Some((0, false)));
     assert!(script.scans.lock().is_empty() && script.forgotten.lock().is_empty());
 }
 
 #[tokio::test]
 async fn the_url_of_a_scan_after_which_somebody_scanned_again_or_dropped_is_not_held() {
-    let (bed, script, _) = bed();
+    let (bench, script, _) = bench();
     script.announced.lock().push_back(7);
     script.replaced.lock().push_back(false);
-    let post = bed.posting("ada").await;
-    bed.vendor.answer(0, Answer::Life(HOUR));
+    let post = bench.posting("ada").await;
+    bench.vendor.answer(0, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
-    assert_eq!((bed.held("ada"), bed.gauge()), (None, 0));
+    assert_eq!((bench.held("ada"), bench.gauge()), (None, 0));
 }
 
 #[tokio::test]
 async fn a_scan_whose_result_the_store_may_not_have_owes_it_a_forgetting() {
-    let (bed, script, vault) = bed();
-    script.begins([turn(4)]);
+    let (bench, script, store) = bench();
+    script.begins([claim(4)]);
     script.kept.lock().push_back(true);
-    bed.hold("ada/nl", HOUR).await;
+    bench.hold("ada/nl", HOUR).await;
     script.announced.lock().push_back(7);
-    let post = bed.posting("ada/en").await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    let post = bench.posting("ada/en").await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((1, Source::Minted)));
-    assert_eq!((bed.held("ada/nl"), bed.held("ada/en")), (None, None), "the store is asked first");
+    assert_eq!((bench.held("ada/nl"), bench.held("ada/en")), (None, None), "the store is asked first");
     script.forgets().send(9).unwrap();
-    assert_eq!(vault.settle(b"ada").await, Ok(9));
+    assert_eq!(store.settle(b"ada").await, Ok(9));
 }
 
 #[tokio::test]
 async fn what_this_node_adopts_from_the_store_during_a_scan_is_given_up_with_the_rest() {
-    let (bed, script, _) = bed();
+    let (bench, script, _) = bench();
     script.announced.lock().push_back(7);
     script.replaced.lock().push_back(true);
-    let post = bed.posting("ada/en").await;
+    let post = bench.posting("ada/en").await;
     // A mint that begins later and ends earlier.
-    script.begins([turn(4)]);
+    script.begins([claim(4)]);
     script.kept.lock().push_back(true);
-    let get = bed.getting("ada/nl").await;
-    bed.vendor.answer(1, Answer::Life(HOUR));
+    let get = bench.getting("ada/nl").await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
     assert_eq!(get.await.unwrap(), Ok((1, Source::Minted)));
-    assert_eq!(bed.held("ada/nl"), Some((1, false)));
-    bed.vendor.answer(0, Answer::Life(HOUR));
+    assert_eq!(bench.held("ada/nl"), Some((1, false)));
+    bench.vendor.answer(0, Answer::Life(HOUR));
     assert_eq!(post.await.unwrap(), Ok((0, Source::Minted)));
-    assert_eq!((bed.held("ada/nl"), bed.held("ada/en")), (None, Some((0, false))));
+    assert_eq!((bench.held("ada/nl"), bench.held("ada/en")), (None, Some((0, false))));
 }
 
 #[tokio::test]
 async fn what_the_store_does_not_know_goes_back_only_where_nothing_was_ever_forgotten() {
     for (generation, mints) in [(0, 1), (5, 2)] {
-        let (bed, script, _) = bed();
+        let (bench, script, _) = bench();
         // The store is lost.
-        bed.hold("ada", HOUR).await;
-        script.begins([turn(generation)]);
+        bench.hold("ada", HOUR).await;
+        script.begins([claim(generation)]);
         script.kept.lock().push_back(true);
-        let again = bed.getting("ada").await;
+        let again = bench.getting("ada").await;
         if mints > 1 {
-            bed.vendor.answer(1, Answer::Life(HOUR));
+            bench.vendor.answer(1, Answer::Life(HOUR));
         }
         assert_eq!(again.await.unwrap().unwrap().0, mints - 1);
-        assert_eq!(bed.vendor.calls(), mints);
-        assert_eq!(bed.held("ada"), Some((mints - 1, false)));
+        assert_eq!(bench.vendor.calls(), mints);
+        assert_eq!(bench.held("ada"), Some((mints - 1, false)));
     }
 }
 
 #[tokio::test]
 async fn anothers_failure_takes_nothing_away_that_is_of_the_same_generation() {
-    let (bed, script, _) = bed();
-    script.begins([turn(4)]);
+    let (bench, script, _) = bench();
+    script.begins([claim(4)]);
     script.kept.lock().push_back(true);
-    bed.hold("ada", HOUR).await;
-    assert_eq!(bed.held("ada"), Some((0, false)));
+    bench.hold("ada", HOUR).await;
+    assert_eq!(bench.held("ada"), Some((0, false)));
     // Another lease than the held one is asked for: in another language, then of a store that has forgotten since.
-    script.begins([Begun::Failed(2, 4)]);
-    assert_eq!(bed.get("ada/nl").await, Err(NoLease::Mint(MintFailure::Unreachable)));
-    let (bed, script, _) = self::bed();
-    bed.hold("ada", HOUR).await;
-    script.begins([Begun::Failed(2, 0), Begun::Failed(2, 5)]);
-    assert_eq!(bed.get("ada").await.map(|(call, _)| call), Ok(0));
-    assert_eq!(bed.get("ada").await, Err(NoLease::Mint(MintFailure::Unreachable)));
-    assert_eq!(bed.vendor.calls(), 1);
+    script.begins([Acquired::Failed(2, 4)]);
+    assert_eq!(bench.get("ada/nl").await, Err(NoLease::Mint(MintFailure::Unreachable)));
+    let (bench, script, _) = self::bench();
+    bench.hold("ada", HOUR).await;
+    script.begins([Acquired::Failed(2, 0), Acquired::Failed(2, 5)]);
+    assert_eq!(bench.get("ada").await.map(|(call, _)| call), Ok(0));
+    assert_eq!(bench.get("ada").await, Err(NoLease::Mint(MintFailure::Unreachable)));
+    assert_eq!(bench.vendor.calls(), 1);
 }
 
 #[tokio::test]
 async fn a_result_that_the_store_may_not_have_is_asked_for_again() {
-    let (bed, script, _) = bed();
-    script.begins([turn(0)]);
+    let (bench, script, _) = bench();
+    script.begins([claim(0)]);
     // KEEP is lost.
-    bed.hold("ada", HOUR).await;
-    assert_eq!(bed.held("ada"), None);
-    script.begins([turn(0)]);
+    bench.hold("ada", HOUR).await;
+    assert_eq!(bench.held("ada"), None);
+    script.begins([claim(0)]);
     script.kept.lock().push_back(true);
-    assert_eq!(bed.get("ada").await.map(|(call, _)| call), Ok(0));
-    assert_eq!(bed.held("ada"), Some((0, false)));
-    assert_eq!((bed.vendor.calls(), script.known.lock().len()), (1, 2));
+    assert_eq!(bench.get("ada").await.map(|(call, _)| call), Ok(0));
+    assert_eq!(bench.held("ada"), Some((0, false)));
+    assert_eq!((bench.vendor.calls(), script.known.lock().len()), (1, 2));
 }
 
 #[tokio::test]
 async fn a_forgetting_that_comes_while_another_is_told_is_told_too() {
-    let (_, script, vault) = bed();
+    let (_, script, store) = bench();
     let told = script.forgets();
     let first = tokio::spawn({
-        let vault = vault.clone();
-        async move { vault.forget(b"ada").await }
+        let store = store.clone();
+        async move { store.forget(b"ada").await }
     });
     settle().await;
     // The second is lost; then the first arrives.
-    assert_eq!(vault.forget(b"ada").await, Err(Lost));
+    assert_eq!(store.forget(b"ada").await, Err(Lost));
     told.send(1).unwrap();
     assert_eq!(first.await.unwrap(), Ok(1));
     script.forgets().send(2).unwrap();
-    assert_eq!(vault.settle(b"ada").await, Ok(2));
-    assert_eq!(vault.settle(b"ada").await, Ok(0));
+    assert_eq!(store.settle(b"ada").await, Ok(2));
+    assert_eq!(store.settle(b"ada").await, Ok(0));
 }

@@ -134,12 +134,12 @@ proptest! {
     ) {
         let policies = set(&policies.join("\n"));
         let authorizer = authorizer(&policies);
-        let (clock, hands) = Clock::manual(NOW);
+        let (clock, clock_control) = Clock::manual(NOW);
         let sessions = [session(one), session(other)];
         // When each of them was asked last, by action.
         let mut asked: [[Option<Timestamp>; 2]; 2] = [[None; 2]; 2];
         for (who, renew, wait) in steps {
-            hands.advance(std::time::Duration::from_millis(wait));
+            clock_control.advance(std::time::Duration::from_millis(wait));
             let (session, action) = (&sessions[usize::from(who)], if renew { Action::Renew } else { Action::Open });
             let now = clock.now();
             let judged = authorizer.judge(action, Some(session), &clock, |_| unreachable!("nothing of the request is read"));

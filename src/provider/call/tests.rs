@@ -45,7 +45,7 @@ fn fill(call: &CallTemplate, subject: &str, language: Option<&str>) -> Result<Ca
         language: language.map(Into::into),
         claims: [Some("Rhône".into()), None].into(),
         parameters: [].into(),
-        errand: Default::default(),
+        context: Default::default(),
     };
     let claims = ["region".to_owned(), "absent".to_owned()];
     call.fill("/api", &Values { claims: &claims, subject_hash: Some("hash"), ..Values::of(&input) })

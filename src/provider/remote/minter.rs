@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::http_client::{Cause, Client, ClientFault};
-use crate::provider::wire::{self, Denial, Denied, Health};
+use crate::provider::wire::{self, Denial, Health, MintError};
 
 /// How often each minter is asked whether it is there: two of these and its time-out are within the default time of one mint.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one minter says to the edge that greets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Greeting {
+pub enum HealthStatus {
     /// It is there; the edge may mint these.
     Welcome(Vec<String>),
     /// It is there, and does not know the edge, has no keys yet, or is about to stop.
@@ -76,35 +76,35 @@ impl Minter {
     }
 
     /// Looks after it for ever. `client`: one with a connection of its own, so that mints don't stand in the way.
-    pub async fn look_after(&self, client: &Client, provider: &str, tell: impl Fn(&Self, Denial)) {
+    pub async fn watch_health(&self, client: &Client, provider: &str, tell: impl Fn(&Self, Denial)) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let state = match self.greet(client, LOOK_TIMEOUT).await {
-                Greeting::Welcome(_) => State::Up,
-                Greeting::Refused(denial) => {
+                HealthStatus::Welcome(_) => State::Up,
+                HealthStatus::Refused(denial) => {
                     tell(self, denial);
                     State::Away
                 }
-                Greeting::Absent(_) => State::Away,
-                Greeting::Hangs => State::Hangs,
+                HealthStatus::Absent(_) => State::Away,
+                HealthStatus::Hangs => State::Hangs,
             };
             self.set(state, provider);
         }
     }
 
-    pub async fn greet(&self, client: &Client, deadline: Duration) -> Greeting {
+    pub async fn greet(&self, client: &Client, deadline: Duration) -> HealthStatus {
         let Ok(url) = url::Url::parse(&format!("{}{}", self.origin, wire::HEALTH)) else {
-            return Greeting::Absent(None);
+            return HealthStatus::Absent(None);
         };
         match client.get(&url, "application/json", wire::MAX_ANSWER_BYTES, deadline).await {
             Ok(answer) if answer.status == 200 => serde_json::from_slice(&answer.body)
-                .map_or(Greeting::Absent(None), |Health { plugins }| Greeting::Welcome(plugins)),
+                .map_or(HealthStatus::Absent(None), |Health { plugins }| HealthStatus::Welcome(plugins)),
             Ok(answer) => serde_json::from_slice(&answer.body)
-                .map_or(Greeting::Absent(None), |Denied { refusal, .. }| Greeting::Refused(refusal)),
-            Err(ClientFault::TimedOut) => Greeting::Hangs,
-            Err(fault) => Greeting::Absent(Some(fault.cause())),
+                .map_or(HealthStatus::Absent(None), |MintError { refusal, .. }| HealthStatus::Refused(refusal)),
+            Err(ClientFault::TimedOut) => HealthStatus::Hangs,
+            Err(fault) => HealthStatus::Absent(Some(fault.cause())),
         }
     }
 }

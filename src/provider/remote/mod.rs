@@ -17,13 +17,13 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use self::fingerprint::{fingerprint, rank};
-pub use self::minter::Greeting;
+pub use self::minter::HealthStatus;
 use self::minter::{LOOK, Minter, State};
+use super::admission::Admission;
 use super::diagnosis::{Diagnosis, Notes};
-use super::gate::Gate;
 use super::outcome::Fault;
 use super::settings::ProviderSettings;
-use super::wire::{self, Ask, Denial, Denied, Granted};
+use super::wire::{self, Denial, MintError, MintGrant, MintRequest};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
 use crate::http_client::{Cause, Client, ClientFault, Response};
@@ -57,7 +57,7 @@ pub struct RemoteParts {
 }
 
 struct Inner {
-    gate: Gate,
+    admission: Admission,
     minters: Box<[Minter]>,
     redirect_hosts: RedirectHosts,
     client: Client,
@@ -80,7 +80,7 @@ impl Remote {
         let gauge = |origin: &String| metrics.minter_up.with_label_values(&[&settings.name, origin]);
         let minters = origins.iter().map(|origin| Minter::new(origin, gauge(origin)));
         Self(Arc::new(Inner {
-            gate: Gate::new(settings, clock, metrics),
+            admission: Admission::new(settings, clock, metrics),
             minters: minters.collect(),
             client,
             looks,
@@ -93,7 +93,7 @@ impl Remote {
 
     /// The provider's name.
     pub fn name(&self) -> &str {
-        &self.0.gate.name
+        &self.0.admission.name
     }
 
     /// A mint by the minter's name for it.
@@ -108,14 +108,14 @@ impl Remote {
 
     /// Whether no minter is there, or mints are held back. Brings `valet_degraded` up to date.
     pub fn is_degraded(&self) -> bool {
-        self.0.gate.is_degraded(!self.0.minters.iter().any(Minter::is_up))
+        self.0.admission.is_degraded(!self.0.minters.iter().any(Minter::is_up))
     }
 
     /// Asks every minter once, by its origin. Dropped: the rest is not asked.
-    pub async fn greet(&self) -> Vec<(String, Greeting)> {
+    pub async fn greet(&self) -> Vec<(String, HealthStatus)> {
         let mut greetings = Vec::with_capacity(self.0.minters.len());
         for minter in &self.0.minters {
-            greetings.push((minter.origin.to_string(), minter.greet(&self.0.looks, self.0.gate.timeout).await));
+            greetings.push((minter.origin.to_string(), minter.greet(&self.0.looks, self.0.admission.timeout).await));
         }
         greetings
     }
@@ -129,7 +129,7 @@ impl Remote {
                 let Some(minter) = inner.minters.get(at) else { return };
                 let tell = |minter: &Minter, denial| inner.tell(minter, denial);
                 tokio::select! {
-                    () = minter.look_after(&inner.looks, &inner.gate.name, tell) => {}
+                    () = minter.watch_health(&inner.looks, &inner.admission.name, tell) => {}
                     _ = stop.wait_for(|stop| *stop) => {}
                 }
             });
@@ -140,7 +140,7 @@ impl Remote {
 
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Remote").field(&self.0.gate.name).finish()
+        f.debug_tuple("Remote").field(&self.0.admission.name).finish()
     }
 }
 
@@ -153,13 +153,13 @@ struct RemoteMint {
 impl Mint for RemoteMint {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         let notes = Notes::default();
-        let verdict = self.remote.gate.pass(self.remote.attempt(&self.plugin, input, &notes)).await;
-        self.remote.gate.note(&verdict, notes.into_inner());
+        let verdict = self.remote.admission.pass(self.remote.attempt(&self.plugin, input, &notes)).await;
+        self.remote.admission.note(&verdict, notes.into_inner());
         verdict
     }
 
     fn why(&self) -> Option<String> {
-        self.remote.gate.why()
+        self.remote.admission.why()
     }
 
     fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
@@ -191,7 +191,7 @@ enum Try {
 impl Inner {
     /// Asks the minters in this user's order until one answers.
     async fn attempt(&self, plugin: &str, input: &MintInput, notes: &Notes) -> Result<Minted, Fault> {
-        let (began, start) = (Instant::now(), self.gate.clock.now());
+        let (began, start) = (Instant::now(), self.admission.clock.now());
         let mut order: Vec<&Minter> = self.minters.iter().collect();
         order.sort_by_cached_key(|minter| rank(minter, input));
         let mut fault = Fault::Unreachable;
@@ -199,7 +199,7 @@ impl Inner {
             // Those that are known to be down come last, and are tried all the same: nobody may have noticed that they are back.
             order.sort_by_key(|minter| !minter.is_up());
             for (nth, minter) in order.iter().enumerate() {
-                let left = self.gate.timeout.saturating_sub(began.elapsed());
+                let left = self.admission.timeout.saturating_sub(began.elapsed());
                 let others = order.iter().skip(nth + 1).any(|other| other.is_up());
                 match self.ask(minter, &Asked { plugin, input, others, start, notes }, left).await {
                     Try::Settled(verdict) => return verdict,
@@ -222,13 +222,13 @@ impl Inner {
         let Ok(mut request) = self.request(minter, plugin, input, left) else {
             return Try::Settled(Err(Fault::Refused));
         };
-        let place = input.errand.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
+        let place = input.context.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
         if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
             request.headers_mut().insert(TRACEPARENT, traceparent);
         }
         // What is shared is held by who minted it: a second ask finds it.
-        let errand = &input.errand;
-        let again = errand.share != Share::Nobody && errand.reason != Reason::Again;
+        let context = &input.context;
+        let again = context.share != Share::Nobody && context.reason != Reason::Again;
         let sent = self.client.send(request, wire::MAX_ANSWER_BYTES, left);
         let answer = tokio::select! {
             answer = sent => answer,
@@ -242,7 +242,7 @@ impl Inner {
             }
             Ok(answer) => {
                 let word =
-                    serde_json::from_slice(&answer.body).map_or("no word", |Denied { refusal, .. }| refusal.label());
+                    serde_json::from_slice(&answer.body).map_or("no word", |MintError { refusal, .. }| refusal.label());
                 note("minter", &format!("it refuses with {word} ({})", answer.status));
                 self.denied(minter, &answer)
             }
@@ -250,7 +250,7 @@ impl Inner {
                 note(fault.cause().label(), &fault.cause().to_string());
                 match fault {
                     ClientFault::NoConnection(_) => {
-                        minter.set(State::Away, &self.gate.name);
+                        minter.set(State::Away, &self.admission.name);
                         Try::Next(Fault::Unreachable)
                     }
                     ClientFault::Unreachable(_) if again => Try::Next(Fault::Unreachable),
@@ -270,25 +270,25 @@ impl Inner {
         input: &MintInput,
         left: Duration,
     ) -> Result<Request<Full<Bytes>>, ()> {
-        let errand = &input.errand;
+        let context = &input.context;
         // The session's credential, to who verifies it again.
-        let credential = errand.credential.as_ref().and_then(|text| std::str::from_utf8(text).ok());
+        let credential = context.credential.as_ref().and_then(|text| std::str::from_utf8(text).ok());
         let claims = self.claims.iter().map(|(name, at)| (name.clone(), input.claims.get(*at).cloned().flatten()));
-        let ask = Ask {
+        let ask = MintRequest {
             plugin: plugin.into(),
             issuer: input.issuer.clone(),
             subject: input.subject.clone(),
             external_id: input.external_id.clone(),
-            session: errand.session.clone(),
-            share: errand.share,
+            session: context.session.clone(),
+            share: context.share,
             claims: claims.collect(),
             parameters: input.parameters.iter().cloned().collect(),
             language: input.language.clone(),
-            reason: errand.reason,
-            life_s: errand.life.as_secs(),
-            max_age_s: errand.max_age.as_secs(),
+            reason: context.reason,
+            life_s: context.life.as_secs(),
+            max_age_s: context.max_age.as_secs(),
             deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            request_id: errand.request_id.clone(),
+            request_id: context.request_id.clone(),
             credential: credential.map(Into::into),
         };
         let body = serde_json::to_vec(&ask).map_err(drop)?;
@@ -302,7 +302,7 @@ impl Inner {
 
     /// A minter is believed in what it holds, not in where it sends browsers.
     fn granted(&self, answer: &Response, start: crate::clock::Timestamp) -> Result<Minted, Fault> {
-        let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| Fault::Nonsense)?;
+        let granted: MintGrant = serde_json::from_slice(&answer.body).map_err(|_| Fault::Nonsense)?;
         let url = match (&granted.url, &granted.token) {
             (Some(url), None) => {
                 self.redirect_hosts.check(url).map_err(|fault| match fault {
@@ -324,7 +324,7 @@ impl Inner {
     }
 
     fn denied(&self, minter: &Minter, answer: &Response) -> Try {
-        let Ok(denied) = serde_json::from_slice::<Denied>(&answer.body) else {
+        let Ok(denied) = serde_json::from_slice::<MintError>(&answer.body) else {
             return Try::Next(Fault::Nonsense);
         };
         self.tell(minter, denied.refusal);
@@ -332,7 +332,7 @@ impl Inner {
         // The minter's own breaker and bounds hold its vendor's calls back: an ask costs it little, so nobody else has to wait here.
         let fault = match denied.refusal {
             Denial::Draining => {
-                minter.set(State::Away, &self.gate.name);
+                minter.set(State::Away, &self.admission.name);
                 return Try::Next(Fault::Unreachable);
             }
             Denial::Internal | Denial::StoreUnavailable => return Try::Next(Fault::Unreachable),
@@ -371,14 +371,14 @@ impl Inner {
             return;
         }
         if self.told.lock().replace(refusal) != Some(refusal) {
-            let (provider, minter, refusal) = (&self.gate.name, &*minter.origin, refusal.label());
+            let (provider, minter, refusal) = (&self.admission.name, &*minter.origin, refusal.label());
             warn!(target: "valet::provider", provider, minter, refusal, "the minter refuses");
         }
     }
 }
 
 /// Which sign-in the minter wants; where it can't be told on, the answer is a denial.
-fn wanted(denied: &Denied) -> SessionRefusal {
+fn wanted(denied: &MintError) -> SessionRefusal {
     let wanted = denied.step_up.as_ref();
     let step_up = wanted.and_then(|wanted| StepUp::new(&wanted.acr_values, wanted.max_age)).and_then(StepUp::interned);
     step_up.map_or(SessionRefusal::NotPermitted, SessionRefusal::StepUp)

@@ -48,9 +48,9 @@ impl Inner {
         };
         let url = self.judge(asking, &text, Some(&answer.body))?;
         let ends = read.ends(&mint.expires, &text, asking.start);
-        let now = self.gate.clock.now();
+        let now = self.admission.clock.now();
         // By our clock.
-        let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.gate.name);
+        let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.admission.name);
         let hold_until = ends.filter(|_| !ahead.is_zero()).map(|ends| ends.minus(ahead));
         self.minted(asking, url, ends, hold_until)
     }
@@ -108,7 +108,7 @@ impl Inner {
         ends: Option<Timestamp>,
         hold_until: Option<Timestamp>,
     ) -> Result<Minted, Fault> {
-        let now = self.gate.clock.now();
+        let now = self.admission.clock.now();
         if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
             let what = "what was minted has ended, or ends within 5 s: look at the clocks";
             note(asking, Diagnosis::new("url_ended", what));
@@ -116,7 +116,7 @@ impl Inner {
         }
         let end_unread = ends.is_none() && asking.mint.expires != ExpiryRule::Fixed;
         if end_unread {
-            self.unread.note(&self.gate.name, &asking.mint.name, self.gate.clock.tick());
+            self.unread.note(&self.admission.name, &asking.mint.name, self.admission.clock.tick());
         }
         Ok(Minted { url, ends, end_unread, hold_until })
     }

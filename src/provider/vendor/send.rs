@@ -35,7 +35,7 @@ impl Inner {
         loop {
             let outcome = self.send(asking, call, Step::Mint).await;
             made += 1;
-            let told = |answer: &Response| retry_after(&answer.headers, self.gate.clock.now()).is_some();
+            let told = |answer: &Response| retry_after(&answer.headers, self.admission.clock.now()).is_some();
             let again = match &outcome {
                 Ok(answer) => {
                     asking.mint.retry.on_status(answer.status)
@@ -83,7 +83,7 @@ impl Inner {
             }
             refusal = Some(answer);
             if self.keys.is_refused(at) {
-                warn!(target: "valet::provider", provider = self.gate.name, key = at + 1, "provider refused the API key");
+                warn!(target: "valet::provider", provider = self.admission.name, key = at + 1, "provider refused the API key");
             }
         }
         refusal.ok_or_else(|| no_key(asking))
@@ -139,7 +139,7 @@ impl Inner {
             target: call.target.clone(),
             headers: call.headers.clone(),
             body: &call.body,
-            now: self.gate.clock.now(),
+            now: self.admission.clock.now(),
         }
     }
 
@@ -164,14 +164,14 @@ impl Inner {
             .map_err(|_| Fault::Refused)?;
         *request.headers_mut() = outgoing.headers;
         request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let place = asking.input.errand.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
+        let place = asking.input.context.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
         if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
             request.headers_mut().entry(TRACEPARENT).or_insert(traceparent);
         }
         let answer = match step {
             // Done again it leads to the same: after each start users are registered who are known.
-            Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
-            _ => self.client.send(request, MAX_ANSWER_BYTES, self.gate.timeout).await,
+            Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
+            _ => self.client.send(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
         };
         answer.map_err(|fault| {
             note(asking, Diagnosis::call(step, fault.cause()));

@@ -231,9 +231,9 @@ async fn max_age_counts_from_iat_on_both_sides_and_in_the_cache() {
     assert_eq!(world.open(&signer.token("k1", &short)).await, Err(SessionFault::Expired));
     let token = issued(NOW);
     world.open(&token).await.unwrap();
-    world.hands.advance(std::time::Duration::from_secs(600 + SKEW as u64 - 1));
+    world.clock_control.advance(std::time::Duration::from_secs(600 + SKEW as u64 - 1));
     assert!(world.is_cached(&token));
-    world.hands.advance(std::time::Duration::from_secs(1));
+    world.clock_control.advance(std::time::Duration::from_secs(1));
     assert!(!world.is_cached(&token));
     assert_eq!(world.open(&token).await, Err(SessionFault::Expired));
 }

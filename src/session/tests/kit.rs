@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::clock::{Clock, Hands, Timestamp};
+use crate::clock::{Clock, ClockControl, Timestamp};
 use crate::secret::Secret;
 use crate::session::settings::{IssuerSettings, SessionSettings};
 use crate::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions};
@@ -197,7 +197,7 @@ impl KeyClient for Idp {
 pub(super) struct World {
     pub(super) sessions: Arc<Sessions>,
     pub(super) clock: Clock,
-    pub(super) hands: Arc<Hands>,
+    pub(super) clock_control: Arc<ClockControl>,
     pub(super) idp: Arc<Idp>,
     pub(super) metrics: Metrics,
     pub(super) folder: tempfile::TempDir,
@@ -216,7 +216,7 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
-    let (clock, hands) = Clock::manual(Timestamp::from_secs(NOW));
+    let (clock, clock_control) = Clock::manual(Timestamp::from_secs(NOW));
     let metrics = Metrics::new("0", "test").unwrap();
     let discovery = json!({ "issuer": ISSUER, "jwks_uri": "https://idp.example/keys" });
     let keys = Answer::Body(200, json!({ "keys": keys }).to_string().into_bytes());
@@ -227,7 +227,7 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
     let sessions =
         Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock.clone(), &metrics)?;
-    Ok(World { sessions, clock, hands, idp, metrics, folder })
+    Ok(World { sessions, clock, clock_control, idp, metrics, folder })
 }
 
 /// A world whose issuer publishes this signer's key as `k1`, fetched.
@@ -265,7 +265,7 @@ impl World {
 
     /// Time goes on, for our clock and for tokio's (which must be paused).
     pub(super) async fn pass(&self, span: Duration) {
-        self.hands.advance(span);
+        self.clock_control.advance(span);
         tokio::time::advance(span).await;
     }
 }

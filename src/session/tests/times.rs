@@ -20,9 +20,9 @@ async fn a_fresh_token_is_good_until_its_end_plus_skew() {
     assert_eq!(world.open(&at(NOW - SKEW + 1)).await.as_deref(), Ok("ada"));
     assert_eq!(world.open(&at(NOW - SKEW)).await, Err(SessionFault::Expired));
     assert_eq!(world.open(&at(0)).await, Err(SessionFault::Expired));
-    world.hands.step_wall(999);
+    world.clock_control.step_wall(999);
     assert_eq!(world.open(&at(NOW - SKEW + 1)).await.as_deref(), Ok("ada"));
-    world.hands.step_wall(1);
+    world.clock_control.step_wall(1);
     assert_eq!(world.open(&at(NOW - SKEW + 1)).await, Err(SessionFault::Expired));
     assert_eq!((world.checks(ISSUER, "valid"), world.checks(ISSUER, "expired")), (2, 3));
 }
@@ -46,9 +46,9 @@ async fn a_cached_verdict_ends_with_its_token() {
     world.verify(&token).await.ok().unwrap();
     assert!(world.is_cached(&token));
     assert_eq!(world.metrics.session_cache_entries.get(), 1);
-    world.hands.advance(Duration::from_millis(129_999));
+    world.clock_control.advance(Duration::from_millis(129_999));
     assert!(world.is_cached(&token));
-    world.hands.advance(Duration::from_millis(1));
+    world.clock_control.advance(Duration::from_millis(1));
     assert!(!world.is_cached(&token));
     assert_eq!(world.metrics.session_cache_entries.get(), 0);
     assert_eq!(world.open(&token).await, Err(SessionFault::Expired));
@@ -74,11 +74,11 @@ async fn a_cached_verdict_holds_no_earlier_than_its_token() {
     let (signer, world) = world().await;
     let token = signer.token("k1", &with("nbf", Some(json!(NOW))));
     world.verify(&token).await.ok().unwrap();
-    world.hands.step_wall(-SKEW * 1000);
+    world.clock_control.step_wall(-SKEW * 1000);
     assert!(world.is_cached(&token));
-    world.hands.step_wall(-1);
+    world.clock_control.step_wall(-1);
     assert!(!world.is_cached(&token));
-    world.hands.step_wall(1);
+    world.clock_control.step_wall(1);
     assert!(world.is_cached(&token), "the clock came back, and the verdict with it");
 }
 

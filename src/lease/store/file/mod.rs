@@ -20,7 +20,7 @@ pub use self::open::OpenFault;
 use self::open::open;
 use super::revocations::{Kept, News};
 use super::seal::NAME;
-use super::{Backend, Begun, Known, Lost, Name, Turn};
+use super::{Acquired, Backend, Claim, Known, Lost, Name};
 use crate::clock::{Clock, Timestamp};
 use crate::telemetry::Metrics;
 
@@ -307,11 +307,11 @@ fn place(name: &Name) -> Place {
 }
 
 /// One process: it is always this one's turn.
-const OURS: Turn = Turn { fence: 0, generation: 0 };
+const OURS: Claim = Claim { fence: 0, generation: 0 };
 
 #[async_trait]
 impl Backend for FileStore {
-    async fn begin(&self, name: &Name, life: Option<Duration>, _: &Known) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>, _: &Known) -> Result<Acquired, Lost> {
         let (disk, name) = (self.disk.clone(), name.clone());
         // The disk may be slow, and others have requests.
         let found = tokio::task::spawn_blocking(move || disk.look(&name));
@@ -319,16 +319,16 @@ impl Backend for FileStore {
         let now = self.disk.clock.now();
         let left = |end| Timestamp::from_millis(end).since(now);
         Ok(match (found, life) {
-            (Some((end, sealed)), Some(life)) if left(end) > life => Begun::Held(sealed, 0, left(end)),
-            _ => Begun::Turn(OURS),
+            (Some((end, sealed)), Some(life)) if left(end) > life => Acquired::Held(sealed, 0, left(end)),
+            _ => Acquired::Claim(OURS),
         })
     }
 
-    async fn renew(&self, _: &Name, _: Turn) -> Result<bool, Lost> {
+    async fn renew(&self, _: &Name, _: Claim) -> Result<bool, Lost> {
         Ok(true)
     }
 
-    async fn keep(&self, name: &Name, _: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
+    async fn keep(&self, name: &Name, _: Claim, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
         if self.put(name, life, sealed) { Ok(true) } else { Err(Lost) }
     }
 
@@ -336,7 +336,7 @@ impl Backend for FileStore {
         self.put(name, life, sealed);
     }
 
-    async fn give_up(&self, _: &Name, _: Turn, _: Option<u8>) -> Result<(), Lost> {
+    async fn give_up(&self, _: &Name, _: Claim, _: Option<u8>) -> Result<(), Lost> {
         Ok(())
     }
 
@@ -353,7 +353,7 @@ impl Backend for FileStore {
         self.disk.forget(owner, None).await.map(|()| OURS.generation)
     }
 
-    fn ear(&self, _: &Name) -> watch::Receiver<u64> {
+    fn subscription(&self, _: &Name) -> watch::Receiver<u64> {
         watch::Sender::new(0).subscribe()
     }
 

@@ -36,7 +36,7 @@ pub(super) enum Connection {
 }
 
 /// What other nodes say.
-pub(super) struct Ears {
+pub(super) struct Subscriptions {
     pub sink: PubSubSink,
     pub stream: PubSubStream,
 }
@@ -152,18 +152,18 @@ impl Way {
         Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
-    pub(super) async fn listen(&self, timeout: Duration, channels: &[String]) -> Result<Ears, RedisError> {
+    pub(super) async fn listen(&self, timeout: Duration, channels: &[String]) -> Result<Subscriptions, RedisError> {
         let mut fault = nobody();
         for client in self.clients().await? {
             let listening = async {
-                let mut ears = client.get_async_pubsub().await?;
-                ears.subscribe(channels).await?;
-                Ok(ears)
+                let mut subscriptions = client.get_async_pubsub().await?;
+                subscriptions.subscribe(channels).await?;
+                Ok(subscriptions)
             };
             match tokio::time::timeout(timeout, listening).await {
-                Ok(Ok(ears)) => {
-                    let (sink, stream) = ears.split();
-                    return Ok(Ears { sink, stream });
+                Ok(Ok(subscriptions)) => {
+                    let (sink, stream) = subscriptions.split();
+                    return Ok(Subscriptions { sink, stream });
                 }
                 Ok(Err(cause)) => fault = cause,
                 Err(_) => {}

@@ -18,11 +18,11 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use self::link::Way;
-use self::link::{Connection, Ears, reason};
+use self::link::{Connection, Subscriptions, reason};
 use self::scripts::{Scripts, decimal, micros, millis};
 use super::revocations::{Kept, News};
 use super::seal::{NAME, text};
-use super::{Backend, Begun, Known, Lost, Name, Notice, RENEW, Turn};
+use super::{Acquired, Backend, Claim, Known, Lost, Name, Notification, RENEW};
 use crate::http_client::Cause;
 use crate::lease::record::FAILURE_MEMORY;
 use crate::session::Knowledge;
@@ -60,7 +60,7 @@ pub struct RedisStore {
     linked: watch::Sender<()>,
     /// A call has failed: look at once.
     doubt: Notify,
-    ears: DashMap<String, watch::Sender<u64>>,
+    subscriptions: DashMap<String, watch::Sender<u64>>,
     degraded: IntGauge,
     failures: IntCounterVec,
 }
@@ -83,7 +83,7 @@ impl RedisStore {
             epoch: AtomicU32::new(0),
             linked: watch::Sender::new(()),
             doubt: Notify::new(),
-            ears: DashMap::new(),
+            subscriptions: DashMap::new(),
             degraded,
             failures: metrics.store_failures.clone(),
         })
@@ -155,12 +155,12 @@ impl RedisStore {
     }
 
     /// Reaches the store, listens, and shows that it takes writes.
-    async fn connect(&self) -> Result<(Connection, Ears, bool), redis::RedisError> {
+    async fn connect(&self) -> Result<(Connection, Subscriptions, bool), redis::RedisError> {
         let connection = self.way.connect(self.timeout).await?;
         let whole = self.probe(&connection).await?;
         let channels = ["wake", "drop", "revoke"].map(|kind| self.channel(kind));
-        let ears = self.way.listen(self.timeout, &channels).await?;
-        Ok((connection, ears, whole))
+        let subscriptions = self.way.listen(self.timeout, &channels).await?;
+        Ok((connection, subscriptions, whole))
     }
 
     /// A write: a store that is full, or only a replica, answers reads. Of a cluster, many: whether all of them were taken. `Err`: none was.
@@ -181,12 +181,18 @@ impl RedisStore {
     }
 
     /// Listens until the store fails a look; whether it closed a connection, and may take the next one at once.
-    async fn stay(&self, connection: &Connection, ears: &mut Ears, news: &News<'_>, mut read: u64) -> bool {
+    async fn stay(
+        &self,
+        connection: &Connection,
+        subscriptions: &mut Subscriptions,
+        news: &News<'_>,
+        mut read: u64,
+    ) -> bool {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = ears.stream.next() => match message {
+                message = subscriptions.stream.next() => match message {
                     Some(message) => {
                         self.hear(&message, news);
                         continue;
@@ -200,7 +206,7 @@ impl RedisStore {
                 let whole = self.probe(connection).await?;
                 // A message may be lost.
                 self.read_revocations(connection, news, &mut read).await?;
-                ears.sink.ping::<redis::Value>().await.map(|_| whole)
+                subscriptions.sink.ping::<redis::Value>().await.map(|_| whole)
             });
             match looked.await {
                 Ok(Ok(whole)) => self.degraded.set(i64::from(!whole)),
@@ -217,14 +223,18 @@ impl RedisStore {
         let channel = message.get_channel_name();
         if channel.ends_with("wake") {
             let name = String::from_utf8_lossy(payload);
-            if let Some(ear) = self.ears.get(&*name) {
-                ear.send_modify(|count| *count += 1);
+            if let Some(subscription) = self.subscriptions.get(&*name) {
+                subscription.send_modify(|count| *count += 1);
             }
         } else if let Some(at) = payload.iter().position(|byte| *byte == b':') {
             let (node, rest) = payload.split_at(at);
             if node != self.node.as_bytes() {
                 let rest = rest[1..].to_vec();
-                news.tell(if channel.ends_with("revoke") { Notice::Revoked(rest) } else { Notice::Drop(rest) });
+                news.tell(if channel.ends_with("revoke") {
+                    Notification::Revoked(rest)
+                } else {
+                    Notification::Drop(rest)
+                });
             }
         }
     }
@@ -232,7 +242,7 @@ impl RedisStore {
 
 #[async_trait]
 impl Backend for RedisStore {
-    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Begun, Lost> {
+    async fn begin(&self, name: &Name, life: Option<Duration>, known: &Known) -> Result<Acquired, Lost> {
         let keys = self.keys(name);
         let mut script = self.scripts.begin.prepare_invoke();
         for key in &keys {
@@ -247,20 +257,20 @@ impl Backend for RedisStore {
         script.arg(self.channel("drop")).arg(self.message(&known.notice));
         let (word, number, bytes, left): (String, u64, Vec<u8>, u64) = self.call(&script).await?;
         Ok(match word.as_str() {
-            "held" => Begun::Held(bytes, number, Duration::from_millis(left)),
-            "turn" => Begun::Turn(Turn { fence: number, generation: decimal(&bytes) }),
-            "wait" => Begun::Wait(Duration::from_millis(number)),
-            _ => Begun::Failed(u8::try_from(number).unwrap_or(0), decimal(&bytes)),
+            "held" => Acquired::Held(bytes, number, Duration::from_millis(left)),
+            "turn" => Acquired::Claim(Claim { fence: number, generation: decimal(&bytes) }),
+            "wait" => Acquired::Wait(Duration::from_millis(number)),
+            _ => Acquired::Failed(u8::try_from(number).unwrap_or(0), decimal(&bytes)),
         })
     }
 
-    async fn renew(&self, name: &Name, turn: Turn) -> Result<bool, Lost> {
+    async fn renew(&self, name: &Name, turn: Claim) -> Result<bool, Lost> {
         let [_, claim, fence, ..] = self.keys(name);
         let mut script = self.scripts.renew.prepare_invoke();
         self.call(script.key(fence).key(claim).arg(turn.fence).arg(millis(TURN))).await
     }
 
-    async fn keep(&self, name: &Name, turn: Turn, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
+    async fn keep(&self, name: &Name, turn: Claim, life: Duration, sealed: Vec<u8>) -> Result<bool, Lost> {
         let [lease, claim, fence, generation, _] = self.keys(name);
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(lease).key(claim).key(fence).key(generation);
@@ -269,7 +279,7 @@ impl Backend for RedisStore {
         self.call(&script).await
     }
 
-    async fn give_up(&self, name: &Name, turn: Turn, failure: Option<u8>) -> Result<(), Lost> {
+    async fn give_up(&self, name: &Name, turn: Claim, failure: Option<u8>) -> Result<(), Lost> {
         let [_, claim, fence, _, failed] = self.keys(name);
         let mut script = self.scripts.give_up.prepare_invoke();
         script.key(claim).key(fence).key(failed).arg(turn.fence).arg(failure.unwrap_or(0));
@@ -309,9 +319,9 @@ impl Backend for RedisStore {
         self.call(&script).await
     }
 
-    fn ear(&self, name: &Name) -> watch::Receiver<u64> {
-        let ear = self.ears.entry(name.variant_text()).or_insert_with(|| watch::Sender::new(0));
-        ear.subscribe()
+    fn subscription(&self, name: &Name) -> watch::Receiver<u64> {
+        let subscription = self.subscriptions.entry(name.variant_text()).or_insert_with(|| watch::Sender::new(0));
+        subscription.subscribe()
     }
 
     fn epoch(&self) -> u32 {
@@ -345,16 +355,16 @@ impl Backend for RedisStore {
                     }
                 }
                 match connected {
-                    Ok(Ok((connection, mut ears, whole))) => {
+                    Ok(Ok((connection, mut subscriptions, whole))) => {
                         self.epoch.fetch_add(1, Ordering::Relaxed);
                         self.link.store(Some(Arc::new(connection.clone())));
                         self.linked.send_replace(());
                         self.degraded.set(i64::from(!whole));
                         info!(target: TARGET, "the lease store answers");
                         told = false;
-                        news.tell(Notice::Known(Knowledge::Whole));
-                        let closed = self.stay(&connection, &mut ears, news, read).await;
-                        news.tell(Notice::Known(if closed { Knowledge::Asking } else { Knowledge::Lost }));
+                        news.tell(Notification::Known(Knowledge::Whole));
+                        let closed = self.stay(&connection, &mut subscriptions, news, read).await;
+                        news.tell(Notification::Known(if closed { Knowledge::Asking } else { Knowledge::Lost }));
                         if !closed {
                             self.link.store(None);
                         }
@@ -364,7 +374,7 @@ impl Backend for RedisStore {
                     refused => {
                         self.link.store(None);
                         self.linked.send_replace(());
-                        news.tell(Notice::Known(Knowledge::Lost));
+                        news.tell(Notification::Known(Knowledge::Lost));
                         let late = (Cause::TimedOut.label(), "no answer in time".to_owned());
                         let (cause, why) = match &refused {
                             Ok(Err(fault)) => reason(fault),
@@ -383,7 +393,7 @@ impl Backend for RedisStore {
             loop {
                 // Ears that nobody holds any more.
                 tokio::time::sleep(10 * LOOK).await;
-                self.ears.retain(|_, ear| ear.receiver_count() > 0);
+                self.subscriptions.retain(|_, subscription| subscription.receiver_count() > 0);
             }
         };
         tokio::select! {

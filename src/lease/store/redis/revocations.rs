@@ -7,7 +7,7 @@ use super::link::Connection;
 use super::scripts::micros;
 use crate::lease::store::revocations::{Kept, News};
 use crate::lease::store::seal::text;
-use crate::lease::store::{Lost, Notice};
+use crate::lease::store::{Lost, Notification};
 
 /// So many are read in one round trip.
 const PAGE: usize = 500;
@@ -71,7 +71,7 @@ impl RedisStore {
                 || RedisError::from((ErrorKind::UnexpectedReturnType, "no place in the order of revocations"));
             *after = std::str::from_utf8(&last).ok().and_then(|text| text.parse().ok()).ok_or_else(nonsense)?;
             let whole = page.len() == PAGE;
-            page.into_iter().for_each(|sealed| news.tell(Notice::Revoked(sealed)));
+            page.into_iter().for_each(|sealed| news.tell(Notification::Revoked(sealed)));
             if !whole {
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::super::super::compile;
 use super::*;
-use crate::clock::Hands;
+use crate::clock::ClockControl;
 use crate::secret::SecretSource;
 
 /// The first and the second key.
@@ -77,7 +77,7 @@ pub(super) fn status(status: u16) -> Reply {
 /// A scripted vendor, and the provider that calls it.
 pub(super) struct Stage {
     pub(super) vendor: Vendor,
-    pub(super) hands: Arc<Hands>,
+    pub(super) clock_control: Arc<ClockControl>,
     pub(super) metrics: Metrics,
     pub(super) keys: Vec<Arc<SecretCell>>,
     pub(super) directory: tempfile::TempDir,
@@ -138,7 +138,7 @@ impl Stage {
             std::fs::write(directory.path().join(at.to_string()), secrets[at]).unwrap();
             Arc::new(SecretCell::open(SecretSource::File(at.to_string().into()), directory.path()).unwrap())
         });
-        let (clock, hands) = Clock::manual(Timestamp::from_secs(START));
+        let (clock, clock_control) = Clock::manual(Timestamp::from_secs(START));
         let metrics = Metrics::new("0", "test").unwrap();
         let client = Client::new().unwrap();
         let recipe = compile(&settings).unwrap();
@@ -148,7 +148,7 @@ impl Stage {
             headers: settings.secret_headers.keys().map(|_| keys[1].clone()).collect(),
         };
         let vendor = Vendor::new(&settings, recipe, secrets, client, clock, &metrics);
-        Self { vendor, hands, metrics, keys: keys.to_vec(), directory, calls, arrived }
+        Self { vendor, clock_control, metrics, keys: keys.to_vec(), directory, calls, arrived }
     }
 
     /// A mint for Ada.
@@ -186,7 +186,7 @@ impl Stage {
     }
 
     pub(super) fn pass(&self, millis: u64) {
-        self.hands.advance(Duration::from_millis(millis));
+        self.clock_control.advance(Duration::from_millis(millis));
     }
 }
 
@@ -199,7 +199,7 @@ pub(super) fn person(issuer: &str, subject: &str) -> MintInput {
         language: None,
         claims: [].into(),
         parameters: [].into(),
-        errand: Default::default(),
+        context: Default::default(),
     }
 }
 

@@ -1,0 +1,78 @@
+//! The addresses that a pool knows, and which of them stand best.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::address::Address;
+use super::outlier_detection::Availability;
+use super::pool::Pool;
+use super::upstream::Upstream;
+
+/// All upstreams that are known, in the order of the configuration.
+pub(super) type Endpoints = Vec<Arc<Upstream>>;
+
+/// The addresses of each target. Whoever has a reference to it holds the pool's lock.
+pub(super) type Known = Vec<Vec<Address>>;
+
+/// Those that stand best. Only pools of more than this ask for memory at a pick.
+pub(super) type Best<'a> = SmallVec<[&'a Arc<Upstream>; 16]>;
+
+/// A pool is looked through for each request, and asked for its health all at once.
+const MAX_ENDPOINTS: usize = 256;
+
+impl Pool {
+    /// These are the addresses of the target now. Upstreams that stay keep what is known of them; requests to those that leave go on. Whether
+    /// anything has changed.
+    pub(super) fn know(&self, place: usize, addresses: Vec<Address>) -> bool {
+        let mut known = self.known.lock();
+        match known.get_mut(place) {
+            Some(before) if *before != addresses => *before = addresses,
+            _ => return false,
+        }
+        let before = self.endpoints.load_full();
+        let endpoints = self.gather(&before, &known);
+        for gone in before.iter().filter(|old| endpoints.iter().all(|endpoint| endpoint.address != old.address)) {
+            self.forget(gone, &known);
+        }
+        endpoints.iter().for_each(|endpoint| self.show_upstream(endpoint, &known));
+        self.endpoints.store(Arc::new(endpoints));
+        self.show_degraded(&known);
+        true
+    }
+
+    /// Two names may lead to one address: the first has it.
+    fn gather(&self, before: &Endpoints, known: &Known) -> Endpoints {
+        let mut endpoints = Endpoints::new();
+        let named = self.targets.iter().zip(known).flat_map(|(target, all)| all.iter().map(move |one| (target, one)));
+        for (target, address) in named {
+            if endpoints.len() == MAX_ENDPOINTS || endpoints.iter().any(|endpoint| endpoint.address == *address) {
+                continue;
+            }
+            let kept = before.iter().find(|old| old.address == *address && Arc::ptr_eq(&old.target, target));
+            let fresh = || Upstream::new(target, address, &self.peers).map(Arc::new);
+            endpoints.extend(kept.map(Arc::clone).or_else(fresh));
+        }
+        endpoints
+    }
+}
+
+/// Those that stand best, and how. At one standing those that were not tried come before those that were.
+pub(super) fn best(
+    endpoints: &Endpoints,
+    availability: impl Fn(&Upstream) -> (Availability, bool),
+) -> Option<(Availability, Best<'_>)> {
+    let mut best = Best::new();
+    let mut at = None;
+    for endpoint in endpoints {
+        let here = availability(endpoint);
+        if at.is_none_or(|at| here < at) {
+            at = Some(here);
+            best.clear();
+        }
+        if at == Some(here) {
+            best.push(endpoint);
+        }
+    }
+    at.map(|(availability, _)| (availability, best))
+}

@@ -1,0 +1,146 @@
+//! How the connections of a listener begin: as they come, with the PROXY protocol, with TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use pingora_core::listeners::tls::Acceptor as TlsAcceptor;
+use pingora_core::protocols::l4::stream::Stream as Transport;
+use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
+use prometheus::IntCounter;
+use tokio::io::AsyncReadExt;
+
+use crate::gateway::accept::peer::Peer;
+use crate::gateway::accept::proxy_protocol::{self, ProxyHeader};
+use crate::gateway::accept::trusted::Trusted;
+use crate::limit::{ConnectionLimiter, ConnectionPermit};
+use crate::telemetry::Metrics;
+
+/// Room for what a browser sends first (ClientHello).
+const FIRST: usize = 2048;
+
+/// The way in through one listener.
+///
+/// TLS is made here and not by Pingora: the bounds on connections and our own deadline hold for a handshake too, one that fails is a count
+/// and no error in the log, and a connection that the kernel took while the listener closes is served like any other.
+pub struct Acceptor {
+    kind: AcceptorOptions,
+    tls: Option<TlsAcceptor>,
+    made: IntCounter,
+    failed: IntCounter,
+}
+
+/// What a listener is told of its connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AcceptorOptions {
+    /// It listens on a Unix socket.
+    pub unix: bool,
+    /// Each connection begins with the PROXY protocol, and comes from a trusted proxy.
+    pub proxy_protocol: bool,
+}
+
+/// Who has come in.
+pub(in crate::gateway) struct Accepted {
+    pub stream: Stream,
+    pub peer: Peer,
+    /// Held for as long as the connection.
+    pub permit: ConnectionPermit,
+}
+
+/// Why somebody has not.
+pub(in crate::gateway) enum AcceptError {
+    /// The connection does not begin as it must; it came from this peer.
+    Malformed(Peer),
+    /// Its address has as many connections as it may.
+    Full,
+    /// It has ended, or its handshake failed, which was counted.
+    Gone,
+}
+
+impl Acceptor {
+    /// With `tls`, connections that begin with anything else are closed.
+    pub fn new(kind: AcceptorOptions, tls: Option<TlsAcceptor>, metrics: &Metrics) -> Self {
+        let count = |outcome| metrics.tls_handshakes.with_label_values(&[outcome]);
+        Self { kind, tls, made: count("ok"), failed: count("failed") }
+    }
+
+    /// The connection, ready for its first head.
+    ///
+    /// Dropped: it is closed.
+    pub(in crate::gateway) async fn open(
+        &self,
+        stream: Stream,
+        trusted: &Trusted,
+        connections: &Arc<ConnectionLimiter>,
+    ) -> Result<Accepted, AcceptError> {
+        let mut peer = Peer::new(address(&stream), self.kind.unix, trusted);
+        if !self.kind.proxy_protocol && self.tls.is_none() {
+            let permit = connections.acquire(peer.address()).ok_or(AcceptError::Full)?;
+            return Ok(Accepted { stream, peer, permit });
+        }
+        // Always one: nothing else is accepted.
+        let Ok(mut transport) = stream.into_any().downcast::<Transport>() else { return Err(AcceptError::Gone) };
+        if self.kind.proxy_protocol {
+            if !peer.is_trusted() {
+                return Err(AcceptError::Malformed(peer));
+            }
+            let (announced, rest) = proxy_protocol::read(&mut transport).await;
+            match announced {
+                ProxyHeader::For(client) => {
+                    peer = Peer::new(Some(client.ip()), false, trusted);
+                    transport.set_socket_digest(digest(&transport, client));
+                }
+                ProxyHeader::Own => {}
+                ProxyHeader::Malformed => return Err(AcceptError::Malformed(peer)),
+                ProxyHeader::Gone => return Err(AcceptError::Gone),
+            }
+            transport.rewind(&rest);
+        }
+        // Before the handshake, which costs most.
+        let permit = connections.acquire(peer.address()).ok_or(AcceptError::Full)?;
+        let stream: Stream = match &self.tls {
+            None => transport,
+            Some(tls) => {
+                begins(&mut transport).await?;
+                let mut outcome = Outcome(&self.failed);
+                let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(AcceptError::Gone) };
+                outcome.0 = &self.made;
+                Box::new(stream)
+            }
+        };
+        Ok(Accepted { stream, peer, permit })
+    }
+}
+
+/// Waits for the first bytes: a balancer that only looks whether somebody listens is no failed handshake.
+async fn begins(transport: &mut Transport) -> Result<(), AcceptError> {
+    let mut first = [0; FIRST];
+    match transport.read(&mut first).await {
+        Ok(some) if some > 0 => {
+            transport.rewind(&first[..some]);
+            Ok(())
+        }
+        _ => Err(AcceptError::Gone),
+    }
+}
+
+/// Who is at the other end of the socket; `None` on a Unix socket, and if nobody is any more.
+fn address(stream: &Stream) -> Option<IpAddr> {
+    Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip().to_canonical())
+}
+
+/// What Pingora is told of the socket: that it comes from this client.
+fn digest(transport: &Transport, client: SocketAddr) -> SocketDigest {
+    let digest = SocketDigest::from_raw_fd(transport.id());
+    // Fresh: it can't be set already.
+    let _ = digest.peer_addr.set(Some(client.into()));
+    digest
+}
+
+/// Counts a handshake at its end, be it that somebody waits for it no longer.
+struct Outcome<'c>(&'c IntCounter);
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        self.0.inc();
+    }
+}

@@ -1,0 +1,79 @@
+//! Who is at the other end of a connection.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::gateway::accept::client;
+use crate::gateway::accept::forwarded::ForwardedChain;
+use crate::gateway::accept::trusted::Trusted;
+use crate::gateway::http1::head::Head;
+
+/// The other end: of the socket, or as the PROXY protocol announced it.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct Peer {
+    address: Option<IpAddr>,
+    text: Box<str>,
+    trusted: bool,
+}
+
+impl Peer {
+    /// `unix`: it came by a Unix socket, and has no address.
+    pub fn new(address: Option<IpAddr>, unix: bool, trusted: &Trusted) -> Self {
+        let is_trusted = address.map_or(unix && trusted.holds_unix(), |address| trusted.holds(address));
+        Self { address, text: address.map_or("-".into(), |address| address.to_string().into()), trusted: is_trusted }
+    }
+
+    /// Its address; `None` on a Unix socket.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The same as it is written.
+    pub fn address_text(&self) -> Option<&str> {
+        self.address.map(|_| &*self.text)
+    }
+
+    /// Whether it is one of `server.trusted_proxies`.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// As access lines show it; `-` without an address.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What a request says of where it came from, if the peer's word counts.
+    pub fn chain<'h>(&self, head: &Head<'h>) -> ForwardedChain<'h> {
+        if !self.trusted {
+            return ForwardedChain::default();
+        }
+        ForwardedChain::read(head.headers.iter().map(|field| (field.name, field.value)))
+    }
+
+    /// Who sent this request: the peer, or whoever a trusted one speaks for. Its address, if it has one, and as access lines show it.
+    pub fn client(&self, head: &Head<'_>, trusted: &Trusted) -> (Option<IpAddr>, Cow<'_, str>) {
+        match if self.trusted { client::address(&self.chain(head), trusted) } else { None } {
+            Some(address) => (Some(address), address.to_string().into()),
+            None => (self.address, Cow::Borrowed(&*self.text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_address_only_a_unix_socket_is_trusted_and_only_where_it_is_named() {
+        let (unix, all) = (Trusted::new(&["unix:".to_owned()]), Trusted::new(&["0.0.0.0/0".to_owned()]));
+        for (by_unix, trusted, is_trusted) in
+            [(true, &unix, true), (false, &unix, false), (true, &all, false), (false, &all, false)]
+        {
+            let peer = Peer::new(None, by_unix, trusted);
+            assert_eq!((peer.is_trusted(), peer.text()), (is_trusted, "-"));
+        }
+        assert!(Peer::new("192.0.2.1".parse().ok(), false, &all).is_trusted());
+        assert!(!Peer::new("192.0.2.1".parse().ok(), true, &unix).is_trusted());
+    }
+}

@@ -1,0 +1,193 @@
+//! What is written back. Each answer is one buffer and one write.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pingora_core::protocols::http::date::get_cached_date;
+
+use crate::clock::Timestamp;
+use crate::gateway::judge::preflight::Preflight;
+use crate::lease::Lease;
+use crate::problem::{Refusal, TYPE_BASE};
+
+/// How long a browser may remember the answer to `OPTIONS`, in seconds.
+const PREFLIGHT_MAX_AGE: &str = "600";
+
+/// What all answers to one request share.
+pub(in crate::gateway) struct Reply<'a> {
+    pub out: &'a mut Vec<u8>,
+    pub request_id: &'a str,
+    /// `HEAD`: fields as for `GET`, no body.
+    pub head_only: bool,
+    /// The connection is closed behind this answer.
+    pub close: bool,
+    /// The origin whose page may read it.
+    pub origin: Option<&'a str>,
+}
+
+impl Reply<'_> {
+    /// `302` or `303` to the plug-in URL, byte for byte.
+    pub fn redirect(&mut self, status: u16, lease: &Lease) {
+        self.start(status, if status == 303 { "See Other" } else { "Found" });
+        // The one place where the URL leaves for a browser.
+        self.field("location", lease.url.expose());
+        self.field("referrer-policy", "no-referrer");
+        self.finish(None);
+    }
+
+    /// `200` with the URL, or the token, for a program.
+    pub fn json(&mut self, lease: &Lease, plugin: &str, now: Timestamp) {
+        self.start(200, "OK");
+        self.field("x-content-type-options", "nosniff");
+        self.field("cross-origin-resource-policy", "same-origin");
+        self.field("referrer-policy", "no-referrer");
+        let promised = lease.promised();
+        let what = if lease.url.is_token() { "token" } else { "url" };
+        let body = serde_json::json!({
+            // The other place: the body of an answer to somebody with a session.
+            what: lease.url.expose(),
+            "expires_at": promised.map(Timestamp::rfc3339),
+            "expires_in": promised.map(|end| end.since(now).as_secs()),
+            "plugin": plugin,
+        });
+        self.finish(Some(("application/json", body.to_string().as_bytes())));
+    }
+
+    /// `302` to the login page.
+    pub fn login(&mut self, location: &str) {
+        self.start(302, "Found");
+        self.field("location", location);
+        self.field("referrer-policy", "no-referrer");
+        self.finish(None);
+    }
+
+    /// `204` to a preflight (Fetch standard, "CORS-preflight request").
+    pub fn preflight(&mut self, preflight: &Preflight) {
+        self.start(204, "No Content");
+        self.field("access-control-allow-methods", &preflight.methods);
+        if !preflight.fields.is_empty() {
+            self.field("access-control-allow-headers", &preflight.fields);
+        }
+        self.field("access-control-max-age", PREFLIGHT_MAX_AGE);
+        self.end();
+    }
+
+    /// A refusal for a program: RFC 9457.
+    pub fn problem(&mut self, refusal: &Refusal) {
+        let row = refusal.row();
+        self.refuse(refusal);
+        let body = serde_json::json!({
+            "type": format!("{TYPE_BASE}{}", row.slug),
+            "title": row.title,
+            "status": row.status,
+            "detail": row.advice,
+            "instance": format!("urn:uuid:{}", self.request_id),
+        });
+        self.finish(Some(("application/problem+json", body.to_string().as_bytes())));
+    }
+
+    /// The same refusal for a person, without script. `login`: where to sign in, for a page inside a frame.
+    pub fn page(&mut self, refusal: &Refusal, login: Option<&str>) {
+        let row = refusal.row();
+        self.refuse(refusal);
+        self.field("content-security-policy", &CSP);
+        self.field("x-content-type-options", "nosniff");
+        self.field("referrer-policy", "no-referrer");
+        let link = login
+            .map_or(String::new(), |login| format!("<p><a href=\"{}\" target=\"_top\">Sign in</a></p>", escape(login)));
+        let body = format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+             <title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{advice}</p>{link}\
+             <p class=\"id\">Request {id}</p></main></body></html>",
+            title = escape(row.title),
+            advice = escape(row.advice),
+            id = self.request_id,
+        );
+        self.finish(Some(("text/html; charset=utf-8", body.as_bytes())));
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let row = refusal.row();
+        self.start(row.status, row.reason);
+        if let Refusal::StepUpRequired(step_up) = refusal {
+            // RFC 9470, section 3. The values fit a quoted string: `StepUp::new` takes no others.
+            let mut challenge =
+                format!("Bearer error=\"insufficient_user_authentication\", acr_values=\"{}\"", step_up.acr_values);
+            if let Some(max_age) = step_up.max_age {
+                challenge.push_str(&format!(", max_age=\"{max_age}\""));
+            }
+            self.field("www-authenticate", &challenge);
+        } else if row.status == 401 {
+            // RFC 6750, section 3.1: who brought no bearer token is told of no error.
+            let absent = matches!(refusal, Refusal::SessionRequired | Refusal::OtherScheme);
+            self.field("www-authenticate", if absent { "Bearer" } else { "Bearer error=\"invalid_token\"" });
+        }
+        if let Refusal::MethodNotAllowed(allow) = refusal {
+            self.field("allow", allow);
+        }
+        if let Some(wait) = refusal.retry_after() {
+            // Rounded up: a client that waits this long is not sent away again.
+            let secs = wait.as_millis().div_ceil(1000).max(1);
+            self.field("retry-after", &secs.to_string());
+        }
+    }
+
+    fn start(&mut self, status: u16, reason: &str) {
+        self.out.extend_from_slice(b"HTTP/1.1 ");
+        self.out.extend_from_slice(status.to_string().as_bytes());
+        self.out.push(b' ');
+        self.out.extend_from_slice(reason.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        self.field("cache-control", "no-store");
+        self.field("vary", "Accept, Origin");
+        let id = self.request_id;
+        self.field("x-request-id", id);
+        if let Some(origin) = self.origin {
+            self.field("access-control-allow-origin", origin);
+            self.field("access-control-allow-credentials", "true");
+        }
+    }
+
+    /// A field whose value holds no line end: fixed text, a checked URL, a parsed header value.
+    fn field(&mut self, name: &str, value: &str) {
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn finish(&mut self, body: Option<(&str, &[u8])>) {
+        match body {
+            None => self.field("content-length", "0"),
+            Some((kind, body)) => {
+                self.field("content-type", kind);
+                self.field("content-length", &body.len().to_string());
+            }
+        }
+        self.end();
+        if let Some((_, body)) = body.filter(|_| !self.head_only) {
+            self.out.extend_from_slice(body);
+        }
+    }
+
+    fn end(&mut self) {
+        self.out.extend_from_slice(b"date: ");
+        self.out.extend_from_slice(get_cached_date().as_bytes());
+        self.out.extend_from_slice(if self.close { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+    }
+}
+
+const STYLE: &str = ":root{color-scheme:light dark}body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif}\
+    main{max-width:30rem;padding:1.5rem}h1{font-size:1.35rem;line-height:1.3}.id{opacity:.75;font-size:.8rem}";
+
+/// No script, no other source; the one style by its hash.
+static CSP: LazyLock<String> = LazyLock::new(|| {
+    let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+    format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
+});
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}

@@ -1,0 +1,8 @@
+//! A reverse-proxied request on its way to an app: header sanitising, identity headers, the fast path and Pingora's proxy.
+
+pub(super) mod fast_path;
+pub(super) mod headers;
+pub(super) mod proxied_request;
+pub(super) mod proxy;
+pub(super) mod proxy_fields;
+pub(super) mod session_end;

@@ -1,0 +1,203 @@
+//! A request on its way to an app: what is known of it, carried from its head to its access line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::app::settings::WebsocketEnd;
+use crate::app::{Address, Picked};
+use crate::clock::Timestamp;
+use crate::gateway::answer::reply::Reply;
+use crate::gateway::forward::headers::{self, BadFields, Identity};
+use crate::gateway::handle::{ConnectionInfo, RequestId, known};
+use crate::gateway::http1::head::{Body, Head};
+use crate::gateway::judge::authenticate::Check;
+use crate::gateway::judge::decide::RequestLog;
+use crate::gateway::judge::negotiate;
+use crate::gateway::judge::permission::Forward;
+use crate::http_client::Cause;
+use crate::problem::Refusal;
+use crate::session::{Session, Sources};
+use crate::telemetry::Place;
+
+/// What we say beside the client, mostly.
+const ROOM: usize = 512;
+
+/// When a request began, and under which name.
+pub(in crate::gateway) struct Start {
+    pub began: Instant,
+    pub time: Timestamp,
+    pub id: RequestId,
+    /// Where it stands in a trace.
+    pub place: Place,
+    /// Who sent it, as access lines show it.
+    pub client: Box<str>,
+    /// The connection is closed behind the answer.
+    pub close: bool,
+    /// Among the requests under way; free again when the journey is over.
+    pub _place: OwnedSemaphorePermit,
+}
+
+/// A request as the app gets it.
+pub(in crate::gateway) enum UpstreamHead {
+    /// The head of HTTP/1; of a request that came over HTTP/2, for the relay.
+    Wire(BytesMut),
+    /// The fields of HTTP/2.
+    Fields(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// A request that may go to an app.
+pub(in crate::gateway) struct ProxiedRequest {
+    pub forward: Forward,
+    pub start: Start,
+    pub method: &'static str,
+    /// The path as judged.
+    pub path: Box<str>,
+    pub check: Option<Check>,
+    /// The policy that decided.
+    pub policy: Option<Arc<str>>,
+    pub websocket: bool,
+    /// A `GET` without a body, over HTTP/1.1.
+    plain: bool,
+    /// The body comes in chunks of HTTP/1.
+    pub chunked: bool,
+    /// The framing of those turned out to be wrong.
+    pub misframed: AtomicBool,
+    /// `te: trailers` over HTTP/2: gRPC asks for it by name.
+    pub trailers: bool,
+    /// What a refusal of ours goes by: somebody looks at the answer.
+    pub navigation: bool,
+    /// The origin whose page may read a refusal of ours.
+    origin: Option<Box<str>>,
+    /// The app's answer has begun.
+    pub answered: AtomicBool,
+    /// Its access line is written.
+    pub logged: AtomicBool,
+}
+
+impl ProxiedRequest {
+    /// `sources`: where credentials stand.
+    pub fn new(
+        forward: Forward,
+        head: &Head<'_>,
+        log: &RequestLog<'_, '_>,
+        connection: &ConnectionInfo<'_>,
+        start: Start,
+        sources: &Sources,
+    ) -> Result<(Self, UpstreamHead), BadFields> {
+        let identity = Identity {
+            app: forward.app(),
+            session: forward.session(),
+            peer: connection.peer,
+            tls: connection.tls,
+            request_id: start.id.text(),
+            place: start.place,
+        };
+        let upstream_head = if connection.http2 && !(is_get(head) && forward.app().is_plain()) {
+            let mut fields = Vec::with_capacity(head.headers.len() + 8);
+            headers::request(head, &identity, sources, &mut fields)?;
+            UpstreamHead::Fields(fields)
+        } else {
+            let mut wire = BytesMut::with_capacity(connection.raw.len() + ROOM);
+            for part in
+                [head.method, " ", forward.target(), if head.modern { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" }]
+            {
+                wire.extend_from_slice(part.as_bytes());
+            }
+            headers::request(head, &identity, sources, &mut wire)?;
+            if head.http2 && forward.app().request_host.is_none() && head.all("host").next().is_none() {
+                headers::Sink::field(&mut wire, "host", head.host.as_bytes());
+            }
+            wire.extend_from_slice(b"\r\n");
+            UpstreamHead::Wire(wire)
+        };
+        let proxied = Self {
+            forward,
+            start,
+            method: known(head.method),
+            path: log.path.as_deref().unwrap_or("/").into(),
+            check: log.check,
+            policy: log.policy.clone(),
+            websocket: head.wants_websocket(),
+            plain: is_plain(head),
+            chunked: !head.http2 && head.body == Body::Chunked,
+            misframed: AtomicBool::new(false),
+            trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
+            navigation: negotiate::is_navigation(head),
+            origin: log.origin.map(Into::into),
+            answered: AtomicBool::new(false),
+            logged: AtomicBool::new(false),
+        };
+        Ok((proxied, upstream_head))
+    }
+
+    /// Whether the relay can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too, in the clear.
+    pub fn fits_fast_path(&self) -> bool {
+        self.plain && (self.websocket || self.forward.app().is_plain())
+    }
+
+    /// When a WebSocket ends at the latest: with its session, where the app says so.
+    pub fn must_end(&self) -> Option<Timestamp> {
+        let app = self.forward.app();
+        let ends = self.websocket && app.websocket_ends_with == WebsocketEnd::Session;
+        self.forward.session().filter(|_| ends).map(Session::ends)
+    }
+
+    /// Our answer in place of the app's. The connection closes behind it.
+    pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
+        let mut reply = Reply {
+            out,
+            request_id: self.start.id.text(),
+            head_only: self.method == "HEAD",
+            close: true,
+            origin: self.origin.as_deref(),
+        };
+        if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
+    }
+}
+
+fn is_plain(head: &Head<'_>) -> bool {
+    is_get(head) && head.modern && !head.http2
+}
+
+fn is_get(head: &Head<'_>) -> bool {
+    head.method == "GET" && head.body == Body::Empty
+}
+
+impl ProxyContext {
+    /// The app's answer has begun.
+    pub fn answered(&self) -> bool {
+        self.proxied.as_ref().is_some_and(|proxied| proxied.answered.load(Ordering::Relaxed))
+    }
+}
+
+/// What is learnt on the way.
+#[derive(Default)]
+pub(in crate::gateway) struct ProxyContext {
+    /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
+    pub proxied: Option<Arc<ProxiedRequest>>,
+    /// The head that the relay sends.
+    pub wire: Option<BytesMut>,
+    /// Where it goes now.
+    pub picked: Option<Picked>,
+    /// When the one that it goes to now was asked.
+    pub asked: Option<Instant>,
+    /// Where it could not go.
+    pub tried: SmallVec<[Address; 2]>,
+    /// The app waited in vain for the rest of the request's body.
+    pub unsent: bool,
+    /// Bytes of the request's body so far, and when the first of them came.
+    pub body: u64,
+    pub body_began: Option<Instant>,
+    /// Answers before the answer so far.
+    pub interim: usize,
+    /// Why it was refused after all.
+    pub refusal: Option<Refusal>,
+    /// What the app failed by.
+    pub cause: Option<Cause>,
+}

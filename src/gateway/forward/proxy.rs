@@ -1,0 +1,377 @@
+//! The way to the apps: a dull shell around Pingora's proxy. What may go where was decided before, in `decide`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
+
+use crate::app::{NO_ADDRESS, Picked, cause_of};
+use crate::gateway::answer::access_log::AccessRecord;
+use crate::gateway::drain::Drain;
+use crate::gateway::forward::fast_path::FastPath;
+use crate::gateway::forward::headers;
+use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
+use crate::gateway::handle::micros;
+use crate::gateway::http2::exchange::write;
+use crate::gateway::{Gateway, Limits};
+use crate::http_client::Cause;
+use crate::problem::Refusal;
+
+/// Upstreams that one request tries at most.
+pub(in crate::gateway) const TRIES: usize = 3;
+
+/// A body comes at this rate at least, in bytes a second, once [`SLOW_AFTER`] has passed: who sends slower holds connections open.
+const MIN_BODY_RATE: u64 = 256;
+
+const SLOW_AFTER: Duration = Duration::from_secs(10);
+
+/// Answers before the answer, as `103 Early Hints`. Apps send one or two.
+pub(in crate::gateway) const MAX_INTERIM: usize = 32;
+
+const TOO_LARGE: ErrorType = ErrorType::Custom("BodyTooLarge");
+const TOO_SLOW: ErrorType = ErrorType::Custom("BodyTooSlow");
+
+/// Pingora's view of the gateway.
+pub(in crate::gateway) struct Forwarder {
+    pub gateway: Arc<Gateway>,
+    pub drain: Arc<Drain>,
+    pub limits: Limits,
+    /// For what of HTTP/2 takes the short way.
+    pub relay: Arc<FastPath>,
+}
+
+#[async_trait]
+impl ProxyHttp for Forwarder {
+    type CTX = ProxyContext;
+
+    fn new_ctx(&self) -> ProxyContext {
+        ProxyContext::default()
+    }
+
+    /// No module: nothing is compressed on the way.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    /// The way of a journey from our own reading of a head into Pingora's: the value that a connection may carry between requests.
+    fn on_connection_reuse(
+        &self,
+        _: &mut Exchange,
+        context: &mut ProxyContext,
+        carried: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        context.proxied = carried.downcast::<Arc<ProxiedRequest>>().ok().map(|proxied| *proxied);
+    }
+
+    async fn request_filter(&self, exchange: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<bool> {
+        // Also an answer of ours, to a client that opens no window for it.
+        exchange.set_write_timeout(Some(self.limits.write));
+        if context.proxied.is_none() && !self.judge(exchange, context).await? {
+            return Ok(true);
+        }
+        if let Some(head) = context.wire.take() {
+            let proxied = proxied(context)?;
+            self.relay.exchange_http2(exchange, &head, proxied, self.limits.write).await;
+            return Ok(true);
+        }
+        let proxied = proxied(context)?;
+        if exchange.req_header().version == Version::HTTP_10 {
+            // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
+            exchange.set_ignore_info_resp(true);
+        }
+        exchange.set_read_timeout(Some(self.limits.body));
+        let idle = (!proxied.start.close).then_some(self.limits.idle.as_secs());
+        exchange.set_keepalive(idle);
+        Ok(false)
+    }
+
+    async fn upstream_peer(&self, _: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<Box<HttpPeer>> {
+        let proxied = proxied(context)?;
+        let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, &context.tried);
+        let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
+        let mut peer = Box::new(picked.peer().clone());
+        // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
+        peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
+        context.picked = Some(picked);
+        context.asked = Some(Instant::now());
+        Ok(peer)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Exchange,
+        request: &mut RequestHeader,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<()> {
+        // How the body is framed is between the client and us: Pingora says it anew.
+        if request.headers.contains_key(http::header::TRANSFER_ENCODING) {
+            request.remove_header(&http::header::TRANSFER_ENCODING);
+        }
+        // `hygiene` takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
+        if request.version == Version::HTTP_2 && context.proxied.as_ref().is_some_and(|proxied| proxied.trailers) {
+            request.insert_header(http::header::TE, "trailers")?;
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Exchange,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<()> {
+        if end && body.as_ref().is_some_and(Bytes::is_empty) {
+            // HTTP/2 ends a body by an empty frame. Pingora would write it as a chunk of no bytes, which is the last one, and then the last one once
+            // more: to the app the beginning of another request.
+            *body = None;
+        }
+        let Some(piece) = body else { return Ok(()) };
+        context.body += piece.len() as u64;
+        let began = *context.body_began.get_or_insert_with(Instant::now);
+        let proxied = proxied(context)?;
+        if context.body > proxied.forward.app().max_body {
+            return Err(Error::new_down(TOO_LARGE));
+        }
+        let late = began.elapsed().saturating_sub(SLOW_AFTER.max(self.limits.body)).as_secs();
+        if context.body < late.saturating_mul(MIN_BODY_RATE) {
+            return Err(Error::new_down(TOO_SLOW));
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Exchange,
+        response: &mut ResponseHeader,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<()> {
+        // Nobody asked for another protocol: WebSockets go by the relay.
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        if !headers::is_framed_once(response) {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        headers::response(response);
+        if response.status.is_informational() {
+            context.interim += 1;
+            if context.interim > MAX_INTERIM {
+                return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+            }
+        }
+        if !response.status.is_informational() {
+            if let Some(proxied) = &context.proxied {
+                proxied.answered.store(true, Ordering::Relaxed);
+                if let Some(asked) = context.asked.take() {
+                    proxied.forward.app().response.observe(asked.elapsed().as_secs_f64());
+                }
+            }
+            if let Some(picked) = &context.picked {
+                picked.succeeded();
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        exchange: &mut Exchange,
+        response: &mut ResponseHeader,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<()> {
+        headers::response_to(exchange.req_header().version, response);
+        if self.drain.is_lame() {
+            // Asked now, and not when the request came: the client must not believe that it may send another.
+            exchange.set_keepalive(None);
+        }
+        if let Some(proxied) = &context.proxied {
+            response.insert_header(headers::REQUEST_ID, proxied.start.id.text())?;
+        }
+        Ok(())
+    }
+
+    /// Nothing was sent: any request may go elsewhere.
+    fn fail_to_connect(
+        &self,
+        _: &mut Exchange,
+        _: &HttpPeer,
+        context: &mut ProxyContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if let Some(picked) = context.picked.take() {
+            picked.failed(cause_of(&error));
+            context.tried.push(picked.address());
+        }
+        error.set_retry(context.tried.len() < TRIES);
+        error
+    }
+
+    /// Something may have been sent: only what may be done twice is, and only where an idle connection turned out to be dead.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+        context: &mut ProxyContext,
+        reused: bool,
+    ) -> Box<Error> {
+        // A connection that the app had closed while it was idle is no failure of the app.
+        let idle = reused && matches!(error.retry, RetryType::ReusedOnly);
+        if *error.esource() == ErrorSource::Upstream && cause_of(&error) == Cause::TimedOut {
+            // The app answers when it has the whole body: who did not send it is who is slow.
+            context.unsent = !context.answered() && !exchange.as_downstream_mut().is_body_done();
+        }
+        if let (ErrorSource::Upstream, false, false, Some(picked)) =
+            (error.esource(), idle, context.unsent, &context.picked)
+        {
+            picked.failed(cause_of(&error));
+        }
+        let once_only = !exchange.req_header().method.is_idempotent() || exchange.as_ref().retry_buffer_truncated();
+        if once_only || context.answered() || context.interim > 0 {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(reused);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, exchange: &mut Exchange, error: &Error, context: &mut ProxyContext) -> FailToProxy {
+        let misframed = context.proxied.as_ref().is_some_and(|proxied| proxied.misframed.load(Ordering::Relaxed));
+        let refusal = match (context.unsent, misframed) {
+            (true, _) => Some(Refusal::TooSlow),
+            (false, true) => Some(Refusal::BadRequest),
+            (false, false) => refusal(error),
+        };
+        let mut error_code = 0;
+        if let (Some(refusal), Some(proxied)) = (&refusal, &context.proxied) {
+            error_code = refusal.row().status;
+            let mut out = Vec::new();
+            proxied.refuse(refusal, &mut out);
+            // A client that is gone gets nothing.
+            let _ = write(exchange, &out).await;
+        }
+        if matches!(refusal, Some(Refusal::AppUnavailable | Refusal::AppTimeout)) {
+            context.cause = Some(cause_of(error));
+        }
+        context.refusal = refusal;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, context: &mut ProxyContext) {
+        let Some(proxied) = &context.proxied else { return };
+        let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
+        let outcome = match &context.refusal {
+            // The app's answer went out; that the client did not send the rest of its request then is no matter.
+            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => "forwarded",
+            Some(refusal) => refusal.row().outcome,
+            None if context.answered() && error.is_none() => "forwarded",
+            None => "cancelled",
+        };
+        self.gateway.log_proxied(proxied, status, outcome, context.picked.as_ref().map(Picked::label), context.cause);
+    }
+
+    /// Pingora's lines name the query; ours don't.
+    fn suppress_error_log(&self, _: &Exchange, _: &ProxyContext, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Exchange,
+        _: &ProxyContext,
+        _: &Error,
+        _: pingora::proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _: &Exchange, _: &ProxyContext) -> String {
+        String::new()
+    }
+}
+
+impl Gateway {
+    /// Counts a request to an app, and writes its access line; once.
+    pub(in crate::gateway) fn log_proxied(
+        &self,
+        proxied: &ProxiedRequest,
+        status: u16,
+        outcome: &'static str,
+        upstream: Option<&str>,
+        cause: Option<Cause>,
+    ) {
+        if proxied.logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let app = proxied.forward.app();
+        if outcome == "forwarded" {
+            app.forwarded.inc();
+        } else {
+            self.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
+        }
+        let took = proxied.start.began.elapsed();
+        // A tunnel's life says nothing of how fast anybody was.
+        if status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+            let known = (outcome == "forwarded").then_some(&app.forwarded_duration);
+            self.time(&app.name, outcome, known, took);
+        }
+        self.note(&AccessRecord {
+            time: proxied.start.time,
+            request_id: proxied.start.id.text(),
+            place: proxied.start.place,
+            method: Some(proxied.method),
+            path: Some(&proxied.path),
+            route: Some(&app.name),
+            status,
+            outcome,
+            source: None,
+            check: proxied.check,
+            remaining: None,
+            upstream,
+            cause,
+            duration_us: micros(took),
+            peer: &proxied.start.client,
+            session: proxied.forward.session(),
+            policy: proxied.policy.as_deref(),
+        });
+    }
+}
+
+fn proxied(context: &ProxyContext) -> pingora::Result<&ProxiedRequest> {
+    context.proxied.as_deref().ok_or_else(|| Error::new_in(ErrorType::InternalError))
+}
+
+/// What the client is told of it.
+pub(in crate::gateway) fn behind(why: Cause) -> Refusal {
+    match why {
+        Cause::ConnectTimedOut | Cause::TimedOut => Refusal::AppTimeout,
+        _ => Refusal::AppUnavailable,
+    }
+}
+
+/// What the client is told; `None`: it is gone.
+fn refusal(error: &Error) -> Option<Refusal> {
+    match (error.esource(), error.etype()) {
+        (_, etype) if *etype == TOO_LARGE => Some(Refusal::BodyTooLarge),
+        (_, etype) if *etype == TOO_SLOW => Some(Refusal::TooSlow),
+        (ErrorSource::Upstream, _) => Some(behind(cause_of(error))),
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Refusal::TooSlow),
+        (
+            ErrorSource::Downstream,
+            ErrorType::WriteError
+            | ErrorType::ReadError
+            | ErrorType::ConnectionClosed
+            | ErrorType::WriteTimedout
+            | ErrorType::H2Error,
+        ) => None,
+        (ErrorSource::Downstream, _) => Some(Refusal::BadRequest),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Refusal::Internal),
+    }
+}

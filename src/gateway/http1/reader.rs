@@ -1,0 +1,143 @@
+//! Reads one head from a connection: one deadline for all of it, a bound on its size, odd line ends refused as they arrive.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::Stream;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, Sleep};
+
+use crate::gateway::accept::shutdown_signal::ShutdownSignal;
+use crate::gateway::http1::head::end_of_head;
+
+/// Room for one read: a head with an 800-byte token and a browser's fields fits.
+const ROOM: usize = 4096;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How reading a head ended.
+pub(in crate::gateway) enum Read {
+    /// A whole head stands at the start of the buffer: this many bytes.
+    Head(usize),
+    /// The client is gone, or was idle for too long, or we stop.
+    Gone,
+    /// Not a line that HTTP/1.1 knows.
+    Malformed,
+    /// The request line is longer than its bound.
+    LongTarget,
+    /// The head is larger than its bound.
+    TooLarge,
+    /// The head was not there in time.
+    TooSlow,
+}
+
+/// The connection's one timer and its sign to stop. Armed anew only when it fires: a request costs no timer.
+pub(in crate::gateway) struct Deadline<'c> {
+    due: Instant,
+    sleep: Pin<&'c mut Sleep>,
+    stop: ShutdownSignal<'c>,
+}
+
+impl<'c> Deadline<'c> {
+    pub fn new(sleep: Pin<&'c mut Sleep>, stop: ShutdownSignal<'c>) -> Self {
+        Self { due: Instant::now(), sleep, stop }
+    }
+
+    pub fn set(&mut self, span: Duration) {
+        let now = Instant::now();
+        // A span that no clock reaches the end of is as good as a year.
+        self.due = now.checked_add(span).unwrap_or(now + YEAR);
+        if self.due < self.sleep.deadline() {
+            self.sleep.as_mut().reset(self.due);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, heed_stop: bool) -> Poll<()> {
+        if heed_stop && self.stop.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= self.due {
+                return Poll::Ready(());
+            }
+            let due = self.due;
+            self.sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    /// Due. With `heed_stop` also when the listener stops.
+    pub async fn expires(&mut self, heed_stop: bool) {
+        std::future::poll_fn(|cx| self.poll(cx, heed_stop)).await;
+    }
+}
+
+/// Bounds of one head.
+#[derive(Clone, Copy)]
+pub(in crate::gateway) struct HeadLimits {
+    pub idle: Duration,
+    pub head: Duration,
+    pub max_head: usize,
+    pub max_line: usize,
+}
+
+/// Reads until a whole head is at the start of `buffer`. What follows it stays in the buffer.
+pub(in crate::gateway) async fn head(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    deadline: &mut Deadline<'_>,
+    limits: &HeadLimits,
+) -> Read {
+    let mut scanned = 0;
+    let mut begun = false;
+    deadline.set(limits.idle);
+    loop {
+        skip_empty_line(buffer, &mut scanned);
+        if buffer.len() > scanned {
+            let Ok(end) = end_of_head(buffer, scanned.saturating_sub(1)) else { return Read::Malformed };
+            let seen = end.unwrap_or(buffer.len());
+            // The line is measured first: a long target gets its own status.
+            if memchr::memchr(b'\n', &buffer[..seen.min(limits.max_line)]).is_none() && seen > limits.max_line {
+                return Read::LongTarget;
+            }
+            if seen > limits.max_head {
+                return Read::TooLarge;
+            }
+            if let Some(end) = end {
+                return Read::Head(end);
+            }
+            scanned = buffer.len();
+            if !begun {
+                // TLS on this port, say: no need to wait for a line end that never comes.
+                if !buffer[0].is_ascii_alphabetic() {
+                    return Read::Malformed;
+                }
+                begun = true;
+                deadline.set(limits.head);
+            }
+        }
+        if buffer.capacity() - buffer.len() < ROOM / 4 {
+            buffer.reserve(ROOM);
+        }
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(buffer) => read,
+            // A head that has begun may end, even while we stop.
+            () = deadline.expires(!begun) => return if begun { Read::TooSlow } else { Read::Gone },
+        };
+        match read {
+            Ok(0) | Err(_) => return Read::Gone,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// RFC 9112, 2.2: one empty line before a request line is ignored.
+fn skip_empty_line(buffer: &mut BytesMut, scanned: &mut usize) {
+    if *scanned == 0 && buffer.starts_with(b"\r\n") {
+        let _ = buffer.split_to(2);
+    }
+}

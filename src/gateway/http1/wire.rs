@@ -1,0 +1,110 @@
+//! What a connection takes in and gives out besides heads: answers that are whole, bodies that nobody wants, the last bytes before it closes.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::gateway::http1::reader::Deadline;
+
+/// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// And for how long.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Writes all of it. `TimedOut` if it was not taken before the alarm rings.
+pub(in crate::gateway) async fn write(stream: &mut Stream, out: &[u8], deadline: &mut Deadline<'_>) -> io::Result<()> {
+    let whole = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    tokio::select! {
+        biased;
+        written = whole => written,
+        () = deadline.expires(false) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// An idle connection keeps no more room than this for what it may send.
+const IDLE_ROOM: usize = 8 * 1024;
+
+/// And than this for what it was sent.
+const IDLE_ANSWER: usize = 4 * 1024;
+
+/// Makes ready for the next request: of the last answer nothing is left, and of the room that large messages took little. What was read ahead stays.
+pub(in crate::gateway) fn slim(buffer: &mut BytesMut, out: &mut Vec<u8>) {
+    out.clear();
+    out.shrink_to(IDLE_ANSWER);
+    if buffer.is_empty() && buffer.try_reclaim(IDLE_ROOM + 1) {
+        *buffer = BytesMut::new();
+    }
+}
+
+/// Reads a body that nobody wants, so that the next head can be found behind it.
+pub(in crate::gateway) async fn skip(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    body: u64,
+    deadline: &mut Deadline<'_>,
+) -> bool {
+    let mut left = body;
+    loop {
+        let here = left.min(buffer.len() as u64);
+        buffer.advance(usize::try_from(here).unwrap_or(0));
+        left -= here;
+        if left == 0 {
+            return true;
+        }
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(buffer) => read,
+            () = deadline.expires(false) => return false,
+        };
+        if !matches!(read, Ok(n) if n > 0) {
+            return false;
+        }
+    }
+}
+
+/// Closes our side, and takes in what the client still sends for a moment: a reset would take our answer away from it.
+pub(in crate::gateway) async fn linger(mut stream: Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut taken = 0;
+        let mut scrap = [0; 4096];
+        while taken < LINGER_BYTES {
+            match stream.read(&mut scrap).await {
+                Ok(n) if n > 0 => taken += n as u64,
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_buffer_keeps_little_room_and_one_with_something_in_it_all() {
+        for read in [100, IDLE_ROOM, 10 * IDLE_ROOM] {
+            let mut buffer = BytesMut::zeroed(read);
+            buffer.advance(read - 1);
+            let before = buffer.clone();
+            let mut out = vec![b'x'; read];
+            slim(&mut buffer, &mut out);
+            assert_eq!(buffer, before);
+            assert!(out.is_empty() && out.capacity() <= IDLE_ANSWER.max(100), "{read}");
+            buffer.advance(1);
+            slim(&mut buffer, &mut out);
+            assert!(!buffer.try_reclaim(IDLE_ROOM + 1), "{read}");
+            assert_eq!(buffer.try_reclaim(100), read <= IDLE_ROOM, "{read}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Requests that Pingora has read, over HTTP/2, and answers of ours that it writes.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session as Exchange;
+use pingora::{Error, ErrorType};
+
+use crate::gateway::accept::peer::Peer;
+use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, UpstreamHead};
+use crate::gateway::forward::proxy::Forwarder;
+use crate::gateway::handle::{ConnectionInfo, Disposition};
+use crate::gateway::http1::head::{BadHead, Head};
+use crate::problem::Refusal;
+
+impl Forwarder {
+    /// A request that came over HTTP/2, past our own reading of heads. `false`: it is answered.
+    pub(in crate::gateway) async fn judge(
+        &self,
+        exchange: &mut Exchange,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<bool> {
+        let has_body = !exchange.as_downstream_mut().is_body_empty();
+        // The announced one, where the PROXY protocol is spoken: the door told Pingora so.
+        let address = exchange.client_addr().and_then(|address| address.as_inet());
+        let unix = exchange.server_addr().is_some_and(|address| address.as_unix().is_some());
+        let peer = Peer::new(address.map(|address| address.ip().to_canonical()), unix, self.gateway.trusted());
+        let tls = exchange.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let request = exchange.req_header().clone();
+        let field = |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.clone(), value.clone());
+        let fields: Vec<(HeaderName, HeaderValue)> = request.headers.iter().map(field).collect();
+        let fields: Vec<httparse::Header<'_>> = fields
+            .iter()
+            .map(|(name, value)| httparse::Header { name: name.as_str(), value: value.as_bytes() })
+            .collect();
+        let target = std::str::from_utf8(request.raw_path()).unwrap_or_default();
+        // RFC 9113, section 8.3.1: `Host` may stand in for `:authority`.
+        let named = || request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let host = request.uri.authority().map(|authority| authority.as_str()).or_else(named).unwrap_or_default();
+        let mut out = Vec::new();
+        let after = match Head::of_parts(request.method.as_str(), target, host, &fields, has_body) {
+            _ if target.len() > self.limits.max_line => {
+                self.gateway.reject(&Refusal::UriTooLong, peer.text(), &mut out)
+            }
+            // Not asked of us: an app would take it for one of ours.
+            Ok(_) if request.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) => {
+                self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out)
+            }
+            Ok(head) => {
+                let mut abort = self.drain.abort();
+                let abort = async {
+                    let _ = abort.wait_for(|abort| *abort).await;
+                };
+                let connection = ConnectionInfo { raw: &[], peer: &peer, tls, http2: true, drain: &self.drain };
+                self.gateway.answer(&head, &connection, &mut out, abort).await
+            }
+            Err(BadHead::Malformed) => self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out),
+            Err(BadHead::TooManyHeaders) => self.gateway.reject(&Refusal::HeaderTooLarge, peer.text(), &mut out),
+        };
+        if let Disposition::Forward(proxied, upstream_head) = after {
+            match upstream_head {
+                UpstreamHead::Fields(fields) => replace(exchange.req_header_mut(), &proxied, fields)?,
+                UpstreamHead::Wire(head) => context.wire = Some(head),
+            }
+            context.proxied = Some(proxied);
+            return Ok(true);
+        }
+        write(exchange, &out).await?;
+        Ok(false)
+    }
+}
+
+/// The head that goes on is ours.
+fn replace(
+    request: &mut RequestHeader,
+    proxied: &ProxiedRequest,
+    fields: Vec<(HeaderName, HeaderValue)>,
+) -> pingora::Result<()> {
+    let names: Vec<HeaderName> = request.headers.keys().cloned().collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+    let authority = request.uri.authority().cloned();
+    request.set_raw_path(proxied.forward.target().as_bytes())?;
+    for (name, value) in fields {
+        request.append_header(name, value)?;
+    }
+    // Where the app is told another host, that one is among the fields.
+    if let (Some(authority), None) = (authority, &proxied.forward.app().request_host) {
+        request.insert_header(http::header::HOST, authority.as_str())?;
+    }
+    Ok(())
+}
+
+/// Writes an answer of ours, which is the text of HTTP/1.1, by whatever protocol the client speaks.
+pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: &[u8]) -> pingora::Result<()> {
+    let mut slots = [httparse::EMPTY_HEADER; 32];
+    let mut parsed = httparse::Response::new(&mut slots);
+    let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else {
+        return Err(Error::new_in(ErrorType::InternalError));
+    };
+    let mut head = ResponseHeader::build_no_case(parsed.code.unwrap_or(500), Some(parsed.headers.len()))?;
+    for field in parsed.headers.iter().filter(|field| !field.name.eq_ignore_ascii_case("connection")) {
+        head.append_header(field.name.to_owned(), field.value)?;
+    }
+    exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(&out[end..])).await
+}

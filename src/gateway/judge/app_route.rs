@@ -1,0 +1,238 @@
+//! The apps' routes: prefixes on hosts, each with its rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use prometheus::{Histogram, IntCounter};
+
+use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
+use crate::app::{Address, Picked, Pool};
+use crate::gateway::http1::head::without_port;
+use crate::gateway::judge::login::Login;
+use crate::http_client::Cause;
+use crate::policy::Authorizer;
+use crate::session::{FieldClaim, Session};
+use crate::telemetry::Metrics;
+
+/// One app's route.
+pub(in crate::gateway) struct AppRoute {
+    pub name: Arc<str>,
+    reach: Reach,
+    pub need: SessionNeed,
+    pub encoded_slash: bool,
+    pub pass_credential: bool,
+    pub allowed_origins: Vec<Box<str>>,
+    pub login: Option<Login>,
+    /// Asks the policies who may reach it.
+    pub authorizer: Authorizer,
+    pub max_body: u64,
+    pub read_timeout: Duration,
+    pub websocket_ends_with: WebsocketEnd,
+    /// The `Host` that it is told in place of the client's.
+    pub request_host: Option<Box<str>>,
+    pub websocket_timeout: Duration,
+    /// Header fields that carry claims, with the claim's position in [`Session::fields`].
+    pub claims: Vec<(HeaderName, usize)>,
+    /// The fields that carry claims to any app: what one believes no client may say to another.
+    pub identity: Arc<[HeaderName]>,
+    pool: Arc<Pool>,
+    pub forwarded: IntCounter,
+    /// `valet_request_duration_seconds` of those.
+    pub forwarded_duration: Histogram,
+    /// `valet_upstream_response_seconds`.
+    pub response: Histogram,
+}
+
+/// What an app's route needs beyond its settings.
+pub struct AppParts {
+    /// Its upstreams.
+    pub pool: Arc<Pool>,
+    /// Header fields that carry claims, with the claim's position in [`Session::fields`].
+    pub claims: Vec<(HeaderName, usize)>,
+    /// Asks the policies who may reach it.
+    pub authorizer: Authorizer,
+}
+
+/// Which requests an app gets.
+struct Reach {
+    host: HostRule,
+    /// Without its final `/`: the empty text is every path.
+    prefix: Box<str>,
+}
+
+impl Reach {
+    fn new(settings: &AppSettings) -> Self {
+        Self { host: HostRule::new(settings.host.as_deref()), prefix: settings.path.trim_end_matches('/').into() }
+    }
+
+    /// A prefix ends where a segment does.
+    fn covers(&self, path: &str, host: &str) -> bool {
+        let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        below && self.host.covers(host)
+    }
+
+    fn weight(&self) -> impl Ord + use<> {
+        (self.host.weight(), self.prefix.len())
+    }
+}
+
+/// Which of these apps answers a judged path at this host.
+pub(crate) fn app_at<'s>(
+    apps: impl Iterator<Item = &'s AppSettings>,
+    path: &str,
+    host: &str,
+) -> Option<&'s AppSettings> {
+    let reached = apps.map(|app| (Reach::new(app), app)).filter(|(reach, _)| reach.covers(path, host));
+    reached.max_by_key(|(reach, _)| reach.weight()).map(|(_, app)| app)
+}
+
+/// From the most specific to the least. Names are lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostRule {
+    /// This one.
+    Exact(Box<str>),
+    /// One or more labels before this, which starts with a dot.
+    Below(Box<str>),
+    Any,
+}
+
+impl HostRule {
+    fn new(host: Option<&str>) -> Self {
+        match host.map(str::to_ascii_lowercase) {
+            None => Self::Any,
+            Some(host) => match host.strip_prefix('*') {
+                Some(below) => Self::Below(below.into()),
+                None => Self::Exact(host.into()),
+            },
+        }
+    }
+
+    /// `host`: as sent, with or without a port.
+    fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(own) => own.eq_ignore_ascii_case(without_port(host)) || own.eq_ignore_ascii_case(host),
+            Self::Below(suffix) => {
+                let bare = without_port(host);
+                bare.len()
+                    .checked_sub(suffix.len())
+                    .filter(|start| *start > 0)
+                    .and_then(|start| bare.get(start..))
+                    .is_some_and(|end| suffix.eq_ignore_ascii_case(end))
+            }
+        }
+    }
+
+    fn weight(&self) -> (u8, usize) {
+        match self {
+            Self::Exact(_) => (2, 0),
+            Self::Below(suffix) => (1, suffix.len()),
+            Self::Any => (0, 0),
+        }
+    }
+}
+
+impl AppRoute {
+    /// `identity`: the fields that carry claims to any app.
+    pub fn new(
+        settings: &AppSettings,
+        parts: AppParts,
+        identity: Arc<[HeaderName]>,
+        login: Option<Login>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            reach: Reach::new(settings),
+            need: settings.session,
+            encoded_slash: settings.encoded_slash,
+            pass_credential: settings.pass_credential,
+            allowed_origins: settings.allowed_origins.iter().map(|origin| origin.as_str().into()).collect(),
+            login,
+            max_body: settings.max_body.0,
+            read_timeout: settings.read_timeout.0,
+            websocket_ends_with: settings.websocket_ends_with,
+            request_host: settings.request.host.as_deref().map(Into::into),
+            websocket_timeout: settings.websocket_timeout.0,
+            claims: parts.claims,
+            authorizer: parts.authorizer,
+            identity,
+            pool: parts.pool,
+            forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),
+            forwarded_duration: metrics.request_duration.with_label_values(&[&settings.name, "forwarded"]),
+            response: metrics.upstream_response.with_label_values(&[&settings.name]),
+        }
+    }
+
+    /// Whether this route answers the judged path at this host.
+    pub fn matches(&self, path: &str, host: &str) -> bool {
+        self.reach.covers(path, host)
+    }
+
+    /// Whether it is spoken to in HTTP/1.1, in the clear, wherever it is.
+    pub fn is_plain(&self) -> bool {
+        self.pool.is_plain()
+    }
+
+    /// What becomes of each field that carries a claim.
+    pub fn explain_fields(&self, session: &Session) -> Vec<String> {
+        let told = self.claims.iter().filter_map(|(name, at)| Some(explain_field(name, session.fields().get(*at)?)));
+        told.collect()
+    }
+
+    /// The order of routes: the greatest first.
+    pub fn weight(&self) -> impl Ord + use<> {
+        self.reach.weight()
+    }
+
+    /// An upstream for a request of this session, or of nobody at this address.
+    pub fn pick(&self, session: Option<&Session>, peer: &str, tried: &[Address]) -> Option<Picked> {
+        let hash = session.map_or(peer, Session::log_id);
+        let picked = self.pool.pick(hash.as_bytes(), tried);
+        if picked.is_none() {
+            self.note_failure(Cause::Dns);
+        }
+        picked
+    }
+
+    /// A failure of the app that no upstream is to blame for.
+    pub fn note_failure(&self, cause: Cause) {
+        self.pool.note_failure(cause);
+    }
+}
+
+fn explain_field(name: &HeaderName, claim: &FieldClaim) -> String {
+    let sent = match &claim.value {
+        Ok(text) => format!("{name} is sent, {} bytes", text.len()),
+        Err(why) => format!("{name} is left out: {}", why.text()),
+    };
+    match claim.omitted {
+        0 => sent,
+        omitted => format!(
+            "{sent}; values left out, for they are empty or have a comma, control characters or white space at their ends: {omitted}"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_exact_below_a_suffix_or_any() {
+        let covers = |rule: Option<&str>, host: &str| HostRule::new(rule).covers(host);
+        for host in ["app.example.com", "APP.example.com", "app.example.com:8443", "app.example.com."] {
+            assert!(covers(Some("App.Example.com"), host), "{host}");
+            assert!(covers(Some("*.example.com"), host), "{host}");
+            assert!(covers(None, host), "{host}");
+        }
+        for host in ["example.com", ".example.com", "appexample.com", "app.example.com.evil", "", "é.example.co"] {
+            assert!(!covers(Some("*.example.com"), host), "{host}");
+            assert!(!covers(Some("app.example.com"), host), "{host}");
+        }
+        assert!(covers(Some("*.example.com"), "a.b.example.com"));
+        assert!(covers(Some("[::1]"), "[::1]:8080"));
+        assert!(covers(None, ""));
+    }
+}

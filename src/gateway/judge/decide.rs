@@ -1,0 +1,319 @@
+//! The questions, in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::app::settings::SessionNeed;
+use crate::gateway::Gateway;
+use crate::gateway::http1::head::{Body, Head};
+use crate::gateway::judge::app_route::AppRoute;
+use crate::gateway::judge::authenticate::{Believed, Check};
+use crate::gateway::judge::cross_site;
+use crate::gateway::judge::login::Login;
+use crate::gateway::judge::negotiate;
+use crate::gateway::judge::path;
+use crate::gateway::judge::permission::{Forward, unleased};
+use crate::gateway::judge::plugin_route::{self, Asker, PluginRoute};
+use crate::gateway::judge::preflight::Preflight;
+use crate::gateway::judge::routes::Route;
+use crate::lease::settings::Reuse;
+use crate::lease::{Lease, Opened, Source, Unlisted};
+use crate::limit::Taken;
+use crate::policy::{Action, Permit};
+use crate::problem::Refusal;
+use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
+use crate::telemetry::Place;
+
+/// A plug-in route reads no body; one that is larger is not worth reading to the end.
+pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
+
+/// The methods of an app, as far as we know them.
+const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// What is answered.
+pub(in crate::gateway) enum Verdict<'g> {
+    /// The plug-in URL, as a redirect with this status or as JSON.
+    Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool, permit: Permit },
+    /// The login page.
+    Login(String),
+    /// The answer to a preflight.
+    Preflight(Box<Preflight>),
+    /// To the app.
+    Forward(Forward),
+}
+
+/// What was learnt of a request on the way: for the answer, the metrics and the access line.
+#[derive(Default)]
+pub(in crate::gateway) struct RequestLog<'g, 'h> {
+    pub request_id: &'h str,
+    /// Where it stands in a trace.
+    pub place: Place,
+    /// It began a mint.
+    pub began_mint: bool,
+    /// The client's address; `None`: on a Unix socket it has none.
+    pub address: Option<IpAddr>,
+    /// What it has used up of the limits.
+    pub taken: Taken,
+    pub route: Option<Route<'g>>,
+    pub session: Option<Arc<Session>>,
+    /// How the credential was judged; `None`: nobody asked for it.
+    pub check: Option<Check>,
+    /// Life left in the URL sent.
+    pub remaining: Option<Duration>,
+    pub source: Option<Source>,
+    pub path: Option<Cow<'h, str>>,
+    pub query: Option<&'h str>,
+    /// The origin whose page may read the answer.
+    pub origin: Option<&'h str>,
+    /// The policy that decided.
+    pub policy: Option<Arc<str>>,
+}
+
+impl Gateway {
+    /// One request's way. The rate limit of its address is asked first, whatever it asks for.
+    ///
+    /// Dropped: a mint that it waits for goes on for the others.
+    pub(in crate::gateway) async fn decide<'g, 'h>(
+        &'g self,
+        head: &Head<'h>,
+        log: &mut RequestLog<'g, 'h>,
+    ) -> Result<Verdict<'g>, Refusal> {
+        self.limits.take_address(log.address, &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        let verdict = self.route(head, log).await;
+        if matches!(verdict, Err(Refusal::TooManyRequests(_))) {
+            self.limits.give_back(&mut log.taken);
+        }
+        verdict
+    }
+
+    async fn route<'g, 'h>(&'g self, head: &Head<'h>, log: &mut RequestLog<'g, 'h>) -> Result<Verdict<'g>, Refusal> {
+        let path::Target { path, query, encoded_slash } =
+            path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
+        log.query = query;
+        let path: &str = log.path.insert(path);
+        let route = self.routes.find(path, head.host).map_err(|_| Refusal::BadRequest)?;
+        log.route = route;
+        match route {
+            Some(Route::App(app)) if app.encoded_slash || !encoded_slash => self.app(head, app, log).await,
+            Some(Route::Plugin(plugin)) if !encoded_slash => self.plugin(head, plugin, log).await,
+            _ if encoded_slash => Err(Refusal::BadRequest),
+            _ => Err(Refusal::NotFound),
+        }
+    }
+
+    /// A request to an app.
+    async fn app<'g, 'h>(
+        &'g self,
+        head: &Head<'h>,
+        app: &'g Arc<AppRoute>,
+        log: &mut RequestLog<'g, 'h>,
+    ) -> Result<Verdict<'g>, Refusal> {
+        // The one opens tunnels, the other shows credentials to scripts (RFC 9110, sections 9.3.6 and 9.3.8).
+        if matches!(head.method, "CONNECT" | "TRACE") {
+            return Err(Refusal::MethodNotAllowed(ANY_METHOD));
+        }
+        log.origin = cross_site::allowed_origin(head, &app.allowed_origins);
+        if log.origin.is_some() && head.method == "OPTIONS" {
+            // It brings no credential. Whether the page's own request may be answered is asked when it comes.
+            if let Some(preflight) = Preflight::of_app(head) {
+                return Ok(Verdict::Preflight(Box::new(preflight)));
+            }
+        }
+        if matches!(head.body, Body::Length(length) if length > app.max_body) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let session = match app.need {
+            SessionNeed::None => None,
+            SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need, log.address).await {
+                Ok(found) => found.map(|Believed { session, check, .. }| {
+                    log.check = Some(check);
+                    session
+                }),
+                Err(refusal) => {
+                    log.check = Check::behind(&refusal);
+                    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+                    if app.need == SessionNeed::Required || !absent {
+                        return self.without_session(head, app.login.as_ref(), log, refusal);
+                    }
+                    None
+                }
+            },
+        };
+        log.session.clone_from(&session);
+        if let Some(session) = &session {
+            self.limits.take_person(session.person(), &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        }
+        // To the app ` ada` and `ada` would be one person: white space at the ends of a field is no part of it.
+        if session.as_ref().is_some_and(|session| !is_carried_whole(session.subject())) {
+            return Err(Refusal::NotPermitted);
+        }
+        let permit = match self.permit(&app.authorizer, Action::Reach, (head, None), session.as_deref(), log) {
+            Ok(permit) => permit,
+            Err(refusal) => return self.without_session(head, app.login.as_ref(), log, refusal),
+        };
+        let path = log.path.as_deref().unwrap_or("/");
+        let target: Box<str> = log.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
+        // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.
+        if !is_plain(&target) && http::uri::PathAndQuery::try_from(&*target).is_err() {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(Verdict::Forward(Forward::new(app.clone(), session, target, permit)))
+    }
+
+    /// A request to a plug-in.
+    async fn plugin<'g, 'h>(
+        &'g self,
+        head: &Head<'h>,
+        route: &'g PluginRoute,
+        log: &mut RequestLog<'g, 'h>,
+    ) -> Result<Verdict<'g>, Refusal> {
+        log.origin = cross_site::allowed_origin(head, &route.allowed_origins);
+        let renew = match head.method {
+            "GET" => false,
+            "HEAD" if route.lease_policy.rules.reuse != Reuse::Never => false,
+            "POST" => true,
+            "OPTIONS" if log.origin.is_some() => {
+                return Ok(Verdict::Preflight(Box::new(Preflight::of_plugin(head))));
+            }
+            _ => return Err(Refusal::MethodNotAllowed(route.allow())),
+        };
+        if matches!(head.body, Body::Length(length) if length > MAX_BODY) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        // No session makes a page of a token.
+        if route.gives_token == Some(true) && negotiate::wants_page(head) {
+            return Err(Refusal::NotAcceptable);
+        }
+
+        let Believed { session, check, kind, token } =
+            match self.session(head, SessionNeed::Required, log.address).await {
+                Ok(Some(believed)) => believed,
+                Ok(None) => return Err(Refusal::Internal),
+                Err(refusal) => {
+                    log.check = Check::behind(&refusal);
+                    return self.without_session(head, route.login.as_ref(), log, refusal);
+                }
+            };
+        log.check = Some(check);
+        log.session = Some(session.clone());
+        self.limits.take_person(session.person(), &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        if kind == SourceKind::Cookie {
+            let allowed = match renew {
+                true => cross_site::allows_post(head, &self.public_origin, &route.allowed_origins),
+                false => cross_site::allows_get(head, &route.embed, log.origin.is_some()),
+            };
+            if !allowed {
+                return Err(Refusal::CrossSite);
+            }
+        }
+        if negotiate::is_prefetch(head) {
+            return Err(Refusal::PrefetchRefused);
+        }
+
+        let asked = route.parameters.of_query(log.query).map_err(|Unlisted| Refusal::BadRequest)?;
+        let opened = Opened { language: negotiate::language(log.query, &route.languages), parameters: &asked };
+        let action = if renew { Action::Renew } else { Action::Open };
+        let permitted = self.permit(&route.authorizer, action, (head, opened.language), Some(&session), log);
+        let leased = match permitted {
+            Ok(permit) => {
+                let asker = Asker { token: &token, request_id: log.request_id, place: log.place };
+                let began = AtomicBool::new(false);
+                let leased = self.lease(route, &session, (opened, asker, &began), renew, &permit).await;
+                log.began_mint = began.into_inner();
+                leased.map(|(lease, source)| (lease, source, permit))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let (lease, source, permit) = match leased {
+            Err(refusal @ Refusal::StepUpRequired(_)) => {
+                return self.without_session(head, route.login.as_ref(), log, refusal);
+            }
+            other => other?,
+        };
+        // It was waited for, and the session may have ended meanwhile.
+        if self.sessions.is_revoked(&session) {
+            log.check = Some(Check::Revoked);
+            return Err(Refusal::SessionRevoked);
+        }
+        // A minter has said so only now.
+        if lease.url.is_token() && negotiate::wants_page(head) {
+            return Err(Refusal::NotAcceptable);
+        }
+        log.source = Some(source);
+        let json = head.text("accept").is_some_and(negotiate::prefers_json);
+        Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json, permit })
+    }
+
+    /// A navigation without a session, or with one that is too weak, may be sent to the login page. A credential that is wrong never is. Nobody
+    /// who is at a login page is sent there: where that page needs a session itself, the browser would go round for ever.
+    fn without_session(
+        &self,
+        head: &Head<'_>,
+        login: Option<&Login>,
+        log: &RequestLog<'_, '_>,
+        refusal: Refusal,
+    ) -> Result<Verdict<'static>, Refusal> {
+        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired | Refusal::StepUpRequired(_));
+        let wanted = head.method == "GET" && negotiate::is_navigation(head) && !negotiate::is_framed(head);
+        let judged = log.path.as_deref().unwrap_or("/");
+        match login {
+            Some(login) if absent && wanted && !self.logins.iter().any(|place| place.is_at(judged, head.host)) => {
+                // One that was sent so that a browser reads another host in it leads home, whatever it was judged to be.
+                let path = if head.target.starts_with("//") { head.target } else { judged };
+                Ok(Verdict::Login(login.location(path, log.query, step_up(&refusal))))
+            }
+            _ => Err(refusal),
+        }
+    }
+
+    async fn lease(
+        &self,
+        route: &PluginRoute,
+        session: &Session,
+        (opened, asker, began): (Opened<'_>, Asker<'_>, &AtomicBool),
+        renew: bool,
+        _permit: &Permit,
+    ) -> Result<(Arc<Lease>, Source), Refusal> {
+        let key = route.key(session, opened).ok_or(Refusal::NotPermitted)?;
+        // Asked for only where a mint begins.
+        let input = || {
+            began.store(true, Ordering::Relaxed);
+            plugin_route::input(session, opened, &asker)
+        };
+        let (book, lease_policy) = (&self.book, &route.lease_policy);
+        if let (Reuse::User | Reuse::Session, false) = (lease_policy.rules.reuse, renew)
+            && let Some((lease, ahead)) = book.held(lease_policy, &key, self.clock.moment())
+        {
+            if ahead {
+                book.ahead(lease_policy, &key, input);
+            }
+            return Ok((lease, Source::Hit));
+        }
+        // From here on it waits, though others may wait for the same mint. Held until it is answered.
+        let Ok(_place) = self.requests.try_acquire() else { return Err(Refusal::Overloaded) };
+        let leased = if lease_policy.rules.reuse == Reuse::Never {
+            book.once(lease_policy, &key, input).await
+        } else if renew {
+            book.renew(lease_policy, &key, input).await
+        } else {
+            book.obtain(lease_policy, &key, input).await
+        };
+        leased.map_err(unleased)
+    }
+}
+
+/// Which sign-in would do.
+pub(in crate::gateway) fn step_up(refusal: &Refusal) -> Option<&StepUp> {
+    match refusal {
+        Refusal::StepUpRequired(step_up) => Some(step_up),
+        _ => None,
+    }
+}
+
+/// Whether a target is a URI's beyond doubt: its bytes are unreserved (RFC 3986, section 2.3), `/`, or such as queries are made of.
+fn is_plain(target: &str) -> bool {
+    target.len() <= 1024 && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~?&=".contains(&b))
+}

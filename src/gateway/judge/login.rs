@@ -1,0 +1,158 @@
+//! The way to the login page, and safely back.
+
+use crate::gateway::http1::head::without_port;
+use crate::gateway::judge::path;
+use crate::session::StepUp;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// RFC 3986 unreserved characters stay; everything else of `return_to` is escaped.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A `login_url`.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct Login {
+    url: Box<str>,
+    /// What comes before the path in `return_to`: our public origin if the login is on another one.
+    prefix: Box<str>,
+}
+
+impl Login {
+    /// `url`: a path, or an absolute URL. `public_origin`: from `public_url`, never from `Host`.
+    pub fn new(url: &str, public_origin: &str) -> Self {
+        let elsewhere = url::Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() != public_origin);
+        Self { url: url.into(), prefix: if elsewhere { public_origin } else { "" }.into() }
+    }
+
+    /// The configured address, for a link; with what the sign-in must show, where it is not enough to have one.
+    pub fn url(&self, step_up: Option<&StepUp>) -> String {
+        match step_up {
+            None => self.url.to_string(),
+            Some(step_up) => self.with(&wanted(step_up)),
+        }
+    }
+
+    /// The address with `return_to`, the path and query that were asked for, and with what the sign-in must show (OpenID Connect Core, section
+    /// 3.1.2.1).
+    pub fn location(&self, path: &str, query: Option<&str>, step_up: Option<&StepUp>) -> String {
+        let mut back = String::from(&*self.prefix);
+        if leads_away(path) {
+            back.push('/');
+        } else {
+            back.push_str(path);
+            if let Some(query) = query {
+                back.push('?');
+                back.push_str(query);
+            }
+        }
+        let mut parameters = format!("return_to={}", utf8_percent_encode(&back, ESCAPED));
+        if let Some(step_up) = step_up {
+            parameters.push('&');
+            parameters.push_str(&wanted(step_up));
+        }
+        self.with(&parameters)
+    }
+
+    fn with(&self, parameters: &str) -> String {
+        let (base, fragment) =
+            self.url.split_once('#').map_or((&*self.url, None), |(base, fragment)| (base, Some(fragment)));
+        let mut out = format!("{base}{}{parameters}", if base.contains('?') { '&' } else { '?' });
+        if let Some(fragment) = fragment {
+            out.push('#');
+            out.push_str(fragment);
+        }
+        out
+    }
+}
+
+/// `acr_values` and `max_age`.
+fn wanted(step_up: &StepUp) -> String {
+    let mut wanted = format!("acr_values={}", utf8_percent_encode(&step_up.acr_values, ESCAPED));
+    if let Some(max_age) = step_up.max_age {
+        wanted.push_str(&format!("&max_age={max_age}"));
+    }
+    wanted
+}
+
+/// Where a `login_url` leads. Who is there already is not sent there: if that place needs a session itself, the browser would go round for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoginPlace {
+    /// `None`: the host of the request.
+    pub host: Option<Box<str>>,
+    /// As judged.
+    pub path: Box<str>,
+}
+
+impl LoginPlace {
+    /// `None`: it leads to no place of a gateway.
+    pub fn of(url: &str) -> Option<Self> {
+        let (host, target) = if url.starts_with('/') {
+            (None, url.to_owned())
+        } else {
+            let url = url::Url::parse(url).ok()?;
+            (Some(url.host_str()?.into()), url.path().to_owned())
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        let path = path::judge(target, "").ok()?.path.into_owned().into();
+        Some(Self { host, path })
+    }
+
+    /// Whether a request for this judged path at this `Host` is for it.
+    pub fn is_at(&self, path: &str, host: &str) -> bool {
+        *self.path == *path && self.host.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)))
+    }
+}
+
+/// A path that a browser would read as another host, or not as a path.
+fn leads_away(path: &str) -> bool {
+    !path.starts_with('/') || path.starts_with("//") || path.starts_with("/\\") || path.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_is_escaped_and_stays_at_home() {
+        let login = Login::new("/login", "https://app.example");
+        assert_eq!(
+            login.location("/plugins/face-scan", Some("a=b&c"), None),
+            "/login?return_to=%2Fplugins%2Fface-scan%3Fa%3Db%26c"
+        );
+        for away in ["//evil", "/\\evil", "/\t/evil", "evil", "https:evil"] {
+            assert_eq!(login.location(away, Some("x"), None), "/login?return_to=%2F", "{away}");
+        }
+    }
+
+    #[test]
+    fn a_login_place_is_found_in_each_spelling_of_its_address() {
+        let at = |url: &str, path: &str, host: &str| LoginPlace::of(url).unwrap().is_at(path, host);
+        for url in [
+            "/login",
+            "/login?x=1#top",
+            "/a/../login",
+            "//login",
+            "https://app.example/login?x",
+            "https://APP.example:8443/./login",
+        ] {
+            assert!(at(url, "/login", "app.example"), "{url}");
+            assert!(at(url, "/login", "App.Example:8443"), "{url}");
+            assert!(!at(url, "/login/", "app.example") && !at(url, "/log", "app.example"), "{url}");
+        }
+        assert!(at("/login", "/login", "other.example"));
+        assert!(!at("https://app.example/login", "/login", "other.example"));
+        assert!(at("https://app.example", "/", "app.example"));
+        assert_eq!(LoginPlace::of("/%zz"), None);
+    }
+
+    #[test]
+    fn a_login_elsewhere_is_told_our_public_address() {
+        let login = Login::new("https://id.example/start?app=1#top", "https://app.example");
+        assert_eq!(
+            login.location("/p", None, None),
+            "https://id.example/start?app=1&return_to=https%3A%2F%2Fapp.example%2Fp#top"
+        );
+        let same = Login::new("https://app.example/login", "https://app.example");
+        assert_eq!(same.location("/p", None, None), "https://app.example/login?return_to=%2Fp");
+    }
+}

@@ -1,0 +1,174 @@
+//! The plug-in routes: whole paths, each with its rules.
+
+use std::sync::Arc;
+
+use prometheus::{Histogram, IntCounter};
+use zeroize::Zeroizing;
+
+use crate::gateway::http1::head::without_port;
+use crate::gateway::judge::cross_site::Embed;
+use crate::gateway::judge::login::Login;
+use crate::gateway::settings::PluginSettings;
+use crate::lease::settings::Reuse;
+use crate::lease::{LeaseKey, LeasePolicy, Opened, Parameters, Scope};
+use crate::policy::Authorizer;
+use crate::provider::{MintContext, MintInput};
+use crate::session::Session;
+use crate::telemetry::{Metrics, Place};
+
+/// One plug-in's route.
+pub(in crate::gateway) struct PluginRoute {
+    pub name: Arc<str>,
+    path: Box<str>,
+    host: Option<Box<str>>,
+    pub lease_policy: Arc<LeasePolicy>,
+    /// By the namespace of subjects, sorted.
+    scopes: Box<[(Box<str>, Scope)]>,
+    claims: Claims,
+    pub parameters: Parameters,
+    /// Its mint gives a token; `None`: a minter knows.
+    pub gives_token: Option<bool>,
+    pub languages: Vec<Box<str>>,
+    pub allowed_origins: Vec<Box<str>>,
+    pub embed: Embed,
+    pub login: Option<Login>,
+    /// Asks the policies who may open it.
+    pub authorizer: Authorizer,
+    pub redirects: IntCounter,
+    pub jsons: IntCounter,
+    /// `valet_request_duration_seconds` of each.
+    pub redirect_duration: Histogram,
+    pub json_duration: Histogram,
+}
+
+/// Positions in [`Session::claims`] of what the recipe uses.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// All of them: part of the lease's key.
+    pub used: Vec<usize>,
+    /// Those without which nothing is minted.
+    pub required: Vec<usize>,
+}
+
+/// What a route needs beyond its settings.
+pub struct PluginParts {
+    /// Its rules and its mint.
+    pub lease_policy: Arc<LeasePolicy>,
+    /// The recipe's fingerprint.
+    pub fingerprint: [u8; 32],
+    /// The claims that the recipe uses.
+    pub claims: Claims,
+    /// Whether the mint gives a token; `None`: a minter knows.
+    pub gives_token: Option<bool>,
+    /// Asks the policies who may open it.
+    pub authorizer: Authorizer,
+}
+
+impl PluginRoute {
+    pub fn new(
+        settings: &PluginSettings,
+        parts: PluginParts,
+        issuers: &[String],
+        login: Option<Login>,
+        metrics: &Metrics,
+    ) -> Self {
+        let PluginSettings { name, provider, mint, .. } = settings;
+        let scope =
+            |issuer: &String| (issuer.as_str().into(), Scope::new(issuer, name, provider, mint, &parts.fingerprint));
+        let boxed = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+        let mut scopes: Box<[(Box<str>, Scope)]> = issuers.iter().map(scope).collect();
+        scopes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Self {
+            name: name.as_str().into(),
+            path: settings.path.as_str().into(),
+            host: settings.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
+            lease_policy: parts.lease_policy,
+            scopes,
+            claims: parts.claims,
+            parameters: Parameters::new(&settings.parameters),
+            gives_token: parts.gives_token,
+            languages: boxed(&settings.languages),
+            allowed_origins: boxed(&settings.allowed_origins),
+            embed: Embed::new(&settings.embed),
+            login,
+            authorizer: parts.authorizer,
+            redirects: metrics.requests.with_label_values(&[name, "redirect"]),
+            jsons: metrics.requests.with_label_values(&[name, "json"]),
+            redirect_duration: metrics.request_duration.with_label_values(&[name, "redirect"]),
+            json_duration: metrics.request_duration.with_label_values(&[name, "json"]),
+        }
+    }
+
+    /// Whether this route answers the judged path at this `Host`.
+    pub fn matches(&self, path: &str, host: &str) -> bool {
+        *self.path == *path && self.host.as_deref().is_none_or(|own| is_host(own, host))
+    }
+
+    /// Whether it answers one host only.
+    pub fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// The methods of this route, for `Allow`.
+    pub fn allow(&self) -> &'static str {
+        match (self.lease_policy.rules.reuse, self.allowed_origins.is_empty()) {
+            (Reuse::Never, true) => "GET, POST",
+            (Reuse::Never, false) => "GET, POST, OPTIONS",
+            (Reuse::User | Reuse::Session, true) => "GET, HEAD, POST",
+            (Reuse::User | Reuse::Session, false) => "GET, HEAD, POST, OPTIONS",
+        }
+    }
+
+    /// The key of this session's lease; `None` if the recipe needs a claim that the session lacks, the vendor can't be told its name, or the
+    /// issuer is none of this plug-in's.
+    pub fn key(&self, session: &Session, opened: Opened<'_>) -> Option<LeaseKey> {
+        if session.name_fault().is_some() || self.lacking(session).next().is_some() {
+            return None;
+        }
+        let at = self.scopes.binary_search_by(|(namespace, _)| (**namespace).cmp(session.namespace())).ok()?;
+        let (_, scope) = self.scopes.get(at)?;
+        Some(LeaseKey::new(scope, session, self.lease_policy.rules.reuse, opened, &self.claims.used))
+    }
+}
+
+impl PluginRoute {
+    /// The claims, by their places, that the recipe needs and the session lacks.
+    pub fn lacking(&self, session: &Session) -> impl Iterator<Item = usize> {
+        let has = |position: &usize| session.claims().get(*position).is_some_and(Option::is_some);
+        self.claims.required.iter().copied().filter(move |position| !has(position))
+    }
+}
+
+/// The request that is the occasion of a mint.
+pub(in crate::gateway) struct Asker<'a> {
+    /// The session's credential, for a minter.
+    pub token: &'a [u8],
+    pub request_id: &'a str,
+    /// Where it stands in a trace.
+    pub place: Place,
+}
+
+/// What the vendor is told of this session, and a minter of this request.
+pub(in crate::gateway) fn input(session: &Session, opened: Opened<'_>, asker: &Asker<'_>) -> MintInput {
+    MintInput {
+        external_id: session.external_id().into(),
+        issuer: session.namespace().into(),
+        subject: session.subject().into(),
+        language: opened.language.map(Into::into),
+        claims: session.claims().into(),
+        parameters: opened.parameters.into(),
+        context: MintContext {
+            session: session.session_id().map(Into::into),
+            revocable: session.revocable(),
+            credential: Some(Zeroizing::new(asker.token.into())),
+            request_id: Some(asker.request_id.into()),
+            place: Some(asker.place),
+            ..MintContext::default()
+        },
+    }
+}
+
+/// `own` is lower case. Without a port it matches any port.
+fn is_host(own: &str, sent: &str) -> bool {
+    own.eq_ignore_ascii_case(sent) || own.eq_ignore_ascii_case(without_port(sent))
+}

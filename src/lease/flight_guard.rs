@@ -1,0 +1,32 @@
+//! What a mint's task owes, whatever becomes of it.
+
+use std::sync::Arc;
+
+use crate::lease::book::Book;
+use crate::lease::key::LeaseKey;
+use crate::lease::records::Records;
+
+/// Whatever becomes of a mint's task, nobody waits for a mint that is gone.
+pub(super) struct FlightGuard<G: Records> {
+    pub book: Arc<Book<G>>,
+    pub key: LeaseKey,
+    pub id: u64,
+    /// Until the landing is written down.
+    pub open: bool,
+}
+
+impl<G: Records> FlightGuard<G> {
+    /// The landing is written down.
+    pub fn done(&mut self) {
+        self.open = false;
+    }
+}
+
+impl<G: Records> Drop for FlightGuard<G> {
+    fn drop(&mut self) {
+        if self.open {
+            let now = self.book.now();
+            self.book.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One plug-in as the book sees it: its rules, its mint, its counters.
+
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use crate::lease::rules::Rules;
+use crate::lease::settings::Reuse;
+use crate::provider::{Mint, MintInput, Reason, Share};
+use crate::telemetry::{Metrics, Place, Tracer};
+
+/// What the book knows of one plug-in.
+pub struct LeasePolicy {
+    /// Its time rules.
+    pub rules: Rules,
+    /// Its mint.
+    pub mint: Arc<dyn Mint>,
+    /// Its name.
+    pub plugin: Box<str>,
+    pub(super) counts: Counts,
+    pub(super) tracer: Tracer,
+}
+
+/// Counters with their labels resolved.
+pub(super) struct Counts {
+    pub hit: IntCounter,
+    pub minted: IntCounter,
+    pub joined: IntCounter,
+    pub ahead: IntCounter,
+    pub shared: IntCounter,
+    pub ok: IntCounter,
+    pub short: IntCounter,
+    pub nonsense: IntCounter,
+}
+
+impl LeasePolicy {
+    /// The plan of the plug-in `plugin`, minted by `provider`; the names are labels of metrics.
+    pub fn new(plugin: &str, provider: &str, rules: Rules, mint: Arc<dyn Mint>, metrics: &Metrics) -> Self {
+        let lease = |source: &str| metrics.leases.with_label_values(&[plugin, source]);
+        let minted = |outcome: &str| metrics.mints.with_label_values(&[provider, outcome]);
+        let counts = Counts {
+            hit: lease("hit"),
+            minted: lease("minted"),
+            joined: lease("joined"),
+            ahead: lease("ahead"),
+            shared: lease("shared"),
+            ok: minted("ok"),
+            short: minted("short"),
+            nonsense: minted("nonsense"),
+        };
+        Self { rules, mint, plugin: plugin.into(), counts, tracer: metrics.tracer.clone() }
+    }
+
+    /// Says to who mints why, and what is of use.
+    pub(super) fn charge(&self, reason: Reason, mut input: MintInput) -> MintInput {
+        input.context.reason = reason;
+        input.context.life = match reason {
+            Reason::Ahead => self.rules.refresh_ahead.unwrap_or_default(),
+            Reason::Miss | Reason::Again => self.rules.min_remaining,
+        };
+        // Each mint is recorded, whatever becomes of its request.
+        let below = |request: Place| Place::below(&request.own, request.own.sampled || self.tracer.is_on());
+        input.context.place = input.context.place.map(below);
+        input.context.max_age = self.rules.max_age;
+        input.context.share = match self.rules.reuse {
+            Reuse::User => Share::User,
+            Reuse::Session => Share::Session,
+            Reuse::Never => Share::Nobody,
+        };
+        input
+    }
+}

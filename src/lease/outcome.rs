@@ -1,0 +1,55 @@
+//! What a caller of the book gets beside the lease, or instead of it.
+
+use std::time::Duration;
+
+use crate::provider::MintFailure;
+
+/// Where a lease came from: the label `source` of `valet_leases_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It was held.
+    Hit,
+    /// This request's mint.
+    Minted,
+    /// Another's mint.
+    Joined,
+    /// The store.
+    Shared,
+}
+
+impl Source {
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Minted => "minted",
+            Self::Joined => "joined",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// What a lease must have, for somebody with rules of his own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// More life than this.
+    pub life: Duration,
+    /// A mint that began no longer ago than this, less `life`.
+    pub max_age: Duration,
+}
+
+impl Freshness {
+    /// Whatever serves.
+    pub const ANY: Self = Self { life: Duration::ZERO, max_age: Duration::MAX };
+}
+
+/// Why there is no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLease {
+    /// The mint failed, now or a moment ago.
+    Mint(MintFailure),
+    /// `mints_per_subject` is used up for this long.
+    Limited(Duration),
+    /// Our own fault: the mint's task ended without an answer.
+    Lost,
+}

@@ -1,0 +1,98 @@
+//! What an administrator sees of the leases in memory, and drops.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::lease::book::Book;
+use crate::lease::key::{LeaseKey, session_of};
+use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::mint_history::MintRecord;
+use crate::lease::record::{MintResult, Record};
+use crate::lease::records::Records;
+use crate::lease::store::Lost;
+use crate::provider::MintInput;
+
+/// A place in the list: the end of a lease and its number.
+pub type Cursor = (Timestamp, u64);
+
+/// One lease, without its URL.
+pub struct Listed {
+    /// Where it stands.
+    pub at: Cursor,
+    /// One person at one plug-in ([`LeaseKey::owner`](crate::lease::LeaseKey::owner)).
+    pub owner: Arc<[u8]>,
+    /// It came from the store.
+    pub shared: bool,
+}
+
+impl<G: Records> Book<G> {
+    /// The leases that end later than `after`, soonest first, at most `count`.
+    pub fn list(&self, after: Option<Cursor>, count: usize) -> Vec<Listed> {
+        let names = self.index.page(after, count);
+        let listed = names.into_iter().filter_map(|(at, owner)| {
+            let shared = self.records.look(&owner, |record| record.shared(at.1)).flatten()?;
+            Some(Listed { at, owner, shared })
+        });
+        listed.collect()
+    }
+
+    /// The last mints of this process, the newest first.
+    pub fn mints(&self, count: usize) -> Vec<MintRecord> {
+        self.history.last(count)
+    }
+
+    /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
+    pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
+        self.forget_here(owner);
+        match self.store() {
+            Some(store) => store.forget(owner).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops the leases of one session from memory: those with `reuse = "session"`. `is_issuers`: whether an owner is one of the session's issuer.
+    pub fn forget_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) {
+        for owner in self.owners_of_session(session, is_issuers) {
+            let theirs = |variant: &[u8]| session_of(variant) == Some(session);
+            let dropped = self.change(&owner, self.now(), |record| record.drop_variants(theirs));
+            dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+        }
+    }
+
+    /// Drops a lease that was just held if the session that it was minted for has ended: whoever ended it may have looked before it was there.
+    pub(super) fn is_void(
+        &self,
+        policy: &LeasePolicy,
+        key: &LeaseKey,
+        input: &MintInput,
+        landing: &MintResult,
+    ) -> bool {
+        let void = policy.mint.is_void(input);
+        if let (true, Ok(lease)) = (void, landing) {
+            let dropped = self.change(key.owner(), self.now(), |record| record.drop_lease(lease.seq));
+            dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+        }
+        void
+    }
+
+    /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.
+    /// `is_issuers`: whether an owner is one of the issuer's.
+    pub fn owners_of_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) -> Vec<Arc<[u8]>> {
+        /// Looked at in one go: the index is locked meanwhile.
+        const PIECE: usize = 1024;
+        let (mut found, mut after) = (Vec::<Arc<[u8]>>::new(), None);
+        loop {
+            let page = self.index.page(after, PIECE);
+            for (at, owner) in &page {
+                after = Some(*at);
+                let theirs = |record: &Record| record.variants().any(|variant| session_of(variant) == Some(session));
+                if is_issuers(owner) && self.records.look(owner, theirs) == Some(true) && !found.contains(owner) {
+                    found.push(owner.clone());
+                }
+            }
+            if page.len() < PIECE {
+                return found;
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a mint is asked for beside the user: why, with how much life, and on whose word. A vendor needs none of it, a minter all.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::session::Revocable;
+use crate::telemetry::Place;
+
+/// Why a URL is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// None is held.
+    #[default]
+    Miss,
+    /// The one that is held has little life left.
+    Ahead,
+    /// The user scans again: what is held no longer counts.
+    Again,
+}
+
+impl Reason {
+    /// As ledgers write it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Ahead => "ahead",
+            Self::Again => "again",
+        }
+    }
+}
+
+/// Who else may get the same URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Every session of the user.
+    User,
+    /// This session.
+    Session,
+    /// Nobody.
+    #[default]
+    Nobody,
+}
+
+/// The rest of what a minter is told.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct MintContext {
+    /// Why. The lease book says it.
+    pub reason: Reason,
+    /// The least life that is of use. The lease book says it.
+    pub life: Duration,
+    /// How long ago its mint may have begun. The lease book says it.
+    pub max_age: Duration,
+    /// Who else may get the same URL. The lease book says it.
+    pub share: Share,
+    /// The issuer's name of the session.
+    pub session: Option<Box<str>>,
+    /// What the list of revocations knows the session by; `None`: whoever vouches for it looks there. Nobody else is told.
+    pub revocable: Option<Revocable>,
+    /// The session's credential, as it arrived. It goes to the minter, which verifies it again.
+    pub credential: Option<Zeroizing<Box<[u8]>>>,
+    /// `x-request-id` of the request that is the occasion.
+    pub request_id: Option<Box<str>>,
+    /// Where the mint stands in a trace. The lease book puts it below that request.
+    pub place: Option<Place>,
+}
