@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Time; the demo and the tests move it.
     pub clock: Clock,
-    /// Where access lines go, unless the configuration has turned them off, and a minter's ledger in any case.
+    /// Where access lines go, unless the configuration has turned them off, and a minter's audit log in any case.
     pub access_log: Option<LineSink>,
     /// Deadlines and sizes of connections.
     pub limits: Limits,
@@ -203,7 +203,7 @@ fn proxying(config: &Config, components: &Components, limits: &Limits) -> Option
     Some(conf)
 }
 
-/// One service for each listener: a connection knows by which door it came.
+/// One service for each listener: a connection knows by which listener it came.
 fn serve(
     bound: &bind::Bound,
     front: &Arc<Front>,

@@ -1,4 +1,4 @@
-//! Which of several upstreams gets a request, where nothing is against any of them.
+//! Load balancing: which of several equally available upstreams gets a request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! The addresses that a pool knows, and which of them stand best.
+//! The endpoints of a pool, and which of them are most available.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Asking upstreams whether they are well.
+//! Active health checks of upstreams.
 
 use std::collections::HashMap;
 use std::fmt;

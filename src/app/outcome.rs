@@ -1,4 +1,4 @@
-//! What becomes of an upstream by the requests it answered, and by its answers to health checks.
+//! What an outcome (an answer, a failure, a health check) does to an upstream's outlier detection.
 
 use std::sync::Arc;
 

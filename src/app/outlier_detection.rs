@@ -1,4 +1,4 @@
-//! What is known of an upstream: answers to health checks, failures in a row, and whether it is left alone for them.
+//! Outlier detection of an upstream: health checks, consecutive failures, ejection, and the half-open probe that ends it.
 //!
 //! It is read without a lock, for each request. It is written under the pool's lock alone, but for the one trial that a pause ends with: of any
 //! number of requests that come then, one wins it.

@@ -1,4 +1,4 @@
-//! The whole thing on loopback: the gateway, an app behind it, a vendor, an identity provider. In one process, or with the key in another.
+//! The demo's stack on loopback: the gateway, an app behind it, a vendor, an identity provider. In one process, or with the key in another.
 
 use std::net::SocketAddr;
 use std::process::Command;

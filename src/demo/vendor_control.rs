@@ -1,4 +1,4 @@
-//! Behind the scenes: the vendor's API, and what goes wrong with it. Over HTTP too, for an app that runs in another process.
+//! Control of the simulated vendor: its API, and what goes wrong with it. Over HTTP too, for an app that runs in another process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -106,7 +106,7 @@ pub struct Front {
     limits: Limits,
     /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
     proxy: Option<Arc<HttpProxy<Forwarder>>>,
-    /// The short way to the apps, for the requests that it fits.
+    /// The fast path to the apps, for the requests that it fits.
     relay: Option<Arc<FastPath>>,
     cuts: FloodCounters,
     connections: Arc<ConnectionLimiter>,

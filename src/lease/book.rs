@@ -1,4 +1,4 @@
-//! The lease book: one mint for any number of callers, owned by the book and not by a request.
+//! The lease book: single-flight (request coalescing). One mint serves any number of callers and belongs to the book, not to a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
+use crate::lease::flight::{Begun, MintResult, Ticket};
 use crate::lease::flight_guard::FlightGuard;
 use crate::lease::gauges::Gauges;
 use crate::lease::held::Lease;
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
-use crate::lease::mint_history::{MintHistory, MintRecord};
+use crate::lease::mint_history::MintHistory;
 use crate::lease::outcome::{Freshness, NoLease, Source};
-use crate::lease::record::{Begun, MintResult, Record, Requirement, Step, Ticket};
+use crate::lease::record::{Record, Requirement, Step};
 use crate::lease::records::{Records, ShardedRecords};
 use crate::lease::share::SharedMint;
 use crate::lease::store::SealedStore;
-use crate::provider::{MintFailure, MintInput, Minted, Reason};
+use crate::provider::{MintInput, Reason};
 use crate::telemetry::Metrics;
 
 /// All leases of this process.
@@ -263,47 +264,6 @@ impl<G: Records> Book<G> {
                     dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
                 }
                 (result, keep, begun.start)
-            }
-        }
-    }
-
-    /// One call of the mint, judged: the landing, and whether its lease may be held.
-    pub(super) async fn mint(&self, policy: &LeasePolicy, input: &MintInput, seq: u64) -> (MintResult, bool) {
-        let began = self.clock.moment();
-        let minted = policy.mint.mint(input).await;
-        let (result, keep) = self.judge(policy, minted, began, seq);
-        let now = self.clock.moment();
-        self.history.note(MintRecord {
-            time: began.wall,
-            plugin: policy.plugin.clone(),
-            issuer: input.issuer.clone(),
-            subject: input.subject.clone(),
-            reason: input.context.reason,
-            took: now.tick.since(began.tick),
-            outcome: result.as_ref().map(|lease| lease.remaining(now.wall)).map_err(|failure| *failure),
-        });
-        (result, keep)
-    }
-
-    fn judge(
-        &self,
-        policy: &LeasePolicy,
-        minted: Result<Minted, MintFailure>,
-        began: Moment,
-        seq: u64,
-    ) -> (MintResult, bool) {
-        let minted = match minted {
-            Ok(minted) => minted,
-            Err(failure) => return (Err(failure), false),
-        };
-        match policy.rules.judge(minted, began, self.clock.moment(), seq) {
-            Ok(judged) => {
-                if judged.short { &policy.counts.short } else { &policy.counts.ok }.inc();
-                (Ok(Arc::new(judged.lease)), !judged.short)
-            }
-            Err(failure) => {
-                policy.counts.nonsense.inc();
-                (Err(failure), false)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How much the book holds: at its bound those that end soonest go, and what has ended is cleared away.
+//! Eviction: at its capacity the book drops the leases that end soonest; what has ended is swept.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

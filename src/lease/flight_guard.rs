@@ -1,4 +1,4 @@
-//! What a mint's task owes, whatever becomes of it.
+//! A drop guard for the task of a mint: whatever becomes of the task, its flight leaves the record.
 
 use std::sync::Arc;
 

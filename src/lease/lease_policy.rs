@@ -1,4 +1,4 @@
-//! One plug-in as the book sees it: its rules, its mint, its counters.
+//! The lease policy of one plug-in: its rules, its mint, its counters.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The last mints, for operators: why, how it ended, how long it took, what life it brought.
+//! The history of the last mints, for operators: why, how each ended, how long it took, what life it brought.
 
 use std::collections::VecDeque;
 use std::time::Duration;

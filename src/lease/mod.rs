@@ -4,6 +4,7 @@
 pub mod bench;
 mod book;
 mod eviction;
+mod flight;
 mod flight_guard;
 mod gauges;
 mod held;
@@ -11,6 +12,7 @@ mod index;
 mod key;
 mod lease_policy;
 mod mint_history;
+mod minting;
 mod outcome;
 mod parameters;
 mod record;

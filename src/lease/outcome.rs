@@ -1,4 +1,4 @@
-//! What a caller of the book gets beside the lease, or instead of it.
+//! The outcome of asking the book: where a lease came from, or why there is none.
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{Moment, Tick};
+use crate::lease::flight::{Begun, Flight, MintResult, QUEUED, Ticket};
 use crate::lease::held::Lease;
 use crate::lease::outcome::Freshness;
 use crate::lease::rules::Rules;
@@ -21,23 +22,6 @@ const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 
 /// When mints under way use up `mints_per_subject`: how soon it is known whether they count.
 const UNDECIDED: Duration = Duration::from_secs(1);
-
-/// How one mint ended, for all who wait for it.
-pub type MintResult = Result<Arc<Lease>, MintFailure>;
-
-/// One mint under way. Belongs to the book: who waits for it may leave, it goes on.
-pub(super) struct Flight {
-    /// The book's number when the mint itself began: what began before the record's `floor` is not kept. [`QUEUED`] while it waits for its
-    /// predecessor.
-    pub start: u64,
-    /// Started by a `POST`: the number of the last one that it answers. The next `POST` queues behind it, but never behind a `GET`'s mint.
-    pub renewal: Option<u64>,
-    pub landed: watch::Receiver<Option<MintResult>>,
-    pub id: u64,
-}
-
-/// The start of a mint that has not begun.
-const QUEUED: u64 = u64::MAX;
 
 /// One key's state.
 struct Slot {
@@ -85,25 +69,6 @@ pub(super) enum Step {
     Failed(MintFailure),
     /// `mints_per_subject` is used up for this long.
     Limited(Duration),
-}
-
-/// Where a mint stands among the others of its owner, by the book's numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Begun {
-    /// When it began.
-    pub start: u64,
-    /// The last `POST` that it answers; 0: none.
-    pub renewal: u64,
-}
-
-/// The right and duty to run one mint and report its landing.
-pub(super) struct Ticket {
-    pub id: u64,
-    pub begun: Begun,
-    pub result: watch::Sender<Option<MintResult>>,
-    pub landed: watch::Receiver<Option<MintResult>>,
-    /// A mint of the same key that began earlier and must land first.
-    pub after: Option<watch::Receiver<Option<MintResult>>>,
 }
 
 /// What [`Record::land`] did.

@@ -1,4 +1,4 @@
-//! What the book stands on: a concurrent map of records, and tasks. A trait, so that a model checker can be the ground.
+//! Storage of the book's records behind a trait: a concurrent map and tasks, or a model checker's in tests.
 
 use std::future::Future;
 use std::sync::Arc;

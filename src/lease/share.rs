@@ -1,14 +1,15 @@
-//! A mint among several nodes: the store is asked first, and says whose turn it is.
+//! Single-flight across nodes: the store is asked first, and grants the claim to mint with a fencing token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
+use crate::lease::flight::MintResult;
 use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
-use crate::lease::record::{MintResult, Record};
+use crate::lease::record::Record;
 use crate::lease::records::Records;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::lease::store::{AcquireResult, Claim, Entry, Lost, Name, RENEW, SealedStore};

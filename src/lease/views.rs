@@ -1,13 +1,14 @@
-//! What an administrator sees of the leases in memory, and drops.
+//! Views of the leases in memory for administrators: listing and dropping.
 
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
+use crate::lease::flight::MintResult;
 use crate::lease::key::{LeaseKey, session_of};
 use crate::lease::lease_policy::LeasePolicy;
 use crate::lease::mint_history::MintRecord;
-use crate::lease::record::{MintResult, Record};
+use crate::lease::record::Record;
 use crate::lease::records::Records;
 use crate::lease::store::Lost;
 use crate::provider::MintInput;

@@ -1,4 +1,4 @@
-//! The ledger: one JSON line for each ask of an edge. Never a URL, a credential or a plain subject.
+//! The audit log: one JSON line for each request of an edge. Never a URL, a credential or a plain subject.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bounds on how often: of one edge, of one provider.
+//! Rate limits of a minter: by edge and by provider.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

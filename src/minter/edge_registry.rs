@@ -1,4 +1,4 @@
-//! Who may mint what, by the names in an edge's certificate.
+//! The registry of edges: which may mint what, by the names in their certificates.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct EdgeRegistry(Box<[Arc<Edge>]>);
 /// One edge. Connections of the same edge share it.
 pub(super) struct Edge {
     pub name: Box<str>,
-    /// Places in the desk's list.
+    /// Places in the mint service's list.
     plugins: Box<[usize]>,
     /// How often it may ask for a URL.
     pub asks: Rate,

@@ -243,7 +243,7 @@ async fn respond(
             let Some(ask) = read(request).await else { return refuse_and_count(Denial::BadRequest) };
 
             let (service, edge) = (service.clone(), edge.clone());
-            // A task of its own: an edge that leaves takes nothing out of the ledger.
+            // A task of its own: an edge that leaves takes nothing out of the audit log.
             let answering = async move {
                 let _place = place;
                 service.answer(&edge, ask, caller).await

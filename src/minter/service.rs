@@ -1,4 +1,5 @@
-//! What an edge asks, judged: who it is, what it may, whether the session is one here too; then the minter's own lease book.
+//! The mint service: judges an edge's request (which edge, what it may ask, whether the session is valid here too), then asks the minter's own lease
+//! book.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +60,7 @@ pub struct Offer {
     pub authorizers: Arc<[(String, Authorizer)]>,
 }
 
-/// What a desk is made of.
+/// What a mint service is made of.
 pub struct MintServiceParts<'a> {
     /// As configured.
     pub settings: &'a MinterSettings,
@@ -75,7 +76,7 @@ pub struct MintServiceParts<'a> {
     pub clock: Clock,
     /// All counters.
     pub metrics: Metrics,
-    /// Where the ledger's lines go.
+    /// Where the audit log's lines go.
     pub lines: Option<LineSink>,
 }
 
@@ -99,7 +100,7 @@ struct Found {
 }
 
 impl MintService {
-    /// A desk. Says in the log, and in `valet_degraded`, if it believes edges.
+    /// A mint service. Says in the log, and in `valet_degraded`, if it believes edges.
     pub fn new(parts: MintServiceParts<'_>) -> Self {
         let MintServiceParts { settings, offers, sessions, claim_count, book, clock, metrics, lines } = parts;
         let place = |name: &str| find(&offers, name);
@@ -136,9 +137,9 @@ impl MintService {
         self.metrics.minter_requests.with_label_values(&[edge, outcome]).inc();
     }
 
-    /// Judges, answers, counts, and writes the ledger's line.
+    /// Judges, answers, counts, and writes the audit log's line.
     ///
-    /// The caller runs it as a task of its own: an ask whose edge is gone is judged, and stands in the ledger, all the same.
+    /// The caller runs it as a task of its own: an ask whose edge is gone is judged, and stands in the audit log, all the same.
     /// `caller`: where the edge's call stands in a trace. Its word on that is taken: an edge shows a certificate.
     pub(super) async fn answer(
         &self,

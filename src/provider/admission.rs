@@ -1,4 +1,4 @@
-//! What stands before each mint of a provider, whoever mints: how many at once, the breaker, the time-out, what is counted and told.
+//! Admission to a provider, whoever mints: concurrency limit, circuit breaker, time-out, metrics.
 
 use std::time::Duration;
 

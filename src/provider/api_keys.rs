@@ -1,4 +1,4 @@
-//! The API keys of a vendor, and which of them works.
+//! The API keys of a vendor during a rotation, and which of them works.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

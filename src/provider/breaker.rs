@@ -1,4 +1,4 @@
-//! When not to call a vendor: after a run of failures (the breaker), and while it asked us to wait (`Retry-After`).
+//! The circuit breaker of a provider: open after consecutive failures, half-open for one probe; and the pause that `Retry-After` asks for.
 
 use std::collections::VecDeque;
 use std::time::Duration;

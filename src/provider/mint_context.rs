@@ -1,4 +1,4 @@
-//! What a mint is asked for beside the user: why, with how much life, and on whose word. A vendor needs none of it, a minter all.
+//! The context of a mint: why it is asked for, with how much life, on whose credential. A vendor needs none of it, a minter all.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As ledgers write it.
+    /// As the audit log writes it.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Miss => "miss",

@@ -217,7 +217,7 @@ impl MintFailure {
         !matches!(self, Self::Session(_))
     }
 
-    /// As metrics and ledgers call it.
+    /// As metrics and the audit log call it.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Refused | Self::Session(_) => "refused",

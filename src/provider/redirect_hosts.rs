@@ -1,4 +1,4 @@
-//! `redirect_hosts`: the only hosts to which a minted URL may send a browser.
+//! `redirect_hosts`, against open redirects: the only hosts to which a minted URL may send a browser.
 
 use std::net::IpAddr;
 

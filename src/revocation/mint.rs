@@ -44,6 +44,6 @@ impl Mint for Revocable {
     }
 
     fn is_void(&self, input: &MintInput) -> bool {
-        input.errand.revocable.as_ref().is_some_and(|session| self.sessions.has_ended(session))
+        input.context.revocable.as_ref().is_some_and(|session| self.sessions.has_ended(session))
     }
 }

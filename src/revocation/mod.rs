@@ -186,8 +186,8 @@ impl Revoker {
         self.note(&what)?;
         let what = Arc::new(what);
         let written = async {
-            match self.book.vault() {
-                Some(vault) => vault.revoke(&what).await.is_ok(),
+            match self.book.store() {
+                Some(store) => store.revoke(&what).await.is_ok(),
                 None => true,
             }
         };
@@ -260,8 +260,8 @@ impl Revoker {
     /// # Errors
     /// The store can't be read.
     pub fn take_over(&self) -> Result<(), Lost> {
-        let Some(vault) = self.book.vault() else { return Ok(()) };
-        for what in vault.kept_revocations()? {
+        let Some(store) = self.book.store() else { return Ok(()) };
+        for what in store.kept_revocations()? {
             self.revoke(what);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The ways in, one for each listener.
+//! The acceptors, one for each listener.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From configuration to parts: sessions, book, vendors, secrets. Opens files, touches no network.
+//! From configuration to components: sessions, book, vendors, secrets. Opens files, touches no network.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where parts are made: sessions, vendors, certificates, plug-ins, apps.
+//! The builder of components: sessions, vendors, certificates, plug-ins, apps.
 
 use std::path::Path;
 use std::sync::Arc;

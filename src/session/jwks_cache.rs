@@ -1,4 +1,5 @@
-//! The key ring of one issuer: the keys in force, and for a remote set when it is fetched and how long it is believed.
+//! The JWKS cache of one entry of an issuer's keys (RFC 7517): the keys in force, when a remote set is fetched, with which backoff, how long it is
+//! believed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

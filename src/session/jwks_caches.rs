@@ -1,4 +1,4 @@
-//! All keys of one issuer: the entries of its `keys`, each with the algorithms that it names.
+//! All JWKS caches of one issuer: the entries of its `keys`, each with the algorithms that it names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

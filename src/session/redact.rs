@@ -1,4 +1,4 @@
-//! Takes credentials out of what goes on to an app.
+//! Redacts credentials from what goes on to an app.
 
 use super::pieces::Number;
 use super::sources::{Source, Sources, is_token_byte};

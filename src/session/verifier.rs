@@ -1,4 +1,4 @@
-//! Credential → session: the cache of verified tokens, and behind it the verification.
+//! Verifies credentials: the cache of verified tokens, and behind it the verification of a JWT (RFC 7519, RFC 8725).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

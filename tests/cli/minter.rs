@@ -92,21 +92,23 @@ fn several_edges_get_one_url_for_one_user() {
         assert_eq!(urls.len(), 1);
     }
     assert_eq!(pair.vendor.mint_calls(), 20);
-    let lines = until("all are in the ledger", || Some(pair.minters[0].ledger()).filter(|lines| lines.len() == 60));
+    let lines =
+        until("all are in the audit log", || Some(pair.minters[0].audit_log()).filter(|lines| lines.len() == 60));
     let sources: Vec<Value> = lines.iter().map(|line| line["source"].clone()).collect();
     assert_eq!(sources.iter().filter(|source| *source == "minted").count(), 20);
     assert_eq!(sources.iter().filter(|source| *source == "hit").count(), 40);
 }
 
 #[test]
-fn a_users_second_scan_is_a_second_mint_and_the_ledger_says_why() {
+fn a_users_second_scan_is_a_second_mint_and_the_audit_log_says_why() {
     let pair = Pair::start(KEY);
     let token = pair.idp.token(CANARY_PERSON);
     let first = pair.edge.open(&token).location().to_owned();
     let again = once(&pair.edge.address, "POST", "/plugins/face-scan", &[&bearer(&token)], "");
     assert_eq!(again.status, 303);
     assert_ne!(again.location(), first);
-    let lines = until("both are in the ledger", || Some(pair.minters[0].ledger()).filter(|lines| lines.len() == 2));
+    let lines =
+        until("both are in the audit log", || Some(pair.minters[0].audit_log()).filter(|lines| lines.len() == 2));
     let told: Vec<_> = lines.iter().map(|line| (&line["reason"], &line["outcome"], &line["edge"])).collect();
     let (granted, edge) = (json!("granted"), json!(EDGE));
     assert_eq!(told, [(&json!("miss"), &granted, &edge), (&json!("again"), &granted, &edge)]);
@@ -305,7 +307,7 @@ fn a_minter_that_is_killed_is_replaced_by_the_other_and_no_redirect_fails() {
     let gone = format!("valet_minter_up{{minter=\"https://localhost:{}\",provider=\"simulated\"}}", first.port());
     assert_eq!(pair.edge.metric(&gone), 0);
     assert!(pair.edge.admin("/metrics").body.contains(&gone), "{}", pair.edge.admin("/metrics").body);
-    assert!(!pair.minters[0].ledger().is_empty());
+    assert!(!pair.minters[0].audit_log().is_empty());
     assert_eq!(pair.edge.admin("/readyz").json()["degraded"], json!([]));
 }
 
@@ -378,7 +380,8 @@ fn an_edge_and_a_minter_agree_whose_subjects_a_moved_issuer_has() {
     assert_eq!(scan_again.status, 303);
     assert_eq!(pair.edge.open(&pair.idp.token("ada")).location(), scan_again.location());
     assert_eq!(pair.vendor.mint_calls(), 2);
-    let lines = until("both are in the ledger", || Some(pair.minters[0].ledger()).filter(|lines| lines.len() == 2));
+    let lines =
+        until("both are in the audit log", || Some(pair.minters[0].audit_log()).filter(|lines| lines.len() == 2));
     assert_eq!(lines[0]["subject"], lines[1]["subject"]);
 
     // A minter that does not know of the move takes the new token for another person's.
@@ -434,12 +437,12 @@ fn what_the_minter_has_against_a_session_the_browser_hears() {
 }
 
 #[test]
-fn an_edge_that_breaks_off_stands_in_the_ledger_all_the_same() {
+fn an_edge_that_breaks_off_stands_in_the_audit_log_all_the_same() {
     let pair = Pair::start(KEY);
     pair.vendor.faults(json!({ "on": "mint", "delay": "1s" }));
     let ask = with(good(&pair, "ada"), "deadline_ms", 3000).to_string();
     pair.stranger("edge").break_off(&ask, Duration::from_millis(300));
-    let lines = until("the line is there", || Some(pair.minters[0].ledger()).filter(|lines| !lines.is_empty()));
+    let lines = until("the line is there", || Some(pair.minters[0].audit_log()).filter(|lines| !lines.is_empty()));
     assert_eq!((lines.len(), &lines[0]["outcome"]), (1, &json!("granted")));
     assert_eq!(pair.vendor.mint_calls(), 1);
 }

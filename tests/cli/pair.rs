@@ -73,8 +73,8 @@ impl Minter {
         once(&self.admin, "GET", "/readyz", &[], "").json()
     }
 
-    /// The ledger's lines so far.
-    pub fn ledger(&self) -> Vec<Value> {
+    /// The audit log's lines so far.
+    pub fn audit_log(&self) -> Vec<Value> {
         let text = self.program.so_far(Stream::Stdout);
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }

@@ -230,7 +230,8 @@ fn whom_the_minter_s_policies_forbid_the_edge_can_t_let_in() {
     // Neither remembered nor a reason to leave the minter alone: the breaker opens at one failure.
     assert_eq!(pair.edge.open(&good).status, 302);
     assert_eq!(pair.vendor.mint_calls(), 1);
-    let lines = until("all are in the ledger", || Some(pair.minters[0].ledger()).filter(|lines| lines.len() == 7));
+    let lines =
+        until("all are in the audit log", || Some(pair.minters[0].audit_log()).filter(|lines| lines.len() == 7));
     let outcomes: Vec<&str> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "forbidden").count(), 3);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "step-up-required").count(), 3);

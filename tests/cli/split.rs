@@ -90,9 +90,9 @@ fn a_session_gets_its_link_through_both_processes_and_it_is_held() {
     let pages = addresses(&demo.program, "the simulated vendor").pop().expect("an address");
     let (_, page) = again.location().split_once("/?").expect("a query");
     assert_eq!(once(&pages, "GET", &format!("/?{page}"), &[], "").status, 200);
-    // The minter's ledger is on the terminal, and says whose it is.
-    let ledger = line(&demo.program, &format!("minter, process {}: {{", demo.pid("minter")));
-    assert!(ledger.contains("\"outcome\":\"granted\""), "{ledger}");
+    // The minter's audit log is on the terminal, and says whose it is.
+    let audit_log = line(&demo.program, &format!("minter, process {}: {{", demo.pid("minter")));
+    assert!(audit_log.contains("\"outcome\":\"granted\""), "{audit_log}");
     let ended = demo.program.terminate();
     ended.assert_code(0);
     assert!(!ended.all().contains("action_token"), "{}", ended.all());

@@ -1,4 +1,4 @@
-//! Answers of apps over HTTP/2: by the short way as by the long one, and no faster than the client takes them.
+//! Answers of apps over HTTP/2: by the fast path as by the long one, and no faster than the client takes them.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -33,8 +33,8 @@ const DEMO: &str = "demo";
 /// The one part of the demo that runs the gateway as a whole, or an edge and a minter, as an operator would: through the configuration and
 /// the server. The demo's app is no simulator: it calls others with the one outgoing client, as the gateway does.
 const DEMO_LOOKS: [(&str, &[&str]); 3] = [
-    ("src/demo/whole.rs", &["server", "config", "http_client"]),
-    ("src/demo/whole/", &["server", "config"]),
+    ("src/demo/stack.rs", &["server", "config", "http_client"]),
+    ("src/demo/stack/", &["server", "config"]),
     ("src/demo/app/", &["http_client"]),
 ];
 
@@ -227,10 +227,10 @@ mod tests {
         assert!(upward_looks("src/demo/vendor.rs", "use crate::clock::Clock; use crate::demo::page;").is_empty());
         assert_eq!(upward_looks("src/demo/vendor.rs", "use crate::provider::PluginUrl;").len(), 1);
         assert_eq!(upward_looks("src/demo/vendor.rs", "use crate::server::run;").len(), 1);
-        assert!(upward_looks("src/demo/whole.rs", "use crate::{config, server};").is_empty());
-        assert_eq!(upward_looks("src/demo/whole.rs", "use crate::session::Session;").len(), 1);
-        assert!(upward_looks("src/demo/whole/minter.rs", "use crate::{config, server};").is_empty());
-        assert_eq!(upward_looks("src/demo/whole/minter.rs", "use crate::minter::Desk;").len(), 1);
+        assert!(upward_looks("src/demo/stack.rs", "use crate::{config, server};").is_empty());
+        assert_eq!(upward_looks("src/demo/stack.rs", "use crate::session::Session;").len(), 1);
+        assert!(upward_looks("src/demo/stack/minter.rs", "use crate::{config, server};").is_empty());
+        assert_eq!(upward_looks("src/demo/stack/minter.rs", "use crate::minter::Desk;").len(), 1);
         assert_eq!(upward_looks("src/demo/backstage.rs", "use crate::http_client::Client;").len(), 1);
         assert!(upward_looks("src/demo/app/mod.rs", "use crate::http_client::Client;").is_empty());
         assert_eq!(upward_looks("src/demo/idp/mod.rs", "use crate::http_client::Client;").len(), 1);

@@ -1,4 +1,4 @@
-//! The buttons: what they do to the vendor, the clock and the identity provider.
+//! The controls on the demo's page: what each does to the vendor, the clock and the identity provider.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The vendor in another process, with that process's clock: what is turned there from here.
+//! Remote control of the vendor in another process, and of that process's clock.
 
 use std::time::Duration;
 

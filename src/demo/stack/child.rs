@@ -48,7 +48,7 @@ impl Drop for Process {
 }
 
 impl Minter {
-    /// Starts it. Its ledger goes to `lines`, each line with the process before it.
+    /// Starts it. Its audit log goes to `lines`, each line with the process before it.
     ///
     /// Dropped before it returns: it is killed.
     pub(super) async fn start(mut command: Command, order: &Order, lines: Option<LineSink>) -> Result<Self, DemoFault> {

@@ -1,4 +1,4 @@
-//! What two processes know of each other: a line each way, and their certificates. No key of either goes to the other.
+//! The handshake of the demo's two processes: a line each way, and their certificates. No key of either goes to the other.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -27,7 +27,7 @@ pub struct Behind {
     _directory: TempDir,
 }
 
-/// Does what the edge's process orders, which is one line. `lines`: where the ledger goes.
+/// Does what the edge's process orders, which is one line. `lines`: where the audit log goes.
 ///
 /// Returns the line that answers the order, and what runs; `None`: it can't, and the line says why. Dropped: what has started stops.
 pub async fn start(order: &str, metrics: Metrics, lines: LineSink) -> (String, Option<Behind>) {

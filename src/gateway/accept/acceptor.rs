@@ -1,4 +1,4 @@
-//! How the connections of a listener begin: as they come, with the PROXY protocol, with TLS.
+//! Accepts a listener's connections: plain, with the PROXY protocol, with TLS; within the connection limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who a request comes from, where proxies that we trust stand between: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
+//! The client's address behind trusted proxies: `X-Forwarded-For`, or `Forwarded` (RFC 7239), read from the right.
 
 use std::net::{IpAddr, SocketAddr};
 

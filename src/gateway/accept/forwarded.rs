@@ -1,4 +1,4 @@
-//! What an app behind us is told of where a request came from: `X-Forwarded-*`, and `Forwarded` (RFC 7239).
+//! Forwarding headers for apps: `X-Forwarded-*`, and `Forwarded` (RFC 7239).
 //!
 //! Written afresh for each request. What came in is kept, and added to, only where it came from a trusted proxy: anybody else could write it.
 

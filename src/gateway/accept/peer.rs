@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! The peer of a connection: its address, and whether it is a trusted proxy.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

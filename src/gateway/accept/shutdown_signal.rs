@@ -1,4 +1,4 @@
-//! A word that is given once for all connections, and waited for by each of them during all of its life.
+//! A one-shot shutdown signal that every connection watches for as long as it lives.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! `server.trusted_proxies`: whose word on where a connection or a request came from is taken.
+//! `server.trusted_proxies`: the proxies whose forwarding headers and PROXY protocol count.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The access line: one JSON object for each request.
+//! The access log: one JSON object for each request.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is written back. Each answer is one buffer and one write.
+//! Writes the gateway's own answers. Each is one buffer and one write.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-//! The short way to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app; and every WebSocket. Connections, the reading of
-//! answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `hygiene` wrote goes out as it is.
+//! The fast path to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app; and every WebSocket. Connections, the reading of
+//! answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `headers` wrote goes out as it is.
 
 mod client;
 mod http2;
@@ -36,7 +36,7 @@ pub(in crate::gateway) use client::Client;
 pub(in crate::gateway) use http2::SHORT;
 pub(in crate::gateway) use unsent::Unsent;
 
-/// The short way, and its connections to apps.
+/// The fast path, and its connections to apps.
 pub(in crate::gateway) struct FastPath {
     gateway: Arc<Gateway>,
     drain: Arc<Drain>,

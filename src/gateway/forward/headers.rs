@@ -1,4 +1,4 @@
-//! What only the gateway may say is removed, then said: the header fields of requests to apps, and of their answers.
+//! Header sanitising for a reverse proxy: spoofed identity headers and hop-by-hop fields (RFC 9110, section 7.6.1) are removed, then our own are set.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! A request on its way to an app: what is known of it, carried from its head to its access line.
+//! A proxied request: what is known of it, from its head to its access line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,13 +39,13 @@ pub(in crate::gateway) struct Start {
     pub client: Box<str>,
     /// The connection is closed behind the answer.
     pub close: bool,
-    /// Among the requests under way; free again when the journey is over.
+    /// Among the requests under way; free again when the request is over.
     pub _place: OwnedSemaphorePermit,
 }
 
 /// A request as the app gets it.
 pub(in crate::gateway) enum UpstreamHead {
-    /// The head of HTTP/1; of a request that came over HTTP/2, for the relay.
+    /// The head of HTTP/1; of a request that came over HTTP/2, for the fast path.
     Wire(BytesMut),
     /// The fields of HTTP/2.
     Fields(Vec<(HeaderName, HeaderValue)>),
@@ -136,7 +136,7 @@ impl ProxiedRequest {
         Ok((proxied, upstream_head))
     }
 
-    /// Whether the relay can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too, in the clear.
+    /// Whether the fast path can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too, in the clear.
     pub fn fits_fast_path(&self) -> bool {
         self.plain && (self.websocket || self.forward.app().is_plain())
     }
@@ -181,7 +181,7 @@ impl ProxyContext {
 pub(in crate::gateway) struct ProxyContext {
     /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
     pub proxied: Option<Arc<ProxiedRequest>>,
-    /// The head that the relay sends.
+    /// The head that the fast path sends.
     pub wire: Option<BytesMut>,
     /// Where it goes now.
     pub picked: Option<Picked>,

@@ -1,4 +1,4 @@
-//! The way to the apps: a dull shell around Pingora's proxy. What may go where was decided before, in `decide`.
+//! The reverse proxy to the apps on Pingora's `ProxyHttp`. `decide` has decided before what may go where.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,7 +44,7 @@ pub(in crate::gateway) struct Forwarder {
     pub gateway: Arc<Gateway>,
     pub drain: Arc<Drain>,
     pub limits: Limits,
-    /// For what of HTTP/2 takes the short way.
+    /// For what of HTTP/2 takes the fast path.
     pub relay: Arc<FastPath>,
 }
 
@@ -59,7 +59,7 @@ impl ProxyHttp for Forwarder {
     /// No module: nothing is compressed on the way.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    /// The way of a journey from our own reading of a head into Pingora's: the value that a connection may carry between requests.
+    /// A proxied request's way from our own reading of a head into Pingora's: the value that a connection may carry between requests.
     fn on_connection_reuse(
         &self,
         _: &mut Exchange,
@@ -96,7 +96,7 @@ impl ProxyHttp for Forwarder {
         let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, &context.tried);
         let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
         let mut peer = Box::new(picked.peer().clone());
-        // The journey's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
+        // The request's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         context.picked = Some(picked);
         context.asked = Some(Instant::now());
@@ -113,7 +113,7 @@ impl ProxyHttp for Forwarder {
         if request.headers.contains_key(http::header::TRANSFER_ENCODING) {
             request.remove_header(&http::header::TRANSFER_ENCODING);
         }
-        // `hygiene` takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
+        // `headers` takes it out with what is between a client and us; over HTTP/2 from end to end trailers pass.
         if request.version == Version::HTTP_2 && context.proxied.as_ref().is_some_and(|proxied| proxied.trailers) {
             request.insert_header(http::header::TE, "trailers")?;
         }
@@ -152,7 +152,7 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         context: &mut ProxyContext,
     ) -> pingora::Result<()> {
-        // Nobody asked for another protocol: WebSockets go by the relay.
+        // Nobody asked for another protocol: WebSockets go by the fast path.
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }

@@ -1,5 +1,5 @@
-//! Identity-like header fields: those by which apps and platforms believe that a proxy before them says who or where the client is, how it
-//! connected, or which host, path or method was meant. None of them is taken from a client, in any spelling; docs/apps.md lists them.
+//! Header fields by which apps and platforms believe that a proxy before them says who or where the client is.
+//! They are removed from what clients send, in every spelling; docs/apps.md lists them.
 
 use crate::gateway::forward::headers::same;
 

@@ -168,7 +168,7 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
 }
 
-/// The connection of a client whose request has a chunked body: reading fails at the first byte of its framing that is wrong, and the journey knows.
+/// The connection of a client whose request has a chunked body: reading fails at the first byte of its framing that is wrong, and the `ProxiedRequest` is told.
 pub(in crate::gateway) struct JudgedBody {
     inner: Stream,
     judge: ChunkJudge,

@@ -1,4 +1,4 @@
-//! One reading of a request head (RFC 9112), strict: what two parsers could read in two ways is refused.
+//! Parses one request head (RFC 9112), strictly: against request smuggling, what two parsers could read in two ways is refused.
 
 use std::mem::MaybeUninit;
 

@@ -1,4 +1,4 @@
-//! What a connection takes in and gives out besides heads: answers that are whole, bodies that nobody wants, the last bytes before it closes.
+//! Writes whole answers, skips bodies that nobody reads, and lingers before a close (RFC 9112, section 9.6).
 
 use std::io;
 use std::time::Duration;

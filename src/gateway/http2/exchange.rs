@@ -1,4 +1,4 @@
-//! Requests that Pingora has read, over HTTP/2, and answers of ours that it writes.
+//! Requests over HTTP/2, as Pingora has read them, and our own answers to them.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -21,7 +21,7 @@ impl Forwarder {
         context: &mut ProxyContext,
     ) -> pingora::Result<bool> {
         let has_body = !exchange.as_downstream_mut().is_body_empty();
-        // The announced one, where the PROXY protocol is spoken: the door told Pingora so.
+        // The announced one, where the PROXY protocol is spoken: the acceptor told Pingora so.
         let address = exchange.client_addr().and_then(|address| address.as_inet());
         let unix = exchange.server_addr().is_some_and(|address| address.as_unix().is_some());
         let peer = Peer::new(address.map(|address| address.ip().to_canonical()), unix, self.gateway.trusted());

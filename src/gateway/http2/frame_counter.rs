@@ -1,4 +1,4 @@
-//! Counts the frames of an HTTP/2 connection (RFC 9113, section 4.1) that cost us work and bring no request further.
+//! Counts the frames of an HTTP/2 connection (RFC 9113, section 4.1) that cost work without advancing a request: the measure of flood mitigation.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! What h2 does not bound: the wait for the preface and for the rest of a request's head, and floods of frames that ask for nothing.
+//! HTTP/2 flood mitigation (CVE-2023-44487 and its kind): bounds that h2 lacks for the preface, for the rest of a head, and for floods of frames.
 //!
-//! A client that PINGs and reads the answers takes a whole core, and h2 has no knob for it. So the frames' heads (RFC 9113, section 4.1) are
-//! counted in the bytes on their way to h2.
+//! A client that PINGs and reads the answers takes a whole core, and h2 has no knob for it. So the frames' heads (RFC 9113, section 4.1) are counted
+//! in the bytes on their way to h2.
 
 use std::fmt;
 use std::io::{self, IoSlice};

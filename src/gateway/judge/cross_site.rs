@@ -1,4 +1,4 @@
-//! Which pages may be behind a request that carries a cookie (contract, "The plug-in route").
+//! Cross-site request forgery (CSRF): which pages may be behind a request that carries a cookie.
 
 use crate::gateway::http1::head::Head;
 use crate::gateway::judge::negotiate::{is_frame, is_framed};

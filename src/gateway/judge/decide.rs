@@ -1,4 +1,4 @@
-//! The questions, in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
+//! Decides about one request: the questions in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

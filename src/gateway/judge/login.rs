@@ -1,4 +1,4 @@
-//! The way to the login page, and safely back.
+//! The redirect to the login page, and back without an open redirect.
 
 use crate::gateway::http1::head::without_port;
 use crate::gateway::judge::path;

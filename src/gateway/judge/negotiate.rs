@@ -1,4 +1,4 @@
-//! What the client would like to get: JSON or a redirect, a page or a problem, a language.
+//! Content negotiation and Fetch Metadata: JSON or a redirect, a page or a problem, a prefetch, a language.
 
 use crate::gateway::http1::head::Head;
 

@@ -1,4 +1,4 @@
-//! One reading of a path: what is judged is what counts (contract, "Paths").
+//! Normalises and judges a request path: one reading for the choice of the route and for the app (path confusion).
 
 use std::borrow::Cow;
 

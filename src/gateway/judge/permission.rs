@@ -1,4 +1,4 @@
-//! The policies' word on a request, and what it leads to.
+//! Asks the policies about one request, and turns their answer into a permit or a refusal.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

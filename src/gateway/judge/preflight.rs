@@ -1,4 +1,4 @@
-//! What a preflight asks, and what it is answered (Fetch standard, "CORS protocol"): a browser asks whether a page may, before the page's request.
+//! CORS preflight requests (Fetch standard, "CORS protocol"): what a page of another origin may send.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Which route answers a path: the plug-ins first, then the apps, the most specific first.
+//! Route matching: the plug-ins first, then the apps, the most specific first.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What leaves the process is sealed, and its names say nothing.
+//! Seals what leaves the process (authenticated encryption), under names that say nothing.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A store as the book sees it: leases go in and come out; on the way they are sealed, named, and judged again.
+//! The sealed store as the book sees it: leases are encrypted and named on the way in, and judged again on the way out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) struct Entry {
     pub began_ms: i64,
 }
 
-/// What a vault says to who needs a lease.
+/// What the store says to a caller that needs a lease: held, failed, wait, or claimed (a turn to mint, with its fencing token).
 pub(crate) enum AcquireResult {
     /// It is held; of which generation, and for how long.
     Held(Entry, u64, Duration),

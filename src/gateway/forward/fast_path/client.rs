@@ -1,4 +1,4 @@
-//! The client's side of the short way: a connection of HTTP/1.1.
+//! The client's side of the fast path: a connection of HTTP/1.1.
 
 use std::io::{self, Write as _};
 use std::time::Duration;

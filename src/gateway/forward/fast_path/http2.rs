@@ -1,4 +1,4 @@
-//! A `GET` of HTTP/2 by the short way: the answer is read from the app no faster than the client takes it (RFC 9113, section 5.2).
+//! A `GET` of HTTP/2 by the fast path: the answer is read from the app no faster than the client takes it (RFC 9113, section 5.2).
 
 use std::io;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 pub use self::link::Way;
 use self::link::{Connection, Subscriptions, reason};
-use self::scripts::{Scripts, decimal, micros, millis};
+use self::scripts::{COUNTERS_MS, FENCES, Scripts, decimal, micros, millis};
 use super::revocations::{Kept, News};
 use super::seal::{NAME, text};
 use super::{Acquired, Backend, Claim, Known, Lost, Name, Notification, RENEW};
@@ -39,12 +39,6 @@ const PLACES: usize = 24;
 
 /// A turn that is not renewed ends after this.
 const TURN: Duration = RENEW.saturating_mul(3);
-
-/// Fences and generations outlive every lease, which lives 6 hours at most.
-const COUNTERS_MS: u64 = 8 * 3600 * 1000;
-
-/// Where fences may begin: scripts reckon in doubles, which are whole up to 2^53.
-const FENCES: u64 = 1 << 52;
 
 /// A shared store.
 pub struct RedisStore {

@@ -38,6 +38,12 @@ impl Scripts {
     }
 }
 
+/// Fences and generations outlive every lease, which lives 6 hours at most.
+pub(super) const COUNTERS_MS: u64 = 8 * 3600 * 1000;
+
+/// Where fences may begin: scripts reckon in doubles, which are whole up to 2^53.
+pub(super) const FENCES: u64 = 1 << 52;
+
 /// Keys: lease, claim, fence, generation, failure. Arguments: the life that is wanted (-1: nothing will do), the life of a claim, that of
 /// counters, where fences begin: anywhere, so that a store that has forgotten everything gives no fence a second time; the generation
 /// that the node knows of, which a store that has lost its latest writes may not know any more; channel and notice for who holds something of the
