@@ -36,7 +36,8 @@ struct State {
 enum Mode {
     Closed,
     Open { until: Tick },
-    Probing,
+    /// One call tries whether the vendor is back.
+    HalfOpen,
 }
 
 /// Leave to make one call. Dropped without [`Pass::settle`], a probe leaves its place to the next.
@@ -73,10 +74,10 @@ impl Breaker {
             Mode::Closed => false,
             Mode::Open { until } if now < until => return Err(until.since(now)),
             Mode::Open { .. } => {
-                state.mode = Mode::Probing;
+                state.mode = Mode::HalfOpen;
                 true
             }
-            Mode::Probing => return Err(PROBING),
+            Mode::HalfOpen => return Err(PROBING),
         };
         self.show(&state, now);
         Ok(Pass { breaker: self, probe })
