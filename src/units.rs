@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A span of time, written `"500ms"`, `"30s"`, `"5m"`, `"6h"`, `"1h 30m"`. Not negative.
+/// A span of time, written `"500ms"`, `"30s"`, `"5m"`, `"6h"`, `"1h 30m"`, `"365d"`. Not negative. A day is 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -26,12 +26,27 @@ impl<'de> Deserialize<'de> for Span {
                 f.write_str("a duration such as \"5m\"")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                let wrong = |_| E::custom("expected a duration such as \"5m\"");
-                let span: jiff::SignedDuration = text.parse().map_err(wrong)?;
+                let span = parse_span(text).ok_or_else(|| E::custom("expected a duration such as \"5m\""))?;
                 Duration::try_from(span).map(Span).map_err(|_| E::custom("a duration can't be negative"))
             }
         }
         deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Days are not the crate's, for which their length depends on a calendar.
+fn parse_span(text: &str) -> Option<jiff::SignedDuration> {
+    const DAY: i64 = 24 * 3600;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_once('d').filter(|(days, _)| is_number(days)) {
+        None => text.parse().ok(),
+        Some((days, rest)) => {
+            let days = jiff::SignedDuration::from_secs(days.parse::<i64>().ok()?.checked_mul(DAY)?);
+            let rest = rest.trim_start();
+            let rest: jiff::SignedDuration =
+                if rest.is_empty() { jiff::SignedDuration::ZERO } else { rest.parse().ok()? };
+            days.checked_add(rest).filter(|_| !rest.is_negative())
+        }
     }
 }
 
@@ -136,7 +151,11 @@ mod tests {
         assert_eq!(span("500ms"), Ok(Span(Duration::from_millis(500))));
         assert_eq!(span("5m"), Ok(Span::secs(300)));
         assert_eq!(span("1h 30m"), Ok(Span::secs(5400)));
-        for wrong in ["", "5", "five minutes", "-5m", "5 parsecs"] {
+        assert_eq!(span("365d"), Ok(Span::secs(365 * 86_400)));
+        assert_eq!(span("1d 12h"), Ok(Span::secs(36 * 3600)));
+        for wrong in
+            ["", "5", "five minutes", "-5m", "5 parsecs", "d", "-1d", "1.5d", "1d x", "1d -1h", "9999999999999999d"]
+        {
             assert!(span(wrong).is_err(), "{wrong:?} was taken for a duration");
         }
     }
