@@ -110,3 +110,20 @@ async fn without_trusted_roots_https_fails_and_nothing_panics() {
     served.await.unwrap();
     assert!(Client::new().is_ok());
 }
+
+/// The hybrid key exchange of X25519 and ML-KEM-768 (draft-ietf-tls-ecdhe-mlkem): what is recorded today is no use to a quantum computer later.
+#[tokio::test]
+async fn a_call_by_tls_offers_the_post_quantum_key_exchange_first() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let groups = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let hello = tokio_rustls::LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await.unwrap();
+        hello.client_hello().named_groups().unwrap_or_default().to_vec()
+    });
+    assert!(get(&url, 2).await.is_err());
+    let groups = groups.await.unwrap();
+    assert_eq!(groups.first(), Some(&rustls::NamedGroup::X25519MLKEM768), "{groups:?}");
+    // A server that does not know it yet is not left out.
+    assert!(groups.contains(&rustls::NamedGroup::X25519), "{groups:?}");
+}
