@@ -13,6 +13,7 @@ mod acceptors;
 mod bind;
 mod build;
 mod builder;
+mod client_ca;
 mod minter;
 mod tls;
 
@@ -139,7 +140,7 @@ pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFaul
     let threads = worker_threads(&config);
     let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &components, &limits));
     let front = Arc::new(Front::new(gateway, drain.clone(), limits, per_address, proxy));
-    let acceptors = acceptors::make(&config, &components.certificates, &metrics).map_err(StartFault::Build)?;
+    let acceptors = acceptors::make(&config, &components.listener_tls, &metrics).map_err(StartFault::Build)?;
     let services = serve(&bound, &front, &acceptors, threads, &stopped);
     if let Some(address) = &bound.admin {
         let mut service = Service::new("admin".into(), Admin::new(health.clone(), components.api(revoker.clone())));

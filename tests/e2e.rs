@@ -33,6 +33,8 @@ mod http2;
 mod http2_bodies;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/listeners.rs"]
+mod listeners;
 #[path = "e2e/login.rs"]
 mod login;
 #[path = "e2e/origins.rs"]

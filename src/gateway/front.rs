@@ -179,7 +179,7 @@ impl Front {
             Err(AcceptError::Full) => return self.gateway.count_rejected(),
             Err(AcceptError::Malformed(peer)) => {
                 // Closed unanswered: what is spoken there nobody knows.
-                self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out);
+                self.gateway.reject(&Refusal::BadRequest, &peer, &mut out);
                 return;
             }
         };
@@ -232,10 +232,10 @@ impl Front {
                     buffer.advance(end);
                     after
                 }
-                Read::Malformed => self.gateway.reject(&Refusal::BadRequest, peer.text(), &mut out),
-                Read::LongTarget => self.gateway.reject(&Refusal::UriTooLong, peer.text(), &mut out),
-                Read::TooLarge => self.gateway.reject(&Refusal::HeaderTooLarge, peer.text(), &mut out),
-                Read::TooSlow => self.gateway.reject(&Refusal::TooSlow, peer.text(), &mut out),
+                Read::Malformed => self.gateway.reject(&Refusal::BadRequest, &peer, &mut out),
+                Read::LongTarget => self.gateway.reject(&Refusal::UriTooLong, &peer, &mut out),
+                Read::TooLarge => self.gateway.reject(&Refusal::HeaderTooLarge, &peer, &mut out),
+                Read::TooSlow => self.gateway.reject(&Refusal::TooSlow, &peer, &mut out),
             };
             deadline.set(head);
             if write(&mut stream, &out, &mut deadline).await.is_err() {

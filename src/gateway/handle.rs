@@ -65,8 +65,8 @@ impl Gateway {
         let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         match Head::parse(connection.raw, &mut slots, &self.own_host) {
             Ok(head) => self.answer(&head, &connection, out, abort).await,
-            Err(BadHead::Malformed) => self.reject(&Refusal::BadRequest, connection.peer.text(), out),
-            Err(BadHead::TooManyHeaders) => self.reject(&Refusal::HeaderTooLarge, connection.peer.text(), out),
+            Err(BadHead::Malformed) => self.reject(&Refusal::BadRequest, connection.peer, out),
+            Err(BadHead::TooManyHeaders) => self.reject(&Refusal::HeaderTooLarge, connection.peer, out),
         }
     }
 
@@ -81,7 +81,9 @@ impl Gateway {
         let (began, time) = (Instant::now(), self.clock.now());
         let (id, place) = self.identify(head, connection.peer);
         let (address, client) = connection.peer.client(head, &self.trusted);
-        let mut log = RequestLog { request_id: id.text(), place, address, ..RequestLog::default() };
+        let accepted = connection.peer.connection();
+        let redirect_to = accepted.redirect_to();
+        let mut log = RequestLog { request_id: id.text(), place, address, redirect_to, ..RequestLog::default() };
         let verdict = tokio::select! {
             biased;
             verdict = self.decide(head, &mut log) => verdict,
@@ -93,7 +95,8 @@ impl Gateway {
                 Err(_) => Err(Refusal::Overloaded),
                 Ok(free) => {
                     let (id, client) = (RequestId(id.0), (&*client).into());
-                    let start = Start { began, time, id, place, client, close: head.close || lame, _place: free };
+                    let (close, accepted) = (head.close || lame, accepted.clone());
+                    let start = Start { began, time, id, place, client, close, accepted, _place: free };
                     match ProxiedRequest::new(forward, head, &log, connection, start, &self.sources) {
                         Ok((proxied, upstream_head)) => return Disposition::Forward(Arc::new(proxied), upstream_head),
                         Err(BadFields) => Err(Refusal::BadRequest),
@@ -109,6 +112,7 @@ impl Gateway {
             head_only: head.method == "HEAD",
             close: matches!(after, Disposition::Close),
             origin: log.origin,
+            hsts: accepted.hsts(),
         };
         let (status, outcome) = self.write(head, &mut log, &mut reply, verdict);
         let took = began.elapsed();
@@ -137,10 +141,11 @@ impl Gateway {
     }
 
     /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
-    pub(super) fn reject(&self, refusal: &Refusal, peer: &str, out: &mut Vec<u8>) -> Disposition {
+    pub(super) fn reject(&self, refusal: &Refusal, peer: &Peer, out: &mut Vec<u8>) -> Disposition {
         let uuid = Uuid::new_v4();
         let (id, place) = (RequestId::from(uuid), Place::begin(uuid.into_bytes(), false));
-        Reply { out, request_id: id.text(), head_only: false, close: true, origin: None }.problem(refusal);
+        let hsts = peer.connection().hsts();
+        Reply { out, request_id: id.text(), head_only: false, close: true, origin: None, hsts }.problem(refusal);
         let outcome = match refusal {
             Refusal::BadRequest => "malformed",
             other => other.row().outcome,
@@ -161,7 +166,7 @@ impl Gateway {
             upstream: None,
             cause: None,
             duration_us: 0,
-            peer,
+            peer: peer.text(),
             session: None,
             policy: None,
         });
@@ -220,6 +225,11 @@ impl Gateway {
                 reply.login(&location);
                 count("login");
                 (302, "login")
+            }
+            Ok(Verdict::Moved(location)) => {
+                reply.moved(&location);
+                count("moved");
+                (308, "moved")
             }
             Ok(Verdict::Preflight(preflight)) => {
                 reply.preflight(&preflight);

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use accept::acceptor::{Acceptor, AcceptorOptions};
+pub use accept::connection::ListenerPolicy;
 pub use accept::forwarded;
 pub use accept::trusted::Trusted;
 pub use drain::{Drain, Present};
@@ -265,7 +266,9 @@ fn begin_at_zero(parts: &GatewayParts) {
         let outcomes = OUTCOMES.iter().filter(|outcome| !outcome.starts_with(not)).chain(own);
         outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome])));
     }
-    for outcome in ["not_found", "bad_request", "too_large", "too_slow", "unavailable", "malformed", "turned_away"] {
+    for outcome in
+        ["not_found", "bad_request", "too_large", "too_slow", "unavailable", "malformed", "turned_away", "moved"]
+    {
         drop(parts.metrics.requests.with_label_values(&["none", outcome]));
     }
 }

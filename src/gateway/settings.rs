@@ -1,6 +1,7 @@
 //! `[[plugin]]`, `[server]`, `[[listener]]`: what the data plane is told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -71,9 +72,51 @@ pub struct ListenerSettings {
     /// plain HTTP.
     #[serde(default)]
     pub tls: Vec<CertificateFiles>,
+    /// `https`: each request is answered with 308 to the same path and query at `server.public_url`, and with nothing else.
+    pub redirect: Option<RedirectTo>,
+    /// The oldest version of TLS that is spoken.
+    #[serde(default)]
+    pub min_tls: TlsVersion,
+    /// `Strict-Transport-Security` on every answer: for this long browsers use TLS alone for this host. Off when left out.
+    pub hsts: Option<Span>,
+    /// The authorities that sign the certificates of clients, in PEM (mutual TLS). Clients are asked for none when left out.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client has to show one, `required` when left out. One of another authority ends the handshake in either case.
+    pub client_certificate: Option<ClientCertificate>,
     /// Each connection begins with the PROXY protocol (version 1 or 2) and comes from one of `server.trusted_proxies`.
     #[serde(default)]
     pub proxy_protocol: bool,
+}
+
+/// Where a listener sends each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RedirectTo {
+    /// The origin of `server.public_url`.
+    Https,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Whether a client shows a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificate {
+    /// One without is refused in the handshake.
+    #[default]
+    Required,
+    /// One without is let in.
+    Optional,
 }
 
 /// `[[plugin]]`.

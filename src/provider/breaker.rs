@@ -35,7 +35,9 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Closed,
-    Open { until: Tick },
+    Open {
+        until: Tick,
+    },
     /// One call tries whether the vendor is back.
     HalfOpen,
 }

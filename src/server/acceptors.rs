@@ -2,24 +2,27 @@
 
 use std::sync::Arc;
 
+use super::build::origin;
 use crate::config::Config;
-use crate::gateway::{Acceptor, AcceptorOptions};
+use crate::gateway::{Acceptor, AcceptorOptions, ListenerPolicy};
 use crate::server::BuildFault;
-use crate::server::tls::{self, Certificates};
+use crate::server::tls::ListenerTls;
 use crate::telemetry::Metrics;
 
-/// In the order of the listeners, as `certificates` are.
+/// In the order of the listeners, as `tls` is.
 pub(super) fn make(
     config: &Config,
-    certificates: &[Option<Arc<Certificates>>],
+    tls: &[Option<ListenerTls>],
     metrics: &Metrics,
 ) -> Result<Vec<Arc<Acceptor>>, BuildFault> {
-    let acceptors = config.listeners.iter().zip(certificates).map(|(listener, certificates)| {
-        let tls = certificates.clone().map(tls::acceptor).transpose();
+    let acceptors = config.listeners.iter().zip(tls).map(|(listener, tls)| {
+        let tls = tls.as_ref().map(ListenerTls::acceptor).transpose();
         let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
         let unix = listener.address.starts_with("unix:");
         let kind = AcceptorOptions { unix, proxy_protocol: listener.proxy_protocol };
-        Ok(Arc::new(Acceptor::new(kind, tls, metrics)))
+        let redirect_to = listener.redirect.map(|_| origin(&config.server.public_url));
+        let policy = ListenerPolicy::new(redirect_to, listener.hsts.map(|span| span.0));
+        Ok(Arc::new(Acceptor::new(kind, policy, tls, metrics)))
     });
     acceptors.collect()
 }

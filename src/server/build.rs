@@ -25,7 +25,7 @@ use crate::revocation::{PluginScope, Revoker, RevokerParts};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::builder::Builder;
 use crate::server::minter::{MinterComponents, identity_fault};
-use crate::server::tls::Certificates;
+use crate::server::tls::ListenerTls;
 use crate::session::{ClaimNames, Sessions, Sources};
 use crate::telemetry::Metrics;
 
@@ -69,7 +69,7 @@ pub struct Components {
     /// The role that mints for edges, if this process has it.
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
-    pub(super) certificates: Arc<[Option<Arc<Certificates>>]>,
+    pub(super) listener_tls: Arc<[Option<ListenerTls>]>,
 }
 
 /// A secret that is read again.
@@ -140,7 +140,7 @@ impl Components {
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| builder.plugin(settings, &providers, &claim_names)).collect();
         let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| builder.app(at, &field_names)).collect();
-        let certificates = config.listeners.iter().map(|listener| builder.certificates(&listener.tls)).collect();
+        let listener_tls = config.listeners.iter().map(|listener| builder.listener_tls(listener)).collect();
         let minter = config.minter.as_ref().and_then(|settings| builder.minter(settings, &providers, &claim_names));
         let store = builder.store(file);
         let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
@@ -158,7 +158,7 @@ impl Components {
                 admin_token,
                 identities: builder.identities.into(),
                 minter,
-                certificates,
+                listener_tls,
             }),
             _ => Err(BuildFault(builder.faults)),
         }
@@ -277,23 +277,23 @@ impl Components {
         for ReloadableSecret { name, trouble, .. } in &*self.secrets {
             trouble.set(i64::from(failed.contains(name.as_str())));
         }
-        let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.reread());
+        let listeners = self.listener_tls.iter().flatten().flat_map(ListenerTls::reread);
         let identities = self.identities.iter().flat_map(|(name, identity)| {
             let faults = identity.reread().err().unwrap_or_default();
             faults.into_iter().map(move |fault| format!("{name}.{}", identity_fault(&fault)))
         });
         let minter = self.minter.iter().flat_map(MinterComponents::reread);
-        for fault in self.sessions.reread_files().into_iter().chain(certificates).chain(identities).chain(minter) {
+        for fault in self.sessions.reread_files().into_iter().chain(listeners).chain(identities).chain(minter) {
             warn!(target: "valet", fault, "can't be read again; the last one stays");
         }
     }
 
     pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
         let secrets = self.secrets.iter().filter_map(|watched| watched.cell.path());
-        let certificates = self.certificates.iter().flatten().flat_map(|certificates| certificates.files());
+        let listeners = self.listener_tls.iter().flatten().flat_map(ListenerTls::files);
         let identities = self.identities.iter().flat_map(|(_, identity)| identity.files());
         let minter = self.minter.iter().flat_map(MinterComponents::files);
-        let all = secrets.chain(self.sessions.watched_files()).chain(certificates);
+        let all = secrets.chain(self.sessions.watched_files()).chain(listeners);
         all.chain(identities).chain(minter).collect()
     }
 }

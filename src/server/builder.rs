@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files;
 use crate::gateway::Claims;
-use crate::gateway::settings::PluginSettings;
+use crate::gateway::settings::{ClientCertificate, ListenerSettings, PluginSettings};
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, ClientFault, Identity, Route, RouteFault};
 use crate::lease::settings::StoreKind;
@@ -27,7 +27,8 @@ use crate::provider::{self, Mint, Provider, Recipe, Vendor, VendorSecrets};
 use crate::revocation::Revocable;
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
 use crate::server::build::{Accept, App, Plugin, ReloadableSecret};
-use crate::server::tls::Certificates;
+use crate::server::client_ca::{Asked, ClientCa};
+use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::settings::IssuerSettings;
 use crate::session::{ClaimNames, ClientFault as KeyClientFault, KeyClient, Sessions};
 use crate::telemetry::Metrics;
@@ -143,6 +144,20 @@ impl Builder<'_> {
         }
         let opened = Certificates::open(files, &self.config.directory, self.metrics);
         opened.map_err(|faults| self.faults.extend(faults)).ok()
+    }
+
+    /// How a listener speaks TLS, if it does.
+    pub fn listener_tls(&mut self, listener: &ListenerSettings) -> Option<ListenerTls> {
+        let certificates = self.certificates(&listener.tls);
+        let asked = match listener.client_certificate.unwrap_or_default() {
+            ClientCertificate::Required => Asked::Required,
+            ClientCertificate::Optional => Asked::Optional,
+        };
+        let client_ca = listener.client_ca.as_ref().map(|path| ClientCa::open(path, &self.config.directory, asked));
+        // A fault leaves no listener that asks for no certificate: the start fails.
+        let client_ca = client_ca.transpose();
+        let client_ca = client_ca.map_err(|fault| self.faults.push(format!("listener.client_ca: {fault}"))).ok()?;
+        Some(ListenerTls { certificates: certificates?, least: listener.min_tls, client_ca })
     }
 
     pub fn plugin(

@@ -2,24 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::NoServerSessionStorage;
+use rustls::{Error, ServerConfig};
 
 use super::build::{Components, origin, rules};
 use super::builder::Builder;
+use super::client_ca::{Asked, ClientCa};
 use super::tls::Certificates;
 use crate::certificate::CertificateFault;
 use crate::clock::Clock;
 use crate::gateway::{Limits, settings};
-use crate::http_client::{Client, Identity, Route, RouteFault, authorities};
+use crate::http_client::{Client, Identity, Route, RouteFault};
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{LeasePolicy, Parameters, Rules};
 use crate::logging::LineSink;
@@ -36,7 +33,7 @@ pub struct MinterComponents {
     settings: MinterSettings,
     offers: Vec<Offer>,
     certificates: Arc<Certificates>,
-    edges: Arc<Edges>,
+    edges: Arc<ClientCa>,
 }
 
 impl MinterComponents {
@@ -98,7 +95,7 @@ impl Builder<'_> {
         claim_names: &[String],
     ) -> Option<MinterComponents> {
         let certificates = self.certificates(&[settings.tls.identity()]);
-        let edges = Edges::open(&settings.tls.client_ca, &self.config.directory)
+        let edges = ClientCa::open(&settings.tls.client_ca, &self.config.directory, Asked::Required)
             .map_err(|fault| self.faults.push(format!("minter.tls.client_ca: {fault}")));
         let mut authorizers = Authorizers::new(self.config.policy_set.clone(), self.metrics);
         let mut offers = Vec::new();
@@ -211,87 +208,8 @@ pub(super) fn identity_fault(fault: &CertificateFault) -> String {
     }
 }
 
-/// Who signs the edges' certificates. Read again when the file changes.
-#[derive(Debug)]
-pub(super) struct Edges {
-    path: PathBuf,
-    current: ArcSwap<Verifier>,
-}
-
-#[derive(Debug)]
-struct Verifier(Arc<dyn ClientCertVerifier>);
-
-impl Edges {
-    /// Reads the authorities. A fault is in the operator's words.
-    pub fn open(path: &Path, directory: &Path) -> Result<Arc<Self>, String> {
-        let path = directory.join(path);
-        let current = ArcSwap::from_pointee(verifier(&path)?);
-        Ok(Arc::new(Self { path, current }))
-    }
-
-    /// Reads them again; connections that stand are not touched.
-    pub fn reread(&self) -> Result<(), String> {
-        self.current.store(Arc::new(verifier(&self.path)?));
-        Ok(())
-    }
-
-    /// The file.
-    pub fn path(&self) -> PathBuf {
-        self.path.clone()
-    }
-}
-
-fn verifier(path: &Path) -> Result<Verifier, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(authorities(path)?);
-    // The provider is named, not taken from the process: which one is installed there depends on who came first.
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    built
-        .map(|verifier| Verifier(verifier as Arc<dyn ClientCertVerifier>))
-        .map_err(|fault| format!("{}: {fault}", path.display()))
-}
-
-impl ClientCertVerifier for Edges {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // An edge has one certificate and needs no hint.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.current.load().0.verify_client_cert(leaf, between, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.current.load().0.verify_tls12_signature(message, leaf, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.current.load().0.verify_tls13_signature(message, leaf, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.current.load().0.supported_verify_schemes()
-    }
-}
-
 /// TLS 1.3 alone, HTTP/2 alone, and no session is resumed: each connection shows its certificate anew.
-pub(super) fn tls(certificates: Arc<Certificates>, edges: Arc<Edges>) -> Result<Arc<ServerConfig>, Error> {
+pub(super) fn tls(certificates: Arc<Certificates>, edges: Arc<ClientCa>) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(edges)

@@ -8,12 +8,14 @@ use arc_swap::ArcSwap;
 use pingora_core::listeners::tls::Acceptor;
 use prometheus::IntGaugeVec;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureScheme};
+use rustls::{ServerConfig, SignatureScheme, version};
 use tracing::info;
 
 use crate::certificate::{Certificate, CertificateFault, CertificateFiles};
+use crate::gateway::settings::TlsVersion;
+use crate::server::client_ca::ClientCa;
 use crate::telemetry::Metrics;
 
 /// The certificates of one listener.
@@ -129,17 +131,56 @@ impl Chosen {
     }
 }
 
-/// What makes TLS of a listener's connections: 1.2 and 1.3, sessions resumed by tickets that this process alone can open.
-pub(super) fn acceptor(certificates: Arc<Certificates>) -> Result<Acceptor, rustls::Error> {
-    // The provider is named, not taken from the process: which one is installed there depends on who came first.
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    // Without memory for each session, so that a crowd does not push one another's out.
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Acceptor::from_server_config(Arc::new(config)))
+/// How a listener speaks TLS.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerTls {
+    pub certificates: Arc<Certificates>,
+    pub least: TlsVersion,
+    /// Who signs the certificates of its clients; `None`: they are asked for none.
+    pub client_ca: Option<Arc<ClientCa>>,
+}
+
+impl ListenerTls {
+    /// Reads certificates and authorities again. What can't be read keeps its last value. Says what failed.
+    pub fn reread(&self) -> Vec<String> {
+        let client_ca = self.client_ca.as_ref().and_then(|ca| ca.reread().err());
+        self.certificates
+            .reread()
+            .into_iter()
+            .chain(client_ca.map(|fault| format!("listener.client_ca: {fault}")))
+            .collect()
+    }
+
+    /// The files behind them.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.certificates.files().chain(self.client_ca.iter().map(|ca| ca.path()))
+    }
+
+    /// What makes TLS of the listener's connections. Sessions are resumed by tickets that this process alone can open; with client certificates
+    /// none is, so that each connection shows its own anew and has it judged by the authorities of the day.
+    pub fn acceptor(&self) -> Result<Acceptor, rustls::Error> {
+        let versions: &[_] = match self.least {
+            TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
+            TlsVersion::Tls13 => &[&version::TLS13],
+        };
+        // The provider is named, not taken from the process: which one is installed there depends on who came first.
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+        let mut config = match &self.client_ca {
+            None => config.with_no_client_auth(),
+            Some(ca) => config.with_client_cert_verifier(ca.clone()),
+        }
+        .with_cert_resolver(self.certificates.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        if self.client_ca.is_none() {
+            // Without memory for each session, so that a crowd does not push one another's out.
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+        } else {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Acceptor::from_server_config(Arc::new(config)))
+    }
 }
 
 #[cfg(test)]

@@ -47,7 +47,11 @@ impl Got {
         (self.status, fields, body)
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 }

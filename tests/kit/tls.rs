@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
@@ -65,17 +68,39 @@ impl Authority {
 
     /// A client that offers these protocols.
     pub fn client(&self, protocols: &[&str]) -> Client {
+        self.client_of(protocols, None, rustls::ALL_VERSIONS)
+    }
+
+    /// One that shows this certificate, if any, and speaks these versions.
+    pub fn client_of(
+        &self,
+        protocols: &[&str],
+        shown: Option<&Site>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("an authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
+        let config = config.expect("versions").with_root_certificates(roots);
+        let mut config = match shown {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(vec![shown.der.clone()], key).expect("a certificate with its key")
+            }
+        };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Client(TlsConnector::from(Arc::new(config)))
     }
 }
 
 impl Site {
+    /// The certificate as RFC 9440 has it in a field.
+    pub fn field(&self) -> String {
+        format!(":{}:", STANDARD.encode(&self.der))
+    }
+
     /// Whether this is the certificate that the client was shown.
     pub fn was_shown(&self, tls: &TlsStream<TcpStream>) -> bool {
         tls.get_ref().1.peer_certificates().expect("a certificate")[0] == self.der

@@ -7,14 +7,20 @@ use crate::config::Config;
 use crate::config::tree::Place;
 use crate::gateway::Trusted;
 use crate::gateway::settings::ListenerSettings;
+use crate::http_client::authorities;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let trusted = trusted(&config.server.trusted_proxies, report);
+    if !config.listeners.is_empty() && config.listeners.iter().all(|listener| listener.redirect.is_some()) {
+        report.warnings.push("every [[listener]] redirects: nothing else is answered".into());
+    }
     for (i, listener) in config.listeners.iter().enumerate() {
         let place = Place::root().key("listener").index(i);
         if listener.proxy_protocol {
             announced(listener, &trusted, &place, report);
         }
+        security(listener, &place, report);
+        redirect(config, listener, &place, report);
         let place = place.key("tls");
         if listener.tls.is_empty() && report.written(&place) {
             report.fault(&place, "expected at least one certificate; without any the listener would speak plain HTTP");
@@ -28,6 +34,40 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
                     .push(format!("{shown}: this certificate has no name (subjectAltName); browsers refuse it"));
             }
         }
+    }
+}
+
+/// What is said of TLS where there is none would be believed and not done.
+fn security(listener: &ListenerSettings, place: &Place, report: &mut Report<'_>) {
+    let plain = !report.written(&place.key("tls"));
+    let uncalled = "belongs to a listener with `tls`: this one speaks plain HTTP";
+    for key in ["min_tls", "hsts", "client_ca"] {
+        let place = place.key(key);
+        if plain && report.written(&place) {
+            // RFC 6797, section 7.2: not over a connection that is not secure.
+            report.fault(&place, uncalled);
+        }
+    }
+    let (ca, asked) = (place.key("client_ca"), place.key("client_certificate"));
+    if !report.written(&ca) && report.written(&asked) {
+        report.fault(&asked, "says whether a client must show a certificate of `client_ca`, which is not there");
+    }
+    if let (Some(path), false, true) = (&listener.client_ca, plain, report.sound(&ca)) {
+        report.note(&ca, authorities(&report.directory.join(path)).map(drop));
+    }
+}
+
+fn redirect(config: &Config, listener: &ListenerSettings, place: &Place, report: &mut Report<'_>) {
+    let key = place.key("redirect");
+    if listener.redirect.is_none() {
+        return;
+    }
+    if report.written(&place.key("tls")) {
+        report.fault(&key, "a listener that redirects to https speaks plain HTTP: it has no `tls`");
+    }
+    let public_url = Place::root().key("server").key("public_url");
+    if report.sound(&public_url) && !config.server.public_url.starts_with("https://") {
+        report.fault(&key, "server.public_url, where it would lead, is not https://");
     }
 }
 

@@ -98,3 +98,79 @@ fn dates_names_and_open_keys_are_warnings() {
     let warning = "DIR/site.key: this secret can be read by its group or by everyone; chmod 600 it";
     assert_eq!(judge(&open, "127.0.0.1:8443", SITE).1, [warning]);
 }
+
+/// Faults of a listener with these lines; the folder is written `DIR`.
+fn faults(folder: &tempfile::TempDir, public_url: &str, lines: &str) -> Vec<String> {
+    let text = edited("address = \"127.0.0.1:8080\"", &format!("address = \"127.0.0.1:8080\"\n{lines}"));
+    let text = text.replace("https://app.example.com", public_url);
+    let shown = folder.path().display().to_string();
+    let faults = Config::parse(&text, "valet.toml", folder.path()).err().unwrap_or_default();
+    faults.iter().map(|fault| fault.to_string().replace(&shown, "DIR")).collect()
+}
+
+#[test]
+fn what_is_said_of_tls_where_there_is_none_is_a_fault() {
+    let folder = folder_with_site(&["a.example"], (2020, 2999));
+    let uncalled = "belongs to a listener with `tls`: this one speaks plain HTTP";
+    for (lines, expected) in [
+        ("min_tls = \"1.3\"", vec![format!("valet.toml:5:11 listener.min_tls: {uncalled}")]),
+        ("hsts = \"365d\"", vec![format!("valet.toml:5:8 listener.hsts: {uncalled}")]),
+        (
+            "client_ca = \"site.pem\"\nclient_certificate = \"optional\"",
+            vec![format!("valet.toml:5:13 listener.client_ca: {uncalled}")],
+        ),
+        (
+            "client_certificate = \"optional\"",
+            vec![
+                "valet.toml:5:22 listener.client_certificate: says whether a client must show a certificate of `client_ca`, which is not there".into(),
+            ],
+        ),
+        ("redirect = \"https\"", vec![]),
+    ] {
+        assert_eq!(faults(&folder, "https://app.example.com", lines), expected, "{lines}");
+    }
+}
+
+#[test]
+fn a_redirect_needs_somewhere_to_lead_and_authorities_are_read() {
+    let folder = folder_with_site(&["a.example"], (2020, 2999));
+    let tls = format!("tls = {SITE}");
+    for (public_url, lines, expected) in [
+        (
+            "https://app.example.com",
+            format!("{tls}\nmin_tls = \"1.3\"\nhsts = \"365d\"\nclient_ca = \"site.pem\""),
+            vec![],
+        ),
+        (
+            "http://app.localhost",
+            "redirect = \"https\"".into(),
+            vec!["valet.toml:5:12 listener.redirect: server.public_url, where it would lead, is not https://"],
+        ),
+        (
+            "https://app.example.com",
+            format!("{tls}\nredirect = \"https\""),
+            vec![
+                "valet.toml:6:12 listener.redirect: a listener that redirects to https speaks plain HTTP: it has no `tls`",
+            ],
+        ),
+        (
+            "https://app.example.com",
+            format!("{tls}\nclient_ca = \"site.key\""),
+            vec![
+                "valet.toml:6:13 listener.client_ca: DIR/site.key holds no certificate in PEM: it holds a private key",
+            ],
+        ),
+        (
+            "https://app.example.com",
+            format!("{tls}\nmin_tls = \"1.1\"\nredirect = \"http\"\nhsts = \"a year\"\nclient_certificate = \"maybe\""),
+            vec![
+                "valet.toml:6:11 listener.min_tls: expected one of \"1.2\", \"1.3\"; did you mean \"1.2\"?",
+                "valet.toml:7:12 listener.redirect: expected \"https\"",
+                "valet.toml:8:8 listener.hsts: expected a duration such as \"5m\"",
+                "valet.toml:9:22 listener.client_certificate: expected one of \"required\", \"optional\"",
+            ],
+        ),
+    ] {
+        assert_eq!(faults(&folder, public_url, &lines), expected, "{lines}");
+    }
+}

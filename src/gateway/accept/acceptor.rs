@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use pingora_core::listeners::tls::Acceptor as TlsAcceptor;
 use pingora_core::protocols::l4::stream::Stream as Transport;
-use pingora_core::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
+use pingora_core::protocols::tls::TlsRef;
+use pingora_core::protocols::{GetProxyDigest as _, GetSocketDigest, SocketDigest, Ssl as _, Stream, UniqueID};
 use prometheus::IntCounter;
 use tokio::io::AsyncReadExt;
 
+use crate::gateway::accept::connection::{ListenerConnection, ListenerPolicy};
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::proxy_protocol::{self, ProxyHeader};
 use crate::gateway::accept::trusted::Trusted;
@@ -24,6 +26,7 @@ const FIRST: usize = 2048;
 /// and no error in the log, and a connection that the kernel took while the listener closes is served like any other.
 pub struct Acceptor {
     kind: AcceptorOptions,
+    policy: Arc<ListenerPolicy>,
     tls: Option<TlsAcceptor>,
     made: IntCounter,
     failed: IntCounter,
@@ -58,9 +61,9 @@ pub(in crate::gateway) enum AcceptError {
 
 impl Acceptor {
     /// With `tls`, connections that begin with anything else are closed.
-    pub fn new(kind: AcceptorOptions, tls: Option<TlsAcceptor>, metrics: &Metrics) -> Self {
+    pub fn new(kind: AcceptorOptions, policy: ListenerPolicy, tls: Option<TlsAcceptor>, metrics: &Metrics) -> Self {
         let count = |outcome| metrics.tls_handshakes.with_label_values(&[outcome]);
-        Self { kind, tls, made: count("ok"), failed: count("failed") }
+        Self { kind, policy: Arc::new(policy), tls, made: count("ok"), failed: count("failed") }
     }
 
     /// The connection, ready for its first head.
@@ -72,7 +75,8 @@ impl Acceptor {
         trusted: &Trusted,
         connections: &Arc<ConnectionLimiter>,
     ) -> Result<Accepted, AcceptError> {
-        let mut peer = Peer::new(address(&stream), self.kind.unix, trusted);
+        let connection = ListenerConnection::new(self.policy.clone());
+        let mut peer = Peer::new(address(&stream), self.kind.unix, trusted, connection.clone());
         if !self.kind.proxy_protocol && self.tls.is_none() {
             let permit = connections.acquire(peer.address()).ok_or(AcceptError::Full)?;
             return Ok(Accepted { stream, peer, permit });
@@ -86,7 +90,7 @@ impl Acceptor {
             let (announced, rest) = proxy_protocol::read(&mut transport).await;
             match announced {
                 ProxyHeader::For(client) => {
-                    peer = Peer::new(Some(client.ip()), false, trusted);
+                    peer = Peer::new(Some(client.ip()), false, trusted, connection.clone());
                     transport.set_socket_digest(digest(&transport, client));
                 }
                 ProxyHeader::Own => {}
@@ -101,9 +105,15 @@ impl Acceptor {
             None => transport,
             Some(tls) => {
                 begins(&mut transport).await?;
+                if let Some(digest) = connection.to_digest() {
+                    transport.set_proxy_digest(digest);
+                }
                 let mut outcome = Outcome(&self.failed);
                 let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(AcceptError::Gone) };
                 outcome.0 = &self.made;
+                if let Some(der) = stream.get_ssl().and_then(TlsRef::peer_certificate_der) {
+                    connection.set_client_certificate(der);
+                }
                 Box::new(stream)
             }
         };

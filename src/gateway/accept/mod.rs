@@ -2,6 +2,7 @@
 
 pub(super) mod acceptor;
 pub(super) mod client;
+pub mod connection;
 pub mod forwarded;
 pub(super) mod peer;
 pub(super) mod proxy_protocol;

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::gateway::accept::client;
+use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::accept::forwarded::ForwardedChain;
 use crate::gateway::accept::trusted::Trusted;
 use crate::gateway::http1::head::Head;
@@ -14,13 +16,20 @@ pub(in crate::gateway) struct Peer {
     address: Option<IpAddr>,
     text: Box<str>,
     trusted: bool,
+    connection: Arc<ListenerConnection>,
 }
 
 impl Peer {
     /// `unix`: it came by a Unix socket, and has no address.
-    pub fn new(address: Option<IpAddr>, unix: bool, trusted: &Trusted) -> Self {
+    pub fn new(address: Option<IpAddr>, unix: bool, trusted: &Trusted, connection: Arc<ListenerConnection>) -> Self {
         let is_trusted = address.map_or(unix && trusted.holds_unix(), |address| trusted.holds(address));
-        Self { address, text: address.map_or("-".into(), |address| address.to_string().into()), trusted: is_trusted }
+        let text = address.map_or("-".into(), |address| address.to_string().into());
+        Self { address, text, trusted: is_trusted, connection }
+    }
+
+    /// The connection at whose other end it is.
+    pub fn connection(&self) -> &Arc<ListenerConnection> {
+        &self.connection
     }
 
     /// Its address; `None` on a Unix socket.
@@ -70,10 +79,10 @@ mod tests {
         for (by_unix, trusted, is_trusted) in
             [(true, &unix, true), (false, &unix, false), (true, &all, false), (false, &all, false)]
         {
-            let peer = Peer::new(None, by_unix, trusted);
+            let peer = Peer::new(None, by_unix, trusted, Arc::default());
             assert_eq!((peer.is_trusted(), peer.text()), (is_trusted, "-"));
         }
-        assert!(Peer::new("192.0.2.1".parse().ok(), false, &all).is_trusted());
-        assert!(!Peer::new("192.0.2.1".parse().ok(), true, &unix).is_trusted());
+        assert!(Peer::new("192.0.2.1".parse().ok(), false, &all, Arc::default()).is_trusted());
+        assert!(!Peer::new("192.0.2.1".parse().ok(), true, &unix, Arc::default()).is_trusted());
     }
 }

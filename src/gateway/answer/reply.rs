@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use pingora_core::protocols::http::date::get_cached_date;
 
 use crate::clock::Timestamp;
+use crate::gateway::forward::headers::HSTS;
 use crate::gateway::judge::preflight::Preflight;
 use crate::lease::Lease;
 use crate::problem::{Refusal, TYPE_BASE};
@@ -25,6 +26,8 @@ pub(in crate::gateway) struct Reply<'a> {
     pub close: bool,
     /// The origin whose page may read it.
     pub origin: Option<&'a str>,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<&'a str>,
 }
 
 impl Reply<'_> {
@@ -60,6 +63,13 @@ impl Reply<'_> {
         self.start(302, "Found");
         self.field("location", location);
         self.field("referrer-policy", "no-referrer");
+        self.finish(None);
+    }
+
+    /// `308` to the same path at another origin (RFC 9110, section 15.4.9).
+    pub fn moved(&mut self, location: &str) {
+        self.start(308, "Permanent Redirect");
+        self.field("location", location);
         self.finish(None);
     }
 
@@ -144,6 +154,9 @@ impl Reply<'_> {
         self.field("vary", "Accept, Origin");
         let id = self.request_id;
         self.field("x-request-id", id);
+        if let Some(hsts) = self.hsts {
+            self.field(HSTS, hsts);
+        }
         if let Some(origin) = self.origin {
             self.field("access-control-allow-origin", origin);
             self.field("access-control-allow-credentials", "true");

@@ -27,7 +27,7 @@ use crate::gateway::Gateway;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::headers;
-use crate::gateway::forward::headers::REQUEST_ID;
+use crate::gateway::forward::headers::{HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::proxy::{MAX_INTERIM, TRIES, behind};
 use crate::http_client::Cause;
@@ -330,11 +330,16 @@ fn write_head(answer: &ResponseHeader, proxied: &ProxiedRequest, close: bool, ou
     let interim = answer.status.is_informational();
     let switches = answer.status == StatusCode::SWITCHING_PROTOCOLS;
     let mut cleaned = None;
-    if interim || answer.headers.contains_key(REQUEST_ID) || !headers::is_end_to_end(answer) {
+    let hsts = proxied.hsts();
+    let replaced = hsts.is_some() && answer.headers.contains_key(HSTS);
+    if interim || replaced || answer.headers.contains_key(REQUEST_ID) || !headers::is_end_to_end(answer) {
         let cleaned = cleaned.insert(answer.clone());
         headers::response(cleaned);
         headers::response_to(Version::HTTP_11, cleaned);
         cleaned.remove_header(&HeaderName::from_static(REQUEST_ID));
+        if replaced {
+            cleaned.remove_header(&HeaderName::from_static(HSTS));
+        }
         // Ours to say.
         cleaned.remove_header(&header::CONNECTION);
         if switches {
@@ -355,6 +360,9 @@ fn write_head(answer: &ResponseHeader, proxied: &ProxiedRequest, close: bool, ou
         }
     };
     field(REQUEST_ID, proxied.start.id.text().as_bytes());
+    if let Some(hsts) = hsts {
+        field(HSTS, hsts.as_bytes());
+    }
     if switches {
         field("connection", b"upgrade");
     }

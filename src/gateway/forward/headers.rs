@@ -22,8 +22,14 @@ const SUBJECT: &str = "x-auth-subject";
 /// Who vouches for it.
 const ISSUER: &str = "x-auth-issuer";
 
+/// The certificate that the client showed, in the form of `Client-Cert` (RFC 9440, section 2.2).
+const CLIENT_CERTIFICATE: &str = "x-auth-client-certificate";
+
 /// Of a request and its answer. As it stands on the wire: Pingora would make a copy of a `HeaderName`.
 pub(in crate::gateway) const REQUEST_ID: &str = "x-request-id";
+
+/// Of an answer (RFC 6797, section 6.1).
+pub(in crate::gateway) const HSTS: &str = "strict-transport-security";
 
 /// Fields that frame a message. In another spelling some app servers take them for these, and we don't: two readings of one request.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "host"];
@@ -170,6 +176,9 @@ fn set_forwarding(head: &Head<'_>, identity: &Identity<'_>, out: &mut impl Sink)
             }
         }
     }
+    if let Some(certificate) = identity.peer.connection().client_certificate() {
+        out.field(CLIENT_CERTIFICATE, certificate.as_bytes());
+    }
     out.field(REQUEST_ID, identity.request_id.as_bytes());
     out.field(TRACEPARENT, &identity.place.own.header());
     match &identity.app.request_host {
@@ -211,7 +220,8 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 }
 
 fn is_said_by_us(name: &str) -> bool {
-    matches!(name.as_bytes(), [b'x' | b'X', ..]) && [SUBJECT, ISSUER, REQUEST_ID].iter().any(|own| same(own, name))
+    matches!(name.as_bytes(), [b'x' | b'X', ..])
+        && [SUBJECT, ISSUER, REQUEST_ID, CLIENT_CERTIFICATE].iter().any(|own| same(own, name))
 }
 
 fn is_identity_field(name: &str, claims: &[HeaderName]) -> bool {
@@ -312,6 +322,7 @@ mod tests {
         for name in [
             "x-auth-subject",
             "X-Auth-Subject",
+            "X-Auth-Client_Certificate",
             "x_auth_subject",
             "X.Auth.Subject",
             "x-auth_issuer",

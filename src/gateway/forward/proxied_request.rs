@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::settings::WebsocketEnd;
 use crate::app::{Address, Picked};
 use crate::clock::Timestamp;
+use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::answer::reply::Reply;
 use crate::gateway::forward::headers::{self, BadFields, Identity};
 use crate::gateway::handle::{ConnectionInfo, RequestId, known};
@@ -39,6 +40,8 @@ pub(in crate::gateway) struct Start {
     pub client: Box<str>,
     /// The connection is closed behind the answer.
     pub close: bool,
+    /// The client's.
+    pub accepted: Arc<ListenerConnection>,
     /// Among the requests under way; free again when the request is over.
     pub _place: OwnedSemaphorePermit,
 }
@@ -148,6 +151,11 @@ impl ProxiedRequest {
         self.forward.session().filter(|_| ends).map(Session::ends)
     }
 
+    /// What each answer says of TLS; an app's own word on it is replaced.
+    pub fn hsts(&self) -> Option<&str> {
+        self.start.accepted.hsts()
+    }
+
     /// Our answer in place of the app's. The connection closes behind it.
     pub fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) {
         let mut reply = Reply {
@@ -156,6 +164,7 @@ impl ProxiedRequest {
             head_only: self.method == "HEAD",
             close: true,
             origin: self.origin.as_deref(),
+            hsts: self.hsts(),
         };
         if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
     }

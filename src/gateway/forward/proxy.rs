@@ -193,6 +193,9 @@ impl ProxyHttp for Forwarder {
         }
         if let Some(proxied) = &context.proxied {
             response.insert_header(headers::REQUEST_ID, proxied.start.id.text())?;
+            if let Some(hsts) = proxied.hsts() {
+                response.insert_header(headers::HSTS, hsts)?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
+use crate::gateway::accept::connection;
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::app_route::AppRoute;
 use crate::gateway::judge::authenticate::{Believed, Check};
@@ -39,6 +40,8 @@ pub(in crate::gateway) enum Verdict<'g> {
     Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool, permit: Permit },
     /// The login page.
     Login(String),
+    /// The same path by `https`.
+    Moved(String),
     /// The answer to a preflight.
     Preflight(Box<Preflight>),
     /// To the app.
@@ -55,6 +58,8 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
     pub began_mint: bool,
     /// The client's address; `None`: on a Unix socket it has none.
     pub address: Option<IpAddr>,
+    /// The origin to which its listener sends each request.
+    pub redirect_to: Option<&'h str>,
     /// What it has used up of the limits.
     pub taken: Taken,
     pub route: Option<Route<'g>>,
@@ -82,6 +87,9 @@ impl Gateway {
         log: &mut RequestLog<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
         self.limits.take_address(log.address, &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        if let Some(origin) = log.redirect_to {
+            return connection::moved(head.target, origin).map(Verdict::Moved).ok_or(Refusal::BadRequest);
+        }
         let verdict = self.route(head, log).await;
         if matches!(verdict, Err(Refusal::TooManyRequests(_))) {
             self.limits.give_back(&mut log.taken);

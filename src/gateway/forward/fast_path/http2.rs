@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::app::{Picked, cause_of};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
 use crate::gateway::forward::fast_path::{Downstream, FastPath, FastPathContext, Stop, is_possible};
-use crate::gateway::forward::headers::{self, REQUEST_ID};
+use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::proxy::{MAX_INTERIM, behind};
 use crate::gateway::http2::exchange::write;
@@ -177,5 +177,8 @@ fn clean(answer: &ResponseHeader, proxied: &ProxiedRequest) -> Result<ResponseHe
     headers::response(&mut head);
     headers::response_to(Version::HTTP_2, &mut head);
     head.insert_header(REQUEST_ID, proxied.start.id.text()).map_err(|_| Stop::App(Cause::NotHttp))?;
+    if let Some(hsts) = proxied.hsts() {
+        head.insert_header(HSTS, hsts).map_err(|_| Stop::App(Cause::NotHttp))?;
+    }
     Ok(head)
 }
