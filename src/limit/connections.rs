@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 /// Connections by address. Exact: no two addresses share a count.
 pub struct ConnectionLimiter {
-    most: Option<usize>,
+    /// `usize::MAX`: any number.
+    most: AtomicUsize,
     /// Only addresses that are connected: at most as many entries as connections. One lock, held for one look-up at each end of a connection.
     here: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -16,13 +18,19 @@ pub struct ConnectionLimiter {
 impl ConnectionLimiter {
     /// `most` for each address; `None`: any number.
     pub fn new(most: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { most, here: Mutex::default() })
+        Arc::new(Self { most: AtomicUsize::new(most.unwrap_or(usize::MAX)), here: Mutex::default() })
+    }
+
+    /// From now on so many for each address; connections that are open stay. Those that came while there was no bound are not counted.
+    pub fn set_most(&self, most: Option<usize>) {
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// Counts one more connection for as long as the permit lives; `None`: the address has as many as it may. A peer without an address (on a
     /// Unix socket) is not counted.
     pub fn acquire(self: &Arc<Self>, address: Option<IpAddr>) -> Option<ConnectionPermit> {
-        let (Some(most), Some(address)) = (self.most, address) else { return Some(ConnectionPermit(None)) };
+        let most = Some(self.most.load(Ordering::Relaxed)).filter(|most| *most < usize::MAX);
+        let (Some(most), Some(address)) = (most, address) else { return Some(ConnectionPermit(None)) };
         let key = prefix(address);
         let mut here = self.here.lock();
         let count = here.entry(key).or_default();
@@ -81,6 +89,19 @@ mod tests {
         drop(first);
         let _third = limiter.acquire(ip("192.0.2.1")).unwrap();
         assert!(limiter.acquire(ip("192.0.2.1")).is_none());
+    }
+
+    #[test]
+    fn another_bound_counts_from_the_next_connection_on() {
+        let limiter = ConnectionLimiter::new(Some(1));
+        let _first = limiter.acquire(ip("192.0.2.1")).unwrap();
+        assert!(limiter.acquire(ip("192.0.2.1")).is_none());
+        limiter.set_most(Some(2));
+        let _second = limiter.acquire(ip("192.0.2.1")).unwrap();
+        limiter.set_most(Some(1));
+        assert!(limiter.acquire(ip("192.0.2.1")).is_none());
+        limiter.set_most(None);
+        assert!(limiter.acquire(ip("192.0.2.1")).is_some());
     }
 
     #[test]

@@ -16,7 +16,8 @@ const STEPS: usize = 64;
 
 /// The mints of each tenant, for all plug-ins together.
 pub struct MintShares {
-    limit: WindowLimit<Option<Box<str>>>,
+    settings: MintShareSettings,
+    limit: Arc<WindowLimit<Option<Box<str>>>>,
     /// Where the claim stands in [`MintInput::claims`].
     claim: usize,
     refused: IntCounter,
@@ -27,10 +28,30 @@ impl MintShares {
     pub fn new(settings: &MintShareSettings, claim: usize, clock: &Clock, metrics: &Metrics) -> Arc<Self> {
         let &MintShareSettings { count, within, .. } = settings;
         Arc::new(Self {
-            limit: WindowLimit::new(CountSettings { count, within }, STEPS, clock),
+            settings: settings.clone(),
+            limit: Arc::new(WindowLimit::new(CountSettings { count, within }, STEPS, clock)),
             claim,
             refused: metrics.limited.with_label_values(&["mints_per"]),
         })
+    }
+
+    /// The shares of a new configuration: what was minted counts on where the settings are the same, wherever the claim stands now.
+    pub fn following(
+        before: Option<&Self>,
+        settings: &MintShareSettings,
+        claim: usize,
+        clock: &Clock,
+        metrics: &Metrics,
+    ) -> Arc<Self> {
+        match before.filter(|before| before.settings == *settings) {
+            Some(before) => Arc::new(Self {
+                settings: settings.clone(),
+                limit: before.limit.clone(),
+                claim,
+                refused: before.refused.clone(),
+            }),
+            None => Self::new(settings, claim, clock, metrics),
+        }
     }
 
     /// This mint, when the share of the session's tenant allows one more.

@@ -10,6 +10,7 @@ pub mod settings;
 mod window;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -30,9 +31,10 @@ pub type PersonKey = [u8; 16];
 
 /// `[limits]` of requests, in force.
 pub struct Limits {
-    per_subject: Option<(RateLimit<PersonKey>, IntCounter)>,
-    per_address: Option<(RateLimit<IpAddr>, IntCounter)>,
-    invalid_per_address: Option<(WindowLimit<IpAddr>, IntCounter)>,
+    settings: LimitsSettings,
+    per_subject: Option<(Arc<RateLimit<PersonKey>>, IntCounter)>,
+    per_address: Option<(Arc<RateLimit<IpAddr>>, IntCounter)>,
+    invalid_per_address: Option<(Arc<WindowLimit<IpAddr>>, IntCounter)>,
 }
 
 /// What one request has taken of the limits.
@@ -47,12 +49,32 @@ impl Limits {
     pub fn new(settings: &LimitsSettings, clock: &Clock, metrics: &Metrics) -> Self {
         let refused = |limit: &str| metrics.limited.with_label_values(&[limit]);
         Self {
-            per_subject: settings.per_subject.map(|rate| (RateLimit::new(rate, clock), refused("per_subject"))),
-            per_address: settings.per_address.map(|rate| (RateLimit::new(rate, clock), refused("per_address"))),
+            settings: settings.clone(),
+            per_subject: settings
+                .per_subject
+                .map(|rate| (Arc::new(RateLimit::new(rate, clock)), refused("per_subject"))),
+            per_address: settings
+                .per_address
+                .map(|rate| (Arc::new(RateLimit::new(rate, clock)), refused("per_address"))),
             invalid_per_address: settings
                 .invalid_per_address
-                .map(|count| (WindowLimit::new(count, INVALID_STEPS, clock), refused("invalid_per_address"))),
+                .map(|count| (Arc::new(WindowLimit::new(count, INVALID_STEPS, clock)), refused("invalid_per_address"))),
         }
+    }
+
+    /// The limits of a new configuration, where those before have counted already: a limit whose settings are the same goes on counting.
+    pub fn following(&self, settings: &LimitsSettings, clock: &Clock, metrics: &Metrics) -> Self {
+        let mut limits = Self::new(settings, clock, metrics);
+        if settings.per_subject == self.settings.per_subject {
+            limits.per_subject.clone_from(&self.per_subject);
+        }
+        if settings.per_address == self.settings.per_address {
+            limits.per_address.clone_from(&self.per_address);
+        }
+        if settings.invalid_per_address == self.settings.invalid_per_address {
+            limits.invalid_per_address.clone_from(&self.invalid_per_address);
+        }
+        limits
     }
 
     /// Takes one request of this address (an IPv6 address counts with its /64), or says how long until one would pass. `None`: a peer on a Unix
