@@ -10,13 +10,15 @@ use super::external_id::{ExternalId, Name, NameFault, Precedence, TemplateFault}
 use super::json::{Object, Selector};
 use super::jwks_caches::JwksCaches;
 use super::remote::KeyClient;
-use super::settings::IssuerSettings;
+use super::settings::{IssuerKeys, IssuerSettings};
 use super::token::bare;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
 /// An issuer whose tokens open a session.
 pub(super) struct Issuer {
+    /// Its settings as text, but for its keys: what it makes of a token is the same where this is.
+    settings: Box<str>,
     pub(super) name: Arc<str>,
     /// The issuer whose subjects its subjects are: itself, or that of `subjects_of`.
     pub(super) namespace: Arc<str>,
@@ -107,6 +109,7 @@ impl Issuer {
             return Err(faults.into_iter().map(place).collect());
         };
         Ok(Self {
+            settings: format!("{:?}", IssuerSettings { keys: IssuerKeys::List(Vec::new()), ..settings.clone() }).into(),
             name: settings.issuer.as_str().into(),
             namespace: settings.issuer.as_str().into(),
             types: settings.types.iter().map(|typ| bare(typ).into()).collect(),
@@ -160,6 +163,12 @@ impl Issuer {
             external_id: Arc::clone(&self.external_id),
             reserved: self.reserved.clone(),
         }
+    }
+
+    /// Whether this one makes of a token what the other does, as far as it depends on the issuer.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let names = |issuer: &Self| format!("{} {:?} {:?}", issuer.namespace, issuer.external_id, issuer.reserved);
+        self.settings == other.settings && names(self) == names(other)
     }
 
     /// The claims that stand in the way of a name at the vendor.

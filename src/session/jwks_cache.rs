@@ -1,6 +1,7 @@
 //! The JWKS cache of one entry of an issuer's keys (RFC 7517): the keys in force, when a remote set is fetched, with which backoff, how long it is
 //! believed.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -18,6 +19,8 @@ use super::remote::{FetchFault, KeyClient, Place};
 use super::settings::{IssuerSettings, KeysSettings, SignatureAlgorithm};
 use super::shown;
 use crate::clock::{Clock, Tick};
+use crate::files;
+use crate::secret::SecretSource;
 use crate::telemetry::Metrics;
 
 /// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
@@ -38,6 +41,8 @@ enum Source {
 
 /// The keys of one entry of an issuer's `keys`.
 pub(super) struct JwksCache {
+    /// Of the settings and of what they name: rings alike can take each other's place.
+    settings: u64,
     issuer: Arc<str>,
     algorithms: Box<[SignatureAlgorithm]>,
     source: Source,
@@ -80,6 +85,10 @@ impl Trouble {
         }
         self.gauge.set(i64::from(*entries > 0));
     }
+
+    fn show(&self) {
+        self.gauge.set(i64::from(*self.entries.lock() > 0));
+    }
 }
 
 #[derive(Default)]
@@ -99,6 +108,7 @@ impl JwksCache {
         clock: Clock,
         (trouble, metrics): (&Arc<Trouble>, &Metrics),
     ) -> Result<Self, Vec<String>> {
+        let entry = keys;
         let refresh_policy =
             RefreshPolicy { refresh: keys.refresh().0, cool_down: keys.cooldown().0, max_stale: keys.max_stale().0 };
         let source = source(&settings.issuer, keys, algorithms, directory, client)?;
@@ -108,6 +118,7 @@ impl JwksCache {
             Source::Local(local) => (local.read(algorithms).map_err(|fault| vec![fault])?.keys, i64::MAX),
         };
         Ok(Self {
+            settings: fingerprint(settings, (entry, algorithms), directory),
             issuer: settings.issuer.as_str().into(),
             algorithms: algorithms.into(),
             source,
@@ -247,6 +258,24 @@ impl JwksCache {
         Ok(())
     }
 
+    /// Whether this one was made of the same settings as the other.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
+
+    /// Puts the local keys of a ring alike, which were read later, in force here. What is fetched stays.
+    pub(super) fn take_keys_of(&self, fresh: &Self) {
+        if !self.is_remote() {
+            self.replace(|before| before.following(&fresh.keys.load()));
+            self.set_failing(false);
+        }
+    }
+
+    /// Says again whether the issuer's keys are in trouble, where somebody else has said something of them.
+    pub(super) fn show_trouble(&self) {
+        self.trouble.show();
+    }
+
     /// The file behind it, if it is one.
     pub(super) fn path(&self) -> Option<PathBuf> {
         match &self.source {
@@ -285,10 +314,14 @@ impl JwksCache {
 
     /// Readers see the old set or the new one. What the keys that left have verified ends here.
     fn install(&self, fresh: Vec<Key>) {
+        self.replace(|before| before.followed_by(fresh));
+    }
+
+    fn replace(&self, next: impl FnOnce(&KeySet) -> KeySet) {
         // Two at a time would each judge by the set that the other replaces.
         let _one_at_a_time = self.replacing.lock();
         let before = self.keys.load_full();
-        let next = Arc::new(before.followed_by(fresh));
+        let next = Arc::new(next(&before));
         self.keys.store(Arc::clone(&next));
         before.retire_all_but(&next);
     }
@@ -356,6 +389,23 @@ fn source(
         Some(source) if faults.is_empty() => Ok(source),
         Some(_) | None => Err(faults),
     }
+}
+
+/// Of everything that decides which keys these are, and how they are had. The file of authorities counts with its content.
+fn fingerprint(
+    issuer: &IssuerSettings,
+    (keys, algorithms): (&KeysSettings, &[SignatureAlgorithm]),
+    directory: &Path,
+) -> u64 {
+    let ca = issuer.ca.as_ref().and_then(|path| files::fingerprint(&directory.join(path)));
+    let credentials = issuer.proxy.as_ref().and_then(|proxy| proxy.credentials()).and_then(|source| match source {
+        SecretSource::File(path) => files::fingerprint(&directory.join(path)),
+        SecretSource::Env(_) => None,
+    });
+    let text = format!("{:?} {keys:?} {algorithms:?} {:?} {:?}", issuer.issuer, issuer.ca, issuer.proxy);
+    let mut hasher = DefaultHasher::new();
+    (text, directory, ca, credentials).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn millis(tick: Tick) -> i64 {

@@ -101,6 +101,24 @@ impl JwksCaches {
         }
     }
 
+    /// Takes the place of those before where it can: an entry that is like one of theirs is theirs from now on. What is left to do when this is in
+    /// force: keys that were read for it are put in force there.
+    pub(super) fn take_over(&mut self, before: &Self) -> Vec<(Arc<JwksCache>, Arc<JwksCache>)> {
+        let mut taken = Vec::new();
+        for jwks in &mut self.0 {
+            if let Some(old) = before.iter().find(|old| old.is_like(jwks)) {
+                let fresh = std::mem::replace(jwks, Arc::clone(old));
+                taken.push((Arc::clone(old), fresh));
+            }
+        }
+        taken
+    }
+
+    /// Whether this ring is one of them.
+    pub(super) fn has(&self, jwks: &Arc<JwksCache>) -> bool {
+        self.0.iter().any(|own| Arc::ptr_eq(own, jwks))
+    }
+
     /// Reads local keys again. A reading that fails keeps those before; the lines say why.
     pub(super) fn reread(&self) -> Vec<String> {
         self.0.iter().filter_map(|jwks| jwks.reread().err()).collect()

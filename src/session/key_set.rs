@@ -77,6 +77,13 @@ impl KeySet {
         Self { keys: fresh.into_iter().map(keep).collect() }
     }
 
+    /// The same for a set whose keys others may hold already.
+    pub(super) fn following(&self, fresh: &Self) -> Self {
+        let keep =
+            |new: &Arc<Key>| self.keys.iter().find(|old| old.identity() == new.identity()).unwrap_or(new).clone();
+        Self { keys: fresh.keys.iter().map(keep).collect() }
+    }
+
     /// Ends each key that is not in `next`. To be called when `next` is in force.
     pub(super) fn retire_all_but(&self, next: &Self) {
         for key in &self.keys {

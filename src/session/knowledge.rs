@@ -30,12 +30,11 @@ pub(super) struct Known {
     state: watch::Sender<Knowledge>,
     /// The same as `state`, for each request to read.
     is_whole: AtomicBool,
-    unknown: RevocationsUnknown,
 }
 
-impl Known {
-    pub(super) fn new(unknown: RevocationsUnknown) -> Self {
-        Self { state: watch::Sender::new(Knowledge::Whole), is_whole: AtomicBool::new(true), unknown }
+impl Default for Known {
+    fn default() -> Self {
+        Self { state: watch::Sender::new(Knowledge::Whole), is_whole: AtomicBool::new(true) }
     }
 }
 
@@ -61,7 +60,7 @@ impl Sessions {
         let mut state = self.known.state.subscribe();
         let answered = state.wait_for(|knowledge| *knowledge != Knowledge::Asking);
         let knowledge = tokio::time::timeout(PATIENCE, answered).await.map(|state| state.map(|known| *known));
-        match (knowledge, self.known.unknown) {
+        match (knowledge, self.revocations_unknown) {
             (Ok(Ok(Knowledge::Whole)), _) | (_, RevocationsUnknown::Serve) => Ok(()),
             (_, RevocationsUnknown::Refuse) => Err(Unknown),
         }

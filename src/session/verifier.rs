@@ -24,7 +24,7 @@ use super::knowledge::Known;
 use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
-use super::settings::{SessionSettings, SignatureAlgorithm};
+use super::settings::{RevocationsUnknown, SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
 use super::{Memo, Reason, Session, SessionFault, TARGET, TraitClaims, shown};
 use crate::clock::{Clock, Timestamp};
@@ -40,7 +40,7 @@ const UNIT_BYTES: usize = 2048;
 
 /// What an entry counts.
 #[derive(Clone)]
-struct ByLength;
+pub(super) struct ByLength;
 
 impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
     fn weight(&self, token: &Box<[u8]>, _: &Arc<Verdict>) -> u64 {
@@ -50,7 +50,7 @@ impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
 
 /// Judges credentials by the configured issuers, and remembers those that were good.
 pub struct Sessions {
-    issuers: Box<[Arc<Issuer>]>,
+    pub(super) issuers: Box<[Arc<Issuer>]>,
     claim_names: Box<[(Selector, ClaimForm)]>,
     /// What policies read of a token; `None`: there are none.
     traits: Option<TraitClaims>,
@@ -58,17 +58,20 @@ pub struct Sessions {
     skew: Duration,
     max_token_bytes: usize,
     pub(super) subject_key: hmac::Key,
+    /// What is read of each token, as text.
+    pub(super) reads: Box<str>,
     /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
-    cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
-    pub(super) revocations: Revocations,
-    pub(super) known: Known,
+    pub(super) cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) known: Arc<Known>,
+    pub(super) revocations_unknown: RevocationsUnknown,
     entries: IntGauge,
     unknown: Checks,
     absent: IntCounter,
 }
 
 /// The claims that are read of each token, by name or JSON pointer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ClaimNames<'a> {
     /// Those that recipes ask for: [`Session::claims`].
     pub recipes: &'a [String],
@@ -77,14 +80,28 @@ pub struct ClaimNames<'a> {
 }
 
 /// A verified token: good within its life, as long as its key is.
-struct Verdict {
+pub(super) struct Verdict {
     session: Arc<Session>,
     life: Validity,
     key: Arc<Key>,
     /// Whose key it is.
-    jwks: Arc<JwksCache>,
-    issuer: Arc<Issuer>,
+    pub(super) jwks: Arc<JwksCache>,
+    pub(super) issuer: Arc<Issuer>,
     looked_up: LookedUp,
+}
+
+impl Verdict {
+    /// The same, of an issuer of another configuration that is like its own. It is looked up among the revocations again.
+    pub(super) fn of_issuer(&self, issuer: Arc<Issuer>) -> Self {
+        Self {
+            session: Arc::clone(&self.session),
+            life: self.life,
+            key: Arc::clone(&self.key),
+            jwks: Arc::clone(&self.jwks),
+            issuer,
+            looked_up: LookedUp::default(),
+        }
+    }
 }
 
 /// How a look at a token ended without a session.
@@ -141,11 +158,13 @@ impl Sessions {
             traits: traits.cloned(),
             skew: settings.clock_skew.0,
             max_token_bytes: settings.max_token_bytes,
+            reads: format!("{names:?} {traits:?} {:?} {}", settings.clock_skew, settings.max_token_bytes).into(),
             // Goes into the hash that stands for a subject in logs.
             subject_key: hmac::Key::new(hmac::HMAC_SHA256, subject_key.expose()),
             cache: Cache::with_weighter(settings.cache.max(1), settings.cache.max(1) as u64, ByLength),
-            revocations: Revocations::default(),
-            known: Known::new(settings.revocations_unknown),
+            revocations: Arc::default(),
+            known: Arc::default(),
+            revocations_unknown: settings.revocations_unknown,
             entries: metrics.session_cache_entries.clone(),
             unknown: Checks::of(UNKNOWN, metrics),
             absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),

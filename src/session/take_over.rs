@@ -1,0 +1,94 @@
+//! A new configuration's sessions take over from those before: key sets, and verified tokens that mean the same.
+
+use std::sync::Arc;
+
+use super::jwks_cache::JwksCache;
+use super::revocation::Revocation;
+use super::verifier::Sessions;
+use crate::clock::Timestamp;
+
+/// What is left to do when the new sessions are in force.
+#[must_use]
+pub struct TakenOver {
+    jwks_caches: Vec<(Arc<JwksCache>, Arc<JwksCache>)>,
+    /// Sessions with another key of hashes: their list of revocations is one of their own.
+    relisted: Option<(Arc<Sessions>, Arc<Sessions>)>,
+}
+
+impl TakenOver {
+    /// Puts the keys in force that were read from files for the new sessions. What keys that have left had verified ends here. What was revoked
+    /// meanwhile is revoked.
+    pub fn install(self, now: Timestamp) {
+        self.jwks_caches.into_iter().for_each(|(jwks, fresh)| jwks.take_keys_of(&fresh));
+        if let Some((own, before)) = self.relisted {
+            own.list_again(&before, now);
+        }
+    }
+}
+
+impl Sessions {
+    /// Takes over what is the same: an entry of `keys` with the same settings keeps its key set, and what is known of fetching it; a verified token
+    /// stays verified where its key stays and everything that is made of it does; what was revoked is revoked. `keep_subject_key`: the key of
+    /// [`Self::log_id`] is that of before, for none is configured. Nothing of `before` changes.
+    pub fn take_over(
+        self: Arc<Self>,
+        before: &Arc<Self>,
+        keep_subject_key: bool,
+        now: Timestamp,
+    ) -> (Arc<Self>, TakenOver) {
+        let mut own = match Arc::try_unwrap(self) {
+            Ok(own) => own,
+            Err(shared) => return (shared, TakenOver { jwks_caches: Vec::new(), relisted: None }),
+        };
+        if keep_subject_key {
+            own.subject_key = before.subject_key.clone();
+        }
+        own.known = Arc::clone(&before.known);
+        let same_hashes = own.hashes_like(before);
+        if same_hashes {
+            own.revocations = Arc::clone(&before.revocations);
+        }
+        let mut taken = Vec::new();
+        for issuer in &mut own.issuers {
+            let old = before.issuers.iter().find(|old| old.name == issuer.name);
+            if let (Some(old), Some(issuer)) = (old, Arc::get_mut(issuer)) {
+                taken.extend(issuer.jwks_caches.take_over(&old.jwks_caches));
+            }
+        }
+        if same_hashes && own.reads == before.reads {
+            for (token, verdict) in before.cache.iter() {
+                let Some(issuer) = own.issuers.iter().find(|issuer| issuer.name == verdict.issuer.name) else {
+                    continue;
+                };
+                if issuer.is_like(&verdict.issuer) && issuer.jwks_caches.has(&verdict.jwks) {
+                    own.cache.insert(token, Arc::new(verdict.of_issuer(Arc::clone(issuer))));
+                }
+            }
+        }
+        let own = Arc::new(own);
+        if !same_hashes {
+            own.list_again(before, now);
+        }
+        let relisted = (!same_hashes).then(|| (Arc::clone(&own), Arc::clone(before)));
+        (own, TakenOver { jwks_caches: taken, relisted })
+    }
+
+    /// Whether the two hash names alike.
+    fn hashes_like(&self, before: &Self) -> bool {
+        let hash = |sessions: &Self| sessions.keyed_hash("", 0, "").as_ref().to_vec();
+        hash(self) == hash(before)
+    }
+
+    /// Revokes what is revoked there.
+    fn list_again(&self, before: &Self, now: Timestamp) {
+        for what in before.revocations() {
+            // Both lists have the same bound.
+            let _ = self.revoke(Revocation::clone(&what), now);
+        }
+    }
+
+    /// Says again which issuers' keys are in trouble.
+    pub fn show_trouble(&self) {
+        self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter()).for_each(|jwks| jwks.show_trouble());
+    }
+}
