@@ -46,7 +46,7 @@ pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
 pub use self::remote::{HealthStatus, Remote, RemoteParts};
 pub use self::template::is_whole_number;
-pub use self::vendor::{Vendor, VendorSecrets};
+pub use self::vendor::{SameProvider, Vendor, VendorSecrets};
 use crate::clock::Timestamp;
 use crate::session::StepUp;
 

@@ -31,6 +31,9 @@ use crate::telemetry::Metrics;
 
 mod read;
 mod send;
+mod take_over;
+
+pub use self::take_over::SameProvider;
 
 /// How many users are remembered as registered; 32 bytes each, and a forgotten one costs one more call.
 const REGISTERED: usize = 100_000;
@@ -52,7 +55,7 @@ const UNFIT: &str = "a value of this user can't stand where the recipe puts it; 
 pub struct Vendor(Arc<Inner>);
 
 struct Inner {
-    admission: Admission,
+    admission: Arc<Admission>,
     recipe: Recipe,
     needs_subject_hash: bool,
     keys: Arc<ApiKeys>,
@@ -61,7 +64,7 @@ struct Inner {
     subject_key: Option<Arc<SecretCell>>,
     secret_headers: Vec<(HeaderName, Arc<SecretCell>)>,
     client: Client,
-    registered: Cache<[u8; 32], Arc<Answered>>,
+    registered: Arc<Cache<[u8; 32], Arc<Answered>>>,
     vendor_clock: VendorClock,
     unread: Unread,
 }
@@ -87,7 +90,7 @@ impl Vendor {
         Self(Arc::new(Inner {
             keys,
             tokens,
-            admission: Admission::new(settings, clock, metrics),
+            admission: Arc::new(Admission::new(settings, clock, metrics)),
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
             secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
@@ -95,7 +98,7 @@ impl Vendor {
             needs_subject_hash: uses_subject_hash(settings),
             subject_key: secrets.subject,
             client,
-            registered: Cache::new(REGISTERED),
+            registered: Arc::new(Cache::new(REGISTERED)),
         }))
     }
 

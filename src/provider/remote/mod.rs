@@ -96,6 +96,11 @@ impl Remote {
         &self.0.admission.name
     }
 
+    /// Where it lies in memory: clones lie in one place.
+    pub fn place(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// A mint by the minter's name for it.
     pub fn mint(&self, plugin: &str) -> Arc<dyn Mint> {
         Arc::new(RemoteMint { remote: self.0.clone(), plugin: plugin.into() })
