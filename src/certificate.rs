@@ -22,7 +22,7 @@ use crate::files::{self, Wanted};
 const MAX_KIB: u64 = 1024;
 
 /// A certificate and its key, as a configuration names them.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
     /// The certificate and those between it and the authority, in PEM, its own first.

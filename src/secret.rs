@@ -178,6 +178,26 @@ impl SecretCell {
         Ok(true)
     }
 
+    /// Reads it, and keeps the value that it has. What [`Self::reread`] would say.
+    pub fn try_reread(&self, accept: impl Fn(&Secret) -> Result<(), &'static str>) -> Result<(), SecretFault> {
+        accept(&self.source.read(&self.directory)?).map_err(|fault| SecretFault(fault.to_owned()))
+    }
+
+    /// Whether it stands in the same place as that of the other cell.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.source == other.source && self.directory == other.directory
+    }
+
+    /// Takes the value of a cell that was read later; `true` if it is another one.
+    pub fn take(&self, fresh: &Self) -> bool {
+        // Compared here, goes nowhere.
+        let changed = fresh.current.load().expose() != self.current.load().expose();
+        if changed {
+            self.current.store(fresh.current());
+        }
+        changed
+    }
+
     /// The file behind it, if it is one.
     pub fn path(&self) -> Option<PathBuf> {
         match &self.source {

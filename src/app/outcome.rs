@@ -118,6 +118,19 @@ impl Pool {
         is_degraded
     }
 
+    /// Says again of all that is known how it is.
+    pub fn show_all(&self) {
+        let known = self.known.lock();
+        self.endpoints.load().iter().for_each(|upstream| self.show_upstream(upstream, &known));
+        self.show_degraded(&known);
+    }
+
+    /// Its lines leave the page of metrics: no request goes there any more.
+    pub fn forget_all(&self) {
+        let known = self.known.lock();
+        self.endpoints.load().iter().for_each(|upstream| self.forget(upstream, &known));
+    }
+
     /// Its lines leave the page of metrics: addresses may come and go without end.
     pub(super) fn forget(&self, upstream: &Upstream, _: &Known) {
         let labels = [&*self.app, &upstream.label];

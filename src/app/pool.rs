@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -21,6 +21,10 @@ use super::tls::{Tls, try_roots_of_the_machine};
 use super::{PoolFault, balance, check, health, resolve};
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
+
+/// Pools of this process so far. Their numbers tell them apart in Pingora's pool of connections: one that has other certificates, be it the same app's
+/// of another configuration, must never get their connections.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// The upstreams of one app. Shared by all requests.
 pub struct Pool {
@@ -44,22 +48,18 @@ pub struct Pool {
 
 impl Pool {
     /// Reads the app's upstreams and certificates; relative paths start in `directory`. Touches no network. Every fault at once.
-    ///
-    /// `number` tells the apps apart in Pingora's pool of connections: two pools with other certificates must have other numbers.
     pub fn open(
         settings: &AppSettings,
         directory: &Path,
-        number: u64,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Arc<Self>, Vec<PoolFault>> {
-        Self::open_with(settings, directory, number, clock, metrics, Arc::new(SystemResolver))
+        Self::open_with(settings, directory, clock, metrics, Arc::new(SystemResolver))
     }
 
     pub(super) fn open_with(
         settings: &AppSettings,
         directory: &Path,
-        number: u64,
         clock: Clock,
         metrics: &Metrics,
         resolver: Arc<dyn Resolver>,
@@ -67,6 +67,7 @@ impl Pool {
         let mut faults = Vec::new();
         let targets = check::targets(settings, &mut faults);
         let tls = Tls::open(settings, directory, &mut faults);
+        let number = OPENED.fetch_add(1, Ordering::Relaxed) + 1;
         let peers = Peers::new(settings, &targets, tls, number);
         if peers.trust_the_machine()
             && let Err(message) = try_roots_of_the_machine()

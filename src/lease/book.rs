@@ -1,7 +1,7 @@
 //! The lease book: single-flight (request coalescing). One mint serves any number of callers and belongs to the book, not to a request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ pub struct Book<G: Records = ShardedRecords> {
     pub(super) records: G,
     pub(super) index: Index,
     pub(super) clock: Clock,
-    pub(super) capacity: usize,
+    pub(super) capacity: AtomicUsize,
     /// Signed: a lease may be forgotten a moment before its landing has counted it.
     pub(super) held: AtomicI64,
     ids: AtomicU64,
@@ -57,7 +57,7 @@ impl<G: Records> Book<G> {
             records,
             index: Index::default(),
             clock,
-            capacity,
+            capacity: AtomicUsize::new(capacity),
             held: AtomicI64::new(0),
             ids: AtomicU64::new(0),
             gauges: Gauges::new(metrics),

@@ -17,6 +17,11 @@ use crate::lease::records::Records;
 const SWEEP: Duration = Duration::from_secs(1);
 
 impl<G: Records> Book<G> {
+    /// From the next lease on so many are held at most. Those that are too many then go when others come.
+    pub fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+    }
+
     /// Clears away what has ended.
     pub fn sweep(&self) {
         let now = self.clock.moment();
@@ -58,7 +63,7 @@ impl<G: Records> Book<G> {
 
     /// At the bound those that end soonest go. The place is counted as free before it is: of two mints that land at once none drops one too many.
     pub(super) fn evict(&self, now: Moment) {
-        let capacity = i64::try_from(self.capacity).unwrap_or(i64::MAX);
+        let capacity = i64::try_from(self.capacity.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let one_less = |held: i64| (held > capacity).then(|| held - 1);
         while self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             if !self.drop_soonest(now) {

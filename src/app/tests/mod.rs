@@ -39,7 +39,7 @@ fn settings(keys: Value) -> AppSettings {
 }
 
 fn open(settings: &AppSettings, directory: &Path) -> Result<Arc<Pool>, Vec<PoolFault>> {
-    Pool::open(settings, directory, 1, Clock::system(), &Metrics::new("0", "0").unwrap())
+    Pool::open(settings, directory, Clock::system(), &Metrics::new("0", "0").unwrap())
 }
 
 impl TestBench {
@@ -50,7 +50,7 @@ impl TestBench {
     fn with(keys: Value, resolver: Arc<dyn Resolver>) -> Self {
         let (clock, clock_control) = Clock::manual(Timestamp::from_secs(0));
         let metrics = Metrics::new("0", "0").unwrap();
-        let pool = Pool::open_with(&settings(keys), Path::new("."), 1, clock, &metrics, resolver).unwrap();
+        let pool = Pool::open_with(&settings(keys), Path::new("."), clock, &metrics, resolver).unwrap();
         Self { pool, clock_control, metrics }
     }
 

@@ -29,9 +29,9 @@ impl Way {
         way
     }
 
-    fn pool(&self, number: u64, keys: Value) -> Arc<Pool> {
+    fn pool(&self, keys: Value) -> Arc<Pool> {
         let metrics = Metrics::new("0", "0").unwrap();
-        Pool::open(&settings(keys), self.folder.path(), number, Clock::system(), &metrics).unwrap()
+        Pool::open(&settings(keys), self.folder.path(), Clock::system(), &metrics).unwrap()
     }
 
     fn faults(&self, keys: Value) -> Vec<String> {
@@ -71,19 +71,20 @@ fn to(site: &Site) -> String {
 
 #[tokio::test]
 async fn a_certificate_is_believed_from_the_authorities_of_the_app_alone() {
-    let (own, other) = (Authority::new(), Authority::new());
-    let site = Site::with_tls(own.tls_for("127.0.0.1", None)).await;
-    let both = own.pem() + &other.pem();
-    let way = Way::with(&[("own.pem", &own.pem()), ("other.pem", &other.pem()), ("both.pem", &both)]);
-    let pool = |number, ca| way.pool(number, json!({ "upstreams": [to(&site)], "ca": ca }));
-    assert_eq!(way.get(&peer(&pool(1, "own.pem"))).await, Ok((200, false)));
-    assert_eq!(way.get(&peer(&pool(2, "both.pem"))).await, Ok((200, false)));
-    assert_eq!(way.get(&peer(&pool(3, "other.pem"))).await, Err(ErrorType::TLSHandshakeFailure));
-    // Pingora's pool of connections would give one app the connections of another, but for the number.
-    assert_eq!(way.get(&peer(&pool(1, "own.pem"))).await, Ok((200, true)));
-    assert_eq!(way.get(&peer(&pool(1, "other.pem"))).await, Ok((200, true)));
-    let machine = way.pool(4, json!({ "upstreams": [to(&site)] }));
-    assert!(machine.trusts_the_machine() && !pool(1, "own.pem").trusts_the_machine());
+    let (ours, other) = (Authority::new(), Authority::new());
+    let site = Site::with_tls(ours.tls_for("127.0.0.1", None)).await;
+    let both = ours.pem() + &other.pem();
+    let way = Way::with(&[("own.pem", &ours.pem()), ("other.pem", &other.pem()), ("both.pem", &both)]);
+    let pool = |ca| way.pool(json!({ "upstreams": [to(&site)], "ca": ca }));
+    let own = pool("own.pem");
+    assert_eq!(way.get(&peer(&own)).await, Ok((200, false)));
+    assert_eq!(way.get(&peer(&pool("both.pem"))).await, Ok((200, false)));
+    assert_eq!(way.get(&peer(&pool("other.pem"))).await, Err(ErrorType::TLSHandshakeFailure));
+    // Pingora's pool of connections would give one app the connections of another, or of itself with other authorities, but for the pools' numbers.
+    assert_eq!(way.get(&peer(&own)).await, Ok((200, true)));
+    assert_eq!(way.get(&peer(&pool("own.pem"))).await, Ok((200, false)));
+    let machine = way.pool(json!({ "upstreams": [to(&site)] }));
+    assert!(machine.trusts_the_machine() && !own.trusts_the_machine());
     assert_eq!(way.get(&peer(&machine)).await, Err(ErrorType::TLSHandshakeFailure));
 }
 
@@ -93,9 +94,9 @@ async fn a_certificate_must_be_for_the_upstreams_host_or_for_the_server_name() {
     let site = Site::with_tls(own.tls_for("portal.internal", None)).await;
     let way = Way::with(&[("ca.pem", &own.pem())]);
     let keys = |name: &str| json!({ "upstreams": [to(&site)], "ca": "ca.pem", "server_name": name });
-    assert_eq!(way.get(&peer(&way.pool(1, keys("portal.internal")))).await, Ok((200, false)));
-    assert_eq!(way.get(&peer(&way.pool(2, keys("other.internal")))).await, Err(ErrorType::TLSHandshakeFailure));
-    let by_host = way.pool(3, json!({ "upstreams": [to(&site)], "ca": "ca.pem" }));
+    assert_eq!(way.get(&peer(&way.pool(keys("portal.internal")))).await, Ok((200, false)));
+    assert_eq!(way.get(&peer(&way.pool(keys("other.internal")))).await, Err(ErrorType::TLSHandshakeFailure));
+    let by_host = way.pool(json!({ "upstreams": [to(&site)], "ca": "ca.pem" }));
     assert_eq!(way.get(&peer(&by_host)).await, Err(ErrorType::TLSHandshakeFailure));
 }
 
@@ -115,10 +116,10 @@ async fn an_app_that_asks_for_it_gets_the_client_certificate() {
         let certificate = json!({ "chain": format!("{name}.pem"), "key": format!("{name}.key") });
         json!({ "upstreams": [to(&site)], "ca": "ca.pem", "client_certificate": certificate })
     };
-    assert_eq!(way.get(&peer(&way.pool(1, keys("good")))).await, Ok((200, false)));
+    assert_eq!(way.get(&peer(&way.pool(keys("good")))).await, Ok((200, false)));
     // With TLS 1.3 the refusal comes after the handshake, in place of an answer.
-    assert!(way.get(&peer(&way.pool(2, keys("stranger")))).await.is_err());
-    let none = way.pool(3, json!({ "upstreams": [to(&site)], "ca": "ca.pem" }));
+    assert!(way.get(&peer(&way.pool(keys("stranger")))).await.is_err());
+    let none = way.pool(json!({ "upstreams": [to(&site)], "ca": "ca.pem" }));
     assert!(way.get(&peer(&none)).await.is_err());
 }
 
@@ -133,7 +134,7 @@ async fn over_tls_the_app_chooses_the_version_and_a_websocket_has_http_1() {
     });
     let way = Way::with(&[("ca.pem", &own.pem())]);
     let picked = |site| {
-        let pool = way.pool(1, json!({ "upstreams": [to(site)], "ca": "ca.pem" }));
+        let pool = way.pool(json!({ "upstreams": [to(site)], "ca": "ca.pem" }));
         pool.pick(b"", &[]).unwrap()
     };
     let (session, _) = way.connector.get_http_session(picked(&both).peer()).await.unwrap();
@@ -150,7 +151,7 @@ fn peers_have_the_time_outs_of_the_app_and_a_websocket_its_own() {
         "upstreams": ["h2c://127.0.0.1:1"], "connect_timeout": "1s", "read_timeout": "2s", "idle_timeout": "3s",
         "websocket_timeout": "4s",
     });
-    let picked = Way::new().pool(7, keys).pick(b"", &[]).unwrap();
+    let picked = Way::new().pool(keys).pick(b"", &[]).unwrap();
     let (peer, websocket) = (picked.peer(), picked.websocket_peer());
     let secs = |secs| Some(Duration::from_secs(secs));
     for (peer, patience) in [(peer, 2), (websocket, 4)] {
@@ -172,7 +173,7 @@ async fn a_time_out_of_a_month_still_connects() {
     let site = Site::plain().await;
     let keys = json!({ "upstreams": [format!("127.0.0.1:{}", site.port)], "read_timeout": "720h" });
     let way = Way::new();
-    assert_eq!(way.get(&peer(&way.pool(1, keys))).await, Ok((200, false)));
+    assert_eq!(way.get(&peer(&way.pool(keys))).await, Ok((200, false)));
 }
 
 #[test]

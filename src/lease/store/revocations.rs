@@ -56,7 +56,7 @@ impl SealedStore {
     /// # Errors
     /// The store could not be asked.
     pub async fn revoke(&self, what: &Arc<Revocation>) -> Result<(), Lost> {
-        let id = id(&self.sealing_keys, what).ok_or(Lost)?;
+        let id = id(&self.sealing_keys.load(), what).ok_or(Lost)?;
         // Before the first await: whatever becomes of this call, it is written.
         self.unwritten.lock().insert(id, (0, Arc::clone(what)));
         self.write(id, what).await?;
@@ -77,7 +77,7 @@ impl SealedStore {
 
     /// What a notice of a revocation holds. One that does not open is counted, and of no effect.
     pub(super) fn revocation(&self, sealed: &[u8]) -> Option<Revocation> {
-        let plain = self.sealing_keys.open(REVOCATION, sealed);
+        let plain = self.sealing_keys.load().open(REVOCATION, sealed);
         let what = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
         if what.is_none() {
             self.operations.with_label_values(&["open", "refused"]).inc();
@@ -111,7 +111,7 @@ impl SealedStore {
 
     fn kept(&self, id: [u8; NAME], what: &Revocation) -> Option<Kept> {
         let plain = zeroize::Zeroizing::new(serde_json::to_vec(what).ok()?);
-        Some(Kept { id, expires: what.expires, sealed: self.sealing_keys.seal(REVOCATION, &plain)? })
+        Some(Kept { id, expires: what.expires, sealed: self.sealing_keys.load().seal(REVOCATION, &plain)? })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use serde::{Deserialize, Serialize};
@@ -62,9 +63,9 @@ pub(crate) enum AcquireResult {
 
 /// The way to a store.
 pub struct SealedStore {
-    pub(super) sealing_keys: SealingKeys,
+    pub(super) sealing_keys: ArcSwap<SealingKeys>,
     pub(super) backend: Arc<dyn Backend>,
-    on_loss: OnStoreLoss,
+    on_loss: ArcSwap<OnStoreLoss>,
     pub(super) operations: IntCounterVec,
     /// Owners whose forgetting the store has not heard of, and the number of the last: one that comes while another is told is told, too.
     pending_invalidations: Mutex<HashMap<Box<[u8]>, u64>>,
@@ -81,9 +82,9 @@ impl SealedStore {
         metrics: &Metrics,
     ) -> Arc<Self> {
         Arc::new(Self {
-            sealing_keys,
+            sealing_keys: ArcSwap::from_pointee(sealing_keys),
             backend,
-            on_loss,
+            on_loss: ArcSwap::from_pointee(on_loss),
             operations: metrics.store_operations.clone(),
             pending_invalidations: Mutex::default(),
             unwritten: Mutex::default(),
@@ -93,7 +94,13 @@ impl SealedStore {
 
     /// What is done while the store can't be asked.
     pub fn on_loss(&self) -> OnStoreLoss {
-        self.on_loss
+        **self.on_loss.load()
+    }
+
+    /// From now on these keys seal and open, and this is done while the store can't be asked. What was sealed by a key that is not among them is nobody's.
+    pub fn change(&self, sealing_keys: SealingKeys, on_loss: OnStoreLoss) {
+        self.sealing_keys.store(Arc::new(sealing_keys));
+        self.on_loss.store(Arc::new(on_loss));
     }
 
     /// See [`Backend::epoch`].
@@ -112,7 +119,7 @@ impl SealedStore {
     }
 
     pub(crate) fn name(&self, key: &LeaseKey) -> Result<Name, Lost> {
-        self.sealing_keys.name(key).ok_or(Lost)
+        self.sealing_keys.load().name(key).ok_or(Lost)
     }
 
     pub(crate) fn subscription(&self, name: &Name) -> watch::Receiver<u64> {
@@ -144,7 +151,7 @@ impl SealedStore {
     }
 
     fn known(&self, key: &LeaseKey, generation: u64) -> Known {
-        let notice = if generation == 0 { None } else { self.sealing_keys.seal(DROP, key.owner()) };
+        let notice = if generation == 0 { None } else { self.sealing_keys.load().seal(DROP, key.owner()) };
         Known { generation, notice: notice.unwrap_or_default() }
     }
 
@@ -166,7 +173,7 @@ impl SealedStore {
 
     /// See [`Backend::keep_later`].
     pub(crate) fn keep_later(&self, key: &LeaseKey, life: Duration, entry: &Entry) {
-        if let (Some(name), Some(sealed)) = (self.sealing_keys.name(key), self.sealed(key, entry)) {
+        if let (Some(name), Some(sealed)) = (self.sealing_keys.load().name(key), self.sealed(key, entry)) {
             self.backend.keep_later(&name, life, sealed);
         }
     }
@@ -189,14 +196,14 @@ impl SealedStore {
 
     /// See [`Backend::announce`].
     pub(crate) async fn announce(&self, owner: &[u8]) -> Result<u64, Lost> {
-        let name = self.sealing_keys.owner(owner).ok_or(Lost)?;
+        let name = self.sealing_keys.load().owner(owner).ok_or(Lost)?;
         self.counted("announce", self.backend.announce(&name).await)
     }
 
     /// See [`Backend::replace`].
     pub(crate) async fn replace(&self, key: &LeaseKey, scan: u64, life: Duration, entry: &Entry) -> Result<bool, Lost> {
         let (name, sealed) = (self.name(key)?, self.sealed(key, entry).ok_or(Lost)?);
-        let notice = self.sealing_keys.seal(DROP, key.owner()).ok_or(Lost)?;
+        let notice = self.sealing_keys.load().seal(DROP, key.owner()).ok_or(Lost)?;
         self.counted("replace", self.backend.replace(&name, scan, life, sealed, notice).await)
     }
 
@@ -204,8 +211,8 @@ impl SealedStore {
     /// owner's generation from now on; 0: nothing was owed.
     pub(crate) async fn settle(&self, owner: &[u8]) -> Result<u64, Lost> {
         let Some(last) = self.pending_invalidations.lock().get(owner).copied() else { return Ok(0) };
-        let name = self.sealing_keys.owner(owner).ok_or(Lost)?;
-        let notice = self.sealing_keys.seal(DROP, owner).ok_or(Lost)?;
+        let name = self.sealing_keys.load().owner(owner).ok_or(Lost)?;
+        let notice = self.sealing_keys.load().seal(DROP, owner).ok_or(Lost)?;
         let generation = self.counted("forget", self.backend.forget(&name, notice).await)?;
         let mut pending_invalidations = self.pending_invalidations.lock();
         if pending_invalidations.get(owner) == Some(&last) {
@@ -225,16 +232,16 @@ impl SealedStore {
 
     /// The owner of whom a notice tells.
     pub(super) fn open_drop(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        self.sealing_keys.open(DROP, sealed)
+        self.sealing_keys.load().open(DROP, sealed)
     }
 
     fn sealed(&self, key: &LeaseKey, entry: &Entry) -> Option<Vec<u8>> {
         let plain = Zeroizing::new(serde_json::to_vec(entry).ok()?);
-        self.sealing_keys.seal(&place(key), &plain)
+        self.sealing_keys.load().seal(&place(key), &plain)
     }
 
     fn open(&self, key: &LeaseKey, sealed: &[u8]) -> Option<Entry> {
-        serde_json::from_slice(&self.sealing_keys.open(&place(key), sealed)?).ok()
+        serde_json::from_slice(&self.sealing_keys.load().open(&place(key), sealed)?).ok()
     }
 
     pub(super) fn counted<T>(&self, operation: &str, outcome: Result<T, Lost>) -> Result<T, Lost> {
