@@ -4,6 +4,7 @@
 //! *hole*, and no rule speaks about holes: one mistake, one line.
 
 mod check;
+mod diff;
 mod fault;
 mod gather;
 mod hint;
@@ -12,6 +13,7 @@ mod places;
 mod policies;
 mod read;
 mod schema;
+mod sections;
 mod tree;
 
 use std::io::Read;
@@ -22,10 +24,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+pub use diff::diff;
 pub use fault::Fault;
 pub use places::Places;
 pub use policies::{PolicyDirectory, inventory, policy_directory, policy_schema};
 pub use schema::schema;
+pub use sections::Sections;
 
 use crate::admin::settings::AdminSettings;
 use crate::app::settings::AppSettings;
@@ -59,6 +63,9 @@ pub struct Config {
     /// Where the file says what only a start can show to be wrong.
     #[serde(skip)]
     pub places: Places,
+    /// SHA-256 of the file, in lower-case hexadecimal: what `sha256sum` says of it.
+    #[serde(skip)]
+    pub digest: String,
     /// The process, and the address under which browsers know it. Required, but of a minter alone.
     #[serde(default)]
     pub server: ServerSettings,
@@ -153,6 +160,7 @@ impl Config {
         let mut found = std::mem::take(&mut gathered.found);
         if let Some(config) = &mut gathered.settings {
             config.directory = directory.to_owned();
+            config.digest = digest(text);
             let source = Source { name, text };
             config.places = Places::new(&gathered.tree, source, config.listeners.len());
             let report = check::check(config, source, &gathered.tree, &gathered.holes);
@@ -213,6 +221,21 @@ impl Source<'_> {
         let (line, column) = fault::position(self.text, offset);
         fault::one_line(&format!("{}:{line}:{column} {}", self.name, place.dotted()))
     }
+}
+
+/// The text of a configuration file.
+pub fn text(path: &Path) -> Result<String, Fault> {
+    read_file(path).map_err(|message| Fault::of_file(&path.display().to_string(), message))
+}
+
+/// [`Config::digest`] of the file as it is now; `None`: it can't be read.
+pub fn digest_of(path: &Path) -> Option<String> {
+    read_file(path).ok().map(|text| digest(&text))
+}
+
+fn digest(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn as_fault(found: gather::Found, text: &str, name: &str) -> Fault {

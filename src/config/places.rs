@@ -14,6 +14,14 @@ pub struct Places {
     pub minter: String,
     /// `leases.path`
     pub leases: String,
+    /// `leases.store`
+    pub store: String,
+    /// `leases.redis`
+    pub redis: String,
+    /// `leases.name_key`
+    pub name_key: String,
+    /// `server.threads`
+    pub threads: String,
 }
 
 impl Places {
@@ -26,6 +34,10 @@ impl Places {
             admin: of("admin", "address"),
             minter: of("minter", "address"),
             leases: of("leases", "path"),
+            store: of("leases", "store"),
+            redis: of("leases", "redis"),
+            name_key: of("leases", "name_key"),
+            threads: of("server", "threads"),
         }
     }
 }

@@ -221,6 +221,15 @@ impl Reading<'_> {
     }
 }
 
+/// The files of ours in a directory, which stands below `root`, by name; their paths start where its own does.
+pub(super) fn files_of(root: &Path, directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join(directory)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut files: Vec<PathBuf> = names.filter(|name| is_ours(name)).map(|name| directory.join(name)).collect();
+    files.sort_unstable();
+    files
+}
+
 /// Whether there is such a directory; else what is wrong, for the key that names it.
 pub(super) fn is_readable(directory: &Path) -> Result<(), String> {
     std::fs::read_dir(directory).map(drop).map_err(|fault| format!("{}: {}", directory.display(), unreadable(&fault)))

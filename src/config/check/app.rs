@@ -85,7 +85,7 @@ fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
 /// What the pool says of its settings: addresses, certificates, times.
 fn pool(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
     let Ok(metrics) = Metrics::new("", "") else { return };
-    for fault in Pool::open(settings, report.directory, 0, Clock::system(), &metrics).err().unwrap_or_default() {
+    for fault in Pool::open(settings, report.directory, Clock::system(), &metrics).err().unwrap_or_default() {
         let place = report.resolve(place, fault.key);
         report.fault(&place, fault.message);
     }

@@ -1,0 +1,144 @@
+//! The sections of a configuration: what an operator changes, by its name, and whether two configurations say the same of it.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use super::{Config, policies};
+use crate::files;
+use crate::provider::settings::ProviderSettings;
+use crate::secret::{SecretSource, SecretSources};
+use crate::session::settings::IssuerSettings;
+
+/// What is said of one section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Of the settings themselves.
+    settings: u64,
+    /// Of the contents of the files that they name.
+    files: u64,
+}
+
+/// All sections of a configuration, by names such as `plugin.face-scan`, `issuer.https://idp.example.com`, `limits`.
+#[derive(Clone, Debug, Default)]
+pub struct Sections {
+    sections: BTreeMap<String, Section>,
+    files: Vec<PathBuf>,
+}
+
+impl Sections {
+    /// Reads the files that the configuration names, to tell one content from another: to be called before they are read for use, so that a later change
+    /// is noticed.
+    pub fn of(config: &Config) -> Self {
+        let mut sections = Self::default();
+        let at = &config.directory;
+        for plugin in &config.plugins {
+            sections.add(format!("plugin.{}", plugin.name), at, plugin, &[]);
+        }
+        for app in &config.apps {
+            let certificate = app.client_certificate.iter().flat_map(|files| [&files.chain, &files.key]);
+            let paths: Vec<_> = app.ca.iter().chain(certificate).collect();
+            sections.add(format!("app.{}", app.name), at, app, &paths);
+        }
+        for provider in &config.providers {
+            sections.add(format!("provider.{}", provider.name), at, provider, &provider_files(provider));
+        }
+        for issuer in &config.session.issuers {
+            sections.add(format!("issuer.{}", issuer.issuer), at, issuer, &issuer_files(issuer));
+        }
+        for listener in &config.listeners {
+            let paths: Vec<_> = listener.tls.iter().flat_map(|pair| [&pair.chain, &pair.key]).collect();
+            sections.add(format!("listener.{}", listener.address), at, listener, &paths);
+        }
+        let session = crate::session::settings::SessionSettings { issuers: Vec::new(), ..config.session.clone() };
+        sections.add("session".into(), at, &session, &[]);
+        sections.add("server".into(), at, &config.server, &[]);
+        sections.add("limits".into(), at, &config.limits, &[]);
+        sections.add("log".into(), at, &config.log, &file_of(config.log.subject_key.as_ref()));
+        let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
+        sections.add("admin".into(), at, &config.admin, &file_of(token));
+        let edges = config.minter.as_ref().map(|minter| &minter.tls);
+        let paths: Vec<_> = edges.iter().flat_map(|tls| [&tls.chain, &tls.key, &tls.client_ca]).collect();
+        sections.add("minter".into(), at, &config.minter, &paths);
+        let leases = &config.leases;
+        let redis = leases.redis.as_ref();
+        let secrets = leases.seal_keys.iter().chain(&leases.name_key);
+        let secrets = secrets.chain(redis.and_then(|redis| redis.password.as_ref()));
+        let paths: Vec<_> = secrets.flat_map(path_of).chain(redis.and_then(|redis| redis.ca.as_ref())).collect();
+        sections.add("leases".into(), at, leases, &paths);
+        let policies: Vec<PathBuf> =
+            config.policies.iter().flat_map(|settings| policies::files_of(at, &settings.directory)).collect();
+        sections.add("policies".into(), at, &config.policies, &policies.iter().collect::<Vec<_>>());
+        sections.files.extend(config.policies.iter().map(|settings| at.join(&settings.directory)));
+        sections
+    }
+
+    /// The files that the configuration names, and the directory of its policies, in which others may appear.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn add(&mut self, name: String, directory: &Path, settings: &impl std::fmt::Debug, paths: &[&PathBuf]) {
+        let of = |value: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            value(&mut hasher);
+            hasher.finish()
+        };
+        // `Debug` of settings shows every key of them; a secret's is its place.
+        let settings = of(&|hasher| (directory, format!("{settings:?}")).hash(hasher));
+        let files = of(&|hasher| {
+            for path in paths {
+                (path, files::fingerprint(&directory.join(path))).hash(hasher);
+            }
+        });
+        self.sections.insert(name, Section { settings, files });
+        self.files.extend(paths.iter().map(|path| directory.join(path)));
+    }
+
+    /// The names of those that are there in one of the two only, or differ, or name files whose content differs; sorted.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let (own, others) = (&self.sections, &other.sections);
+        let all = own.keys().chain(others.keys().filter(|name| !own.contains_key(*name)));
+        let mut changed: Vec<String> = all.filter(|name| own.get(*name) != others.get(*name)).cloned().collect();
+        changed.sort_unstable();
+        changed
+    }
+
+    /// Whether both say the same of this section, the files that it names included.
+    pub fn is_same(&self, other: &Self, name: &str) -> bool {
+        self.sections.get(name).is_some_and(|section| other.sections.get(name) == Some(section))
+    }
+
+    /// Whether both say the same of this section, whatever is in the files that it names.
+    pub fn has_same_settings(&self, other: &Self, name: &str) -> bool {
+        let settings = |sections: &Self| sections.sections.get(name).map(|section| section.settings);
+        settings(self).is_some() && settings(self) == settings(other)
+    }
+}
+
+fn path_of(source: &SecretSource) -> Option<&PathBuf> {
+    match source {
+        SecretSource::File(path) => Some(path),
+        SecretSource::Env(_) => None,
+    }
+}
+
+fn file_of(source: Option<&SecretSource>) -> Vec<&PathBuf> {
+    source.and_then(path_of).into_iter().collect()
+}
+
+fn provider_files(provider: &ProviderSettings) -> Vec<&PathBuf> {
+    let keys = provider.api_key.as_ref().map(SecretSources::as_slice).unwrap_or_default();
+    let secrets = keys.iter().chain(provider.secret_headers.values()).chain(&provider.subject_key);
+    let secrets = secrets.chain(provider.proxy.as_ref().and_then(|proxy| proxy.credentials()));
+    let link = provider.minter.iter().flat_map(|link| [&link.ca, &link.certificate, &link.key]);
+    secrets.flat_map(path_of).chain(&provider.ca).chain(link).collect()
+}
+
+fn issuer_files(issuer: &IssuerSettings) -> Vec<&PathBuf> {
+    let keys = issuer.keys.as_slice().iter();
+    let keys =
+        keys.flat_map(|keys| keys.jwks_file.iter().chain(&keys.pem_file).chain(keys.secret.as_ref().and_then(path_of)));
+    let proxy = issuer.proxy.as_ref().and_then(|proxy| proxy.credentials()).and_then(path_of);
+    keys.chain(&issuer.ca).chain(proxy).collect()
+}
