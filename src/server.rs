@@ -1,42 +1,51 @@
 //! Puts it together: what the configuration says becomes listeners, tasks and one gateway; and it stops without losing a request.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use pingora_core::server::configuration::ServerConf;
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 mod acceptors;
+mod admin;
 mod bind;
 mod build;
 mod builder;
 mod client_ca;
+mod generation;
+mod key_sets;
+mod listeners;
+mod look;
 mod minter;
+mod reload;
+mod revoker;
+mod tasks;
 mod tls;
 
 pub use bind::{BindFaults, obstacles};
 pub use build::{BuildFault, Components, Plugin, rules};
+pub use generation::Shared;
 pub use minter::MinterComponents;
+pub use reload::{ConfigSource, Reloaded, needs_new_process};
+
+use self::admin::AdminListener;
+use self::bind::{Bound, Fresh, Held};
+use self::generation::{Generation, Origin, Proxying, Surroundings};
+use self::listeners::Listener;
+use self::reload::Prepared;
+use self::revoker::RevokerInForce;
+use self::tasks::Tasks;
 
 use crate::admin::{Admin, Health};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::files::Watch;
+use crate::config::{Config, Sections};
 pub use crate::gateway::Limits;
-use crate::gateway::{Acceptor, Drain, Front};
+use crate::gateway::{Drain, Front, InForce};
 use crate::lease::settings::StoreKind;
 use crate::lease::store::{FileStore, Lost, OpenFault};
 use crate::logging::LineSink;
 use crate::minter::Serving;
-use crate::provider::Provider;
 use crate::session::Knowledge;
 use crate::telemetry::Metrics;
-
-/// How often files that may change are looked at.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What the configuration does not say.
 pub struct Options {
@@ -78,25 +87,44 @@ impl std::error::Error for StartFault {}
 
 /// A gateway that serves.
 pub struct ServerHandle {
-    /// The addresses of the listeners, as bound: a port 0 of the configuration is the real one here.
+    /// The addresses of the listeners at the start, as bound: a port 0 of the configuration is the real one here.
     pub addresses: Vec<String>,
-    /// The administration address, as bound.
+    /// The administration address at the start, as bound.
     pub admin: Option<String>,
-    /// Where edges reach the minter, as bound.
+    /// Where edges reached the minter at the start, as bound.
     pub minter: Option<String>,
     /// All counters.
     pub metrics: Metrics,
-    components: Components,
+    live: Arc<Live>,
+}
+
+/// What runs, whatever configuration is in force.
+struct Live {
+    around: Surroundings,
+    in_force: Arc<InForce>,
+    /// Who hears what the store says of other nodes.
+    listening: Arc<RevokerInForce>,
     front: Arc<Front>,
-    health: Arc<Health>,
     drain: Arc<Drain>,
-    drain_at_most: Duration,
-    drain_delay: Duration,
-    backlog: Vec<(bind::Handle, Arc<Acceptor>)>,
-    serving: Option<Serving>,
-    services: Vec<JoinHandle<()>>,
-    stop: watch::Sender<bool>,
-    stop_tasks: watch::Sender<bool>,
+    admin: OnceLock<Arc<Admin>>,
+    source: OnceLock<ConfigSource>,
+    /// Held by who reloads.
+    turn: tokio::sync::Mutex<()>,
+    state: parking_lot::Mutex<State>,
+    /// True when the process is about to end.
+    stopping: watch::Sender<bool>,
+}
+
+/// What changes with the configuration.
+struct State {
+    generation: Arc<Generation>,
+    health: Arc<Health>,
+    proxying: Option<Proxying>,
+    listeners: Vec<Listener>,
+    admin: Option<AdminListener>,
+    /// With its address as configured.
+    serving: Option<(String, Serving)>,
+    tasks: Tasks,
 }
 
 /// Starts everything. When it returns, every address accepts. Must be called on a tokio runtime, on which everything then runs.
@@ -104,10 +132,9 @@ pub struct ServerHandle {
 /// Dropped before it returns: nothing serves.
 pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
-    let limits = limits.within(&config.server);
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut bound = bind::all(&config).map_err(StartFault::Bind)?;
+    let fresh = bind::all(&config, &Held::default()).map_err(StartFault::Bind)?;
     let file = match (&config.leases.path, config.leases.store) {
         (Some(path), StoreKind::File) => {
             let path = config.directory.join(path);
@@ -116,188 +143,252 @@ pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFaul
         }
         _ => None,
     };
-    let components = Components::with(&config, &clock, &metrics, file).map_err(StartFault::Build)?;
-    let lines = access_log.clone().filter(|_| config.log.access);
-    let gateway = components.gateway(&config, &clock, &metrics, lines, limits.max_requests);
-    let drain = Drain::new(metrics.connections.clone());
-    let health = Health::new(
-        metrics.clone(),
-        components.sessions.clone(),
-        components.providers.clone(),
-        components.pools(),
-        components.book.store().cloned(),
-        clock.clone(),
-    );
-
-    let revoker = components.revoker(&config, &clock, &metrics);
+    let around = Surroundings { clock, metrics, access_log, limits };
+    let sections = Sections::of(&config);
+    let (generation, _) =
+        Generation::build(config, sections, Origin::Start(file), &around).map_err(StartFault::Build)?;
     // Before anything is served.
-    revoker.take_over().map_err(|Lost| StartFault::Unreadable(config.places.leases.clone()))?;
-    if config.leases.store == StoreKind::Redis {
-        components.sessions.set_knowledge(Knowledge::Asking);
+    generation.revoker.take_over().map_err(|Lost| StartFault::Unreadable(generation.config.places.leases.clone()))?;
+    if generation.config.leases.store == StoreKind::Redis {
+        generation.components.sessions.set_knowledge(Knowledge::Asking);
     }
-    let (stop, stopped) = watch::channel(false);
-    let (stop_tasks, tasks_stopped) = watch::channel(false);
-    let threads = worker_threads(&config);
-    let (per_address, proxy) = (config.server.connections_per_address, proxying(&config, &components, &limits));
-    let front = Arc::new(Front::new(gateway, drain.clone(), limits, per_address, proxy));
-    let acceptors = acceptors::make(&config, &components.listener_tls, &metrics).map_err(StartFault::Build)?;
-    let services = serve(&bound, &front, &acceptors, threads, &stopped);
-    if let Some(address) = &bound.admin {
-        let mut service = Service::new("admin".into(), Admin::new(health.clone(), components.api(revoker.clone())));
-        bind::add(&mut service, address);
-        let (fds, stopped) = (bound.fds.clone(), tasks_stopped.clone());
-        tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
-    }
-    if let Some(store) = components.book.store().cloned() {
-        let (revoker, stop) = (revoker.clone(), tasks_stopped.clone());
-        tokio::spawn(async move { store.run(&*revoker, stop).await });
-    }
-    tokio::spawn(components.book.clone().run(tasks_stopped.clone()));
-    tokio::spawn(components.sessions.clone().run(tasks_stopped.clone()));
-    for provider in components.providers.iter() {
-        if let Provider::Remote(remote) = provider {
-            tokio::spawn(remote.clone().run(tasks_stopped.clone()));
-        }
-    }
-    for app in components.apps.iter() {
-        tokio::spawn(app.pool.clone().run(tasks_stopped.clone()));
-    }
-    tokio::spawn(look_at_files(components.clone(), tasks_stopped));
-    let serving = match (&components.minter, bound.minter.take()) {
-        (Some(minter), Some(listener)) => {
-            let serving = minter.serve(listener, &components, &limits, clock, metrics.clone(), access_log);
-            Some(serving.map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?)
-        }
-        _ => None,
+    let live = Live::new(generation, around);
+    live.open(fresh).map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?;
+    tokio::spawn(look::at_files(Arc::downgrade(&live), live.stopping.subscribe()));
+    let state = live.state.lock();
+    let running = ServerHandle {
+        addresses: state.listeners.iter().map(|listener| listener.address.clone()).collect(),
+        admin: state.admin.as_ref().map(|admin| admin.address.clone()),
+        minter: state.serving.as_ref().map(|(_, serving)| serving.address.clone()),
+        metrics: live.around.metrics.clone(),
+        live: live.clone(),
     };
-
-    Ok(ServerHandle {
-        addresses: bound.listeners,
-        admin: bound.admin,
-        minter: serving.as_ref().map(|serving| serving.address.clone()),
-        metrics,
-        components,
-        front,
-        health,
-        drain,
-        drain_at_most: config.server.drain.0,
-        drain_delay: config.server.drain_delay.0,
-        backlog: bound.backlog.into_iter().zip(acceptors).collect(),
-        serving,
-        services,
-        stop,
-        stop_tasks,
-    })
+    drop(state);
+    Ok(running)
 }
 
-/// How Pingora's proxy is set up, if there is anything for it to do.
-fn proxying(config: &Config, components: &Components, limits: &Limits) -> Option<ServerConf> {
-    let speaks_http_2 = config.listeners.iter().any(|listener| !listener.tls.is_empty());
-    if components.apps.is_empty() && !speaks_http_2 {
-        return None;
-    }
-    let mut conf = ServerConf { upstream_keepalive_pool_size: limits.idle_to_apps, ..ServerConf::default() };
-    if !components.apps.iter().any(|app| app.pool.trusts_the_machine()) {
-        // Pingora reads the machine's authorities whether they are needed or not, and a machine without any is no reason to fail.
-        conf.ca_file = Some("/dev/null".into());
-    }
-    Some(conf)
-}
-
-/// One service for each listener: a connection knows by which listener it came.
-fn serve(
-    bound: &bind::Bound,
-    front: &Arc<Front>,
-    acceptors: &[Arc<Acceptor>],
-    threads: usize,
-    stopped: &watch::Receiver<bool>,
-) -> Vec<JoinHandle<()>> {
-    let services = bound.listeners.iter().zip(acceptors).map(|(address, acceptor)| {
-        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), acceptor: acceptor.clone() });
-        bind::add(&mut service, address);
-        let (fds, stopped) = (bound.fds.clone(), stopped.clone());
-        tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await })
-    });
-    services.collect()
-}
-
-/// [`Front`] for Pingora.
-struct FrontApp {
-    front: Arc<Front>,
-    acceptor: Arc<Acceptor>,
-}
-
-#[async_trait::async_trait]
-impl pingora_core::apps::ServerApp for FrontApp {
-    async fn process_new(
-        self: &Arc<Self>,
-        session: pingora_core::protocols::Stream,
-        shutdown: &pingora_core::server::ShutdownWatch,
-    ) -> Option<pingora_core::protocols::Stream> {
-        self.front.serve(session, &self.acceptor, self.front.enter(), shutdown).await;
-        None
+impl Live {
+    fn new(generation: Generation, around: Surroundings) -> Arc<Self> {
+        let drain = Drain::new(around.metrics.connections.clone());
+        let in_force = InForce::new(generation.gateway.clone());
+        let listening = RevokerInForce::new(generation.revoker.clone());
+        let proxying = generation.proxying();
+        let per_address = generation.config.server.connections_per_address;
+        let front = Front::new(in_force.clone(), drain.clone(), per_address, proxying.map(Proxying::conf));
+        let generation = Arc::new(generation);
+        let state = State {
+            health: generation.health(&around),
+            generation,
+            proxying,
+            listeners: Vec::new(),
+            admin: None,
+            serving: None,
+            tasks: Tasks::default(),
+        };
+        Arc::new(Self {
+            around,
+            in_force,
+            listening,
+            front: Arc::new(front),
+            drain,
+            admin: OnceLock::new(),
+            source: OnceLock::new(),
+            turn: tokio::sync::Mutex::default(),
+            state: parking_lot::Mutex::new(state),
+            stopping: watch::Sender::new(false),
+        })
     }
 
-    async fn cleanup(&self) {
-        self.front.cleanup().await;
+    /// Accepts at the addresses of the first configuration, and begins to look after its parts.
+    fn open(self: &Arc<Self>, fresh: Fresh) -> std::io::Result<()> {
+        let mut state = self.state.lock();
+        let generation = state.generation.clone();
+        let admin = Arc::new(Admin::new(state.health.clone(), generation.api(self)));
+        let admin = self.admin.get_or_init(|| admin);
+        if let (Some(minter), Some(listener), Some(settings)) =
+            (&generation.components.minter, fresh.minter, &generation.config.minter)
+        {
+            let serving = minter.serve(listener, &generation.components, &generation.shared.bounds, &self.around)?;
+            state.serving = Some((settings.address.clone(), serving));
+        }
+        state.listeners = self.listeners(&generation, Vec::new(), fresh.listeners).0;
+        if let (Some(bound), Some(settings)) = (fresh.admin, &generation.config.admin) {
+            state.admin = Some(AdminListener::start(&settings.address, bound, admin));
+        }
+        state.tasks.follow(generation.tasks(&self.listening));
+        self.note_loaded(&generation, None);
+        Ok(())
+    }
+
+    /// The listeners of a configuration, those before among them; and those that go.
+    fn listeners(
+        &self,
+        generation: &Generation,
+        mut before: Vec<Listener>,
+        fresh: Vec<Option<Bound>>,
+    ) -> (Vec<Listener>, Vec<Listener>) {
+        let threads = worker_threads(&generation.config);
+        let mut listeners = Vec::with_capacity(fresh.len());
+        for ((settings, acceptor), bound) in generation.config.listeners.iter().zip(&generation.acceptors).zip(fresh) {
+            let address = &settings.address;
+            match (bound, before.iter().position(|listener| listener.setting == *address)) {
+                (Some(bound), _) => {
+                    listeners.push(Listener::start(address, bound, acceptor.clone(), &self.front, threads));
+                }
+                (None, Some(at)) => {
+                    let listener = before.remove(at);
+                    listener.set_acceptor(acceptor.clone());
+                    listeners.push(listener);
+                }
+                (None, None) => {}
+            }
+        }
+        (listeners, before)
+    }
+
+    /// The one step. Nothing in it waits or fails.
+    fn put_in_force(self: &Arc<Self>, prepared: Prepared) {
+        let Prepared { next, fresh, last_steps, .. } = prepared;
+        let mut state = self.state.lock();
+        let before = state.generation.clone();
+        let proxying = next.proxying();
+        if let Some(proxying) = proxying.filter(|_| proxying != state.proxying) {
+            self.front.set_proxy(proxying.conf(), &next.shared.bounds);
+            state.proxying = Some(proxying);
+        }
+        last_steps.into_iter().for_each(|step| step());
+        self.front.set_connections_per_address(next.config.server.connections_per_address);
+        self.listening.replace(next.revoker.clone());
+        self.in_force.replace(next.gateway.clone());
+        let next = Arc::new(next);
+        state.health = next.health(&self.around).following(&state.health);
+        if let Some(admin) = self.admin.get() {
+            admin.replace(state.health.clone(), next.api(self));
+        }
+        let (listeners, leaving) = self.listeners(&next, std::mem::take(&mut state.listeners), fresh.listeners);
+        state.listeners = listeners;
+        leaving.into_iter().for_each(|listener| drop(tokio::spawn(listener.leave(self.front.clone()))));
+        self.change_admin(&mut state, &next, fresh.admin);
+        self.change_minter(&mut state, &next, fresh.minter);
+        state.tasks.follow(next.tasks(&self.listening));
+        self.note_loaded(&next, Some(&before));
+        // All of them could be read.
+        next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
+        state.generation = next;
+    }
+
+    fn change_admin(&self, state: &mut State, next: &Generation, fresh: Option<Bound>) {
+        let stays = next.config.admin.is_some() && fresh.is_none();
+        if let Some(before) = state.admin.take_if(|_| !stays) {
+            before.leave();
+        }
+        if let (Some(bound), Some(settings), Some(admin)) = (fresh, &next.config.admin, self.admin.get()) {
+            state.admin = Some(AdminListener::start(&settings.address, bound, admin));
+        }
+    }
+
+    fn change_minter(&self, state: &mut State, next: &Generation, fresh: Option<std::net::TcpListener>) {
+        let stays = next.config.minter.is_some() && fresh.is_none();
+        if let Some((_, before)) = state.serving.take_if(|_| !stays) {
+            tokio::spawn(before.stop(next.config.server.drain.0));
+        }
+        let (Some(minter), Some(settings)) = (&next.components.minter, &next.config.minter) else { return };
+        match (&state.serving, fresh) {
+            (Some((_, serving)), _) => minter.replace(serving, &next.components, &self.around),
+            (None, Some(listener)) => {
+                // A listener that is bound, on a runtime that runs: there is no reason to fail.
+                let serving = minter.serve(listener, &next.components, &next.shared.bounds, &self.around);
+                state.serving = serving.ok().map(|serving| (settings.address.clone(), serving));
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn note_loaded(&self, generation: &Generation, before: Option<&Generation>) {
+        let metrics = &self.around.metrics;
+        metrics.config_loaded.set(self.around.clock.now().as_secs());
+        if let Some(before) = before {
+            let _ = metrics.config_info.remove_label_values(&[&before.config.digest]);
+            before.forget_gauges(generation, metrics);
+        }
+        metrics.config_info.with_label_values(&[&generation.config.digest]).set(1);
+    }
+
+    fn generation(&self) -> Arc<Generation> {
+        self.state.lock().generation.clone()
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    fn show_trouble(&self) {
+        let state = self.state.lock();
+        state.generation.components.sessions.show_trouble();
+        state.health.show_trouble();
     }
 }
 
 impl ServerHandle {
-    /// Reads keys and secrets again (SIGHUP). What can't be read keeps its last value, with a line in the log.
+    /// From now on [`Self::reload`], and `POST /api/reload`, read the configuration like this.
+    pub fn reload_from(&self, source: ConfigSource) {
+        // The first one stays.
+        let _ = self.live.source.set(source);
+    }
+
+    /// Reads configuration, policies, keys and secrets again, and puts all in force, or nothing.
+    ///
+    /// Dropped while it waits or builds: nothing has changed.
+    pub async fn reload(&self) -> Reloaded {
+        self.live.reload().await
+    }
+
+    /// The addresses of the listeners now, as bound.
+    pub fn addresses_now(&self) -> Vec<String> {
+        self.live.state.lock().listeners.iter().map(|listener| listener.address.clone()).collect()
+    }
+
+    /// Reads keys and secrets again. What can't be read keeps its last value, with a line in the log.
     pub fn reread(&self) {
-        self.components.reread();
+        self.live.generation().components.reread();
     }
 
     /// Stops: readiness says no, answers close their connections, listeners close, what is under way ends. Returns when nothing is under
     /// way, or at `drain`.
     ///
     /// Dropped: connections are cut.
-    pub async fn stop(mut self) {
-        self.health.drain();
-        self.serving.iter().for_each(Serving::drain);
-        tokio::time::sleep(self.drain_delay).await;
-        let began = Instant::now();
-        self.drain.lame_duck().await;
-        self.stop.send_replace(true);
-        // Pingora's accept loops end; a panic of theirs is no reason to cut connections.
-        for service in self.services.drain(..) {
-            let _ = service.await;
+    pub async fn stop(self) {
+        let live = &self.live;
+        live.stopping.send_replace(true);
+        // Nobody else puts a configuration in force from here on.
+        let _turn = live.turn.lock().await;
+        let generation = live.generation();
+        let server = &generation.config.server;
+        {
+            let state = live.state.lock();
+            state.health.drain();
+            state.serving.iter().for_each(|(_, serving)| serving.drain());
         }
-        self.serve_backlog();
-        let left = self.drain_at_most.saturating_sub(began.elapsed());
+        tokio::time::sleep(server.drain_delay.0).await;
+        let began = Instant::now();
+        live.drain.lame_duck().await;
+        let (listeners, serving) = {
+            let mut state = live.state.lock();
+            (std::mem::take(&mut state.listeners), state.serving.take())
+        };
+        futures_util::future::join_all(listeners.into_iter().map(|listener| listener.close(&live.front))).await;
+        live.front.cleanup().await;
+        let left = server.drain.0.saturating_sub(began.elapsed());
         let edges = async {
-            if let Some(serving) = self.serving.take() {
+            if let Some((_, serving)) = serving {
                 serving.stop(left).await;
             }
         };
-        tokio::join!(self.drain.finish(left), edges);
-        self.stop_tasks.send_replace(true);
-    }
-
-    /// Connections that the kernel took and Pingora did not: closing the listeners would reset them. Then the listeners close.
-    fn serve_backlog(&mut self) {
-        for (listener, acceptor) in std::mem::take(&mut self.backlog) {
-            while let Some(stream) = listener.accept() {
-                let (front, acceptor) = (self.front.clone(), acceptor.clone());
-                let (present, stop) = (self.front.enter(), self.stop.subscribe());
-                tokio::spawn(async move { front.serve(Box::new(stream), &acceptor, present, &stop).await });
-            }
-        }
-    }
-}
-
-async fn look_at_files(components: Components, mut stop: watch::Receiver<bool>) {
-    let mut watch = Watch::new(components.watched_files());
-    let mut tick = tokio::time::interval(LOOK);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {
-                if watch.changed() {
-                    components.reread();
-                }
-            }
-            _ = stop.wait_for(|stop| *stop) => return,
+        tokio::join!(live.drain.finish(left), edges);
+        let mut state = live.state.lock();
+        state.tasks.stop();
+        if let Some(admin) = state.admin.take() {
+            admin.leave();
         }
     }
 }

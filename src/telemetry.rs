@@ -127,6 +127,12 @@ pub struct Metrics {
     pub policy_decisions: IntCounterVec,
     /// `valet_ready`
     pub ready: Gauge,
+    /// `valet_reloads_total{outcome}`
+    pub reloads: IntCounterVec,
+    /// `valet_config_loaded_timestamp_seconds`
+    pub config_loaded: IntGauge,
+    /// `valet_config_info{digest}`
+    pub config_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -272,8 +278,17 @@ impl Metrics {
             log_lines_lost: vec("valet_log_lines_lost_total", "Log lines that no reader took in time.", &["stream"])?,
             ready,
             tracer: Tracer::default(),
+            reloads: vec("valet_reloads_total", "Configurations read again, by outcome.", &["outcome"])?,
+            config_loaded: gauge(
+                "valet_config_loaded_timestamp_seconds",
+                "When the configuration in force was put in force, in Unix time.",
+            )?,
+            config_info: gauges("valet_config_info", "SHA-256 of the configuration file in force.", &["digest"])?,
             registry: registry.clone(),
         };
+        for outcome in ["applied", "unchanged", "refused"] {
+            drop(metrics.reloads.with_label_values(&[outcome]));
+        }
         Ok(metrics)
     }
 

@@ -53,6 +53,12 @@ mod recipes;
 mod refusals;
 #[path = "e2e/relay.rs"]
 mod relay;
+#[path = "e2e/reload.rs"]
+mod reload;
+#[path = "e2e/reload_listeners.rs"]
+mod reload_listeners;
+#[path = "e2e/reload_refused.rs"]
+mod reload_refused;
 #[path = "e2e/revocation.rs"]
 mod revocation;
 #[path = "e2e/routes.rs"]

@@ -1,5 +1,6 @@
 //! Administration: which leases are held, what was minted of late, and dropping a person's leases. No URL, no plain subject.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,7 +47,12 @@ pub struct Api {
     pub sessions: Arc<Sessions>,
     /// Who ends sessions, and knows each plug-in's leases of each issuer.
     pub revoker: Arc<Revoker>,
+    /// Reads everything again.
+    pub reload: Reload,
 }
+
+/// Reads everything again: which sections have changed and are in force, or why none is.
+pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Vec<String>, Vec<String>>> + Send>> + Send + Sync>;
 
 impl Api {
     /// Its routes, each for who has the token.
@@ -57,6 +63,7 @@ impl Api {
             .route("/api/leases/drop", post(drop_leases))
             .route("/api/mints", get(mints))
             .route("/api/sessions/revoke", post(revoke))
+            .route("/api/reload", post(reload))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(api.clone(), admit))
             .with_state(api)
@@ -176,6 +183,14 @@ async fn mints(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejec
         })
         .collect();
     axum::Json(json!({ "mints": mints })).into_response()
+}
+
+/// Whatever the body is: there is nothing to say.
+async fn reload(State(api): State<Arc<Api>>) -> Response {
+    match (api.reload)().await {
+        Ok(changed) => axum::Json(json!({ "changed": changed })).into_response(),
+        Err(faults) => (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(json!({ "faults": faults }))).into_response(),
+    }
 }
 
 #[derive(Deserialize)]

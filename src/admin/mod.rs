@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
-pub use self::api::{Api, check_token};
+pub use self::api::{Api, Reload, check_token};
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
 use crate::lease::store::SealedStore;
@@ -43,7 +45,7 @@ pub struct Health {
     store: Option<Arc<SealedStore>>,
     clock: Clock,
     started: Tick,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
 }
 
 impl Health {
@@ -57,12 +59,27 @@ impl Health {
         clock: Clock,
     ) -> Arc<Self> {
         let started = clock.tick();
-        Arc::new(Self { metrics, sessions, providers, apps, store, clock, started, draining: AtomicBool::new(false) })
+        let draining = Arc::new(AtomicBool::new(false));
+        Arc::new(Self { metrics, sessions, providers, apps, store, clock, started, draining })
+    }
+
+    /// The health of a new configuration: the process has started, and drains, when it did.
+    pub fn following(self: Arc<Self>, before: &Self) -> Arc<Self> {
+        let own = Arc::try_unwrap(self);
+        own.map_or_else(
+            |shared| shared,
+            |own| Arc::new(Self { started: before.started, draining: before.draining.clone(), ..own }),
+        )
     }
 
     /// From now on `/readyz` says no.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Says again what is in trouble.
+    pub fn show_trouble(&self) {
+        self.look();
     }
 
     /// Brings the gauges up to date that no event moves.
@@ -101,30 +118,31 @@ impl Health {
 
 /// The administration application.
 pub struct Admin {
-    router: Router,
+    router: ArcSwap<Router>,
 }
 
 impl Admin {
     /// Tells about `health`; and lets who holds the token administer, if there is one.
     pub fn new(health: Arc<Health>, api: Option<Api>) -> Self {
-        let router = Router::new()
-            .route("/livez", get(async || "ok\n"))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
-            .with_state(health);
-        Self { router: api.into_iter().fold(router, |router, api| router.merge(api.router())) }
+        Self { router: ArcSwap::from_pointee(router(health, api)) }
+    }
+
+    /// From the next request on it tells about this.
+    pub fn replace(&self, health: Arc<Health>, api: Option<Api>) {
+        self.router.store(Arc::new(router(health, api)));
     }
 
     /// The routes, for a test without a socket.
     pub fn router(&self) -> Router {
-        self.router.clone()
+        Router::clone(&self.router.load())
     }
 }
 
 #[async_trait]
 impl ServerApp for Admin {
     async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let service = TowerToHyperService::new(self.router.clone());
+        let admin = self.clone();
+        let service = service_fn(move |request| TowerToHyperService::new(admin.router()).call(request));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -139,6 +157,15 @@ impl ServerApp for Admin {
         let _ = connection.await;
         None
     }
+}
+
+fn router(health: Arc<Health>, api: Option<Api>) -> Router {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
+    api.into_iter().fold(router, |router, api| router.merge(api.router()))
 }
 
 async fn readyz(State(health): State<Arc<Health>>) -> Response {

@@ -8,10 +8,11 @@ use super::fortify::fortify;
 use super::{ConfigFile, End, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::config::STDIN;
-use crate::gateway::{Asked, Opinion, Reached};
+use crate::gateway::{Asked, Limits, Opinion, Reached};
 use crate::policy::Decision;
 use crate::problem::Refusal;
 use crate::provider;
+use crate::server::Shared;
 use crate::session::{Explanation, Session, SessionFault};
 use crate::telemetry::Metrics;
 
@@ -29,7 +30,8 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     let components = check::components(&config, &clock)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), env!("VALET_REVISION"))
         .map_err(|fault| End::new(exit::SOFTWARE, format!("valet: {fault}")))?;
-    let gateway = components.gateway(&config, &clock, &metrics, None, 1);
+    let shared = Shared::new(&config, Limits::default(), &clock, &metrics);
+    let gateway = components.gateway(&config, &clock, &metrics, None, shared);
     // A whole address names the host too, for plug-ins that have one of their own.
     let named = Url::parse(path).ok().and_then(|url| authority(&url));
     let own = || Url::parse(&config.server.public_url).ok().and_then(|url| authority(&url));

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod diff;
 mod explain;
 mod fortify;
 mod open;
@@ -47,7 +48,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGQUIT, which drain; SIGHUP reads keys and secrets again.
+    /// Serve until SIGTERM or SIGQUIT, which drain; SIGHUP reads configuration, policies, keys and secrets again.
     Run(ConfigFile),
     /// Read configuration, keys and secrets, and print every fault. Touches no network without --live.
     Check {
@@ -56,6 +57,15 @@ enum Command {
         /// Also fetch the issuers' keys and mint once per plug-in or mint for a canary subject, or at an edge ask its minters; prints the remaining life, never the URL.
         #[arg(long)]
         live: bool,
+    },
+    /// Tell what a second configuration says otherwise than a first: routes, issuers, plug-ins, vendors, and what needs a new process.
+    Diff {
+        /// The configuration that is in force.
+        #[arg(value_name = "OLD")]
+        old: PathBuf,
+        /// The one that is to be.
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
     },
     /// Mint once and print the URL, for a first try. Needs a terminal: the URL is a secret.
     Open(OpenArguments),
@@ -133,6 +143,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Run(file) => run::run(&file),
         Command::Check { config, live } => check::check(&config, live),
+        Command::Diff { old, new } => diff::diff(&old, &new),
         Command::Open(arguments) => open::open(&arguments),
         Command::Explain { config, path, method, address } => {
             explain::explain(&config, &path, &Asked { method, address })

@@ -6,22 +6,19 @@ use tracing::{Level, error, info, warn};
 use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime};
 use crate::clock::Clock;
-use crate::config::{Config, STDIN};
-use crate::files;
+use crate::config::{self, Config, STDIN};
 use crate::gateway::Limits;
 use crate::logging::{self, LineSink};
-use crate::server::{self, Options, StartFault};
+use crate::server::{self, ConfigSource, Options, StartFault};
 use crate::telemetry::{LogLevel, Metrics};
 
 pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
     // Before the first secret is read.
     fortify()?;
-    // Before it is parsed: what changes from here on is not what is served.
-    let read = Read::new(file);
     let config = load(file)?;
     let runtime = runtime(config.server.threads)?;
     let logs = Logs::new(&config)?;
-    let served = runtime.block_on(serve(config, file, &read, &logs));
+    let served = runtime.block_on(serve(config, file, &logs));
     // What still runs is beyond the drain's deadline.
     runtime.shutdown_background();
     logs.close();
@@ -55,28 +52,7 @@ impl Logs {
     }
 }
 
-/// The configuration's text, as far as to tell whether it is another one.
-struct Read<'f> {
-    file: &'f ConfigFile,
-    hash: Option<u64>,
-}
-
-impl<'f> Read<'f> {
-    fn new(file: &'f ConfigFile) -> Self {
-        Self { file, hash: Self::hash(file) }
-    }
-
-    fn hash(file: &ConfigFile) -> Option<u64> {
-        if file.config.as_os_str() == STDIN { None } else { files::fingerprint(&file.config) }
-    }
-
-    /// A file that can't be read is not another one.
-    fn has_changed(&self) -> bool {
-        Self::hash(self.file).is_some_and(|now| Some(now) != self.hash)
-    }
-}
-
-async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) -> Result<(), End> {
+async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End> {
     let (mut terminate, mut interrupt, mut hangup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
     let mut quit = on(SignalKind::quit())?;
@@ -94,6 +70,7 @@ async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) 
             End::new(exit::SOFTWARE, fault.to_string())
         }
     })?;
+    running.reload_from(source(file));
     // From here on both streams are JSON lines.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
@@ -115,14 +92,11 @@ async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) 
             // As with nginx: to leave gracefully.
             _ = quit.recv() => break,
             _ = hangup.recv() => {
-                info!(target: "valet", "reading keys, secrets and certificates again");
-                running.reread();
-                if read.has_changed() {
-                    warn!(target: "valet", file = %file.config.display(), "the configuration has changed, and is not read again: restart to serve with it");
-                }
+                // What came of it is told where it is done.
+                running.reload().await;
             }
             _ = first.recv() => {
-                warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads keys again");
+                warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads configuration and keys again");
             }
             _ = second.recv() => {
                 warn!(target: "valet", "SIGUSR2 does nothing: start another process, and end this one by SIGTERM, which drains");
@@ -136,6 +110,25 @@ async fn serve(config: Config, file: &ConfigFile, read: &Read<'_>, logs: &Logs) 
         _ = interrupt.recv() => info!(target: "valet", "stopped at once"),
     }
     Ok(())
+}
+
+/// Reads the file again. One that is read from standard input is there once.
+fn source(file: &ConfigFile) -> ConfigSource {
+    let path = file.config.clone();
+    let is_stdin = path.as_os_str() == STDIN;
+    let file = (!is_stdin).then(|| path.clone());
+    let read = Box::new(move || {
+        if is_stdin {
+            return Err(vec!["the configuration came from standard input, and can't be read again".to_owned()]);
+        }
+        let config =
+            config::load(&path).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        for warning in &config.warnings {
+            warn!(target: "valet", warning, "the configuration that is read again has something worth a look");
+        }
+        Ok(config)
+    });
+    ConfigSource { file, read }
 }
 
 /// As many connections and requests as the file descriptors allow, less those that the vendor's calls and the administration address need: a

@@ -47,7 +47,8 @@ impl Sections {
             sections.add(format!("issuer.{}", issuer.issuer), at, issuer, &issuer_files(issuer));
         }
         for listener in &config.listeners {
-            let paths: Vec<_> = listener.tls.iter().flat_map(|pair| [&pair.chain, &pair.key]).collect();
+            let pairs = listener.tls.iter().flat_map(|pair| [&pair.chain, &pair.key]);
+            let paths: Vec<_> = pairs.chain(&listener.client_ca).collect();
             sections.add(format!("listener.{}", listener.address), at, listener, &paths);
         }
         let session = crate::session::settings::SessionSettings { issuers: Vec::new(), ..config.session.clone() };

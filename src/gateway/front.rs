@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::{Buf, BytesMut};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
@@ -13,7 +14,6 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::gateway::Gateway;
 use crate::gateway::accept::acceptor::{AcceptError, Accepted, Acceptor};
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::{Drain, Present};
@@ -25,6 +25,7 @@ use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::http1::reader::{self, Deadline, HeadLimits, Read};
 use crate::gateway::http1::wire::{linger, skip, slim, write};
 use crate::gateway::http2::h2_flood::{FloodCounters, FloodGuard, Takes};
+use crate::gateway::in_force::InForce;
 use crate::gateway::settings::ServerSettings;
 use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
@@ -101,40 +102,59 @@ impl Default for Limits {
 
 /// The data plane on Pingora's listeners.
 pub struct Front {
-    gateway: Arc<Gateway>,
+    gateway: Arc<InForce>,
     drain: Arc<Drain>,
-    limits: Limits,
-    /// The way to the apps, and the reading of HTTP/2; `None`: there is neither.
-    proxy: Option<Arc<HttpProxy<Forwarder>>>,
-    /// The fast path to the apps, for the requests that it fits.
-    relay: Option<Arc<FastPath>>,
+    /// `None`: there are no apps, and no HTTP/2 is spoken.
+    proxying: ArcSwapOption<Proxying>,
     cuts: FloodCounters,
     connections: Arc<ConnectionLimiter>,
+}
+
+/// The ways to the apps, with their connections.
+struct Proxying {
+    /// The way to the apps, and the reading of HTTP/2.
+    proxy: Arc<HttpProxy<Forwarder>>,
+    /// The fast path to the apps, for the requests that it fits.
+    relay: Arc<FastPath>,
 }
 
 impl Front {
     /// Answers connections with `gateway`; of one address at most `per_address` at once. `proxy`: how Pingora's proxy is set up; `None`: there are
     /// no apps, and no HTTP/2 is spoken.
     pub fn new(
-        gateway: Arc<Gateway>,
+        gateway: Arc<InForce>,
         drain: Arc<Drain>,
-        limits: Limits,
         per_address: Option<usize>,
         proxy: Option<ServerConf>,
     ) -> Self {
-        let cuts = FloodCounters::new(gateway.metrics());
-        let relay = proxy.as_ref().map(|conf| Arc::new(FastPath::new(gateway.clone(), drain.clone(), conf)));
-        let proxy = proxy.zip(relay.clone()).map(|(conf, relay)| {
-            let forwarder = Forwarder { gateway: gateway.clone(), drain: drain.clone(), limits, relay };
-            Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), &limits))
-        });
-        Self { gateway, drain, limits, cuts, connections: ConnectionLimiter::new(per_address), proxy, relay }
+        let cuts = FloodCounters::new(gateway.load().metrics());
+        let connections = ConnectionLimiter::new(per_address);
+        let front = Self { gateway, drain, cuts, connections, proxying: ArcSwapOption::empty() };
+        if let Some(conf) = proxy {
+            let limits = *front.gateway.load().bounds();
+            front.set_proxy(conf, &limits);
+        }
+        front
+    }
+
+    /// From the next connection on Pingora's proxy is set up like this, with connections to apps of its own. Until the gateway of these `limits` is
+    /// in force the old one answers through it.
+    pub fn set_proxy(&self, conf: ServerConf, limits: &Limits) {
+        let relay = Arc::new(FastPath::new(self.gateway.clone(), self.drain.clone(), &conf));
+        let forwarder = Forwarder { gateway: self.gateway.clone(), drain: self.drain.clone(), relay: relay.clone() };
+        let proxy = Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), limits));
+        self.proxying.store(Some(Arc::new(Proxying { proxy, relay })));
+    }
+
+    /// From now on one address has at most so many connections at once; those that are open stay.
+    pub fn set_connections_per_address(&self, most: Option<usize>) {
+        self.connections.set_most(most);
     }
 
     /// Ends what waits inside Pingora's proxy.
     pub async fn cleanup(&self) {
-        if let Some(proxy) = &self.proxy {
-            proxy.http_cleanup().await;
+        if let Some(proxying) = &*self.proxying.load() {
+            proxying.proxy.http_cleanup().await;
         }
     }
 
@@ -148,8 +168,9 @@ impl Front {
     pub async fn serve(&self, stream: Stream, acceptor: &Acceptor, present: Present, stop: &ShutdownWatch) {
         // Counted until the last byte, the lingering included.
         let _present = present;
-        if self.drain.connected() > self.limits.max_connections {
-            self.gateway.count_rejected();
+        let gateway = self.gateway.load_full();
+        if self.drain.connected() > gateway.bounds().max_connections {
+            gateway.count_rejected();
             return;
         }
         let abort = self.drain.abort();
@@ -161,28 +182,30 @@ impl Front {
             until(watch.clone()).await;
             tokio::time::sleep_until(grace).await;
         });
-        let sleep = std::pin::pin!(tokio::time::sleep(self.limits.idle));
+        let sleep = std::pin::pin!(tokio::time::sleep(gateway.bounds().idle));
         let mut deadline = Deadline::new(sleep, ShutdownSignal::new(watch, stop));
         let mut buffer = BytesMut::new();
         let mut out = Vec::new();
-        let Limits { idle, head, max_head, max_line, write: write_stall, .. } = self.limits;
+        let Limits { head, max_head, max_line, .. } = *gateway.bounds();
         deadline.set(head);
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
-            opened = Box::pin(acceptor.open(stream, self.gateway.trusted(), &self.connections)) => opened,
+            opened = Box::pin(acceptor.open(stream, gateway.trusted(), &self.connections)) => opened,
             () = deadline.expires(true) => return,
         };
         let Accepted { mut stream, peer, permit: _permit } = match opened {
             Ok(accepted) => accepted,
             Err(AcceptError::Gone) => return,
-            Err(AcceptError::Full) => return self.gateway.count_rejected(),
+            Err(AcceptError::Full) => return gateway.count_rejected(),
             Err(AcceptError::Malformed(peer)) => {
                 // Closed unanswered: what is spoken there nobody knows.
-                self.gateway.reject(&Refusal::BadRequest, &peer, &mut out);
+                gateway.reject(&Refusal::BadRequest, &peer, &mut out);
                 return;
             }
         };
+        // A connection holds no configuration, only its requests do.
+        drop(gateway);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             return self.http2(stream, &mut deadline, watch).await;
         }
@@ -195,14 +218,19 @@ impl Front {
             let after = match read {
                 Read::Gone => return,
                 Read::Head(end) => {
+                    let gateway = self.gateway.load();
+                    let Limits { idle, write: write_stall, .. } = *gateway.bounds();
                     limits.idle = idle;
                     // Boxed: an idle connection does not hold the room for a request.
+                    let lame = || self.drain.is_lame() || acceptor.is_leaving();
                     let connection =
-                        ConnectionInfo { raw: &buffer[..end], peer: &peer, tls, http2: false, drain: &self.drain };
-                    let after = Box::pin(self.gateway.handle(connection, &mut out, abort.received())).await;
+                        ConnectionInfo { raw: &buffer[..end], peer: &peer, tls, http2: false, lame: &lame };
+                    let after = Box::pin(gateway.handle(connection, &mut out, abort.received())).await;
                     if let Disposition::Forward(proxied, UpstreamHead::Wire(head)) = after {
                         buffer.advance(end);
-                        if let (true, Some(relay)) = (proxied.fits_fast_path(), &self.relay) {
+                        drop(gateway);
+                        let proxying = self.proxying.load_full();
+                        if let (true, Some(Proxying { relay, .. })) = (proxied.fits_fast_path(), proxying.as_deref()) {
                             let (ahead, deadline, out) = (&mut buffer, &mut deadline, &mut out);
                             let client = Client {
                                 stream: &mut stream,
@@ -232,10 +260,10 @@ impl Front {
                     buffer.advance(end);
                     after
                 }
-                Read::Malformed => self.gateway.reject(&Refusal::BadRequest, &peer, &mut out),
-                Read::LongTarget => self.gateway.reject(&Refusal::UriTooLong, &peer, &mut out),
-                Read::TooLarge => self.gateway.reject(&Refusal::HeaderTooLarge, &peer, &mut out),
-                Read::TooSlow => self.gateway.reject(&Refusal::TooSlow, &peer, &mut out),
+                Read::Malformed => self.gateway.load().reject(&Refusal::BadRequest, &peer, &mut out),
+                Read::LongTarget => self.gateway.load().reject(&Refusal::UriTooLong, &peer, &mut out),
+                Read::TooLarge => self.gateway.load().reject(&Refusal::HeaderTooLarge, &peer, &mut out),
+                Read::TooSlow => self.gateway.load().reject(&Refusal::TooSlow, &peer, &mut out),
             };
             deadline.set(head);
             if write(&mut stream, &out, &mut deadline).await.is_err() {
@@ -256,17 +284,18 @@ impl Front {
     /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
     async fn http2(&self, stream: Stream, deadline: &mut Deadline<'_>, stop: &ShutdownWatch) {
         // The guard has the deadline; a silent client holds up no stop.
-        deadline.set(self.limits.head + GRACE);
-        let (Some(proxy), Some(relay)) = (&self.proxy, &self.relay) else { return };
-        let takes = Takes::new(self.limits.write, relay.unsent());
+        let Limits { head, write, .. } = *self.gateway.load().bounds();
+        deadline.set(head + GRACE);
+        let Some(proxying) = self.proxying.load_full() else { return };
+        let takes = Takes::new(write, proxying.relay.unsent());
         let entered = tokio::select! {
-            entered = FloodGuard::enter(stream, self.limits.head, &self.cuts) => entered,
+            entered = FloodGuard::enter(stream, head, &self.cuts) => entered,
             () = deadline.expires(true) => None,
         };
         let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };
         let mut abort = self.drain.abort();
         tokio::select! {
-            _ = proxy.process_new(Box::new(guarded), stop) => {}
+            _ = proxying.proxy.process_new(Box::new(guarded), stop) => {}
             _ = abort.wait_for(|abort| *abort) => {}
         }
     }
@@ -282,7 +311,7 @@ impl Front {
         abort: &mut ShutdownSignal<'_>,
         stop: &ShutdownWatch,
     ) -> Option<Stream> {
-        let proxy = self.proxy.as_ref()?;
+        let proxying = self.proxying.load_full()?;
         if proxied.chunked {
             let mut judge = ChunkJudge::new();
             if judge.take(read).is_err() {
@@ -298,12 +327,12 @@ impl Front {
         session.set_connection_user_context(Some(Box::new(Arc::clone(&proxied))));
         // The head that Pingora reads is ours.
         session.set_pipelined_prefix(head);
-        let served = proxy.process_new_http(session, stop);
+        let served = proxying.proxy.process_new_http(session, stop);
         let back = tokio::select! {
             biased;
             back = served => back?,
             () = abort.received() => {
-                self.gateway.log_proxied(&proxied, 0, "cut", None, None);
+                self.gateway.load().log_proxied(&proxied, 0, "cut", None, None);
                 return None;
             }
         };
@@ -315,9 +344,10 @@ impl Front {
     async fn refuse_body(&self, mut stream: Stream, proxied: &ProxiedRequest) {
         let mut out = Vec::new();
         proxied.refuse(&Refusal::BadRequest, &mut out);
-        let written = tokio::time::timeout(self.limits.head, stream.write_all(&out)).await;
+        let head = self.gateway.load().bounds().head;
+        let written = tokio::time::timeout(head, stream.write_all(&out)).await;
         let row = Refusal::BadRequest.row();
-        self.gateway.log_proxied(proxied, row.status, row.outcome, None, None);
+        self.gateway.load().log_proxied(proxied, row.status, row.outcome, None, None);
         if matches!(written, Ok(Ok(()))) && stream.flush().await.is_ok() {
             linger(stream).await;
         }

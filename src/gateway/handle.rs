@@ -9,12 +9,10 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::clock::Timestamp;
-use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::trusted::Trusted;
 use crate::gateway::answer::access_log::{self, AccessRecord};
 use crate::gateway::answer::reply::Reply;
-use crate::gateway::drain::Drain;
 use crate::gateway::forward::headers::BadFields;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
 use crate::gateway::http1::head::{BadHead, Body, Head, MAX_HEADERS};
@@ -22,6 +20,7 @@ use crate::gateway::judge::decide::{MAX_BODY, RequestLog, Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::gateway::judge::routes::Route;
+use crate::gateway::{Gateway, Limits};
 use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
@@ -49,7 +48,7 @@ pub(super) struct ConnectionInfo<'a> {
     /// The client speaks HTTP/2.
     pub http2: bool,
     /// Whether the gateway is about to stop: asked when the answer is ready, not before.
-    pub drain: &'a Drain,
+    pub lame: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Gateway {
@@ -89,7 +88,7 @@ impl Gateway {
             verdict = self.decide(head, &mut log) => verdict,
             () = abort => Err(Refusal::Draining),
         };
-        let lame = connection.drain.is_lame();
+        let lame = (connection.lame)();
         let verdict = match verdict {
             Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
                 Err(_) => Err(Refusal::Overloaded),
@@ -192,6 +191,11 @@ impl Gateway {
     /// Whose word on where a request came from is taken.
     pub(super) fn trusted(&self) -> &Trusted {
         &self.trusted
+    }
+
+    /// Deadlines and sizes.
+    pub(super) fn bounds(&self) -> &Limits {
+        &self.bounds
     }
 
     /// All counters.

@@ -12,6 +12,7 @@ mod front;
 mod handle;
 mod http1;
 mod http2;
+mod in_force;
 mod judge;
 pub mod settings;
 
@@ -26,6 +27,7 @@ pub use accept::trusted::Trusted;
 pub use drain::{Drain, Present};
 pub(crate) use forward::headers::is_reserved as is_reserved_field;
 pub use front::{Front, Limits};
+pub use in_force::InForce;
 pub use judge::app_route::AppParts;
 pub(crate) use judge::app_route::app_at;
 pub(crate) use judge::login::LoginPlace;
@@ -69,7 +71,9 @@ pub struct Gateway {
     /// Places for requests to apps and for callers that wait for a mint.
     requests: Arc<Semaphore>,
     /// How much one address and one person may ask.
-    limits: RequestLimits,
+    limits: Arc<RequestLimits>,
+    /// Deadlines and sizes of its connections.
+    bounds: Limits,
 }
 
 /// What a [`Gateway`] is made of.
@@ -98,10 +102,12 @@ pub struct GatewayParts {
     pub metrics: Metrics,
     /// Where access lines go; `None`: nowhere.
     pub access_log: Option<LineSink>,
-    /// Requests under way to apps and waiting for mints at once.
-    pub max_requests: usize,
+    /// Deadlines, sizes and numbers of its connections and requests.
+    pub bounds: Limits,
+    /// Places for requests to apps and for callers that wait for a mint.
+    pub requests: Arc<Semaphore>,
     /// How much one address and one person may ask.
-    pub limits: RequestLimits,
+    pub limits: Arc<RequestLimits>,
 }
 
 /// What a target leads to.
@@ -247,7 +253,8 @@ impl Gateway {
             metrics: parts.metrics,
             access_log: parts.access_log,
             limits: parts.limits,
-            requests: Arc::new(Semaphore::new(parts.max_requests.min(Semaphore::MAX_PERMITS))),
+            requests: parts.requests,
+            bounds: parts.bounds,
         })
     }
 }

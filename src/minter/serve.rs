@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -66,12 +67,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Serving {
     /// As bound.
     pub address: String,
+    role: Arc<ArcSwap<Role>>,
     draining: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
+/// What a configuration says of a minter: who judges, and how edges are known.
+struct Role {
+    service: Arc<MintService>,
+    tls: TlsAcceptor,
+}
+
 impl Serving {
+    /// From the next ask on this desk judges, on the connections that stand too; from the next connection on this is how edges are known.
+    pub fn replace(&self, service: Arc<MintService>, tls: Arc<ServerConfig>) {
+        self.role.store(Arc::new(Role { service, tls: TlsAcceptor::from(tls) }));
+    }
+
     /// From now on edges are told to ask another minter.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -109,16 +122,15 @@ pub fn serve(
     let draining = Arc::new(AtomicBool::new(false));
     let place = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let (connections, asks) = (place(bounds.connections), place(bounds.asks));
-    let tls = TlsAcceptor::from(tls);
-    let server = Server { service, draining: draining.clone(), tls, stopped, connections, asks };
-    Ok(Serving { address, draining, stop, task: tokio::spawn(server.accept(listener)) })
+    let role = Arc::new(ArcSwap::from_pointee(Role { service, tls: TlsAcceptor::from(tls) }));
+    let server = Server { role: role.clone(), draining: draining.clone(), stopped, connections, asks };
+    Ok(Serving { address, role, draining, stop, task: tokio::spawn(server.accept(listener)) })
 }
 
 #[derive(Clone)]
 struct Server {
-    service: Arc<MintService>,
+    role: Arc<ArcSwap<Role>>,
     draining: Arc<AtomicBool>,
-    tls: TlsAcceptor,
     stopped: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
     asks: Arc<Semaphore>,
@@ -142,7 +154,7 @@ impl Server {
             // Beyond a bound the connection closes.
             let (place, handshake) = (places.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
             let (Ok(place), Ok(handshake)) = (place, handshake) else {
-                self.service.count(None, "turned-away");
+                self.role.load().service.count(None, "turned-away");
                 continue;
             };
             let server = self.clone();
@@ -157,22 +169,23 @@ impl Server {
 
     async fn connection(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let handshake = tokio::time::timeout(HANDSHAKE, self.tls.accept(stream));
+        let role = self.role.load_full();
+        let handshake = tokio::time::timeout(HANDSHAKE, role.tls.accept(stream));
         let stream = tokio::select! {
             stream = handshake => stream,
             _ = self.stopped.wait_for(|stop| *stop) => return,
         };
         let Ok(Ok(stream)) = stream else {
             // No certificate, an unknown authority, or no TLS at all.
-            return self.service.count(None, "handshake");
+            return role.service.count(None, "handshake");
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = leaf.and_then(identities).map(|(names, _)| names).unwrap_or_default();
         drop(handshaking);
-        let edge = self.service.edge(&names);
+        let edge = role.service.edge(&names);
         let connected = edge.as_ref().map(|edge| edge.connections.clone().try_acquire_owned());
         let _connected = match connected {
-            Some(Err(_)) => return self.service.count(edge.as_deref(), "turned-away"),
+            Some(Err(_)) => return role.service.count(edge.as_deref(), "turned-away"),
             Some(Ok(place)) => Some(place),
             None => None,
         };
@@ -180,9 +193,12 @@ impl Server {
             let names: String = names.join(", ").chars().take(MAX_SHOWN).collect();
             tracing::warn!(target: TARGET, names, "a certificate of our authority names no [[minter.edge]]");
         }
-        let (service, draining, asks) = (self.service.clone(), self.draining.clone(), self.asks.clone());
+        drop(role);
+        let (role, draining, asks) = (self.role.clone(), self.draining.clone(), self.asks.clone());
         let service = service_fn(move |request| {
-            let (service, edge, draining, asks) = (service.clone(), edge.clone(), draining.clone(), asks.clone());
+            // An edge has the rights of the configuration in force, however old its connection is.
+            let service = role.load().service.clone();
+            let (edge, draining, asks) = (service.edge(&names), draining.clone(), asks.clone());
             async move { Ok::<_, Infallible>(respond(&service, edge.as_ref(), &draining, &asks, request).await) }
         });
         let connection = http2::Builder::new(TokioExecutor::new())

@@ -9,13 +9,18 @@ use crate::server::BuildFault;
 use crate::server::tls::ListenerTls;
 use crate::telemetry::Metrics;
 
-/// In the order of the listeners, as `tls` is.
+/// In the order of the listeners, as `tls` is. `kept`: the acceptor of this address that is in force, where it stays as it is: its TLS sessions can be
+/// resumed.
 pub(super) fn make(
     config: &Config,
     tls: &[Option<ListenerTls>],
     metrics: &Metrics,
+    kept: impl Fn(&str) -> Option<Arc<Acceptor>>,
 ) -> Result<Vec<Arc<Acceptor>>, BuildFault> {
     let acceptors = config.listeners.iter().zip(tls).map(|(listener, tls)| {
+        if let Some(acceptor) = kept(&listener.address) {
+            return Ok(acceptor);
+        }
         let tls = tls.as_ref().map(ListenerTls::acceptor).transpose();
         let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
         let unix = listener.address.starts_with("unix:");

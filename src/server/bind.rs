@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +59,11 @@ impl std::fmt::Display for BindFaults {
 }
 
 impl BindFaults {
+    /// One for each address.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// The same for whoever wrote no configuration file.
     pub fn without_place(&self) -> String {
         self.0.iter().map(|fault| fault.without_place().to_string()).collect::<Vec<_>>().join("; ")
@@ -86,14 +91,30 @@ impl std::fmt::Display for WithoutPlace<'_> {
     }
 }
 
-/// Every address, bound.
+/// An address, bound.
 pub(super) struct Bound {
-    pub listeners: Vec<String>,
-    pub admin: Option<String>,
-    pub minter: Option<TcpListener>,
+    /// As bound: a port 0 of the configuration is the real one here.
+    pub address: String,
+    /// For Pingora.
     pub fds: ListenFds,
-    /// Second handles of the listeners: a listening socket closes with its last handle.
-    pub backlog: Vec<Handle>,
+    /// A second handle: a listening socket closes with its last handle.
+    pub handle: Handle,
+}
+
+/// What is bound already, by the addresses of the configuration.
+#[derive(Default)]
+pub(super) struct Held<'a> {
+    pub listeners: Vec<&'a str>,
+    pub admin: Option<&'a str>,
+    pub minter: Option<&'a str>,
+}
+
+/// Every address that was not bound yet.
+pub(super) struct Fresh {
+    /// In the order of the configuration; `None`: it is held.
+    pub listeners: Vec<Option<Bound>>,
+    pub admin: Option<Bound>,
+    pub minter: Option<TcpListener>,
 }
 
 /// A listener of ours beside Pingora's.
@@ -126,31 +147,33 @@ fn known(mut stream: L4Stream) -> L4Stream {
     stream
 }
 
-/// Binds the listeners, the administration address and the minter's. Faults: all of them.
-pub(super) fn all(config: &Config) -> Result<Bound, BindFaults> {
-    let mut fds = Fds::new();
-    let mut backlog = Vec::new();
+/// Binds the listeners, the administration address and the minter's, as far as they are not held. Faults: all of them, and nothing is bound.
+pub(super) fn all(config: &Config, held: &Held<'_>) -> Result<Fresh, BindFaults> {
     let mut listeners = Vec::new();
     let mut faults = Vec::new();
+    let mut kept = held.listeners.clone();
     let places = &config.places;
     for (listener, place) in config.listeners.iter().zip(&places.listeners) {
-        match bind(&listener.address, place, &mut fds) {
-            Ok((text, handle)) => {
-                listeners.push(text);
-                backlog.push(handle);
-            }
+        if let Some(at) = kept.iter().position(|address| **address == listener.address) {
+            kept.swap_remove(at);
+            listeners.push(None);
+            continue;
+        }
+        match bind(&listener.address, place) {
+            Ok(bound) => listeners.push(Some(bound)),
             Err(fault) => faults.push(fault),
         }
     }
-    let admin = config.admin.as_ref().map(|admin| bind(&admin.address, &places.admin, &mut fds));
+    let admin = config.admin.as_ref().filter(|admin| held.admin != Some(&*admin.address));
+    let admin = admin.map(|admin| bind(&admin.address, &places.admin));
     let admin = admin.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
-    let minter = config.minter.as_ref().map(|minter| bind_tcp(&minter.address, &places.minter));
+    let minter = config.minter.as_ref().filter(|minter| held.minter != Some(&*minter.address));
+    let minter = minter.map(|minter| bind_tcp(&minter.address, &places.minter));
     let minter = minter.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
     if !faults.is_empty() {
         return Err(BindFaults(faults));
     }
-    let (admin, fds) = (admin.map(|(text, _)| text), Arc::new(parking_lot::Mutex::new(fds)));
-    Ok(Bound { listeners, admin, minter, fds, backlog })
+    Ok(Fresh { listeners, admin, minter })
 }
 
 /// What would stand in the way of a start on this machine, now: addresses that are taken, folders that are not there. A line each, which is
@@ -199,13 +222,13 @@ fn bind_tcp(address: &str, place: &str) -> Result<TcpListener, BindFault> {
     Ok(listener)
 }
 
-fn bind(address: &str, place: &str, fds: &mut Fds) -> Result<(String, Handle), BindFault> {
+fn bind(address: &str, place: &str) -> Result<Bound, BindFault> {
     let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
     if let Some(path) = address.strip_prefix("unix:") {
         let listener = bind_unix(Path::new(path)).map_err(fault)?;
         let handle = listener.try_clone().map_err(fault)?;
-        fds.add(path.to_owned(), listener.into_raw_fd());
-        return Ok((address.to_owned(), Handle::Unix(handle)));
+        let fds = fds(path, listener.into_raw_fd());
+        return Ok(Bound { address: address.to_owned(), fds, handle: Handle::Unix(handle) });
     }
     let listener = bind_tcp(address, place)?;
     // Connections have it from their listener. A kernel without it serves all the same.
@@ -213,8 +236,15 @@ fn bind(address: &str, place: &str, fds: &mut Fds) -> Result<(String, Handle), B
     let _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT);
     let text = listener.local_addr().map_err(fault)?.to_string();
     let handle = listener.try_clone().map_err(fault)?;
-    fds.add(text.clone(), listener.into_raw_fd());
-    Ok((text, Handle::Tcp(handle)))
+    let fds = fds(&text, listener.into_raw_fd());
+    Ok(Bound { address: text, fds, handle: Handle::Tcp(handle) })
+}
+
+/// One address, as Pingora is given it.
+fn fds(address: &str, fd: RawFd) -> ListenFds {
+    let mut fds = Fds::new();
+    fds.add(address.to_owned(), fd);
+    Arc::new(parking_lot::Mutex::new(fds))
 }
 
 /// A socket file that nobody listens on is a leftover, and is replaced; anything else stays.

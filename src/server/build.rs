@@ -7,25 +7,24 @@ use http::HeaderName;
 use prometheus::IntGauge;
 use tracing::{info, warn};
 
-use crate::admin::{Api, check_token};
+use crate::admin::check_token;
 use crate::app::Pool;
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Sections};
 use crate::gateway::settings::PluginSettings;
 use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trusted};
 use crate::http_client::{Client, Identity};
-use crate::lease::store::FileStore;
-use crate::lease::{Book, LeasePolicy, Rules, Scope, ShardedRecords};
-use crate::limit::{Limits as RequestLimits, MintShares};
+use crate::lease::{Book, LeasePolicy, Rules, ShardedRecords};
+use crate::limit::MintShares;
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
-use crate::provider::{self, Mint, Provider};
-use crate::revocation::{PluginScope, Revoker, RevokerParts};
+use crate::provider::{self, Mint, Provider, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault};
-use crate::server::builder::Builder;
+use crate::server::builder::{Builder, LastStep};
+use crate::server::generation::{Origin, Shared};
 use crate::server::minter::{MinterComponents, identity_fault};
-use crate::server::tls::ListenerTls;
+use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::{ClaimNames, Sessions, Sources};
 use crate::telemetry::Metrics;
 
@@ -63,9 +62,12 @@ pub struct Components {
     pub providers: Arc<[Provider]>,
     /// The claims that recipes ask for.
     pub claim_names: Arc<[String]>,
-    secrets: Arc<[ReloadableSecret]>,
-    admin_token: Option<Arc<SecretCell>>,
-    identities: Arc<[(String, Arc<Identity>)]>,
+    pub(super) secrets: Arc<[ReloadableSecret]>,
+    /// The outgoing client that all share.
+    client: Client,
+    shares: Option<Arc<MintShares>>,
+    pub(super) admin_token: Option<Arc<SecretCell>>,
+    pub(super) identities: Arc<[(String, Arc<Identity>)]>,
     /// The role that mints for edges, if this process has it.
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
@@ -110,28 +112,46 @@ pub struct App {
 impl Components {
     /// Makes them. Every fault at once. No store is opened.
     pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
-        Self::with(config, clock, metrics, None)
+        let sections = Sections::default();
+        Self::with(config, &sections, Origin::Start(None), (clock, metrics)).map(|(components, _)| components)
     }
 
-    /// The same with the durable store, opened.
+    /// The same at a start, with the durable store, opened; or beside the parts that are in force, from which they take over what is the same. Those in
+    /// force don't change before the last steps are done.
     pub(super) fn with(
         config: &Config,
-        clock: &Clock,
-        metrics: &Metrics,
-        file: Option<Arc<FileStore>>,
-    ) -> Result<Self, BuildFault> {
-        let client = Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?;
+        sections: &Sections,
+        origin: Origin<'_>,
+        (clock, metrics): (&Clock, &Metrics),
+    ) -> Result<(Self, Vec<LastStep>), BuildFault> {
+        let before = match &origin {
+            Origin::Start(_) => None,
+            Origin::Before(before) => Some(*before),
+        };
+        let client = match before {
+            Some(before) => before.components.client.clone(),
+            None => Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?,
+        };
         let (claim_names, field_names) = (claim_names(config), field_names(config));
+        let shares = mint_shares(
+            config,
+            &claim_names,
+            before.and_then(|before| before.components.shares.as_deref()),
+            (clock, metrics),
+        );
         let mut builder = Builder {
             config,
             clock,
             metrics,
             client,
-            shares: mint_shares(config, &claim_names, clock, metrics),
+            shares,
             sessions: None,
             secrets: Vec::new(),
             identities: Vec::new(),
             faults: Vec::new(),
+            sections,
+            before,
+            last_steps: Vec::new(),
         };
         let sessions = builder.sessions(ClaimNames { recipes: &claim_names, fields: &field_names });
         let sources = Sources::parse(&config.session.sources).map_err(|faults| builder.faults.extend(faults)).ok();
@@ -139,27 +159,41 @@ impl Components {
             config.providers.iter().filter_map(|settings| builder.provider(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| builder.plugin(settings, &providers, &claim_names)).collect();
-        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| builder.app(at, &field_names)).collect();
+        let apps: Vec<App> = config.apps.iter().filter_map(|settings| builder.app(settings, &field_names)).collect();
         let listener_tls = config.listeners.iter().map(|listener| builder.listener_tls(listener)).collect();
         let minter = config.minter.as_ref().and_then(|settings| builder.minter(settings, &providers, &claim_names));
-        let store = builder.store(file);
+        let book = match origin {
+            Origin::Start(file) => {
+                let store = builder.store(file);
+                Book::with(ShardedRecords::default(), config.leases.capacity, clock.clone(), metrics, store)
+            }
+            Origin::Before(before) => {
+                builder.keep_book(&before.components.book);
+                before.components.book.clone()
+            }
+        };
         let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
         let admin_token = token.and_then(|source| builder.secret("admin.token", source, Box::new(check_token)));
         match (sessions, sources, builder.faults.is_empty()) {
-            (Some(sessions), Some(sources), true) => Ok(Self {
-                sessions,
-                sources,
-                book: Book::with(ShardedRecords::default(), config.leases.capacity, clock.clone(), metrics, store),
-                plugins: plugins.into(),
-                apps: apps.into(),
-                providers: providers.into(),
-                claim_names: claim_names.into(),
-                secrets: builder.secrets.into(),
-                admin_token,
-                identities: builder.identities.into(),
-                minter,
-                listener_tls,
-            }),
+            (Some(sessions), Some(sources), true) => Ok((
+                Self {
+                    sessions,
+                    sources,
+                    book,
+                    plugins: plugins.into(),
+                    apps: apps.into(),
+                    providers: providers.into(),
+                    claim_names: claim_names.into(),
+                    secrets: builder.secrets.into(),
+                    admin_token,
+                    identities: builder.identities.into(),
+                    minter,
+                    listener_tls,
+                    client: builder.client,
+                    shares: builder.shares,
+                },
+                builder.last_steps,
+            )),
             _ => Err(BuildFault(builder.faults)),
         }
     }
@@ -171,7 +205,7 @@ impl Components {
         clock: &Clock,
         metrics: &Metrics,
         access_log: Option<LineSink>,
-        max_requests: usize,
+        shared: Shared,
     ) -> Arc<Gateway> {
         let mut authorizers = Authorizers::new(config.policy_set.clone(), metrics);
         let plugins = self.plugins.iter().map(|plugin| {
@@ -215,44 +249,24 @@ impl Components {
             clock: clock.clone(),
             metrics: metrics.clone(),
             access_log,
-            max_requests,
-            limits: RequestLimits::new(&config.limits, clock, metrics),
+            bounds: shared.bounds,
+            requests: shared.requests,
+            limits: shared.limits,
         })
     }
 
-    /// What an administrator sees, if there is a token.
-    pub(super) fn api(&self, revoker: Arc<Revoker>) -> Option<Api> {
-        let token = self.admin_token.clone()?;
-        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker })
+    /// The vendor of this name, if it is one.
+    pub(super) fn vendor(&self, name: &str) -> Option<&Vendor> {
+        self.providers.iter().find_map(|provider| match provider {
+            Provider::Vendor(vendor) if vendor.name() == name => Some(vendor),
+            _ => None,
+        })
     }
 
-    /// Who ends sessions.
-    pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
-        let components = RevokerParts {
-            sessions: self.sessions.clone(),
-            book: self.book.clone(),
-            scopes: self.scopes(config),
-            life: config.session.revocation_life.0,
-            clock: clock.clone(),
-        };
-        Revoker::new(components, metrics)
-    }
-
-    /// Each plug-in's leases of each issuer, and at a minter those of edges.
-    fn scopes(&self, config: &Config) -> Vec<PluginScope> {
-        let issuers = config.session.namespaces();
-        let plugins = self.plugins.iter().map(|plugin| {
-            let PluginSettings { name, provider, mint, .. } = &plugin.settings;
-            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
-        });
-        let offers = self.minter.iter().flat_map(MinterComponents::scopes);
-        let named: Vec<_> = plugins.chain(offers).collect();
-        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| PluginScope {
-            scope: Scope::new(issuer, name, provider, mint, fingerprint),
-            plugin: (*name).to_owned(),
-            issuer: issuer.to_owned(),
-        };
-        issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect()
+    /// Those of all listeners, and the minter's.
+    pub(super) fn all_certificates(&self) -> Vec<&Arc<Certificates>> {
+        let minter = self.minter.iter().map(|minter| &minter.certificates);
+        self.listener_tls.iter().flatten().map(|tls| &tls.certificates).chain(minter).collect()
     }
 
     /// The upstreams of all apps.
@@ -262,21 +276,15 @@ impl Components {
 
     /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
     pub(super) fn reread(&self) {
-        let mut failed = HashSet::new();
-        for ReloadableSecret { name, cell, accept, .. } in &*self.secrets {
-            match cell.reread(accept) {
-                Ok(true) => info!(target: "valet", secret = name, "read again: it has changed"),
-                Ok(false) => {}
-                Err(SecretFault(fault)) => {
-                    warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays");
-                    failed.insert(name.as_str());
+        self.note_secrets(|ReloadableSecret { name, cell, accept, .. }| match cell.reread(accept) {
+            Ok(changed) => {
+                if changed {
+                    info!(target: "valet", secret = name, "read again: it has changed");
                 }
+                Ok(())
             }
-        }
-        // Two may have one name: an API key and its successor.
-        for ReloadableSecret { name, trouble, .. } in &*self.secrets {
-            trouble.set(i64::from(failed.contains(name.as_str())));
-        }
+            Err(fault) => Err(fault),
+        });
         let listeners = self.listener_tls.iter().flatten().flat_map(ListenerTls::reread);
         let identities = self.identities.iter().flat_map(|(name, identity)| {
             let faults = identity.reread().err().unwrap_or_default();
@@ -285,6 +293,26 @@ impl Components {
         let minter = self.minter.iter().flat_map(MinterComponents::reread);
         for fault in self.sessions.reread_files().into_iter().chain(listeners).chain(identities).chain(minter) {
             warn!(target: "valet", fault, "can't be read again; the last one stays");
+        }
+    }
+
+    /// Tells which secrets can't be read any more, and takes no new value.
+    pub(super) fn try_secrets(&self) {
+        self.note_secrets(|ReloadableSecret { cell, accept, .. }| cell.try_reread(accept));
+    }
+
+    fn note_secrets(&self, read: impl Fn(&ReloadableSecret) -> Result<(), SecretFault>) {
+        let mut failed = HashSet::new();
+        for watched in &*self.secrets {
+            let name = watched.name.as_str();
+            if let Err(SecretFault(fault)) = read(watched) {
+                warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays");
+                failed.insert(name);
+            }
+        }
+        // Two may have one name: an API key and its successor.
+        for ReloadableSecret { name, trouble, .. } in &*self.secrets {
+            trouble.set(i64::from(failed.contains(name.as_str())));
         }
     }
 
@@ -299,10 +327,15 @@ impl Components {
 }
 
 /// `limits.mints_per`, if it is set.
-fn mint_shares(config: &Config, claim_names: &[String], clock: &Clock, metrics: &Metrics) -> Option<Arc<MintShares>> {
+fn mint_shares(
+    config: &Config,
+    claim_names: &[String],
+    before: Option<&MintShares>,
+    (clock, metrics): (&Clock, &Metrics),
+) -> Option<Arc<MintShares>> {
     let settings = config.limits.mints_per.as_ref()?;
     let claim = claim_names.iter().position(|name| *name == settings.claim)?;
-    Some(MintShares::new(settings, claim, clock, metrics))
+    Some(MintShares::following(before, settings, claim, clock, metrics))
 }
 
 /// The claims of all recipes, and that of `limits.mints_per`.

@@ -2,35 +2,37 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use http::HeaderName;
+use tracing::info;
 
 use crate::app::settings::AppSettings;
 use crate::app::{Pool, PoolFault};
 use crate::certificate::CertificateFiles;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Sections};
 use crate::files;
 use crate::gateway::Claims;
 use crate::gateway::settings::{ClientCertificate, ListenerSettings, PluginSettings};
 use crate::http_client::settings::ProxySettings;
-use crate::http_client::{Client, ClientFault, Identity, Route, RouteFault};
+use crate::http_client::{Client, Identity, Route, RouteFault};
+use crate::lease::Book;
 use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
 use crate::lease::store::{Backend, FileStore, RedisStore, SealedStore, SealingKeys, Way, check_key};
 use crate::limit::MintShares;
 use crate::policy::Policies;
 use crate::provider::settings::ProviderSettings;
-use crate::provider::{self, Mint, Provider, Recipe, Vendor, VendorSecrets};
+use crate::provider::{self, Mint, Provider, Recipe, SameProvider, Vendor, VendorSecrets};
 use crate::revocation::Revocable;
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
 use crate::server::build::{Accept, App, Plugin, ReloadableSecret};
 use crate::server::client_ca::{Asked, ClientCa};
+use crate::server::generation::Generation;
+use crate::server::key_sets::KeySets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::settings::IssuerSettings;
-use crate::session::{ClaimNames, ClientFault as KeyClientFault, KeyClient, Sessions};
+use crate::session::{ClaimNames, KeyClient, Sessions};
 use crate::telemetry::Metrics;
 
 /// Where parts are made, faults are gathered, and secrets are noted for rereading.
@@ -45,7 +47,15 @@ pub(super) struct Builder<'a> {
     pub secrets: Vec<ReloadableSecret>,
     pub identities: Vec<(String, Arc<Identity>)>,
     pub faults: Vec<String>,
+    pub sections: &'a Sections,
+    /// What is in force, if this is not the start.
+    pub before: Option<&'a Generation>,
+    /// What is left to do when the new parts are in force. Nothing of it can fail.
+    pub last_steps: Vec<LastStep>,
 }
+
+/// Puts something in force that is built and checked.
+pub(super) type LastStep = Box<dyn FnOnce() + Send>;
 
 impl Builder<'_> {
     pub fn sessions(&mut self, names: ClaimNames<'_>) -> Option<Arc<Sessions>> {
@@ -69,6 +79,9 @@ impl Builder<'_> {
             })?;
             Ok(Arc::new(KeySets(client)) as Arc<dyn KeyClient>)
         };
+        // Without one of their own the hashes of the process go on as they began.
+        let keep_subject_key = self.config.log.subject_key.is_none()
+            && self.before.is_some_and(|before| before.config.log.subject_key.is_none());
         let made = Sessions::new(
             &config.session,
             &config.directory,
@@ -78,8 +91,15 @@ impl Builder<'_> {
             clock,
             self.metrics,
         );
-        self.sessions = made.map_err(|faults| self.faults.extend(faults)).ok();
-        self.sessions.clone()
+        let mut sessions = made.map_err(|faults| self.faults.extend(faults)).ok()?;
+        if let Some(before) = self.before {
+            let now = self.clock.now();
+            let (taken_over, taken) = sessions.take_over(&before.components.sessions, keep_subject_key, now);
+            sessions = taken_over;
+            self.last_steps.push(Box::new(move || taken.install(now)));
+        }
+        self.sessions = Some(sessions.clone());
+        Some(sessions)
     }
 
     pub fn provider(&mut self, settings: &ProviderSettings, claim_names: &[String]) -> Option<Provider> {
@@ -125,7 +145,21 @@ impl Builder<'_> {
             let place = |RouteFault { key, message }| format!("provider.{key}: {message} (provider {name})");
             self.faults.extend(faults.into_iter().map(place));
         });
-        Some(Vendor::new(settings, recipe, secrets, client.ok()?, self.clock.clone(), self.metrics))
+        let vendor = Vendor::new(settings, recipe, secrets, client.ok()?, self.clock.clone(), self.metrics);
+        let before = self.before.and_then(|before| Some((before, before.components.vendor(name)?)));
+        Some(match before {
+            Some((before, old)) => vendor.take_over(old, self.same_provider(before, name, claim_names)),
+            None => vendor,
+        })
+    }
+
+    fn same_provider(&self, before: &Generation, name: &str, claim_names: &[String]) -> SameProvider {
+        let section = format!("provider.{name}");
+        SameProvider {
+            settings: self.sections.has_same_settings(&before.sections, &section),
+            files: self.sections.is_same(&before.sections, &section),
+            claims: *before.components.claim_names == *claim_names,
+        }
     }
 
     /// The client that all share, or one that goes its own way. Faults by their keys.
@@ -143,11 +177,19 @@ impl Builder<'_> {
             return None;
         }
         let opened = Certificates::open(files, &self.config.directory, self.metrics);
-        opened.map_err(|faults| self.faults.extend(faults)).ok()
+        let opened = opened.map_err(|faults| self.faults.extend(faults)).ok()?;
+        let before = self.before.map(|before| before.components.all_certificates()).unwrap_or_default();
+        let Some(old) = before.into_iter().find(|old| old.are_like(&opened)) else { return Some(opened) };
+        let (old, kept) = (old.clone(), old.clone());
+        self.last_steps.push(Box::new(move || old.take_those_of(&opened)));
+        Some(kept)
     }
 
     /// How a listener speaks TLS, if it does.
     pub fn listener_tls(&mut self, listener: &ListenerSettings) -> Option<ListenerTls> {
+        if let Some(kept) = self.before.and_then(|before| before.listener_tls(self.sections, listener)) {
+            return Some(kept);
+        }
         let certificates = self.certificates(&listener.tls);
         let asked = match listener.client_certificate.unwrap_or_default() {
             ClientCertificate::Required => Asked::Required,
@@ -198,12 +240,16 @@ impl Builder<'_> {
         }
     }
 
-    pub fn app(&mut self, (number, settings): (usize, &AppSettings), field_names: &[String]) -> Option<App> {
+    pub fn app(&mut self, settings: &AppSettings, field_names: &[String]) -> Option<App> {
         let name = &settings.name;
-        let directory = &self.config.directory;
-        let pool = Pool::open(settings, directory, number as u64 + 1, self.clock.clone(), self.metrics);
-        let place = |PoolFault { key, message }| format!("app.{key}: {message} (app {name})");
-        let pool = pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?;
+        let pool = match self.pool_before(name) {
+            Some(pool) => pool,
+            None => {
+                let pool = Pool::open(settings, &self.config.directory, self.clock.clone(), self.metrics);
+                let place = |PoolFault { key, message }| format!("app.{key}: {message} (app {name})");
+                pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?
+            }
+        };
         let mut claims = Vec::with_capacity(settings.claims.len());
         for (field, claim) in &settings.claims {
             let position = field_names.iter().position(|known| known == claim);
@@ -215,19 +261,19 @@ impl Builder<'_> {
         Some(App { settings: settings.clone(), pool, claims })
     }
 
+    /// The upstreams of an app of which nothing has changed, with what is known of their health.
+    fn pool_before(&self, name: &str) -> Option<Arc<Pool>> {
+        let before = self.before.filter(|before| self.sections.is_same(&before.sections, &format!("app.{name}")))?;
+        before.components.apps.iter().find(|app| app.settings.name == name).map(|app| app.pool.clone())
+    }
+
     /// The store behind the book's memory. `file`: the durable one, opened.
     pub fn store(&mut self, file: Option<Arc<FileStore>>) -> Option<Arc<SealedStore>> {
         let settings = &self.config.leases;
         if settings.store == StoreKind::Memory {
             return None;
         }
-        let check: fn() -> Accept = || Box::new(check_key);
-        let keys: Vec<_> =
-            settings.seal_keys.iter().filter_map(|source| self.secret("leases.seal_keys", source, check())).collect();
-        let names = settings.name_key.as_ref().map(|source| self.secret("leases.name_key", source, check()));
-        if keys.is_empty() || keys.len() != settings.seal_keys.len() || names.as_ref().is_some_and(Option::is_none) {
-            return None;
-        }
+        let seals = self.seals()?;
         let backend: Arc<dyn Backend> = match (&settings.redis, file) {
             (Some(redis), _) if settings.store == StoreKind::Redis => {
                 RedisStore::new(self.way(redis)?, &redis.prefix, redis.timeout.0, self.metrics)
@@ -235,7 +281,35 @@ impl Builder<'_> {
             (_, Some(file)) => file,
             _ => return None,
         };
-        Some(SealedStore::new(SealingKeys::new(keys, names.flatten()), backend, settings.on_store_loss, self.metrics))
+        Some(SealedStore::new(seals, backend, settings.on_store_loss, self.metrics))
+    }
+
+    /// The book that is in force stays; its bounds, and the keys of its store, may change.
+    pub fn keep_book(&mut self, book: &Arc<Book>) {
+        let settings = &self.config.leases;
+        let (book, capacity) = (book.clone(), settings.capacity);
+        let store = book.store().cloned();
+        self.last_steps.push(Box::new(move || book.set_capacity(capacity)));
+        let Some(store) = store else { return };
+        if let Some(password) = settings.redis.as_ref().and_then(|redis| redis.password.as_ref()) {
+            self.secret("leases.redis.password", password, Box::new(|_| Ok(())));
+        }
+        if let Some(seals) = self.seals() {
+            let on_loss = settings.on_store_loss;
+            self.last_steps.push(Box::new(move || store.change(seals, on_loss)));
+        }
+    }
+
+    fn seals(&mut self) -> Option<SealingKeys> {
+        let settings = &self.config.leases;
+        let check: fn() -> Accept = || Box::new(check_key);
+        let keys: Vec<_> =
+            settings.seal_keys.iter().filter_map(|source| self.secret("leases.seal_keys", source, check())).collect();
+        let names = settings.name_key.as_ref().map(|source| self.secret("leases.name_key", source, check()));
+        if keys.is_empty() || keys.len() != settings.seal_keys.len() || names.as_ref().is_some_and(Option::is_none) {
+            return None;
+        }
+        Some(SealingKeys::new(keys, names.flatten()))
     }
 
     fn way(&mut self, settings: &RedisSettings) -> Option<Way> {
@@ -257,10 +331,28 @@ impl Builder<'_> {
         })
     }
 
+    /// The cell that is in force, if there is one in the same place: it takes the new value when the new parts are in force. Else the new one.
+    fn cell_before(&mut self, name: &str, fresh: SecretCell) -> Arc<SecretCell> {
+        let before = self.before.iter().flat_map(|before| before.components.secrets.iter());
+        let old = before.into_iter().find(|watched| watched.name == name && watched.cell.is_like(&fresh));
+        let Some(old) = old.map(|watched| watched.cell.clone()) else { return Arc::new(fresh) };
+        let (kept, name) = (old.clone(), name.to_owned());
+        self.last_steps.push(Box::new(move || {
+            if old.take(&fresh) {
+                info!(target: "valet", secret = name, "read again: it has changed");
+            }
+        }));
+        kept
+    }
+
     pub fn secret(&mut self, name: &str, source: &SecretSource, accept: Accept) -> Option<Arc<SecretCell>> {
         match SecretCell::open(source.clone(), &self.config.directory) {
             Ok(cell) => {
-                let cell = Arc::new(cell);
+                if let Err(fault) = accept(&cell.current()) {
+                    self.faults.push(format!("{name}: {fault}"));
+                    return None;
+                }
+                let cell = self.cell_before(name, cell);
                 let trouble = self.metrics.degraded.with_label_values(&[&format!("secret:{name}")]);
                 self.secrets.push(ReloadableSecret { name: name.to_owned(), cell: cell.clone(), accept, trouble });
                 Some(cell)
@@ -285,24 +377,4 @@ fn random_key() -> Secret {
     // A machine without randomness can't do TLS either; then the hash is merely guessable, and only in logs.
     let _ = aws_lc_rs::rand::fill(&mut key);
     Secret::new(key)
-}
-
-/// The one outgoing client, as `session` wants it.
-struct KeySets(Client);
-
-#[async_trait]
-impl KeyClient for KeySets {
-    async fn get(
-        &self,
-        url: &url::Url,
-        max_bytes: usize,
-        deadline: Duration,
-    ) -> Result<(u16, Vec<u8>), KeyClientFault> {
-        let answer = self.0.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
-        answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
-            ClientFault::NoConnection(cause) | ClientFault::Unreachable(cause) => KeyClientFault::Unreachable(cause),
-            ClientFault::TimedOut => KeyClientFault::TimedOut,
-            ClientFault::TooLarge => KeyClientFault::TooLarge,
-        })
-    }
 }

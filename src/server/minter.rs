@@ -12,28 +12,27 @@ use rustls::{Error, ServerConfig};
 use super::build::{Components, origin, rules};
 use super::builder::Builder;
 use super::client_ca::{Asked, ClientCa};
+use super::generation::{Generation, Surroundings};
 use super::tls::Certificates;
 use crate::certificate::CertificateFault;
-use crate::clock::Clock;
 use crate::gateway::{Limits, settings};
 use crate::http_client::{Client, Identity, Route, RouteFault};
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{LeasePolicy, Parameters, Rules};
-use crate::logging::LineSink;
 use crate::minter::settings::MinterSettings;
 use crate::minter::{self, AtOnce, Bounded, MintService, MintServiceParts, Offer, Serving};
 use crate::policy::{Action, Authorizers, Target};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
-use crate::telemetry::Metrics;
 
 /// The minter's part of a process, made but not started.
 #[derive(Clone)]
 pub struct MinterComponents {
     settings: MinterSettings,
     offers: Vec<Offer>,
-    certificates: Arc<Certificates>,
+    pub(super) certificates: Arc<Certificates>,
     edges: Arc<ClientCa>,
+    tls: Arc<ServerConfig>,
 }
 
 impl MinterComponents {
@@ -66,23 +65,28 @@ impl MinterComponents {
         listener: TcpListener,
         of: &Components,
         limits: &Limits,
-        clock: Clock,
-        metrics: Metrics,
-        lines: Option<LineSink>,
+        around: &Surroundings,
     ) -> std::io::Result<Serving> {
-        let tls = tls(self.certificates.clone(), self.edges.clone()).map_err(std::io::Error::other)?;
-        let service = MintService::new(MintServiceParts {
+        let bounds = AtOnce { connections: limits.max_edge_connections, asks: limits.max_requests };
+        minter::serve(listener, self.tls.clone(), self.service(of, around), bounds)
+    }
+
+    /// Judges what edges ask on a listener that serves already.
+    pub(super) fn replace(&self, serving: &Serving, of: &Components, around: &Surroundings) {
+        serving.replace(self.service(of, around), self.tls.clone());
+    }
+
+    fn service(&self, of: &Components, around: &Surroundings) -> Arc<MintService> {
+        Arc::new(MintService::new(MintServiceParts {
             settings: &self.settings,
             offers: self.offers.clone(),
             sessions: of.sessions.clone(),
             claim_count: of.claim_names.len(),
             book: of.book.clone(),
-            clock,
-            metrics,
-            lines,
-        });
-        let bounds = AtOnce { connections: limits.max_edge_connections, asks: limits.max_requests };
-        minter::serve(listener, tls, Arc::new(service), bounds)
+            clock: around.clock.clone(),
+            metrics: around.metrics.clone(),
+            lines: around.access_log.clone(),
+        }))
     }
 }
 
@@ -158,12 +162,32 @@ impl Builder<'_> {
                 }
             }
         }
-        Some(MinterComponents { settings: settings.clone(), offers, certificates: certificates?, edges: edges.ok()? })
+        let (certificates, edges) = (certificates?, edges.ok()?);
+        let tls =
+            tls(certificates.clone(), edges.clone()).map_err(|fault| self.faults.push(format!("minter: {fault}")));
+        Some(MinterComponents { settings: settings.clone(), offers, certificates, edges, tls: tls.ok()? })
+    }
+
+    /// The one that is in force, where nothing of it has changed.
+    fn remote_before(&self, name: &str, claim_names: &[String]) -> Option<(&Generation, Remote)> {
+        let before = self.before?;
+        let same = self.sections.is_same(&before.sections, &format!("provider.{name}"))
+            && *before.components.claim_names == *claim_names;
+        let mut remotes = before.components.providers.iter().filter_map(|provider| match provider {
+            Provider::Remote(remote) if remote.name() == name => Some(remote.clone()),
+            _ => None,
+        });
+        Some((before, remotes.next().filter(|_| same)?))
     }
 
     pub fn remote(&mut self, settings: &ProviderSettings, link: &MinterLink, claim_names: &[String]) -> Option<Remote> {
         let name = &settings.name;
         let directory = &self.config.directory;
+        if let Some((before, remote)) = self.remote_before(name, claim_names) {
+            let own = format!("provider.minter ({name})");
+            self.identities.extend(before.components.identities.iter().find(|(name, _)| *name == own).cloned());
+            return Some(remote);
+        }
         let identity = Identity::open(link.identity(), directory).map_err(|faults| {
             let lines =
                 faults.iter().map(|fault| format!("provider.minter.{} (provider {name})", identity_fault(fault)));

@@ -72,6 +72,16 @@ impl Certificates {
         faults
     }
 
+    /// Whether they are those of the same files.
+    pub fn are_like(&self, other: &Self) -> bool {
+        self.pairs == other.pairs && self.directory == other.directory
+    }
+
+    /// Takes those of the same files that were read later; connections that stand are not touched.
+    pub fn take_those_of(&self, fresh: &Self) {
+        self.take(fresh.current.load().all.clone());
+    }
+
     /// The files behind them.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.pairs.iter().flat_map(|pair| [&pair.chain, &pair.key]).map(|path| self.directory.join(path))

@@ -113,19 +113,22 @@ fn signals_that_do_nothing_say_so_and_sigquit_drains() {
 }
 
 #[test]
-fn a_configuration_that_has_changed_is_said_not_to_be_read_at_a_hangup() {
+fn a_configuration_that_has_changed_is_put_in_force_at_a_hangup_or_refused_in_one_line() {
     let stack = Stack::start();
-    let again = |line: &str| line.contains("reading keys, secrets and certificates again").then_some(());
-    stack.gateway.program.signal("HUP");
-    stack.gateway.program.line(Stream::Stderr, again);
+    let said = |part: &str| {
+        stack.gateway.program.signal("HUP");
+        stack.gateway.program.line(Stream::Stderr, |line| line.contains(part).then(|| line.to_owned()))
+    };
+    said("read again: nothing has changed");
     let file = stack.folder.path().join("valet.toml");
     let text = std::fs::read_to_string(&file).expect("our file");
-    assert!(!stack.gateway.program.so_far(Stream::Stderr).contains("is not read again"));
-    stack.folder.replace("valet.toml", &format!("{text}# another word\n"));
-    stack.gateway.program.signal("HUP");
-    stack.gateway.program.line(Stream::Stderr, |line| {
-        line.contains("the configuration has changed, and is not read again").then_some(())
-    });
+    stack.folder.replace("valet.toml", &format!("{text}[limits]\nper_subject = {{ rate = 10, burst = 20 }}\n"));
+    let line = said("the new configuration is in force");
+    assert!(line.contains("\"changed\":\"limits\""), "{line}");
+    stack.folder.replace("valet.toml", &format!("{text}[limits]\nper_subject = {{ rate = 0, burst = 20 }}\n"));
+    let line = said("the configuration before stays in force");
+    let place = format!("valet.toml:{}:", text.lines().count() + 2);
+    assert!(line.contains(&place) && line.contains("limits.per_subject"), "{line}");
     stack.gateway.terminate().assert_code(0);
 }
 

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod app;
 pub mod ask;
 pub mod lines;
+pub mod reload;
 pub mod setup;
 pub mod stack;
 pub mod tls;

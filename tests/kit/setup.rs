@@ -13,6 +13,7 @@ use valet_gateway::telemetry::Metrics;
 use super::ADMIN_TOKEN;
 use super::app::App;
 use super::lines::Lines;
+use super::reload;
 use super::stack::Stack;
 
 /// Where a manual clock starts: 2027-01-15T08:00:00Z.
@@ -201,7 +202,8 @@ impl Setup {
             std::fs::write(path, content).expect("a file");
         }
         let text = self.text(&vendor.url(), &idps.iter().map(|idp| idp.url()).collect::<Vec<_>>(), keys.len());
-        let config = Config::parse(&text, "valet.toml", directory.path());
+        std::fs::write(directory.path().join(reload::FILE), &text).expect("a configuration");
+        let config = Config::parse(&text, reload::FILE, directory.path());
         let config = config.unwrap_or_else(|faults| panic!("{faults:#?} in:\n{text}"));
 
         let metrics = Metrics::new("0.0.0", "test").expect("metrics");
@@ -214,6 +216,7 @@ impl Setup {
             metrics: metrics.clone(),
         };
         let gateway = server::start(config, options).unwrap_or_else(|fault| panic!("{fault}"));
+        gateway.reload_from(reload::source(directory.path()));
         Stack::new(vendor, idps, gateway, self.clock_control, lines, metrics, directory)
     }
 

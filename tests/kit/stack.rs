@@ -103,6 +103,10 @@ impl Stack {
         self.gateway.as_ref().expect("the gateway runs").reread();
     }
 
+    pub fn gateway(&self) -> &server::ServerHandle {
+        self.gateway.as_ref().expect("the gateway runs")
+    }
+
     /// The gateway, to be stopped.
     pub fn take_gateway(&mut self) -> server::ServerHandle {
         self.gateway.take().expect("the gateway runs")

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora_core::listeners::tls::Acceptor as TlsAcceptor;
 use pingora_core::protocols::l4::stream::Stream as Transport;
@@ -30,6 +31,7 @@ pub struct Acceptor {
     tls: Option<TlsAcceptor>,
     made: IntCounter,
     failed: IntCounter,
+    leaving: AtomicBool,
 }
 
 /// What a listener is told of its connections.
@@ -63,7 +65,18 @@ impl Acceptor {
     /// With `tls`, connections that begin with anything else are closed.
     pub fn new(kind: AcceptorOptions, policy: ListenerPolicy, tls: Option<TlsAcceptor>, metrics: &Metrics) -> Self {
         let count = |outcome| metrics.tls_handshakes.with_label_values(&[outcome]);
-        Self { kind, policy: Arc::new(policy), tls, made: count("ok"), failed: count("failed") }
+        let leaving = AtomicBool::new(false);
+        Self { kind, policy: Arc::new(policy), tls, made: count("ok"), failed: count("failed"), leaving }
+    }
+
+    /// Its listener is about to close: from now on each answer closes its connection.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether answers close their connections.
+    pub(in crate::gateway) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// The connection, ready for its first head.

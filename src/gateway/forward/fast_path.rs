@@ -23,7 +23,7 @@ use pingora_core::server::configuration::ServerConf;
 use smallvec::SmallVec;
 
 use crate::app::{Address, Picked, cause_of};
-use crate::gateway::Gateway;
+use crate::gateway::InForce;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::headers;
@@ -38,7 +38,7 @@ pub(in crate::gateway) use unsent::Unsent;
 
 /// The fast path, and its connections to apps.
 pub(in crate::gateway) struct FastPath {
-    gateway: Arc<Gateway>,
+    gateway: Arc<InForce>,
     drain: Arc<Drain>,
     connector: TransportConnector,
     /// Of all answers to clients of HTTP/2.
@@ -121,7 +121,7 @@ enum Framing {
 
 impl FastPath {
     /// No connection yet. `conf`: what Pingora's proxy is set up with.
-    pub fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, conf: &ServerConf) -> Self {
+    pub fn new(gateway: Arc<InForce>, drain: Arc<Drain>, conf: &ServerConf) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
         Self { gateway, drain, connector, unsent: Unsent::new() }
     }
@@ -170,7 +170,7 @@ impl FastPath {
             }
         };
         let status = if client.answered { context.status } else { 0 };
-        self.gateway.log_proxied(proxied, status, outcome, context.picked.as_ref().map(Picked::label), cause);
+        self.gateway.load().log_proxied(proxied, status, outcome, context.picked.as_ref().map(Picked::label), cause);
         next
     }
 

@@ -21,7 +21,7 @@ use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
 use crate::gateway::handle::micros;
 use crate::gateway::http2::exchange::write;
-use crate::gateway::{Gateway, Limits};
+use crate::gateway::{Gateway, InForce, Limits};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
@@ -41,9 +41,8 @@ const TOO_SLOW: ErrorType = ErrorType::Custom("BodyTooSlow");
 
 /// Pingora's view of the gateway.
 pub(in crate::gateway) struct Forwarder {
-    pub gateway: Arc<Gateway>,
+    pub gateway: Arc<InForce>,
     pub drain: Arc<Drain>,
-    pub limits: Limits,
     /// For what of HTTP/2 takes the fast path.
     pub relay: Arc<FastPath>,
 }
@@ -71,13 +70,14 @@ impl ProxyHttp for Forwarder {
 
     async fn request_filter(&self, exchange: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<bool> {
         // Also an answer of ours, to a client that opens no window for it.
-        exchange.set_write_timeout(Some(self.limits.write));
+        let Limits { write, body, idle, .. } = *self.gateway.load().bounds();
+        exchange.set_write_timeout(Some(write));
         if context.proxied.is_none() && !self.judge(exchange, context).await? {
             return Ok(true);
         }
         if let Some(head) = context.wire.take() {
             let proxied = proxied(context)?;
-            self.relay.exchange_http2(exchange, &head, proxied, self.limits.write).await;
+            self.relay.exchange_http2(exchange, &head, proxied, write).await;
             return Ok(true);
         }
         let proxied = proxied(context)?;
@@ -85,8 +85,8 @@ impl ProxyHttp for Forwarder {
             // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
             exchange.set_ignore_info_resp(true);
         }
-        exchange.set_read_timeout(Some(self.limits.body));
-        let idle = (!proxied.start.close).then_some(self.limits.idle.as_secs());
+        exchange.set_read_timeout(Some(body));
+        let idle = (!proxied.start.close).then_some(idle.as_secs());
         exchange.set_keepalive(idle);
         Ok(false)
     }
@@ -139,7 +139,8 @@ impl ProxyHttp for Forwarder {
         if context.body > proxied.forward.app().max_body {
             return Err(Error::new_down(TOO_LARGE));
         }
-        let late = began.elapsed().saturating_sub(SLOW_AFTER.max(self.limits.body)).as_secs();
+        let stall = self.gateway.load().bounds().body;
+        let late = began.elapsed().saturating_sub(SLOW_AFTER.max(stall)).as_secs();
         if context.body < late.saturating_mul(MIN_BODY_RATE) {
             return Err(Error::new_down(TOO_SLOW));
         }
@@ -277,7 +278,13 @@ impl ProxyHttp for Forwarder {
             None if context.answered() && error.is_none() => "forwarded",
             None => "cancelled",
         };
-        self.gateway.log_proxied(proxied, status, outcome, context.picked.as_ref().map(Picked::label), context.cause);
+        self.gateway.load().log_proxied(
+            proxied,
+            status,
+            outcome,
+            context.picked.as_ref().map(Picked::label),
+            context.cause,
+        );
     }
 
     /// Pingora's lines name the query; ours don't.

@@ -21,13 +21,14 @@ impl Forwarder {
         exchange: &mut Exchange,
         context: &mut ProxyContext,
     ) -> pingora::Result<bool> {
+        let gateway = self.gateway.load();
         let has_body = !exchange.as_downstream_mut().is_body_empty();
         // The announced one, where the PROXY protocol is spoken: the acceptor told Pingora so.
         let address = exchange.client_addr().and_then(|address| address.as_inet());
         let unix = exchange.server_addr().is_some_and(|address| address.as_unix().is_some());
         let connection = ListenerConnection::of_digest(exchange.digest()).unwrap_or_default();
         let address = address.map(|address| address.ip().to_canonical());
-        let peer = Peer::new(address, unix, self.gateway.trusted(), connection);
+        let peer = Peer::new(address, unix, gateway.trusted(), connection);
         let tls = exchange.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let request = exchange.req_header().clone();
         let field = |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.clone(), value.clone());
@@ -42,21 +43,22 @@ impl Forwarder {
         let host = request.uri.authority().map(|authority| authority.as_str()).or_else(named).unwrap_or_default();
         let mut out = Vec::new();
         let after = match Head::of_parts(request.method.as_str(), target, host, &fields, has_body) {
-            _ if target.len() > self.limits.max_line => self.gateway.reject(&Refusal::UriTooLong, &peer, &mut out),
+            _ if target.len() > gateway.bounds().max_line => gateway.reject(&Refusal::UriTooLong, &peer, &mut out),
             // Not asked of us: an app would take it for one of ours.
             Ok(_) if request.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) => {
-                self.gateway.reject(&Refusal::BadRequest, &peer, &mut out)
+                gateway.reject(&Refusal::BadRequest, &peer, &mut out)
             }
             Ok(head) => {
                 let mut abort = self.drain.abort();
                 let abort = async {
                     let _ = abort.wait_for(|abort| *abort).await;
                 };
-                let connection = ConnectionInfo { raw: &[], peer: &peer, tls, http2: true, drain: &self.drain };
-                self.gateway.answer(&head, &connection, &mut out, abort).await
+                let connection =
+                    ConnectionInfo { raw: &[], peer: &peer, tls, http2: true, lame: &|| self.drain.is_lame() };
+                gateway.answer(&head, &connection, &mut out, abort).await
             }
-            Err(BadHead::Malformed) => self.gateway.reject(&Refusal::BadRequest, &peer, &mut out),
-            Err(BadHead::TooManyHeaders) => self.gateway.reject(&Refusal::HeaderTooLarge, &peer, &mut out),
+            Err(BadHead::Malformed) => gateway.reject(&Refusal::BadRequest, &peer, &mut out),
+            Err(BadHead::TooManyHeaders) => gateway.reject(&Refusal::HeaderTooLarge, &peer, &mut out),
         };
         if let Disposition::Forward(proxied, upstream_head) = after {
             match upstream_head {

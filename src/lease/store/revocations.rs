@@ -148,7 +148,7 @@ impl News<'_> {
         let mut rest = self.listener.revocations().into_iter();
         std::iter::from_fn(move || {
             let piece = rest.by_ref().take(PIECE);
-            let named = piece.filter_map(|what| Some((id(&self.vault.sealing_keys, &what)?, what)));
+            let named = piece.filter_map(|what| Some((id(&self.vault.sealing_keys.load(), &what)?, what)));
             Some(named.collect::<Vec<_>>()).filter(|piece| !piece.is_empty())
         })
     }

@@ -67,7 +67,13 @@ impl FastPath {
                 (refusal.row().outcome, Some(why))
             }
         };
-        self.gateway.log_proxied(proxied, context.status, outcome, context.picked.as_ref().map(Picked::label), cause);
+        self.gateway.load().log_proxied(
+            proxied,
+            context.status,
+            outcome,
+            context.picked.as_ref().map(Picked::label),
+            cause,
+        );
     }
 
     async fn carry_http2(

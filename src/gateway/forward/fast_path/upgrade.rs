@@ -61,6 +61,7 @@ impl FastPath {
                 client.send().await?;
                 context.answered(proxied);
                 let patience = Patience { idle: app.websocket_timeout, client: client.write };
+                let clock = self.gateway.load().clock.clone();
                 // A silent tunnel holds no room for a head or an answer.
                 *client.out = Vec::new();
                 let sent = std::mem::take(client.ahead);
@@ -68,7 +69,7 @@ impl FastPath {
                 return tokio::select! {
                     biased;
                     _ = tunnel::run((client.stream, sent), (&mut upstream.inner, upstream.ahead), &patience) => Ok(None),
-                    () = session_end::of(proxied, &self.gateway.clock) => Err(Stop::SessionEnd),
+                    () = session_end::of(proxied, &clock) => Err(Stop::SessionEnd),
                 };
             }
             if !answer.status.is_informational() {

@@ -1,0 +1,118 @@
+//! The administration address: it may move with a configuration, or go.
+
+use std::sync::Arc;
+
+use pingora_core::services::Service as _;
+use pingora_core::services::listening::Service;
+use tokio::sync::watch;
+
+use super::Live;
+use super::bind::{self, Bound};
+use super::build::Components;
+use super::generation::Generation;
+use super::minter::MinterComponents;
+use super::reload::Reloaded;
+use crate::admin::{Admin, Api, Reload};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::gateway::settings::PluginSettings;
+use crate::lease::Scope;
+use crate::revocation::{PluginScope, Revoker, RevokerParts};
+use crate::telemetry::Metrics;
+
+/// One that accepts.
+pub(super) struct AdminListener {
+    /// As configured.
+    pub setting: String,
+    /// As bound.
+    pub address: String,
+    stop: watch::Sender<bool>,
+}
+
+impl AdminListener {
+    /// Accepts from now on.
+    pub fn start(setting: &str, bound: Bound, admin: &Arc<Admin>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let Bound { address, fds, .. } = bound;
+        let mut service = Service::new("admin".into(), AdminApp(admin.clone()));
+        bind::add(&mut service, &address);
+        tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+        Self { setting: setting.to_owned(), address, stop }
+    }
+
+    /// Accepts no more; what is under way is answered.
+    pub fn leave(self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// [`Admin`] for Pingora.
+struct AdminApp(Arc<Admin>);
+
+#[async_trait::async_trait]
+impl pingora_core::apps::ServerApp for AdminApp {
+    async fn process_new(
+        self: &Arc<Self>,
+        session: pingora_core::protocols::Stream,
+        shutdown: &pingora_core::server::ShutdownWatch,
+    ) -> Option<pingora_core::protocols::Stream> {
+        self.0.process_new(session, shutdown).await
+    }
+}
+
+impl Generation {
+    /// What an administrator sees and does, if there is a token.
+    pub(super) fn api(&self, live: &Arc<Live>) -> Option<Api> {
+        let live = Arc::downgrade(live);
+        let reload: Reload = Arc::new(move || {
+            let live = live.clone();
+            // A task of its own: an administrator who leaves breaks nothing off.
+            let reloading = tokio::spawn(async move { Some(live.upgrade()?.reload().await) });
+            Box::pin(async move {
+                match reloading.await {
+                    Ok(Some(Reloaded::Applied(changed))) => Ok(changed),
+                    Ok(Some(Reloaded::Refused(faults))) => Err(faults),
+                    Ok(None) | Err(_) => Err(vec!["this process is about to end".to_owned()]),
+                }
+            })
+        });
+        self.components.api(self.revoker.clone(), reload)
+    }
+}
+
+impl Components {
+    /// What an administrator sees, if there is a token.
+    pub(super) fn api(&self, revoker: Arc<Revoker>, reload: Reload) -> Option<Api> {
+        let token = self.admin_token.clone()?;
+        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker, reload })
+    }
+
+    /// Who ends sessions.
+    pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
+        let components = RevokerParts {
+            sessions: self.sessions.clone(),
+            book: self.book.clone(),
+            scopes: self.scopes(config),
+            life: config.session.revocation_life.0,
+            clock: clock.clone(),
+        };
+        Revoker::new(components, metrics)
+    }
+
+    /// Each plug-in's leases of each issuer, and at a minter those of edges.
+    fn scopes(&self, config: &Config) -> Vec<PluginScope> {
+        let issuers = config.session.namespaces();
+        let plugins = self.plugins.iter().map(|plugin| {
+            let PluginSettings { name, provider, mint, .. } = &plugin.settings;
+            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
+        });
+        let offers = self.minter.iter().flat_map(MinterComponents::scopes);
+        let named: Vec<_> = plugins.chain(offers).collect();
+        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| PluginScope {
+            scope: Scope::new(issuer, name, provider, mint, fingerprint),
+            plugin: (*name).to_owned(),
+            issuer: issuer.to_owned(),
+        };
+        issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! Everything that is made of one configuration, as one value: built beside the one in force, and put in its place in one step.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use pingora_core::server::configuration::ServerConf;
+use tokio::sync::Semaphore;
+
+use crate::admin::Health;
+use crate::clock::Clock;
+use crate::config::{Config, Sections};
+use crate::gateway::settings::ListenerSettings;
+use crate::gateway::{Acceptor, Gateway, Limits};
+use crate::lease::store::FileStore;
+use crate::limit::Limits as RequestLimits;
+use crate::logging::LineSink;
+use crate::provider::Provider;
+use crate::revocation::Revoker;
+use crate::server::acceptors;
+use crate::server::build::{BuildFault, Components};
+use crate::server::builder::LastStep;
+use crate::server::revoker::RevokerInForce;
+use crate::server::tasks::Wanted;
+use crate::server::tls::ListenerTls;
+use crate::telemetry::Metrics;
+
+/// What outlives every configuration of a process.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub access_log: Option<LineSink>,
+    /// As the command line gives them, before `[server]` has its say.
+    pub limits: Limits,
+}
+
+/// Everything that is made of one configuration.
+pub(super) struct Generation {
+    pub config: Config,
+    pub sections: Sections,
+    pub components: Components,
+    pub gateway: Arc<Gateway>,
+    pub revoker: Arc<Revoker>,
+    pub shared: Shared,
+    /// In the order of the listeners.
+    pub acceptors: Vec<Arc<Acceptor>>,
+}
+
+impl Generation {
+    /// Builds it: the first one, or one beside what is in force, which does not change before the last steps are done. Every fault at once.
+    pub fn build(
+        config: Config,
+        sections: Sections,
+        origin: Origin<'_>,
+        around: &Surroundings,
+    ) -> Result<(Self, Vec<LastStep>), BuildFault> {
+        let Surroundings { clock, metrics, access_log, limits } = around;
+        let before = match &origin {
+            Origin::Start(_) => None,
+            Origin::Before(before) => Some(*before),
+        };
+        let (components, last_steps) = Components::with(&config, &sections, origin, (clock, metrics))?;
+        let bounds = limits.within(&config.server);
+        let shared = match before {
+            None => Shared::new(&config, bounds, clock, metrics),
+            Some(before) => before.shared.following(&config, bounds, clock, metrics),
+        };
+        let lines = access_log.clone().filter(|_| config.log.access);
+        let gateway = components.gateway(&config, clock, metrics, lines, shared.clone());
+        let revoker = components.revoker(&config, clock, metrics);
+        let kept = |address: &str| before.and_then(|before| before.acceptor(&config, &sections, address));
+        let acceptors = acceptors::make(&config, &components.listener_tls, metrics, kept)?;
+        Ok((Self { config, sections, components, gateway, revoker, shared, acceptors }, last_steps))
+    }
+
+    /// The acceptor of this listener, where the next configuration says the same of it, files included.
+    fn acceptor(&self, next: &Config, sections: &Sections, address: &str) -> Option<Arc<Acceptor>> {
+        let same = self.sections.is_same(sections, &format!("listener.{address}"));
+        // Where it redirects to.
+        let same = same && self.config.server.public_url == next.server.public_url;
+        let at = self.config.listeners.iter().position(|listener| listener.address == address)?;
+        self.acceptors.get(at).filter(|_| same).cloned()
+    }
+
+    /// How this listener speaks TLS, where the next configuration says the same of it, files included: its acceptor may stay, and looks there.
+    pub fn listener_tls(&self, sections: &Sections, listener: &ListenerSettings) -> Option<ListenerTls> {
+        let same = self.sections.is_same(sections, &format!("listener.{}", listener.address));
+        let at = self.config.listeners.iter().position(|known| known.address == listener.address)?;
+        self.components.listener_tls.get(at).filter(|_| same).cloned().flatten()
+    }
+
+    /// What is told of it.
+    pub fn health(&self, around: &Surroundings) -> Arc<Health> {
+        Health::new(
+            around.metrics.clone(),
+            self.components.sessions.clone(),
+            self.components.providers.clone(),
+            self.components.pools(),
+            self.components.book.store().cloned(),
+            around.clock.clone(),
+        )
+    }
+
+    /// Who looks after its parts.
+    pub fn tasks(&self, listening: &Arc<RevokerInForce>) -> Vec<Wanted> {
+        let place = |part: *const ()| part.addr();
+        let components = &self.components;
+        let mut tasks = Vec::new();
+        if let Some(store) = components.book.store().cloned() {
+            let (at, listening) = (place(Arc::as_ptr(&store).cast()), listening.clone());
+            tasks.push(Wanted::new(at, move |stop| async move { store.run(&*listening, stop).await }));
+        }
+        let (book, sessions) = (components.book.clone(), components.sessions.clone());
+        tasks.push(Wanted::new(place(Arc::as_ptr(&book).cast()), move |stop| book.run(stop)));
+        tasks.push(Wanted::new(place(Arc::as_ptr(&sessions).cast()), move |stop| sessions.run(stop)));
+        for provider in components.providers.iter() {
+            if let Provider::Remote(remote) = provider {
+                let remote = remote.clone();
+                tasks.push(Wanted::new(remote.place(), move |stop| remote.run(stop)));
+            }
+        }
+        for pool in components.pools() {
+            tasks.push(Wanted::new(place(Arc::as_ptr(&pool).cast()), move |stop| pool.run(stop)));
+        }
+        tasks
+    }
+
+    /// Takes back the gauges of what the next configuration does not have: nobody would move them any more.
+    pub fn forget_gauges(&self, next: &Self, metrics: &Metrics) {
+        let whats = |of: &Self| -> HashSet<String> {
+            let apps = of.config.apps.iter().map(|app| format!("app:{}", app.name));
+            let providers = of.config.providers.iter().map(|provider| format!("provider:{}", provider.name));
+            let issuers = of.config.session.expanded().into_iter().map(|issuer| format!("keys:{}", issuer.issuer));
+            let secrets = of.components.secrets.iter().map(|watched| format!("secret:{}", watched.name));
+            apps.chain(providers).chain(issuers).chain(secrets).collect()
+        };
+        for what in whats(self).difference(&whats(next)) {
+            let _ = metrics.degraded.remove_label_values(&[what]);
+        }
+        if next.config.minter.is_none() {
+            let _ = metrics.degraded.remove_label_values(&["minter.verify_sessions"]);
+        }
+        let chains = |of: &Self| -> HashSet<String> {
+            let listeners = of.config.listeners.iter().flat_map(|listener| &listener.tls).map(|pair| &pair.chain);
+            let minter = of.config.minter.iter().map(|minter| &minter.tls.chain);
+            listeners.chain(minter).map(|chain| chain.to_string_lossy().into_owned()).collect()
+        };
+        for chain in chains(self).difference(&chains(next)) {
+            let _ = metrics.tls_certificate_ends.remove_label_values(&[chain]);
+        }
+        let (old, new) = (self.components.pools(), next.components.pools());
+        old.iter().filter(|pool| !new.iter().any(|kept| Arc::ptr_eq(kept, pool))).for_each(|pool| pool.forget_all());
+        new.iter().for_each(|pool| pool.show_all());
+    }
+
+    /// How Pingora's proxy is set up, if there is anything for it to do.
+    pub fn proxying(&self) -> Option<Proxying> {
+        let speaks_http_2 = self.config.listeners.iter().any(|listener| !listener.tls.is_empty());
+        if self.components.apps.is_empty() && !speaks_http_2 {
+            return None;
+        }
+        Some(Proxying {
+            idle_connections: self.shared.bounds.idle_to_apps,
+            idle_timeout: self.shared.bounds.idle,
+            // Pingora reads the machine's authorities whether they are needed or not, and a machine without any is no reason to fail.
+            trusts_the_machine: self.components.apps.iter().any(|app| app.pool.trusts_the_machine()),
+        })
+    }
+}
+
+/// How Pingora's proxy is set up. Another one of these is another proxy, with connections of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proxying {
+    idle_connections: usize,
+    idle_timeout: std::time::Duration,
+    trusts_the_machine: bool,
+}
+
+impl Proxying {
+    pub fn conf(self) -> ServerConf {
+        let mut conf = ServerConf { upstream_keepalive_pool_size: self.idle_connections, ..ServerConf::default() };
+        if !self.trusts_the_machine {
+            conf.ca_file = Some("/dev/null".into());
+        }
+        conf
+    }
+}
+
+/// What parts are made from, beside their configuration.
+pub(super) enum Origin<'a> {
+    /// Nothing is in force. The durable store, opened, if there is one.
+    Start(Option<Arc<FileStore>>),
+    /// This is in force.
+    Before(&'a Generation),
+}
+
+/// What several gateways share, one after the other.
+#[derive(Clone)]
+pub struct Shared {
+    /// Deadlines and sizes.
+    pub bounds: Limits,
+    /// Places for requests.
+    pub requests: Arc<Semaphore>,
+    /// What one address and one person may ask.
+    pub limits: Arc<RequestLimits>,
+}
+
+impl Shared {
+    /// For a gateway that is the first, or the only one.
+    pub fn new(config: &Config, bounds: Limits, clock: &Clock, metrics: &Metrics) -> Self {
+        let limits = Arc::new(RequestLimits::new(&config.limits, clock, metrics));
+        Self { requests: places(bounds.max_requests), bounds, limits }
+    }
+
+    /// For one that follows another: what is counted goes on.
+    pub(super) fn following(&self, config: &Config, bounds: Limits, clock: &Clock, metrics: &Metrics) -> Self {
+        let limits = Arc::new(self.limits.following(&config.limits, clock, metrics));
+        let same = bounds.max_requests == self.bounds.max_requests;
+        let requests = if same { self.requests.clone() } else { places(bounds.max_requests) };
+        Self { requests, bounds, limits }
+    }
+}
+
+fn places(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+}

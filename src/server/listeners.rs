@@ -1,0 +1,92 @@
+//! The listeners of browsers: they come and go with configurations, and a connection that waits at one that goes is served all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora_core::services::Service as _;
+use pingora_core::services::listening::Service;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::bind::{self, Bound};
+use crate::gateway::{Acceptor, Front};
+
+/// For this long answers on a listener that goes say that their connection closes; then idle ones are closed.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// One that accepts.
+pub(super) struct Listener {
+    /// As configured.
+    pub setting: String,
+    /// As bound.
+    pub address: String,
+    acceptor: Arc<ArcSwap<Acceptor>>,
+    handle: bind::Handle,
+    stop: watch::Sender<bool>,
+    service: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Accepts from now on. Each of `threads` tasks takes connections from it.
+    pub fn start(setting: &str, bound: Bound, acceptor: Arc<Acceptor>, front: &Arc<Front>, threads: usize) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let acceptor = Arc::new(ArcSwap::new(acceptor));
+        let Bound { address, fds, handle } = bound;
+        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), acceptor: acceptor.clone() });
+        bind::add(&mut service, &address);
+        let service = tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await });
+        Self { setting: setting.to_owned(), address, acceptor, handle, stop, service }
+    }
+
+    /// From the next connection on they come in like this.
+    pub fn set_acceptor(&self, acceptor: Arc<Acceptor>) {
+        self.acceptor.store(acceptor);
+    }
+
+    /// Takes no more connections, and closes those that are idle. Those that the kernel took and nobody here did are served: closing the listener would
+    /// reset them.
+    ///
+    /// Dropped: such connections are reset.
+    pub async fn close(self, front: &Arc<Front>) {
+        self.stop.send_replace(true);
+        // Pingora's accept loop ends; a panic of it is no reason to cut connections.
+        let _ = self.service.await;
+        while let Some(stream) = self.handle.accept() {
+            let (front, acceptor, present) = (front.clone(), self.acceptor.load_full(), front.enter());
+            let stop = self.stop.subscribe();
+            tokio::spawn(async move { front.serve(Box::new(stream), &acceptor, present, &stop).await });
+        }
+    }
+
+    /// The same when only this one goes: first its answers say that their connections close.
+    ///
+    /// Dropped: as above.
+    pub async fn leave(self, front: Arc<Front>) {
+        self.acceptor.load().leave();
+        tokio::time::sleep(LEAVE).await;
+        let path = self.address.strip_prefix("unix:").map(std::path::PathBuf::from);
+        self.close(&front).await;
+        // Nobody else listens there: it could not have been bound.
+        path.map(|path| crate::files::remove(&path));
+    }
+}
+
+/// [`Front`] for Pingora.
+struct FrontApp {
+    front: Arc<Front>,
+    acceptor: Arc<ArcSwap<Acceptor>>,
+}
+
+#[async_trait::async_trait]
+impl pingora_core::apps::ServerApp for FrontApp {
+    async fn process_new(
+        self: &Arc<Self>,
+        session: pingora_core::protocols::Stream,
+        shutdown: &pingora_core::server::ShutdownWatch,
+    ) -> Option<pingora_core::protocols::Stream> {
+        let acceptor = self.acceptor.load_full();
+        self.front.serve(session, &acceptor, self.front.enter(), shutdown).await;
+        None
+    }
+}

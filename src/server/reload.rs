@@ -1,0 +1,128 @@
+//! Another configuration while it runs: built beside the one in force, and put in its place in one step, or not at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::Live;
+use super::bind::{self, Fresh, Held};
+use super::builder::LastStep;
+use super::generation::{Generation, Origin};
+use crate::config::{Config, Sections};
+
+/// Where a configuration is read again.
+pub struct ConfigSource {
+    /// The file, which is looked at with `server.watch`; `None`: it can't be.
+    pub file: Option<PathBuf>,
+    /// Reads it. The faults are lines for the operator, `valet.toml:31:17 …`.
+    pub read: Box<dyn Fn() -> Result<Config, Vec<String>> + Send + Sync>,
+}
+
+/// How a reload ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// These sections have changed, and are in force; `[]`: nothing has.
+    Applied(Vec<String>),
+    /// What was in force is in force. Why, a line each.
+    Refused(Vec<String>),
+}
+
+/// Everything that is needed to put another configuration in force. Nothing can fail any more.
+pub(super) struct Prepared {
+    pub next: Generation,
+    pub fresh: Fresh,
+    pub last_steps: Vec<LastStep>,
+    pub changed: Vec<String>,
+}
+
+impl Live {
+    /// Reads everything again, and puts it in force whole, or not at all. One at a time.
+    ///
+    /// Dropped while it waits or builds: nothing has changed.
+    pub(super) async fn reload(self: &Arc<Self>) -> Reloaded {
+        let _one_at_a_time = self.turn.lock().await;
+        let live = self.clone();
+        // Reading, and compiling policies, may take longer than a request should wait for its thread.
+        let prepared = tokio::task::spawn_blocking(move || live.prepare()).await;
+        let prepared = prepared.unwrap_or_else(|_| Err(vec!["the reload panicked; what was in force goes on".into()]));
+        let reloads = &self.around.metrics.reloads;
+        let outcome = match prepared {
+            Ok(None) => {
+                reloads.with_label_values(&["unchanged"]).inc();
+                info!(target: "valet", changed = "", "read again: nothing has changed");
+                Reloaded::Applied(Vec::new())
+            }
+            Ok(Some(prepared)) => {
+                let changed = prepared.changed.clone();
+                self.put_in_force(prepared);
+                reloads.with_label_values(&["applied"]).inc();
+                info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
+                Reloaded::Applied(changed)
+            }
+            Err(faults) => {
+                reloads.with_label_values(&["refused"]).inc();
+                self.generation().components.try_secrets();
+                let lines = faults.join("; ");
+                error!(target: "valet", faults = lines, "read again, and refused: the configuration before stays in force");
+                Reloaded::Refused(faults)
+            }
+        };
+        // Parts that were built and not used have begun their gauges anew.
+        self.show_trouble();
+        outcome
+    }
+
+    /// Reads, checks, binds and builds. `None`: nothing has changed.
+    fn prepare(&self) -> Result<Option<Prepared>, Vec<String>> {
+        if self.is_stopping() {
+            return Err(vec!["this process is draining, and takes no other configuration".into()]);
+        }
+        let source = self.source.get().ok_or_else(|| vec!["this process has no configuration file".to_owned()])?;
+        let config = (source.read)()?;
+        let before = self.generation();
+        let faults = needs_new_process(&before.config, &config);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let sections = Sections::of(&config);
+        let changed = before.sections.changed(&sections);
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let fresh = self.bind(&config).map_err(|faults| faults.lines())?;
+        let (next, last_steps) = Generation::build(config, sections, Origin::Before(&before), &self.around)
+            .map_err(|faults| faults.lines())?;
+        Ok(Some(Prepared { next, fresh, last_steps, changed }))
+    }
+
+    fn bind(&self, config: &Config) -> Result<Fresh, bind::BindFaults> {
+        let state = self.state.lock();
+        let held = Held {
+            listeners: state.listeners.iter().map(|listener| &*listener.setting).collect(),
+            admin: state.admin.as_ref().map(|admin| &*admin.setting),
+            minter: state.serving.as_ref().map(|(setting, _)| &**setting),
+        };
+        bind::all(config, &held)
+    }
+}
+
+/// What can't change while the process runs, as faults at the new value's place.
+pub fn needs_new_process(before: &Config, next: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut compare = |same: bool, place: &str, what: &str| {
+        if !same {
+            faults.push(format!("{place}: {what} needs a new process: `valet run --upgrade`, or a restart"));
+        }
+    };
+    let (old, new) = (&before.leases, &next.leases);
+    compare(before.server.threads == next.server.threads, &next.places.threads, "another number of threads");
+    compare(old.store == new.store, &next.places.store, "another store of leases");
+    let at = |config: &Config| config.leases.path.as_ref().map(|path| config.directory.join(path));
+    compare(at(before) == at(next), &next.places.leases, "another file of leases");
+    let redis = |config: &Config| format!("{:?}", config.leases.redis);
+    compare(redis(before) == redis(next), &next.places.redis, "another place of the store");
+    let names = |config: &Config| config.leases.name_key.clone();
+    compare(names(before) == names(next), &next.places.name_key, "another key of names");
+    faults
+}

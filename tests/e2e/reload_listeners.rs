@@ -1,0 +1,48 @@
+//! Listeners come and go while the gateway runs.
+
+use crate::kit::{Setup, Wire};
+
+#[tokio::test]
+async fn a_listener_comes_and_goes_and_the_others_do_not_notice() {
+    let stack = Setup::new().start().await;
+    let url = stack.url_of("ada").await;
+    let ask = stack.get("/plugins/face-scan").as_user("ada").bytes();
+    let mut first = stack.wire().await;
+    first.write(&ask).await;
+    first.answer().await.assert_status(302);
+
+    let socket = stack.directory.path().join("second.sock");
+    let address = format!("unix:{}", socket.display());
+    let before = stack.config();
+    let with = before.replacen("[[listener]]", &format!("[[listener]]\naddress = \"{address}\"\n[[listener]]"), 1);
+    assert_eq!(stack.reload_with(&with).await, [format!("listener.{address}")]);
+    assert_eq!(stack.gateway().addresses_now(), [address.clone(), stack.address.clone()]);
+    let mut second = Wire::over(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    second.write(&ask).await;
+    assert_eq!(second.answer().await.assert_status(302).location(), url);
+
+    assert_eq!(stack.reload_with(&before).await, [format!("listener.{address}")]);
+    // What is asked while it goes is answered, and told that nothing else will be.
+    second.write(&ask).await;
+    let last = second.answer().await;
+    last.assert_status(302);
+    assert_eq!(last.field("connection"), Some("close"));
+    crate::kit::until("the socket is gone", || !socket.exists()).await;
+    assert!(tokio::net::UnixStream::connect(&socket).await.is_err());
+    first.write(&ask).await;
+    first.answer().await.assert_status(302);
+}
+
+#[tokio::test]
+async fn the_administration_address_comes_goes_and_moves() {
+    let stack = Setup::new().start().await;
+    let old = stack.admin.clone();
+    let socket = stack.directory.path().join("admin.sock");
+    let moved = format!("[admin]\naddress = \"unix:{}\"", socket.display());
+    let text = stack.config().replace("[admin]\naddress = \"127.0.0.1:0\"", &moved);
+    assert_eq!(stack.reload_with(&text).await, ["admin"]);
+    let mut wire = Wire::over(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    wire.write("GET /livez HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await;
+    wire.answer().await.assert_status(200);
+    crate::kit::in_time("the old address is closed", async { while Wire::try_open(&old).await.is_ok() {} }).await;
+}
