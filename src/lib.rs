@@ -32,6 +32,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod assertion;
 pub mod certificate;
 pub mod cli;
 pub mod clock;

@@ -67,6 +67,8 @@ pub struct Metrics {
     pub upstream_response: HistogramVec,
     /// `valet_session_checks_total{issuer,outcome}`
     pub session_checks: IntCounterVec,
+    /// `valet_assertions_signed_total{app}`
+    pub assertions_signed: IntCounterVec,
     /// `valet_session_cache_entries`
     pub session_cache_entries: IntGauge,
     /// `valet_revocations_total{source,outcome}`
@@ -187,6 +189,7 @@ impl Metrics {
                 &["app"],
             )?,
             session_checks: vec("valet_session_checks_total", "Credentials checked.", &["issuer", "outcome"])?,
+            assertions_signed: vec("valet_assertions_signed_total", "Assertions signed for apps.", &["app"])?,
             session_cache_entries: gauge("valet_session_cache_entries", "Verified tokens kept.")?,
             revocations: vec(
                 "valet_revocations_total",

@@ -12,6 +12,8 @@ mod check;
 mod client;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/drain.rs"]
 mod drain;
 #[path = "cli/explain.rs"]

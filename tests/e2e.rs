@@ -13,6 +13,10 @@ mod answers;
 mod app_request;
 #[path = "e2e/apps.rs"]
 mod apps;
+#[path = "e2e/assertion.rs"]
+mod assertion;
+#[path = "e2e/authorize.rs"]
+mod authorize;
 #[path = "e2e/canary.rs"]
 mod canary;
 #[path = "e2e/causes.rs"]
@@ -21,6 +25,8 @@ mod causes;
 mod credentials;
 #[path = "e2e/drain.rs"]
 mod drain;
+#[path = "e2e/ext_authz.rs"]
+mod ext_authz;
 #[path = "e2e/flights.rs"]
 mod flights;
 #[path = "e2e/framing.rs"]

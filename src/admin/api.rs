@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use super::EmbedPolicy;
 use crate::clock::Timestamp;
 use crate::lease::Book;
 use crate::problem::{Refusal, TYPE_BASE};
@@ -49,6 +50,8 @@ pub struct Api {
     pub revoker: Arc<Revoker>,
     /// Reads everything again.
     pub reload: Reload,
+    /// What pages need that embed a plug-in.
+    pub embeds: Vec<EmbedPolicy>,
 }
 
 /// Reads everything again: which sections have changed and are in force, or why none is.
@@ -64,6 +67,7 @@ impl Api {
             .route("/api/mints", get(mints))
             .route("/api/sessions/revoke", post(revoke))
             .route("/api/reload", post(reload))
+            .route("/api/embed-policy", get(embed_policy))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(api.clone(), admit))
             .with_state(api)
@@ -190,6 +194,22 @@ async fn reload(State(api): State<Arc<Api>>) -> Response {
     match (api.reload)().await {
         Ok(changed) => axum::Json(json!({ "changed": changed })).into_response(),
         Err(faults) => (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(json!({ "faults": faults }))).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Embedded {
+    plugin: String,
+}
+
+async fn embed_policy(State(api): State<Arc<Api>>, asked: Result<Query<Embedded>, QueryRejection>) -> Response {
+    let Ok(Query(Embedded { plugin })) = asked else {
+        return problem(StatusCode::BAD_REQUEST, "expected `plugin`, the name of one");
+    };
+    match api.embeds.iter().find(|policy| policy.plugin == plugin) {
+        Some(policy) => axum::Json(policy.json()).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "no plug-in of this name is a page"),
     }
 }
 

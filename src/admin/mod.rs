@@ -1,6 +1,7 @@
 //! The administration address: health and metrics, on hyper over Pingora's connections, so that its listener is one like the others.
 
 mod api;
+mod embed;
 pub mod settings;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
 pub use self::api::{Api, Reload, check_token};
+pub use self::embed::EmbedPolicy;
 use crate::app::Pool;
 use crate::clock::{Clock, Tick};
 use crate::lease::store::SealedStore;

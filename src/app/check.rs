@@ -31,7 +31,10 @@ pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<PoolFault>) -> Ve
         }
     }
     match settings.upstreams.len() {
-        0 => note("expected at least one upstream".into()),
+        0 if settings.authorize => {}
+        0 => note(
+            "expected at least one upstream; or `authorize = true`, where another proxy carries the requests".into(),
+        ),
         1..=MAX_UPSTREAMS => {}
         more => note(format!("{more} upstreams, at most {MAX_UPSTREAMS}: a DNS name may stand for several")),
     }

@@ -113,7 +113,9 @@ impl Pool {
 
     pub(super) fn show_degraded(&self, _: &Known) -> bool {
         let endpoints = self.endpoints.load();
-        let is_degraded = !endpoints.iter().any(|endpoint| endpoint.outlier_detection.is_sound(self.ejection.failures));
+        // Without upstreams another proxy carries the requests.
+        let is_sound = |upstream: &Arc<Upstream>| upstream.outlier_detection.is_sound(self.ejection.failures);
+        let is_degraded = !self.targets.is_empty() && !endpoints.iter().any(is_sound);
         self.degraded.set(i64::from(is_degraded));
         is_degraded
     }

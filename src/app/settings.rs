@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::assertion::settings::AppAssertionSettings;
 use crate::units::{Bytes, Span};
 
 /// `[[app]]`.
@@ -19,8 +20,12 @@ pub struct AppSettings {
     /// The start of its paths, on segment boundaries.
     #[serde(default = "default_path")]
     pub path: String,
+    /// Whether another proxy carries its requests, and asks at `/.valet/authorize` about each: in place of `upstreams`.
+    #[serde(default)]
+    pub authorize: bool,
     /// Where it is: `host:port` (or `http://…`), `https://host:port`, `h2c://host:port` (HTTP/2 without TLS), or `unix:/path` (HTTP/1.1 over a
     /// Unix socket). A name is asked for again every 10 s; each of its addresses is an upstream.
+    #[serde(default)]
     pub upstreams: Vec<String>,
     /// How an upstream is chosen.
     #[serde(default)]
@@ -31,6 +36,8 @@ pub struct AppSettings {
     /// Further identity headers, and the claims that they carry: a claim's name, or a JSON pointer.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
+    /// A signed word on the session, in `x-auth-assertion`. Off when left out.
+    pub assertion: Option<AppAssertionSettings>,
     /// Whether the credential goes on to the app: for the one that signs people in and must see its own cookie.
     #[serde(default)]
     pub pass_credential: bool,

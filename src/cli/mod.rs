@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod diff;
+mod doctor;
 mod explain;
 mod fortify;
 mod open;
@@ -82,6 +83,8 @@ enum Command {
         #[arg(long, value_name = "IP")]
         address: Option<std::net::IpAddr>,
     },
+    /// Ask the gateway through the proxy before it, and say what is lost on the way: host, scheme, cookies, addresses.
+    Doctor(DoctorArguments),
     /// Policies: run their cases, print their schema.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -113,6 +116,16 @@ struct ConfigFile {
     /// The configuration file (TOML); `-` is standard input, whose relative paths start in the working directory.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArguments {
+    /// The address by which clients reach the proxy, such as `https://app.example.com`.
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// A file with the authorities (PEM) that the proxy's certificate is signed by, in place of the machine's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +161,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Explain { config, path, method, address } => {
             explain::explain(&config, &path, &Asked { method, address })
         }
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Policy(command) => policy::policy(command),
         Command::Demo { port, no_open, split } => demo::demo(port, !no_open, split),
         Command::DemoMinter => demo::minter(),

@@ -33,6 +33,7 @@ pub use sections::Sections;
 
 use crate::admin::settings::AdminSettings;
 use crate::app::settings::AppSettings;
+use crate::assertion::settings::AssertionSettings;
 use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings};
 use crate::lease::settings::LeasesSettings;
 use crate::limit::settings::LimitsSettings;
@@ -89,6 +90,8 @@ pub struct Config {
     /// The apps behind the gateway.
     #[serde(default, rename = "app")]
     pub apps: Vec<AppSettings>,
+    /// The keys of assertions: signed words on sessions, for apps that must not trust the network.
+    pub assertion: Option<AssertionSettings>,
     /// Who may open what. Without it every valid session may do everything.
     pub policies: Option<PoliciesSettings>,
     /// The checked policies of that directory.

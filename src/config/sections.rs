@@ -61,6 +61,8 @@ impl Sections {
         let edges = config.minter.as_ref().map(|minter| &minter.tls);
         let paths: Vec<_> = edges.iter().flat_map(|tls| [&tls.chain, &tls.key, &tls.client_ca]).collect();
         sections.add("minter".into(), at, &config.minter, &paths);
+        let keys: Vec<_> = config.assertion.iter().flat_map(|assertion| &assertion.keys).filter_map(path_of).collect();
+        sections.add("assertion".into(), at, &config.assertion, &keys);
         let leases = &config.leases;
         let redis = leases.redis.as_ref();
         let secrets = leases.seal_keys.iter().chain(&leases.name_key);

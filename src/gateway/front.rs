@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::gateway::accept::acceptor::{AcceptError, Accepted, Acceptor};
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::{Drain, Present};
+use crate::gateway::ext_authz;
 use crate::gateway::forward::fast_path::{Client, FastPath, Next};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::forward::proxy::Forwarder;
@@ -204,6 +205,14 @@ impl Front {
                 return;
             }
         };
+        if acceptor.is_ext_authz() {
+            // Whoever may ask learns what a credential is worth.
+            if !peer.is_trusted() && !peer.address().is_some_and(|address| address.is_loopback()) {
+                return gateway.count_rejected();
+            }
+            drop(gateway);
+            return Box::pin(ext_authz::serve(&self.gateway, &self.drain, stream, peer, watch)).await;
+        }
         // A connection holds no configuration, only its requests do.
         drop(gateway);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
+use smallvec::SmallVec;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -13,11 +14,14 @@ use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::trusted::Trusted;
 use crate::gateway::answer::access_log::{self, AccessRecord};
 use crate::gateway::answer::reply::Reply;
-use crate::gateway::forward::headers::BadFields;
+use crate::gateway::doctor::Came;
+use crate::gateway::forward::headers::{self, BadFields};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
 use crate::gateway::http1::head::{BadHead, Body, Head, MAX_HEADERS};
 use crate::gateway::judge::decide::{MAX_BODY, RequestLog, Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
+use crate::gateway::judge::original::{AnswerOptions, Original};
+use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::gateway::judge::routes::Route;
 use crate::gateway::{Gateway, Limits};
@@ -82,10 +86,24 @@ impl Gateway {
         let (address, client) = connection.peer.client(head, &self.trusted);
         let accepted = connection.peer.connection();
         let redirect_to = accepted.redirect_to();
-        let mut log = RequestLog { request_id: id.text(), place, address, redirect_to, ..RequestLog::default() };
+        let asked = if connection.peer.is_trusted() { Original::of(head) } else { None };
+        let options = asked.as_ref().and_then(|asked| Some(asked.as_ref().ok()?.options));
+        let came = Came { trusted: connection.peer.is_trusted(), tls: connection.tls };
+        let mut log = RequestLog {
+            request_id: id.text(),
+            place,
+            address,
+            redirect_to,
+            asked: options,
+            came,
+            ..RequestLog::default()
+        };
+        let original = asked.map(|asked| asked.map(|original| original.head(head)));
+        // What is judged: the request itself, or the one that another proxy asks about.
+        let judged = original.as_ref().map_or(Ok(head), |original| original.as_ref().map_err(|refusal| *refusal));
         let verdict = tokio::select! {
             biased;
-            verdict = self.decide(head, &mut log) => verdict,
+            verdict = self.decide(judged, &mut log) => verdict,
             () = abort => Err(Refusal::Draining),
         };
         let lame = (connection.lame)();
@@ -113,15 +131,27 @@ impl Gateway {
             origin: log.origin,
             hsts: accepted.hsts(),
         };
-        let (status, outcome) = self.write(head, &mut log, &mut reply, verdict);
-        let took = began.elapsed();
+        let judged = judged.unwrap_or(head);
+        let answered = self.write(judged, &mut log, &mut reply, verdict);
+        self.tell(&log, (time, began.elapsed()), (judged.method, &client), answered);
+        after
+    }
+
+    /// The time and the access line of a request that we answered.
+    pub(super) fn tell(
+        &self,
+        log: &RequestLog<'_, '_>,
+        (time, took): (Timestamp, Duration),
+        (method, peer): (&str, &str),
+        (status, outcome): (u16, &'static str),
+    ) {
         let histogram = log.route.and_then(|route| route.duration(outcome));
         self.time(log.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
         self.note(&AccessRecord {
             time,
-            request_id: id.text(),
-            place,
-            method: Some(known(head.method)),
+            request_id: log.request_id,
+            place: log.place,
+            method: Some(known(method)),
             path: log.path.as_deref(),
             route: log.route.map(Route::name),
             status,
@@ -132,11 +162,10 @@ impl Gateway {
             upstream: None,
             cause: None,
             duration_us: micros(took),
-            peer: &client,
+            peer,
             session: log.session.as_deref(),
             policy: log.policy.as_deref(),
         });
-        after
     }
 
     /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
@@ -174,7 +203,7 @@ impl Gateway {
 
     /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones. A trace that begins here has the bytes of the
     /// request's id.
-    fn identify(&self, head: &Head<'_>, peer: &Peer) -> (RequestId, Place) {
+    pub(super) fn identify(&self, head: &Head<'_>, peer: &Peer) -> (RequestId, Place) {
         let trusted = peer.is_trusted();
         let caller = if trusted { caller(head) } else { None };
         let sampled = caller.is_some_and(|caller| caller.sampled) || self.metrics.tracer.samples();
@@ -208,7 +237,7 @@ impl Gateway {
         self.metrics.requests.with_label_values(&[NO_ROUTE, "turned_away"]).inc();
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         head: &Head<'_>,
         log: &mut RequestLog<'_, '_>,
@@ -230,6 +259,16 @@ impl Gateway {
                 count("login");
                 (302, "login")
             }
+            Ok(Verdict::Doctor(report)) => {
+                reply.doctor(&report);
+                count("doctor");
+                (200, "doctor")
+            }
+            Ok(Verdict::KeySet(keys)) => {
+                reply.key_set(keys);
+                count("key_set");
+                (200, "key_set")
+            }
             Ok(Verdict::Moved(location)) => {
                 reply.moved(&location);
                 count("moved");
@@ -239,6 +278,10 @@ impl Gateway {
                 reply.preflight(&preflight);
                 count("preflight");
                 (204, "preflight")
+            }
+            Ok(Verdict::Authorized(forward, options)) => {
+                self.authorize(head, &forward, options, reply);
+                (200, "authorized")
             }
             // It has no answer of ours.
             Ok(Verdict::Forward(_)) => (0, "forwarded"),
@@ -257,6 +300,19 @@ impl Gateway {
                 (row.status, row.outcome)
             }
         }
+    }
+
+    /// Tells the proxy that asked who the request is from. It has each identity field of each app that authorizes, so that one fixed list in the
+    /// proxy's configuration overwrites whatever a client may have written.
+    fn authorize(&self, head: &Head<'_>, forward: &Forward, options: AnswerOptions, reply: &mut Reply<'_>) {
+        let app = forward.app();
+        let mut known: SmallVec<[(&str, &str); 8]> = SmallVec::new();
+        headers::identity_fields(app, forward.session(), forward.assertion(), |name, value| known.push((name, value)));
+        let value = |name: &str| known.iter().find(|(told, _)| *told == name).map_or("", |(_, value)| value);
+        let identity = self.authorized_fields.iter().map(|name| (&**name, value(name)));
+        let cookie = options.cut_cookie.then(|| headers::cookie(head, app, &self.sources));
+        reply.authorized(identity, cookie.as_deref());
+        app.passed.inc();
     }
 
     fn hand_over(

@@ -6,7 +6,9 @@
 mod accept;
 mod answer;
 mod delegate;
+pub(crate) mod doctor;
 mod drain;
+mod ext_authz;
 mod forward;
 mod front;
 mod handle;
@@ -16,7 +18,7 @@ mod in_force;
 mod judge;
 pub mod settings;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ use http::HeaderName;
 use tokio::sync::Semaphore;
 
 use crate::app::settings::{AppSettings, SessionNeed};
+use crate::assertion::Signer;
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::judge::app_route::AppRoute;
 use crate::gateway::judge::login::Login;
@@ -58,6 +61,7 @@ pub struct Gateway {
     /// Where one signs in.
     logins: Box<[LoginPlace]>,
     sources: Sources,
+    signer: Option<Arc<Signer>>,
     sessions: Arc<Sessions>,
     book: Arc<Book>,
     clock: Clock,
@@ -74,6 +78,8 @@ pub struct Gateway {
     limits: Arc<RequestLimits>,
     /// Deadlines and sizes of its connections.
     bounds: Limits,
+    /// The identity fields of all apps about which other proxies ask, in the order in which they are told.
+    authorized_fields: Box<[Box<str>]>,
 }
 
 /// What a [`Gateway`] is made of.
@@ -92,6 +98,8 @@ pub struct GatewayParts {
     pub trusted: Trusted,
     /// Where credentials stand.
     pub sources: Sources,
+    /// Who signs assertions; `None`: nobody.
+    pub signer: Option<Arc<Signer>>,
     /// Who verifies them.
     pub sessions: Arc<Sessions>,
     /// Who holds the leases.
@@ -234,6 +242,7 @@ impl Gateway {
         let identity = parts.apps.iter().flat_map(|(_, app)| app.claims.iter().map(|(field, _)| field.clone()));
         let identity: HashSet<HeaderName> = identity.collect();
         let identity: Arc<[HeaderName]> = identity.into_iter().collect();
+        let authorized_fields = authorized_fields(&parts.apps);
         let apps = parts.apps.into_iter().map(|(settings, app)| {
             let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
             let login = login.map(|url| Login::new(url, &parts.public_origin));
@@ -244,6 +253,7 @@ impl Gateway {
             routes,
             logins,
             sources: parts.sources,
+            signer: parts.signer,
             sessions: parts.sessions,
             book: parts.book,
             clock: parts.clock,
@@ -253,10 +263,19 @@ impl Gateway {
             metrics: parts.metrics,
             access_log: parts.access_log,
             limits: parts.limits,
+            authorized_fields,
             requests: parts.requests,
             bounds: parts.bounds,
         })
     }
+}
+
+/// Whom a request is from, and the claims of each app that another proxy may ask about.
+fn authorized_fields(apps: &[(AppSettings, AppParts)]) -> Box<[Box<str>]> {
+    let claims = apps.iter().filter(|(settings, _)| settings.authorize).flat_map(|(_, app)| &app.claims);
+    let claims: BTreeSet<&str> = claims.map(|(field, _)| field.as_str()).collect();
+    let own = [forward::headers::SUBJECT, forward::headers::ISSUER, forward::headers::ASSERTION];
+    own.into_iter().chain(claims).map(Box::from).collect()
 }
 
 /// Every outcome that a route can have is there from the first: a counter that appears with its first event has no rate.
@@ -265,17 +284,27 @@ fn begin_at_zero(parts: &GatewayParts) {
         .plugins
         .iter()
         .map(|(settings, _)| (&*settings.name, &["redirect", "json", "login", "preflight"][..], "app_"));
-    let apps = parts
-        .apps
-        .iter()
-        .map(|(settings, _)| (&*settings.name, &["forwarded", "login", "cancelled", "cut"][..], "provider_"));
+    let apps = parts.apps.iter().map(|(settings, _)| {
+        let own =
+            if settings.authorize { &["authorized", "login"][..] } else { &["forwarded", "login", "cancelled", "cut"] };
+        (&*settings.name, own, "provider_")
+    });
     for (route, own, not) in plugins.chain(apps) {
         let outcomes = OUTCOMES.iter().filter(|outcome| !outcome.starts_with(not)).chain(own);
         outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome])));
     }
-    for outcome in
-        ["not_found", "bad_request", "too_large", "too_slow", "unavailable", "malformed", "turned_away", "moved"]
-    {
+    for outcome in [
+        "key_set",
+        "doctor",
+        "not_found",
+        "bad_request",
+        "too_large",
+        "too_slow",
+        "unavailable",
+        "malformed",
+        "turned_away",
+        "moved",
+    ] {
         drop(parts.metrics.requests.with_label_values(&["none", outcome]));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::certificate::CertificateFiles;
 use crate::lease::settings::{MintsPerSubject, ParameterSettings, Reuse};
@@ -73,6 +73,9 @@ impl Default for ServerSettings {
 pub struct ListenerSettings {
     /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
     pub address: String,
+    /// What is asked there.
+    #[serde(default)]
+    pub kind: ListenerKind,
     /// Certificates for TLS, chosen by the name that the client asks for; the first one for all other names. Without them the listener speaks
     /// plain HTTP.
     #[serde(default)]
@@ -91,6 +94,17 @@ pub struct ListenerSettings {
     /// Each connection begins with the PROXY protocol (version 1 or 2) and comes from one of `server.trusted_proxies`.
     #[serde(default)]
     pub proxy_protocol: bool,
+}
+
+/// `kind` of a listener: what is asked there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// Requests.
+    #[default]
+    Http,
+    /// Envoy's questions about requests (gRPC, `envoy.service.auth.v3`), in the clear or over TLS, by `server.trusted_proxies` and loopback.
+    ExtAuthz,
 }
 
 /// Where a listener sends each request.
@@ -160,6 +174,9 @@ pub struct PluginSettings {
     /// Who may frame it: `same-origin`, `same-site`, origins, `any`.
     #[serde(default = "default_embed")]
     pub embed: Vec<String>,
+    /// Features of browsers that its page uses, such as `camera`: what `GET /api/embed-policy` tells the pages that embed it to allow.
+    #[serde(default = "default_permissions")]
+    pub permissions: Vec<String>,
     /// The bound on mints of one subject.
     #[serde(default)]
     pub mints_per_subject: MintsPerSubject,
@@ -189,6 +206,9 @@ pub(crate) fn default_max_age() -> Span {
 }
 pub(crate) fn default_min_remaining() -> Span {
     Span::secs(300)
+}
+fn default_permissions() -> Vec<String> {
+    vec!["camera".into()]
 }
 fn default_embed() -> Vec<String> {
     vec!["same-site".into()]

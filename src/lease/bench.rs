@@ -102,6 +102,8 @@ fn session(user: usize) -> Session {
         claims: Box::default(),
         fields: Box::default(),
         traits: None,
+        assertable: Box::default(),
         memo: Memo::default(),
+        signed: crate::session::Signed::default(),
     }
 }

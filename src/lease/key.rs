@@ -180,7 +180,9 @@ mod tests {
                 ends: crate::clock::Timestamp::from_millis(0),
                 claims: Box::new([None, self.claim.as_deref().map(Into::into)]),
                 traits: None,
+                assertable: Box::default(),
                 memo: Memo::default(),
+                signed: crate::session::Signed::default(),
                 fields: Box::default(),
             };
             let scope = Scope::new(&self.issuer, &self.plugin, &self.provider, &self.mint, &[self.fingerprint; 32]);

@@ -1,5 +1,7 @@
 //! `redirect_hosts`, against open redirects: the only hosts to which a minted URL may send a browser.
 
+mod browser;
+
 use std::net::IpAddr;
 
 use url::{Host, Url};

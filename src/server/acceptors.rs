@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::build::origin;
 use crate::config::Config;
+use crate::gateway::settings::ListenerKind;
 use crate::gateway::{Acceptor, AcceptorOptions, ListenerPolicy};
 use crate::server::BuildFault;
 use crate::server::tls::ListenerTls;
@@ -24,7 +25,8 @@ pub(super) fn make(
         let tls = tls.as_ref().map(ListenerTls::acceptor).transpose();
         let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
         let unix = listener.address.starts_with("unix:");
-        let kind = AcceptorOptions { unix, proxy_protocol: listener.proxy_protocol };
+        let ext_authz = listener.kind == ListenerKind::ExtAuthz;
+        let kind = AcceptorOptions { unix, proxy_protocol: listener.proxy_protocol, ext_authz };
         let redirect_to = listener.redirect.map(|_| origin(&config.server.public_url));
         let policy = ListenerPolicy::new(redirect_to, listener.hsts.map(|span| span.0));
         Ok(Arc::new(Acceptor::new(kind, policy, tls, metrics)))

@@ -76,15 +76,16 @@ impl Generation {
                 }
             })
         });
-        self.components.api(self.revoker.clone(), reload)
+        self.components.api(&self.config, self.revoker.clone(), reload)
     }
 }
 
 impl Components {
     /// What an administrator sees, if there is a token.
-    pub(super) fn api(&self, revoker: Arc<Revoker>, reload: Reload) -> Option<Api> {
+    pub(super) fn api(&self, config: &Config, revoker: Arc<Revoker>, reload: Reload) -> Option<Api> {
         let token = self.admin_token.clone()?;
-        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker, reload })
+        let embeds = self.embeds(config);
+        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker, embeds, reload })
     }
 
     /// Who ends sessions.

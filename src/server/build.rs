@@ -7,9 +7,10 @@ use http::HeaderName;
 use prometheus::IntGauge;
 use tracing::{info, warn};
 
-use crate::admin::check_token;
+use crate::admin::{EmbedPolicy, check_token};
 use crate::app::Pool;
 use crate::app::settings::{AppSettings, SessionNeed};
+use crate::assertion::{Audience, Signer};
 use crate::clock::Clock;
 use crate::config::{Config, Sections};
 use crate::gateway::settings::PluginSettings;
@@ -19,7 +20,7 @@ use crate::lease::{Book, LeasePolicy, Rules, ShardedRecords};
 use crate::limit::MintShares;
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
-use crate::provider::{self, Mint, Provider, Vendor};
+use crate::provider::{self, Mint, Provider, RedirectHosts, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::builder::{Builder, LastStep};
 use crate::server::generation::{Origin, Shared};
@@ -72,6 +73,8 @@ pub struct Components {
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
     pub(super) listener_tls: Arc<[Option<ListenerTls>]>,
+    /// Who signs assertions.
+    signer: Option<Arc<Signer>>,
 }
 
 /// A secret that is read again.
@@ -107,6 +110,8 @@ pub struct App {
     /// Its upstreams.
     pub pool: Arc<Pool>,
     pub(super) claims: Vec<(HeaderName, usize)>,
+    /// Whom assertions for it are for.
+    pub(super) audience: Option<Arc<Audience>>,
 }
 
 impl Components {
@@ -153,13 +158,16 @@ impl Components {
             before,
             last_steps: Vec::new(),
         };
-        let sessions = builder.sessions(ClaimNames { recipes: &claim_names, fields: &field_names });
+        let assertion_names = assertion_names(config);
+        let names = ClaimNames { recipes: &claim_names, fields: &field_names, assertions: &assertion_names };
+        let sessions = builder.sessions(names);
+        let signer = builder.signer();
         let sources = Sources::parse(&config.session.sources).map_err(|faults| builder.faults.extend(faults)).ok();
         let providers: Vec<Provider> =
             config.providers.iter().filter_map(|settings| builder.provider(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| builder.plugin(settings, &providers, &claim_names)).collect();
-        let apps: Vec<App> = config.apps.iter().filter_map(|settings| builder.app(settings, &field_names)).collect();
+        let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| builder.app(at, names)).collect();
         let listener_tls = config.listeners.iter().map(|listener| builder.listener_tls(listener)).collect();
         let minter = config.minter.as_ref().and_then(|settings| builder.minter(settings, &providers, &claim_names));
         let book = match origin {
@@ -189,6 +197,7 @@ impl Components {
                     identities: builder.identities.into(),
                     minter,
                     listener_tls,
+                    signer,
                     client: builder.client,
                     shares: builder.shares,
                 },
@@ -234,7 +243,8 @@ impl Components {
                     authorizers.of(Target::App(&app.settings.name), &[Action::Reach])
                 }
             };
-            (app.settings.clone(), AppParts { pool: app.pool.clone(), claims: app.claims.clone(), authorizer })
+            let (pool, claims) = (app.pool.clone(), app.claims.clone());
+            (app.settings.clone(), AppParts { pool, claims, authorizer, audience: app.audience.clone() })
         });
         Gateway::new(GatewayParts {
             plugins,
@@ -244,6 +254,7 @@ impl Components {
             public_origin: origin(&config.server.public_url),
             trusted: Trusted::new(&config.server.trusted_proxies),
             sources: self.sources.clone(),
+            signer: self.signer.clone(),
             sessions: self.sessions.clone(),
             book: self.book.clone(),
             clock: clock.clone(),
@@ -253,6 +264,11 @@ impl Components {
             requests: shared.requests,
             limits: shared.limits,
         })
+    }
+
+    /// What pages need that embed a plug-in.
+    pub(super) fn embeds(&self, config: &Config) -> Vec<EmbedPolicy> {
+        self.plugins.iter().filter_map(|plugin| embed(plugin, config)).collect()
     }
 
     /// The vendor of this name, if it is one.
@@ -271,7 +287,7 @@ impl Components {
 
     /// The upstreams of all apps.
     pub(super) fn pools(&self) -> Vec<Arc<Pool>> {
-        self.apps.iter().map(|app| app.pool.clone()).collect()
+        self.apps.iter().filter(|app| !app.settings.authorize).map(|app| app.pool.clone()).collect()
     }
 
     /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
@@ -326,6 +342,26 @@ impl Components {
     }
 }
 
+/// What a page needs that embeds this plug-in; `None`: it is a token, and no page.
+fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
+    if plugin.gives_token == Some(true) {
+        return None;
+    }
+    let PluginSettings { name, provider, path, host, permissions, .. } = &plugin.settings;
+    let provider = config.providers.iter().find(|settings| settings.name == *provider)?;
+    let mut opened = url::Url::parse(&config.server.public_url).ok()?;
+    if let Some(host) = host {
+        opened.set_host(Some(host)).ok()?;
+    }
+    Some(EmbedPolicy {
+        plugin: name.clone(),
+        origin: opened.origin().ascii_serialization(),
+        path: path.clone(),
+        hosts: RedirectHosts::parse(&provider.redirect_hosts).ok()?,
+        permissions: permissions.clone(),
+    })
+}
+
 /// `limits.mints_per`, if it is set.
 fn mint_shares(
     config: &Config,
@@ -347,6 +383,11 @@ fn claim_names(config: &Config) -> Vec<String> {
 /// The claims that apps are told.
 fn field_names(config: &Config) -> Vec<String> {
     each_once(config.apps.iter().flat_map(|app| app.claims.values().cloned()))
+}
+
+/// The claims that assertions carry.
+fn assertion_names(config: &Config) -> Vec<String> {
+    each_once(config.apps.iter().filter_map(|app| app.assertion.as_ref()).flat_map(|told| told.claims.iter().cloned()))
 }
 
 /// Sorted.

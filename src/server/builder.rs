@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::app::settings::AppSettings;
 use crate::app::{Pool, PoolFault};
+use crate::assertion::{Audience, BAD_KEY, Signer};
 use crate::certificate::CertificateFiles;
 use crate::clock::Clock;
 use crate::config::{Config, Sections};
@@ -26,7 +27,7 @@ use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Provider, Recipe, SameProvider, Vendor, VendorSecrets};
 use crate::revocation::Revocable;
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
-use crate::server::build::{Accept, App, Plugin, ReloadableSecret};
+use crate::server::build::{Accept, App, Plugin, ReloadableSecret, origin};
 use crate::server::client_ca::{Asked, ClientCa};
 use crate::server::generation::Generation;
 use crate::server::key_sets::KeySets;
@@ -240,7 +241,27 @@ impl Builder<'_> {
         }
     }
 
-    pub fn app(&mut self, settings: &AppSettings, field_names: &[String]) -> Option<App> {
+    /// Who signs assertions, if anybody does.
+    pub fn signer(&mut self) -> Option<Arc<Signer>> {
+        let settings = self.config.assertion.as_ref()?;
+        let mut keys = Vec::with_capacity(settings.keys.len());
+        for source in &settings.keys {
+            match source.read(&self.config.directory) {
+                Ok(key) => keys.push(key),
+                Err(SecretFault(fault)) => self.faults.push(format!("assertion.keys: {fault}")),
+            }
+        }
+        match Signer::new(&origin(&self.config.server.public_url), settings.life.0, &keys) {
+            Ok(signer) => Some(Arc::new(signer)),
+            Err(_) => {
+                self.faults.push(format!("assertion.keys: {BAD_KEY}"));
+                None
+            }
+        }
+    }
+
+    pub fn app(&mut self, (number, settings): (usize, &AppSettings), names: ClaimNames<'_>) -> Option<App> {
+        let field_names = names.fields;
         let name = &settings.name;
         let pool = match self.pool_before(name) {
             Some(pool) => pool,
@@ -258,7 +279,13 @@ impl Builder<'_> {
                 _ => self.faults.push(format!("app.claims: {field:?} is no header field (app {name})")),
             }
         }
-        Some(App { settings: settings.clone(), pool, claims })
+        let audience = settings.assertion.as_ref().map(|told| Audience {
+            number: u32::try_from(number).unwrap_or(u32::MAX),
+            name: told.audience.as_str().into(),
+            claims: told.claims.iter().filter_map(|claim| place_of(names.assertions, claim)).collect(),
+            signed: self.metrics.assertions_signed.with_label_values(&[name]),
+        });
+        Some(App { settings: settings.clone(), pool, claims, audience: audience.map(Arc::new) })
     }
 
     /// The upstreams of an app of which nothing has changed, with what is known of their health.
@@ -363,6 +390,11 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// A claim, and its place among the names.
+fn place_of(names: &[String], claim: &str) -> Option<(Box<str>, usize)> {
+    names.iter().position(|known| known == claim).map(|place| (claim.into(), place))
 }
 
 /// A key that the recipe can't send is none, however new.

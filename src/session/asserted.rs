@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{digest, rand};
 
-use super::{Memo, Session, Sessions};
+use super::{Memo, Session, Sessions, Signed};
 use crate::clock::Timestamp;
 
 /// What is said of a session.
@@ -48,8 +48,10 @@ impl Sessions {
             claims: said.claims,
             // No app is told of it.
             fields: Box::default(),
+            assertable: Box::default(),
             traits: None,
             memo: Memo::default(),
+            signed: Signed::default(),
         }
     }
 }

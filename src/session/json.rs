@@ -47,6 +47,11 @@ impl<'a> Object<'a> {
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.0.iter().find(|(held, _)| held == name).map(|(_, value)| value)
     }
+
+    /// Each name and its value.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
 }
 
 impl<'a> Value<'a> {

@@ -5,6 +5,7 @@
 pub mod settings;
 
 mod algorithm;
+mod assertable;
 mod asserted;
 mod claims;
 mod diagnosis;
@@ -27,6 +28,7 @@ mod readiness;
 mod redact;
 mod remote;
 mod revocation;
+mod signed;
 mod sources;
 mod step_up;
 mod take_over;
@@ -53,6 +55,7 @@ pub use readiness::{IssuerReadiness, Readiness};
 pub use redact::Redaction;
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use revocation::{Full, MAX_REVOCATIONS, Revocable, Revocation};
+pub use signed::Signed;
 pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use take_over::TakenOver;
@@ -100,8 +103,10 @@ pub struct Session {
     pub(crate) ends: Timestamp,
     pub(crate) claims: Box<[Option<Box<str>>]>,
     pub(crate) fields: Box<[FieldClaim]>,
+    pub(crate) assertable: Box<[Option<Box<str>>]>,
     pub(crate) traits: Option<Box<Traits>>,
     pub(crate) memo: Memo,
+    pub(crate) signed: Signed,
 }
 
 impl Session {
@@ -171,6 +176,11 @@ impl Session {
         &self.fields
     }
 
+    /// The claims that assertions to apps carry, as JSON, in the order of the names that the configuration gathered; `None` where absent or too long.
+    pub fn assertable(&self) -> &[Option<Box<str>>] {
+        &self.assertable
+    }
+
     /// What policies may read; `None` where there are no policies, or nobody verified the token.
     pub fn traits(&self) -> Option<&Traits> {
         self.traits.as_deref()
@@ -179,6 +189,11 @@ impl Session {
     /// What policies have said about this session.
     pub fn memo(&self) -> &Memo {
         &self.memo
+    }
+
+    /// What was signed of it for apps.
+    pub fn signed(&self) -> &Signed {
+        &self.signed
     }
 }
 

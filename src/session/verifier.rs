@@ -26,7 +26,7 @@ use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
 use super::settings::{RevocationsUnknown, SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
-use super::{Memo, Reason, Session, SessionFault, TARGET, TraitClaims, shown};
+use super::{Memo, Reason, Session, SessionFault, Signed, TARGET, TraitClaims, assertable, shown};
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
@@ -55,6 +55,7 @@ pub struct Sessions {
     /// What policies read of a token; `None`: there are none.
     traits: Option<TraitClaims>,
     field_names: Box<[Selector]>,
+    assertion_names: Box<[Selector]>,
     skew: Duration,
     max_token_bytes: usize,
     pub(super) subject_key: hmac::Key,
@@ -77,6 +78,8 @@ pub struct ClaimNames<'a> {
     pub recipes: &'a [String],
     /// Those that apps are told: [`Session::fields`].
     pub fields: &'a [String],
+    /// Those that assertions carry: [`Session::assertable`].
+    pub assertions: &'a [String],
 }
 
 /// A verified token: good within its life, as long as its key is.
@@ -148,6 +151,7 @@ impl Sessions {
         let mut told = |(claim, form): (&str, ClaimForm)| Some((selector(claim)?, form));
         let claim_names = names.recipes.iter().filter_map(|name| told(ClaimForm::of(name))).collect();
         let field_names = names.fields.iter().filter_map(|name| selector(name)).collect();
+        let assertion_names = names.assertions.iter().filter_map(|name| selector(name)).collect();
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -155,6 +159,7 @@ impl Sessions {
             issuers: issuers.into_iter().map(Arc::new).collect(),
             claim_names,
             field_names,
+            assertion_names,
             traits: traits.cloned(),
             skew: settings.clock_skew.0,
             max_token_bytes: settings.max_token_bytes,
@@ -384,8 +389,10 @@ impl Sessions {
             ends: claims.life.until,
             claims: self.claim_names.iter().map(wanted).collect(),
             fields: self.field_names.iter().map(|selector| FieldClaim::new(selector.find(payload))).collect(),
+            assertable: self.assertion_names.iter().map(|selector| assertable::text(selector.find(payload))).collect(),
             traits: self.traits.as_ref().map(|claims| Box::new(claims.read(payload))),
             memo: Memo::default(),
+            signed: Signed::default(),
         }
     }
 

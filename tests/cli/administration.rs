@@ -150,3 +150,19 @@ fn the_leases_of_one_session_are_dropped_by_its_name() {
     until("bob's is still held", || (leases(&stack, "")["held"].as_u64() == Some(3)).then_some(()));
     assert_eq!(stack.vendor.mint_calls(), 5, "ada's other session is dropped with it, bob's is not");
 }
+
+#[test]
+fn the_policy_of_an_embedding_page_is_told_from_the_configuration() {
+    let stack = stack(|config| config);
+    let told = ask(&stack, "GET", "/api/embed-policy?plugin=face-scan", "");
+    assert_eq!(told.status, 200);
+    let told = told.json();
+    let sources = told["frame_src"].as_str().unwrap().to_owned();
+    assert!(sources.contains("http://127.0.0.1:*"), "{told}");
+    assert_eq!(told["content_security_policy"], format!("frame-src {sources}; form-action {sources}"));
+    assert_eq!((&told["permissions_policy"], &told["allow"]), (&json!("camera=*"), &json!("camera *")));
+    assert!(told["src"].as_str().unwrap().ends_with("/plugins/face-scan"), "{told}");
+    assert_eq!(ask(&stack, "GET", "/api/embed-policy?plugin=none", "").status, 404);
+    assert_eq!(ask(&stack, "GET", "/api/embed-policy", "").status, 400);
+    assert_eq!(once(&stack.gateway.admin, "GET", "/api/embed-policy?plugin=face-scan", &[], "").status, 401);
+}

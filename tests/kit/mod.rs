@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod app;
 pub mod ask;
+pub mod envoy;
 pub mod lines;
 pub mod reload;
 pub mod setup;

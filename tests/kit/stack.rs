@@ -28,6 +28,8 @@ pub struct Stack {
     pub metrics: Metrics,
     /// Where the gateway listens.
     pub address: String,
+    /// All of its listeners.
+    pub addresses: Vec<String>,
     /// Its administration address.
     pub admin: String,
     pub directory: tempfile::TempDir,
@@ -55,7 +57,8 @@ impl Stack {
         metrics: Metrics,
         directory: tempfile::TempDir,
     ) -> Self {
-        let address = gateway.addresses[0].clone();
+        let addresses = gateway.addresses.clone();
+        let address = addresses[0].clone();
         let admin = gateway.admin.clone().expect("an administration address");
         Self {
             vendor: Some(vendor),
@@ -66,6 +69,7 @@ impl Stack {
             lines,
             metrics,
             address,
+            addresses,
             admin,
             directory,
         }

@@ -51,7 +51,47 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         if settings.max_body == Bytes(0) {
             report.fault(&place.key("max_body"), "must be more than nothing");
         }
+        if settings.authorize {
+            authorized(config, &place, report);
+        }
         pool(settings, &place, report);
+    }
+}
+
+/// Keys of the way to an app, which is another proxy's where that one only asks.
+const CARRYING: [&str; 14] = [
+    "upstreams",
+    "balance",
+    "max_body",
+    "connect_timeout",
+    "read_timeout",
+    "idle_timeout",
+    "websocket_timeout",
+    "websocket_ends_with",
+    "ca",
+    "server_name",
+    "client_certificate",
+    "request",
+    "health",
+    "ejection",
+];
+
+/// An app whose requests another proxy carries.
+fn authorized(config: &Config, place: &Place, report: &mut Report<'_>) {
+    for key in CARRYING {
+        let place = place.key(key);
+        if report.written(&place) {
+            report.fault(
+                &place,
+                "with `authorize = true` another proxy carries the requests of this app: leave this out",
+            );
+        }
+    }
+    if config.server.trusted_proxies.is_empty() && report.sound(&place.key("authorize")) {
+        let line = "app.authorize: nobody may ask about this app: name the proxies that do in server.trusted_proxies";
+        if !report.warnings.iter().any(|warning| warning == line) {
+            report.warnings.push(line.into());
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::gateway::Trusted;
-use crate::gateway::settings::ListenerSettings;
+use crate::gateway::settings::{ListenerKind, ListenerSettings};
 use crate::http_client::authorities;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
@@ -18,6 +18,19 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         let place = Place::root().key("listener").index(i);
         if listener.proxy_protocol {
             announced(listener, &trusted, &place, report);
+        }
+        if listener.kind == ListenerKind::ExtAuthz && !config.apps.iter().any(|app| app.authorize) {
+            let address = &listener.address;
+            report
+                .warnings
+                .push(format!("listener {address}: nothing may be asked there: no app has `authorize = true`"));
+        }
+        if listener.kind == ListenerKind::ExtAuthz {
+            for key in ["redirect", "hsts"].map(|key| place.key(key)) {
+                if report.written(&key) {
+                    report.fault(&key, "is for requests of clients: a listener of the kind `ext_authz` has none");
+                }
+            }
         }
         security(listener, &place, report);
         redirect(config, listener, &place, report);

@@ -1,6 +1,7 @@
 //! The rules that types can't say, one file for each part of the configuration.
 
 mod app;
+mod assertion;
 mod files;
 mod leases;
 mod limits;
@@ -50,6 +51,7 @@ pub(super) fn check<'a>(
     provider::check(config, &mut report);
     plugin::check(config, &mut report);
     app::check(config, &mut report);
+    assertion::check(config, &mut report);
     login::check(config, &mut report);
     minter::check(config, &mut report);
     leases::check(config, &mut report);

@@ -203,6 +203,12 @@ fn browsers(settings: &PluginSettings, place: &Place, report: &mut Report<'_>) {
     for (i, text) in settings.allowed_origins.iter().enumerate() {
         report.note(&origins.index(i), origin(text));
     }
+    let permissions = place.key("permissions");
+    for (i, name) in settings.permissions.iter().enumerate() {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+            report.fault(&permissions.index(i), "expected a feature of browsers such as \"camera\"");
+        }
+    }
     let embed = place.key("embed");
     for (i, who) in settings.embed.iter().enumerate() {
         if !matches!(who.as_str(), "same-origin" | "same-site" | "any") && origin(who).is_err() {

@@ -41,6 +41,8 @@ pub struct AcceptorOptions {
     pub unix: bool,
     /// Each connection begins with the PROXY protocol, and comes from a trusted proxy.
     pub proxy_protocol: bool,
+    /// It answers Envoy's questions, and no requests.
+    pub ext_authz: bool,
 }
 
 /// Who has come in.
@@ -77,6 +79,11 @@ impl Acceptor {
     /// Whether answers close their connections.
     pub(in crate::gateway) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Whether it answers Envoy's questions.
+    pub(in crate::gateway) fn is_ext_authz(&self) -> bool {
+        self.kind.ext_authz
     }
 
     /// The connection, ready for its first head.

@@ -66,7 +66,7 @@ pub fn fields(chain: &ForwardedChain<'_>, connection: Connection<'_>, mut field:
 /// The scheme that the client used, as the proxies before us say: the first entry of `X-Forwarded-Proto`, and without any such field the first `proto`
 /// of `Forwarded`. In a list each proxy stands behind the one before it, so that the first entry is of the one that the client reached, if that one
 /// overwrites what clients send. A proxy that writes an `X-Forwarded-` field passes `Forwarded` on as the client sent it: then nobody vouches for it.
-fn scheme(chain: &ForwardedChain<'_>) -> Option<&'static str> {
+pub(in crate::gateway) fn scheme(chain: &ForwardedChain<'_>) -> Option<&'static str> {
     match chain.proto.as_slice() {
         [] if chain.forwarded_for.is_empty() => {
             chain.forwarded.iter().find_map(|value| proto_of(std::str::from_utf8(value).ok()?))
@@ -77,7 +77,7 @@ fn scheme(chain: &ForwardedChain<'_>) -> Option<&'static str> {
 }
 
 /// A proxy may name the protocol of a WebSocket (RFC 6455, section 3), which stands on HTTP's.
-fn known_scheme(text: &str) -> Option<&'static str> {
+pub(in crate::gateway) fn known_scheme(text: &str) -> Option<&'static str> {
     let text = text.trim();
     let is = |names: [&str; 2]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
     if is(["https", "wss"]) {

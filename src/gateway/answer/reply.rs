@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use pingora_core::protocols::http::date::get_cached_date;
 
 use crate::clock::Timestamp;
-use crate::gateway::forward::headers::HSTS;
+use crate::gateway::forward::headers::{self, HSTS};
 use crate::gateway::judge::preflight::Preflight;
 use crate::lease::Lease;
 use crate::problem::{Refusal, TYPE_BASE};
@@ -56,6 +56,30 @@ impl Reply<'_> {
             "plugin": plugin,
         });
         self.finish(Some(("application/json", body.to_string().as_bytes())));
+    }
+
+    /// `200` to a proxy that carries the request itself: who it is from, and its `Cookie` where it asked for that.
+    pub fn authorized<'i>(&mut self, identity: impl Iterator<Item = (&'i str, &'i str)>, cookie: Option<&[u8]>) {
+        self.start(200, "OK");
+        identity.for_each(|(name, value)| self.field(name, value));
+        if let Some(cookie) = cookie {
+            self.bytes(headers::COOKIE, cookie);
+        }
+        self.finish(None);
+    }
+
+    /// The public keys of assertions (RFC 7517, section 8.5.1). An app that verifies keeps them for five minutes.
+    pub fn key_set(&mut self, keys: &str) {
+        self.start_with(200, "OK", "public, max-age=300");
+        self.field("x-content-type-options", "nosniff");
+        self.finish(Some(("application/jwk-set+json", keys.as_bytes())));
+    }
+
+    /// What was seen of a request, to the one that sent it.
+    pub fn doctor(&mut self, report: &str) {
+        self.start(200, "OK");
+        self.field("x-content-type-options", "nosniff");
+        self.finish(Some(("application/json", report.as_bytes())));
     }
 
     /// `302` to the login page.
@@ -145,12 +169,16 @@ impl Reply<'_> {
     }
 
     fn start(&mut self, status: u16, reason: &str) {
+        self.start_with(status, reason, "no-store");
+    }
+
+    fn start_with(&mut self, status: u16, reason: &str, cache_control: &str) {
         self.out.extend_from_slice(b"HTTP/1.1 ");
         self.out.extend_from_slice(status.to_string().as_bytes());
         self.out.push(b' ');
         self.out.extend_from_slice(reason.as_bytes());
         self.out.extend_from_slice(b"\r\n");
-        self.field("cache-control", "no-store");
+        self.field("cache-control", cache_control);
         self.field("vary", "Accept, Origin");
         let id = self.request_id;
         self.field("x-request-id", id);
@@ -165,9 +193,13 @@ impl Reply<'_> {
 
     /// A field whose value holds no line end: fixed text, a checked URL, a parsed header value.
     fn field(&mut self, name: &str, value: &str) {
+        self.bytes(name, value.as_bytes());
+    }
+
+    fn bytes(&mut self, name: &str, value: &[u8]) {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.extend_from_slice(value);
         self.out.extend_from_slice(b"\r\n");
     }
 

@@ -17,10 +17,16 @@ use crate::session::{FieldClaim, Redaction, Session, Sources};
 use crate::telemetry::{Place, TRACEPARENT, TRACESTATE};
 
 /// Whom the session speaks for.
-const SUBJECT: &str = "x-auth-subject";
+pub(in crate::gateway) const SUBJECT: &str = "x-auth-subject";
 
 /// Who vouches for it.
-const ISSUER: &str = "x-auth-issuer";
+pub(in crate::gateway) const ISSUER: &str = "x-auth-issuer";
+
+/// A signed word on the session.
+pub(in crate::gateway) const ASSERTION: &str = "x-auth-assertion";
+
+/// The `Cookie` without our credential, for a proxy that carries the request itself. No app's request has it.
+pub(in crate::gateway) const COOKIE: &str = "x-auth-cookie";
 
 /// The certificate that the client showed, in the form of `Client-Cert` (RFC 9440, section 2.2).
 const CLIENT_CERTIFICATE: &str = "x-auth-client-certificate";
@@ -61,6 +67,8 @@ pub(in crate::gateway) struct BadFields;
 pub(in crate::gateway) struct Identity<'a> {
     pub app: &'a AppRoute,
     pub session: Option<&'a Session>,
+    /// A signed word on it.
+    pub assertion: Option<&'a str>,
     pub peer: &'a Peer,
     pub tls: bool,
     pub request_id: &'a str,
@@ -132,9 +140,7 @@ pub(in crate::gateway) fn request(
         if is_proxy_field(name) && !(identity.app.pass_credential && sources.names_header(name.as_bytes())) {
             continue;
         }
-        if FRAMING.iter().any(|known| !is(known) && same(known, name)) {
-            return Err(BadFields);
-        }
+        check_name(name)?;
         let left =
             if identity.app.pass_credential { Redaction::Whole } else { sources.redact(name.as_bytes(), field.value) };
         let value = match left {
@@ -159,6 +165,73 @@ pub(in crate::gateway) fn request(
     Ok(())
 }
 
+/// Refuses a field that frames the message in an odd spelling, of a request that another proxy sends on.
+pub(in crate::gateway) fn check_framing(head: &Head<'_>) -> Result<(), BadFields> {
+    head.headers.iter().try_for_each(|field| check_name(field.name))
+}
+
+fn check_name(name: &str) -> Result<(), BadFields> {
+    let framing = FRAMING.iter().any(|known| !name.eq_ignore_ascii_case(known) && same(known, name));
+    if framing { Err(BadFields) } else { Ok(()) }
+}
+
+/// Says whom a request comes from, in the order in which an app is told: of each field that the app gets, its name and its value.
+pub(in crate::gateway) fn identity_fields<'a>(
+    app: &'a AppRoute,
+    session: Option<&'a Session>,
+    assertion: Option<&'a str>,
+    mut field: impl FnMut(&'a str, &'a str),
+) {
+    let Some(session) = session else { return };
+    // Subjects hold no control characters, the session check saw to it, and issuers are the operator's own.
+    field(SUBJECT, session.subject());
+    field(ISSUER, session.issuer());
+    if let Some(assertion) = assertion {
+        field(ASSERTION, assertion);
+    }
+    for (name, position) in &app.claims {
+        if let Some(claim) = session.fields().get(*position).and_then(FieldClaim::text) {
+            field(name.as_str(), claim);
+        }
+    }
+}
+
+/// Gives the names of the fields that the app would not get of this request, `Cookie` aside. Those by which proxies tell one another of a request are
+/// left to the proxy that asks: it wrote them.
+pub(in crate::gateway) fn removed<'h>(
+    head: &Head<'h>,
+    app: &AppRoute,
+    sources: &Sources,
+    mut name: impl FnMut(&'h str),
+) {
+    for field in head.headers {
+        let is_proxys = field.name == REQUEST_ID
+            || field.name == "forwarded"
+            || field.name.starts_with("x-forwarded-")
+            || field.name.starts_with("x-envoy-");
+        let passes = app.pass_credential && sources.names_header(field.name.as_bytes());
+        let spoofed = is_identity_field(field.name, &app.identity) || (is_proxy_field(field.name) && !passes);
+        let credential = !app.pass_credential
+            && !same("cookie", field.name)
+            && sources.redact(field.name.as_bytes(), field.value) == Redaction::Nothing;
+        if (spoofed && !is_proxys) || credential {
+            name(field.name);
+        }
+    }
+}
+
+/// The `Cookie` of a request as the app gets it: without our credential, unless the app is to have it.
+pub(in crate::gateway) fn cookie(head: &Head<'_>, app: &AppRoute, sources: &Sources) -> Vec<u8> {
+    let left = head.all("cookie").filter_map(|value| {
+        match if app.pass_credential { Redaction::Whole } else { sources.redact(b"cookie", value) } {
+            Redaction::Nothing => None,
+            Redaction::Whole => Some(Cow::Borrowed(value)),
+            Redaction::Value(value) => Some(Cow::Owned(value)),
+        }
+    });
+    left.collect::<Vec<_>>().join(&b"; "[..])
+}
+
 /// A length as everybody writes it: a reader may take a zero before it for the sign of another base.
 fn without_zeros(length: &[u8]) -> &[u8] {
     let zeros = length.iter().take_while(|digit| **digit == b'0').count();
@@ -166,16 +239,9 @@ fn without_zeros(length: &[u8]) -> &[u8] {
 }
 
 fn set_forwarding(head: &Head<'_>, identity: &Identity<'_>, out: &mut impl Sink) {
-    if let Some(session) = identity.session {
-        // Subjects hold no control characters, the session check saw to it, and issuers are the operator's own.
-        out.field(SUBJECT, session.subject().as_bytes());
-        out.field(ISSUER, session.issuer().as_bytes());
-        for (name, position) in &identity.app.claims {
-            if let Some(claim) = session.fields().get(*position).and_then(FieldClaim::text) {
-                out.field(name.as_str(), claim.as_bytes());
-            }
-        }
-    }
+    identity_fields(identity.app, identity.session, identity.assertion, |name, value| {
+        out.field(name, value.as_bytes())
+    });
     if let Some(certificate) = identity.peer.connection().client_certificate() {
         out.field(CLIENT_CERTIFICATE, certificate.as_bytes());
     }
@@ -221,7 +287,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 
 fn is_said_by_us(name: &str) -> bool {
     matches!(name.as_bytes(), [b'x' | b'X', ..])
-        && [SUBJECT, ISSUER, REQUEST_ID, CLIENT_CERTIFICATE].iter().any(|own| same(own, name))
+        && [SUBJECT, ISSUER, ASSERTION, COOKIE, REQUEST_ID, CLIENT_CERTIFICATE].iter().any(|own| same(own, name))
 }
 
 fn is_identity_field(name: &str, claims: &[HeaderName]) -> bool {

@@ -96,6 +96,7 @@ impl ProxiedRequest {
         let identity = Identity {
             app: forward.app(),
             session: forward.session(),
+            assertion: forward.assertion(),
             peer: connection.peer,
             tls: connection.tls,
             request_id: start.id.text(),

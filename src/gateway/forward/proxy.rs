@@ -322,14 +322,14 @@ impl Gateway {
         }
         let app = proxied.forward.app();
         if outcome == "forwarded" {
-            app.forwarded.inc();
+            app.passed.inc();
         } else {
             self.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
         }
         let took = proxied.start.began.elapsed();
         // A tunnel's life says nothing of how fast anybody was.
         if status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
-            let known = (outcome == "forwarded").then_some(&app.forwarded_duration);
+            let known = (outcome == "forwarded").then_some(&app.passed_duration);
             self.time(&app.name, outcome, known, took);
         }
         self.note(&AccessRecord {

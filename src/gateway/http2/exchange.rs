@@ -97,7 +97,9 @@ fn replace(
 
 /// Writes an answer of ours, which is the text of HTTP/1.1, by whatever protocol the client speaks.
 pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: &[u8]) -> pingora::Result<()> {
-    let mut slots = [httparse::EMPTY_HEADER; 32];
+    // The answer to another proxy has a field for each claim.
+    let lines = memchr::memchr_iter(b'\n', out).count();
+    let mut slots = vec![httparse::EMPTY_HEADER; lines];
     let mut parsed = httparse::Response::new(&mut slots);
     let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else {
         return Err(Error::new_in(ErrorType::InternalError));

@@ -8,6 +8,7 @@ use prometheus::{Histogram, IntCounter};
 
 use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
 use crate::app::{Address, Picked, Pool};
+use crate::assertion::Audience;
 use crate::gateway::http1::head::without_port;
 use crate::gateway::judge::login::Login;
 use crate::http_client::Cause;
@@ -19,6 +20,8 @@ use crate::telemetry::Metrics;
 pub(in crate::gateway) struct AppRoute {
     pub name: Arc<str>,
     reach: Reach,
+    /// Another proxy carries its requests, and asks about them: it has no upstreams.
+    pub authorize: bool,
     pub need: SessionNeed,
     pub encoded_slash: bool,
     pub pass_credential: bool,
@@ -34,12 +37,15 @@ pub(in crate::gateway) struct AppRoute {
     pub websocket_timeout: Duration,
     /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,
+    /// Whom its assertions are for; `None`: it gets none.
+    pub audience: Option<Arc<Audience>>,
     /// The fields that carry claims to any app: what one believes no client may say to another.
     pub identity: Arc<[HeaderName]>,
     pool: Arc<Pool>,
-    pub forwarded: IntCounter,
+    /// Requests that may pass: forwarded, or authorized.
+    pub passed: IntCounter,
     /// `valet_request_duration_seconds` of those.
-    pub forwarded_duration: Histogram,
+    pub passed_duration: Histogram,
     /// `valet_upstream_response_seconds`.
     pub response: Histogram,
 }
@@ -52,6 +58,8 @@ pub struct AppParts {
     pub claims: Vec<(HeaderName, usize)>,
     /// Asks the policies who may reach it.
     pub authorizer: Authorizer,
+    /// Whom its assertions are for; `None`: it gets none.
+    pub audience: Option<Arc<Audience>>,
 }
 
 /// Which requests an app gets.
@@ -142,9 +150,11 @@ impl AppRoute {
         login: Option<Login>,
         metrics: &Metrics,
     ) -> Self {
+        let passed = if settings.authorize { "authorized" } else { "forwarded" };
         Self {
             name: settings.name.as_str().into(),
             reach: Reach::new(settings),
+            authorize: settings.authorize,
             need: settings.session,
             encoded_slash: settings.encoded_slash,
             pass_credential: settings.pass_credential,
@@ -157,10 +167,11 @@ impl AppRoute {
             websocket_timeout: settings.websocket_timeout.0,
             claims: parts.claims,
             authorizer: parts.authorizer,
+            audience: parts.audience,
             identity,
             pool: parts.pool,
-            forwarded: metrics.requests.with_label_values(&[&settings.name, "forwarded"]),
-            forwarded_duration: metrics.request_duration.with_label_values(&[&settings.name, "forwarded"]),
+            passed: metrics.requests.with_label_values(&[&settings.name, passed]),
+            passed_duration: metrics.request_duration.with_label_values(&[&settings.name, passed]),
             response: metrics.upstream_response.with_label_values(&[&settings.name]),
         }
     }

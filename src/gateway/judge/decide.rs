@@ -9,12 +9,15 @@ use std::time::Duration;
 use crate::app::settings::SessionNeed;
 use crate::gateway::Gateway;
 use crate::gateway::accept::connection;
+use crate::gateway::doctor::{self, Came};
+use crate::gateway::forward::headers;
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::app_route::AppRoute;
 use crate::gateway::judge::authenticate::{Believed, Check};
 use crate::gateway::judge::cross_site;
 use crate::gateway::judge::login::Login;
 use crate::gateway::judge::negotiate;
+use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::path;
 use crate::gateway::judge::permission::{Forward, unleased};
 use crate::gateway::judge::plugin_route::{self, Asker, PluginRoute};
@@ -34,18 +37,27 @@ pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
 /// The methods of an app, as far as we know them.
 const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// Where the public keys of assertions are.
+const KEY_SET: &str = "/.valet/jwks.json";
+
 /// What is answered.
 pub(in crate::gateway) enum Verdict<'g> {
     /// The plug-in URL, as a redirect with this status or as JSON.
     Url { route: &'g PluginRoute, lease: Arc<Lease>, status: u16, json: bool, permit: Permit },
     /// The login page.
     Login(String),
+    /// What was seen of the request, for `valet doctor`.
+    Doctor(String),
+    /// The public keys of assertions.
+    KeySet(&'g str),
     /// The same path by `https`.
     Moved(String),
     /// The answer to a preflight.
     Preflight(Box<Preflight>),
     /// To the app.
     Forward(Forward),
+    /// To the app, by the proxy that asks.
+    Authorized(Forward, AnswerOptions),
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
@@ -75,18 +87,24 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
     pub origin: Option<&'h str>,
     /// The policy that decided.
     pub policy: Option<Arc<str>>,
+    /// Who brought it.
+    pub came: Came,
+    /// Another proxy carries the request, and asks about it.
+    pub asked: Option<AnswerOptions>,
 }
 
 impl Gateway {
-    /// One request's way. The rate limit of its address is asked first, whatever it asks for.
+    /// One request's way. The rate limit of its address is asked first, whatever it asks for. `head`: of the request that is judged, which another
+    /// proxy may only ask about; or why it can't be read.
     ///
     /// Dropped: a mint that it waits for goes on for the others.
     pub(in crate::gateway) async fn decide<'g, 'h>(
         &'g self,
-        head: &Head<'h>,
+        head: Result<&Head<'h>, Refusal>,
         log: &mut RequestLog<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
         self.limits.take_address(log.address, &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        let head = head?;
         if let Some(origin) = log.redirect_to {
             return connection::moved(head.target, origin).map(Verdict::Moved).ok_or(Refusal::BadRequest);
         }
@@ -102,13 +120,38 @@ impl Gateway {
             path::judge(head.target, head.host).map_err(|_| Refusal::BadRequest)?;
         log.query = query;
         let path: &str = log.path.insert(path);
+        // The other proxy sends it as it came: what is judged must be that.
+        if log.asked.is_some() && path != head.target.split('?').next().unwrap_or_default() {
+            return Err(Refusal::BadRequest);
+        }
         let route = self.routes.find(path, head.host).map_err(|_| Refusal::BadRequest)?;
+        let route = route.filter(|route| route.is_authorized() == log.asked.is_some());
         log.route = route;
         match route {
-            Some(Route::App(app)) if app.encoded_slash || !encoded_slash => self.app(head, app, log).await,
+            Some(Route::App(app)) if app.encoded_slash || !encoded_slash => {
+                match (self.app(head, app, log).await?, log.asked) {
+                    (Verdict::Forward(forward), Some(options)) => {
+                        headers::check_framing(head).map_err(|_| Refusal::BadRequest)?;
+                        Ok(Verdict::Authorized(forward, options))
+                    }
+                    (verdict, _) => Ok(verdict),
+                }
+            }
             Some(Route::Plugin(plugin)) if !encoded_slash => self.plugin(head, plugin, log).await,
             _ if encoded_slash => Err(Refusal::BadRequest),
+            _ if log.asked.is_some() => Err(Refusal::NotFound),
+            _ if path == KEY_SET => self.key_set(head),
+            _ if doctor::is_asked(path) => Ok(Verdict::Doctor(doctor::report(head, log))),
             _ => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The keys that assertions are verified by.
+    fn key_set(&self, head: &Head<'_>) -> Result<Verdict<'_>, Refusal> {
+        let signer = self.signer.as_ref().ok_or(Refusal::NotFound)?;
+        match head.method {
+            "GET" | "HEAD" => Ok(Verdict::KeySet(signer.key_set())),
+            _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
         }
     }
 
@@ -124,7 +167,9 @@ impl Gateway {
             return Err(Refusal::MethodNotAllowed(ANY_METHOD));
         }
         log.origin = cross_site::allowed_origin(head, &app.allowed_origins);
-        if log.origin.is_some() && head.method == "OPTIONS" {
+        // To most proxies that ask any 2xx means that the request may pass: the answer to a preflight would let it.
+        let answered = log.asked.is_none_or(|options| options.preflight);
+        if log.origin.is_some() && head.method == "OPTIONS" && answered {
             // It brings no credential. Whether the page's own request may be answered is asked when it comes.
             if let Some(preflight) = Preflight::of_app(head) {
                 return Ok(Verdict::Preflight(Box::new(preflight)));
@@ -168,7 +213,11 @@ impl Gateway {
         if !is_plain(&target) && http::uri::PathAndQuery::try_from(&*target).is_err() {
             return Err(Refusal::BadRequest);
         }
-        Ok(Verdict::Forward(Forward::new(app.clone(), session, target, permit)))
+        let assertion = match (&self.signer, &app.audience, session.as_deref()) {
+            (Some(signer), Some(audience), Some(session)) => signer.assertion(session, audience, self.clock.now()),
+            _ => None,
+        };
+        Ok(Verdict::Forward(Forward::new(app.clone(), session, target, permit).asserted(assertion)))
     }
 
     /// A request to a plug-in.
@@ -265,7 +314,8 @@ impl Gateway {
         refusal: Refusal,
     ) -> Result<Verdict<'static>, Refusal> {
         let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired | Refusal::StepUpRequired(_));
-        let wanted = head.method == "GET" && negotiate::is_navigation(head) && !negotiate::is_framed(head);
+        let never = log.asked.is_some_and(|options| options.never_login);
+        let wanted = head.method == "GET" && negotiate::is_navigation(head) && !negotiate::is_framed(head) && !never;
         let judged = log.path.as_deref().unwrap_or("/");
         match login {
             Some(login) if absent && wanted && !self.logins.iter().any(|place| place.is_at(judged, head.host)) => {

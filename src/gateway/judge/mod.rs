@@ -6,6 +6,7 @@ pub(super) mod cross_site;
 pub(super) mod decide;
 pub(super) mod login;
 pub(super) mod negotiate;
+pub(super) mod original;
 pub(super) mod path;
 pub(super) mod permission;
 pub(super) mod plugin_route;

@@ -49,6 +49,7 @@ pub(in crate::gateway) struct Forward {
     app: Arc<AppRoute>,
     session: Option<Arc<Session>>,
     target: Box<str>,
+    assertion: Option<Arc<str>>,
     /// The policies' proof, or that of an app about which they are not asked.
     _permit: Permit,
 }
@@ -56,7 +57,17 @@ pub(in crate::gateway) struct Forward {
 impl Forward {
     /// Takes the proof.
     pub fn new(app: Arc<AppRoute>, session: Option<Arc<Session>>, target: Box<str>, permit: Permit) -> Self {
-        Self { app, session, target, _permit: permit }
+        Self { app, session, target, assertion: None, _permit: permit }
+    }
+
+    /// With a signed word on the session.
+    pub fn asserted(self, assertion: Option<Arc<str>>) -> Self {
+        Self { assertion, ..self }
+    }
+
+    /// The signed word on the session, if the app gets one.
+    pub fn assertion(&self) -> Option<&str> {
+        self.assertion.as_deref()
     }
 
     /// Where it may go.

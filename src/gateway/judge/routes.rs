@@ -43,8 +43,14 @@ impl<'g> Route<'g> {
         match (self, outcome) {
             (Self::Plugin(plugin), "redirect") => Some(&plugin.redirect_duration),
             (Self::Plugin(plugin), "json") => Some(&plugin.json_duration),
+            (Self::App(app), "authorized") => Some(&app.passed_duration),
             _ => None,
         }
+    }
+
+    /// Whether another proxy carries its requests, and asks about them.
+    pub fn is_authorized(self) -> bool {
+        matches!(self, Self::App(app) if app.authorize)
     }
 
     /// Where one signs in for it.

@@ -29,7 +29,9 @@ fn session(traits: Traits) -> Session {
         token_digest: [0; 32],
         claims: Box::default(),
         traits: Some(Box::new(traits)),
+        assertable: Box::default(),
         memo: Memo::default(),
+        signed: crate::session::Signed::default(),
     }
 }
 

@@ -222,7 +222,7 @@ pub(super) fn try_world(toml: &str, files: &[(&str, &str)], keys: &[Value]) -> R
     let keys = Answer::Body(200, json!({ "keys": keys }).to_string().into_bytes());
     let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: Mutex::new(keys), discovery: Mutex::new(discovery) });
     let names = ["email".to_owned(), "org".to_owned()];
-    let names = ClaimNames { recipes: &names, fields: &[] };
+    let names = ClaimNames { recipes: &names, fields: &[], assertions: &[] };
     let subject_key = Secret::new(b"subject key".to_vec());
     let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
     let sessions =

@@ -1,0 +1,130 @@
+//! Envoy asks over gRPC.
+
+use crate::kit::envoy::{Check, Checked, call};
+use crate::kit::{HOST, Setup, Stack};
+
+const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"ext_authz\"\n";
+
+const WIKI: &str = "[[app]]\nname = \"wiki\"\nhost = \"wiki.example.com\"\nauthorize = true\n";
+
+async fn wiki(lines: &str) -> Stack {
+    ready(Setup::new().tables(&format!("{LISTENER}{WIKI}{lines}"))).await
+}
+
+async fn ready(setup: Setup) -> Stack {
+    let stack = setup.start().await;
+    stack.until_ready().await;
+    stack
+}
+
+fn to_page<'a>(fields: &'a [(&'a str, String)]) -> Check<'a> {
+    Check { method: "GET", host: "wiki.example.com", target: "/page?x=1", fields, source: None, raw: true }
+}
+
+async fn checked(stack: &Stack, check: Check<'_>) -> Checked {
+    let checked = check.send(&stack.addresses[1]).await;
+    assert_eq!(checked.grpc_status.as_deref(), Some("0"), "{checked:?}");
+    checked
+}
+
+fn bearer(stack: &Stack) -> (&'static str, String) {
+    ("authorization", format!("Bearer {}", stack.token("ada")))
+}
+
+#[tokio::test]
+async fn a_request_that_may_pass_says_who_it_is_from_and_loses_what_the_client_said() {
+    let stack = wiki("claims = { \"x-auth-email\" = \"email\" }").await;
+    let mut fields = vec![bearer(&stack), (":path", "/page?x=1".into()), ("x-request-id", "1".into())];
+    for name in
+        ["x-auth-subject", "x_auth_email", "x-auth-assertion", "remote-user", "x-forwarded-for", "x-envoy-internal"]
+    {
+        fields.push((name, "203.0.113.9".to_owned()));
+    }
+    fields.push(("cookie", format!("a=1; session={}; b=2", stack.token("ada"))));
+    fields.push(("transfer-encoding", "chunked".into()));
+    for raw in [true, false] {
+        let passed = checked(&stack, Check { raw, ..to_page(&fields) }).await;
+        assert_eq!(passed.status, 200);
+        assert_eq!(passed.field("x-auth-subject"), Some("ada"));
+        assert_eq!(passed.field("x-auth-issuer"), Some(&*stack.idp().issuer()));
+        let mut removed = passed.removed.clone();
+        removed.sort_unstable();
+        let mut expected = vec!["authorization", "remote-user", "x-auth-assertion", "x-auth-email", "x_auth_email"];
+        expected.sort_unstable();
+        assert_eq!(removed, expected);
+        assert_eq!(passed.set.len(), 2 + usize::from(passed.field("cookie") == Some("a=1; b=2")), "{passed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_one_of_an_app() {
+    let stack = wiki("login_url = \"/login\"\nallowed_origins = [\"https://spa.example.com\"]").await;
+    let refused = checked(&stack, to_page(&[])).await;
+    assert_eq!((refused.status, refused.field("www-authenticate")), (401, Some("Bearer")));
+    assert_eq!(refused.field("content-type"), Some("application/problem+json"));
+    assert!(refused.body.contains("session-required") && refused.field("content-length").is_none(), "{refused:?}");
+    let login = checked(&stack, to_page(&[("accept", "text/html".into())])).await;
+    assert_eq!((login.status, login.field("location")), (302, Some("/login?return_to=%2Fpage%3Fx%3D1")));
+    for (host, target, status) in [
+        ("wiki.example.com", "//page", 400),
+        ("wiki.example.com", "/a/../b", 400),
+        ("wiki.example.com", "", 400),
+        ("", "/page", 400),
+        ("wiki.example.com@evil", "/page", 400),
+        (HOST, "/plugins/face-scan", 404),
+        (HOST, "/elsewhere", 404),
+    ] {
+        let refused = checked(&stack, Check { host, target, ..to_page(&[bearer(&stack)]) }).await;
+        assert_eq!(refused.status, status, "{host}{target}");
+    }
+    // Envoy gives any answer on: a preflight's too.
+    let preflight = [("origin", "https://spa.example.com".into()), ("access-control-request-method", "PUT".into())];
+    let answered = checked(&stack, Check { method: "OPTIONS", ..to_page(&preflight) }).await;
+    assert_eq!((answered.status, answered.field("access-control-allow-methods")), (204, Some("PUT")));
+}
+
+#[tokio::test]
+async fn the_client_is_whom_envoy_sees() {
+    let setup = Setup::new().server("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]");
+    let stack = ready(setup.tables(&format!("{LISTENER}{WIKI}"))).await;
+    let fields = [bearer(&stack), ("x-forwarded-for", "203.0.113.7".into())];
+    let cases = [(Some("203.0.113.8"), "203.0.113.8"), (Some("10.0.0.1"), "203.0.113.7"), (None, "203.0.113.7")];
+    for (n, (source, peer)) in cases.into_iter().enumerate() {
+        checked(&stack, Check { source, ..to_page(&fields) }).await;
+        let line = stack.lines.all(n + 1).await.pop().expect("a line");
+        assert_eq!((line["peer"].as_str(), line["outcome"].as_str()), (Some(peer), Some("authorized")), "{source:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_check_ends_the_call() {
+    let stack = wiki("").await;
+    let address = &stack.addresses[1];
+    let path = "/envoy.service.auth.v3.Authorization/Check";
+    for (path, message, status) in [
+        ("/envoy.service.auth.v2.Authorization/Check", &b""[..], "12"),
+        (path, &[0xff, 0xff], "3"),
+        (path, &[0x0a; 300_000], "8"),
+    ] {
+        assert_eq!(call(address, path, message).await.grpc_status.as_deref(), Some(status));
+    }
+    // Nobody is told who could be anybody: an empty question is one about nothing.
+    assert_eq!(call(address, path, b"").await.status, 400);
+}
+
+#[tokio::test]
+async fn only_trusted_proxies_and_this_machine_may_ask() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let setup = Setup::new().server("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]");
+    let stack = ready(setup.tables(&format!("{LISTENER}proxy_protocol = true\n{WIKI}"))).await;
+    for (client, answered) in [("203.0.113.7", false), ("10.0.0.1", true), ("127.0.0.2", true)] {
+        let mut stream = tokio::net::TcpStream::connect(&stack.addresses[1]).await.expect("a connection");
+        let start = format!("PROXY TCP4 {client} 192.0.2.1 4711 443\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        stream.write_all(&[start.as_bytes(), &settings].concat()).await.expect("written");
+        let mut first = [0; 9];
+        let read = crate::kit::in_time("an answer", stream.read(&mut first)).await;
+        assert_eq!(read.is_ok_and(|read| read > 0), answered, "{client}");
+    }
+    assert_eq!(stack.answered("turned_away"), 1);
+}
