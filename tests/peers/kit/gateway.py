@@ -98,7 +98,8 @@ class Gateway:
         if line.startswith("{"):
             said = json.loads(line)
             if said.get("message") in ("serving", "administration address serving"):
-                self._at[said["message"]] = said["address"]
+                # Of several listeners the first.
+                self._at.setdefault(said["message"], said["address"])
         return True if len(self._at) == 2 else None
 
     def _ready(self) -> int:
