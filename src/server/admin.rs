@@ -33,7 +33,7 @@ impl AdminListener {
     /// Accepts from now on.
     pub fn start(setting: &str, bound: Bound, admin: &Arc<Admin>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let Bound { address, fds, .. } = bound;
+        let (address, fds, _) = bound.into_parts();
         let mut service = Service::new("admin".into(), AdminApp(admin.clone()));
         bind::add(&mut service, &address);
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });

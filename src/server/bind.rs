@@ -95,10 +95,23 @@ impl std::fmt::Display for WithoutPlace<'_> {
 pub(super) struct Bound {
     /// As bound: a port 0 of the configuration is the real one here.
     pub address: String,
-    /// For Pingora.
-    pub fds: ListenFds,
+    /// For Pingora. It closes with this value as long as nobody has begun to accept: a configuration that is refused leaves no address bound.
+    listener: Handle,
     /// A second handle: a listening socket closes with its last handle.
-    pub handle: Handle,
+    handle: Handle,
+}
+
+impl Bound {
+    /// Its address, the socket as Pingora is given it, and the second handle.
+    pub fn into_parts(self) -> (String, ListenFds, Handle) {
+        let Self { address, listener, handle } = self;
+        let fd = match listener {
+            Handle::Tcp(listener) => listener.into_raw_fd(),
+            Handle::Unix(listener) => listener.into_raw_fd(),
+        };
+        let fds = fds(address.strip_prefix("unix:").unwrap_or(&address), fd);
+        (address, fds, handle)
+    }
 }
 
 /// What is bound already, by the addresses of the configuration.
@@ -227,8 +240,8 @@ fn bind(address: &str, place: &str) -> Result<Bound, BindFault> {
     if let Some(path) = address.strip_prefix("unix:") {
         let listener = bind_unix(Path::new(path)).map_err(fault)?;
         let handle = listener.try_clone().map_err(fault)?;
-        let fds = fds(path, listener.into_raw_fd());
-        return Ok(Bound { address: address.to_owned(), fds, handle: Handle::Unix(handle) });
+        let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
+        return Ok(Bound { address: address.to_owned(), listener, handle });
     }
     let listener = bind_tcp(address, place)?;
     // Connections have it from their listener. A kernel without it serves all the same.
@@ -236,8 +249,7 @@ fn bind(address: &str, place: &str) -> Result<Bound, BindFault> {
     let _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT);
     let text = listener.local_addr().map_err(fault)?.to_string();
     let handle = listener.try_clone().map_err(fault)?;
-    let fds = fds(&text, listener.into_raw_fd());
-    Ok(Bound { address: text, fds, handle: Handle::Tcp(handle) })
+    Ok(Bound { address: text, listener: Handle::Tcp(listener), handle: Handle::Tcp(handle) })
 }
 
 /// One address, as Pingora is given it.

@@ -32,7 +32,7 @@ impl Listener {
     pub fn start(setting: &str, bound: Bound, acceptor: Arc<Acceptor>, front: &Arc<Front>, threads: usize) -> Self {
         let (stop, stopped) = watch::channel(false);
         let acceptor = Arc::new(ArcSwap::new(acceptor));
-        let Bound { address, fds, handle } = bound;
+        let (address, fds, handle) = bound.into_parts();
         let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), acceptor: acceptor.clone() });
         bind::add(&mut service, &address);
         let service = tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await });

@@ -46,3 +46,18 @@ async fn the_administration_address_comes_goes_and_moves() {
     wire.answer().await.assert_status(200);
     crate::kit::in_time("the old address is closed", async { while Wire::try_open(&old).await.is_ok() {} }).await;
 }
+
+#[tokio::test]
+async fn a_configuration_that_is_refused_leaves_no_address_bound() {
+    let stack = Setup::new().start().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let two =
+        format!("[[listener]]\naddress = \"{free}\"\n[[listener]]\naddress = \"{}\"\n[[listener]]", stack.address);
+    let good = stack.config();
+    let faults = stack.refused(&good.replacen("[[listener]]", &two, 1)).await;
+    assert!(faults.len() == 1 && faults[0].contains(&stack.address), "{faults:?}");
+    let one = format!("[[listener]]\naddress = \"{free}\"\n[[listener]]");
+    stack.refused(&good.replacen("[[listener]]", &one, 1).replace("key-0", "gone")).await;
+    stack.reload_with(&good.replacen("[[listener]]", &one, 1)).await;
+    Wire::open(&free.to_string()).await;
+}
