@@ -20,6 +20,8 @@ pub struct Places {
     pub redis: String,
     /// `leases.name_key`
     pub name_key: String,
+    /// `log.level`
+    pub level: String,
     /// `server.threads`
     pub threads: String,
 }
@@ -37,6 +39,7 @@ impl Places {
             store: of("leases", "store"),
             redis: of("leases", "redis"),
             name_key: of("leases", "name_key"),
+            level: of("log", "level"),
             threads: of("server", "threads"),
         }
     }

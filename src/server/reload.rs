@@ -9,6 +9,7 @@ use super::Live;
 use super::bind::{self, Fresh, Held};
 use super::builder::LastStep;
 use super::generation::{Generation, Origin};
+use super::handed::Handed;
 use crate::config::{Config, Sections};
 
 /// Where a configuration is read again.
@@ -103,7 +104,7 @@ impl Live {
             admin: state.admin.as_ref().map(|admin| &*admin.setting),
             minter: state.serving.as_ref().map(|(setting, _)| &**setting),
         };
-        bind::all(config, &held)
+        bind::all(config, &held, Handed::default())
     }
 }
 
@@ -112,11 +113,12 @@ pub fn needs_new_process(before: &Config, next: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     let mut compare = |same: bool, place: &str, what: &str| {
         if !same {
-            faults.push(format!("{place}: {what} needs a new process: `valet run --upgrade`, or a restart"));
+            faults.push(format!("{place}: {what} needs a new process: restart"));
         }
     };
     let (old, new) = (&before.leases, &next.leases);
     compare(before.server.threads == next.server.threads, &next.places.threads, "another number of threads");
+    compare(before.log.level == next.log.level, &next.places.level, "another level of log lines");
     compare(old.store == new.store, &next.places.store, "another store of leases");
     let at = |config: &Config| config.leases.path.as_ref().map(|path| config.directory.join(path));
     compare(at(before) == at(next), &next.places.leases, "another file of leases");

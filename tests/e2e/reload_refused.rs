@@ -32,6 +32,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     // It needs a new process.
     ("[server]\n", "[server]\nthreads = 7\n", "server.threads"),
+    ("[session]\n", "[log]\nlevel = \"debug\"\n[session]\n", "log.level"),
     (
         "[session]\n",
         "[leases]\nstore = \"file\"\npath = \"leases\"\nseal_keys = [{ file = \"seal\" }]\n[session]\n",
