@@ -7,11 +7,13 @@ use tokio::sync::watch;
 
 mod acceptors;
 mod admin;
+mod alive;
 mod bind;
 mod build;
 mod builder;
 mod client_ca;
 mod generation;
+mod handed;
 mod key_sets;
 mod listeners;
 mod look;
@@ -24,6 +26,7 @@ mod tls;
 pub use bind::{BindFaults, obstacles};
 pub use build::{BuildFault, Components, Plugin, rules};
 pub use generation::Shared;
+pub use handed::Handed;
 pub use minter::MinterComponents;
 pub use reload::{ConfigSource, Reloaded, needs_new_process};
 
@@ -131,10 +134,17 @@ struct State {
 ///
 /// Dropped before it returns: nothing serves.
 pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFault> {
+    start_with(config, options, Handed::default())
+}
+
+/// The same with sockets that somebody else has bound: a listener whose `name` one of them has is not bound.
+///
+/// Dropped before it returns: nothing serves.
+pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<ServerHandle, StartFault> {
     let Options { clock, access_log, limits, metrics } = options;
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let fresh = bind::all(&config, &Held::default()).map_err(StartFault::Bind)?;
+    let fresh = bind::all(&config, &Held::default(), handed).map_err(StartFault::Bind)?;
     let file = match (&config.leases.path, config.leases.store) {
         (Some(path), StoreKind::File) => {
             let path = config.directory.join(path);
@@ -341,6 +351,13 @@ impl ServerHandle {
     /// Dropped while it waits or builds: nothing has changed.
     pub async fn reload(&self) -> Reloaded {
         self.live.reload().await
+    }
+
+    /// Whether each listener gives a sign of life within this time.
+    ///
+    /// Dropped: nothing.
+    pub async fn is_alive(&self, patience: std::time::Duration) -> bool {
+        self.live.is_alive(patience).await
     }
 
     /// The addresses of the listeners now, as bound.

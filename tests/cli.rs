@@ -48,3 +48,5 @@ mod slow_reader;
 mod split;
 #[path = "cli/stack.rs"]
 mod stack;
+#[path = "cli/systemd.rs"]
+mod systemd;

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod fortify;
+mod notify;
 mod open;
 mod policy;
 mod run;

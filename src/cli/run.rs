@@ -4,12 +4,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, error, info, warn};
 
 use super::fortify::fortify;
-use super::{ConfigFile, End, exit, load, runtime};
+use super::{ConfigFile, End, exit, load, notify, runtime};
 use crate::clock::Clock;
 use crate::config::{self, Config, STDIN};
 use crate::gateway::Limits;
 use crate::logging::{self, LineSink};
-use crate::server::{self, ConfigSource, Options, StartFault};
+use crate::server::{self, ConfigSource, Handed, Options, StartFault};
 use crate::telemetry::{LogLevel, Metrics};
 
 pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
@@ -64,7 +64,10 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
         limits: limits(&config),
         metrics: logs.metrics.clone(),
     };
-    let running = server::start(config, options).map_err(|fault| match fault {
+    let handed = Handed::from_systemd();
+    let handed = handed.map_err(|fault| End::new(exit::SOFTWARE, format!("valet: the sockets of systemd: {fault}")))?;
+    let strangers = strangers(&handed, &config);
+    let running = server::start_with(config, options, handed).map_err(|fault| match fault {
         StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
         fault @ (StartFault::Bind(_) | StartFault::Store(..) | StartFault::Unreadable(_)) => {
             End::new(exit::SOFTWARE, fault.to_string())
@@ -85,15 +88,22 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
     if let Some(address) = &running.admin {
         info!(target: "valet", address, "administration address serving");
     }
+    for name in strangers {
+        warn!(target: "valet", name, "systemd has a socket for a listener of this name, and none has it");
+    }
+    notify::ready();
     loop {
         tokio::select! {
+            () = notify::feed_watchdog(&running) => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             // As with nginx: to leave gracefully.
             _ = quit.recv() => break,
             _ = hangup.recv() => {
+                notify::reloading();
                 // What came of it is told where it is done.
                 running.reload().await;
+                notify::ready();
             }
             _ = first.recv() => {
                 warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads configuration and keys again");
@@ -104,12 +114,19 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
         }
     }
     info!(target: "valet", "draining");
+    notify::stopping();
     tokio::select! {
         () = running.stop() => info!(target: "valet", "stopped"),
         // A second Ctrl-C is in a hurry.
         _ = interrupt.recv() => info!(target: "valet", "stopped at once"),
     }
     Ok(())
+}
+
+/// The names of sockets that no listener has.
+fn strangers(handed: &Handed, config: &Config) -> Vec<String> {
+    let is_ours = |name: &str| config.listeners.iter().any(|listener| listener.name.as_deref() == Some(name));
+    handed.names().filter(|name| !is_ours(name)).map(ToOwned::to_owned).collect()
 }
 
 /// Reads the file again. One that is read from standard input is there once.

@@ -73,6 +73,8 @@ impl Default for ServerSettings {
 pub struct ListenerSettings {
     /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
     pub address: String,
+    /// The `FileDescriptorName=` of a socket of systemd: where the process is given one of this name, `address` is not bound.
+    pub name: Option<String>,
     /// What is asked there.
     #[serde(default)]
     pub kind: ListenerKind,

@@ -13,7 +13,9 @@ use pingora_core::protocols::{GetSocketDigest, SocketDigest, UniqueID};
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::listening::Service;
 
+use super::handed::{Handed, Socket};
 use crate::config::Config;
+use crate::files;
 use crate::lease::settings::StoreKind;
 
 /// Bytes of an answer that the kernel holds and has not sent yet. More would only hide from us whether a slow client takes them: its buffer
@@ -160,8 +162,8 @@ fn known(mut stream: L4Stream) -> L4Stream {
     stream
 }
 
-/// Binds the listeners, the administration address and the minter's, as far as they are not held. Faults: all of them, and nothing is bound.
-pub(super) fn all(config: &Config, held: &Held<'_>) -> Result<Fresh, BindFaults> {
+/// Binds the listeners, the administration address and the minter's, as far as they are neither held nor handed over. Faults: all of them, and nothing is bound.
+pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Result<Fresh, BindFaults> {
     let mut listeners = Vec::new();
     let mut faults = Vec::new();
     let mut kept = held.listeners.clone();
@@ -172,7 +174,8 @@ pub(super) fn all(config: &Config, held: &Held<'_>) -> Result<Fresh, BindFaults>
             listeners.push(None);
             continue;
         }
-        match bind(&listener.address, place) {
+        let socket = listener.name.as_ref().and_then(|name| handed.take(name));
+        match socket.map_or_else(|| bind(&listener.address, place), |socket| adopt(socket, &listener.address, place)) {
             Ok(bound) => listeners.push(Some(bound)),
             Err(fault) => faults.push(fault),
         }
@@ -243,12 +246,37 @@ fn bind(address: &str, place: &str) -> Result<Bound, BindFault> {
         let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
         return Ok(Bound { address: address.to_owned(), listener, handle });
     }
-    let listener = bind_tcp(address, place)?;
+    of_tcp(bind_tcp(address, place)?).map_err(fault)
+}
+
+/// A socket that listens already. `address` is what the configuration says, for a fault.
+fn adopt(socket: Socket, address: &str, place: &str) -> Result<Bound, BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
+    match socket {
+        Socket::Tcp(listener) => {
+            listener.set_nonblocking(true).map_err(fault)?;
+            of_tcp(listener).map_err(fault)
+        }
+        Socket::Unix(listener) => {
+            listener.set_nonblocking(true).map_err(fault)?;
+            let bound = listener.local_addr().map_err(fault)?;
+            let path = bound.as_pathname().and_then(Path::to_str);
+            let path = path.ok_or_else(|| fault(io::Error::other("the socket handed over has no path")))?.to_owned();
+            // Pingora sets them anew, and ends the listener where it may not.
+            files::let_everybody_connect(Path::new(&path)).map_err(fault)?;
+            let handle = listener.try_clone().map_err(fault)?;
+            let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
+            Ok(Bound { address: format!("unix:{path}"), listener, handle })
+        }
+    }
+}
+
+fn of_tcp(listener: TcpListener) -> io::Result<Bound> {
     // Connections have it from their listener. A kernel without it serves all the same.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT);
-    let text = listener.local_addr().map_err(fault)?.to_string();
-    let handle = listener.try_clone().map_err(fault)?;
+    let text = listener.local_addr()?.to_string();
+    let handle = listener.try_clone()?;
     Ok(Bound { address: text, listener: Handle::Tcp(listener), handle: Handle::Tcp(handle) })
 }
 
@@ -268,7 +296,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
             if !leftover {
                 return Err(fault);
             }
-            crate::files::remove(path)?;
+            files::remove(path)?;
             UnixListener::bind(path)?
         }
         bound => bound?,

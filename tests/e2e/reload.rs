@@ -1,5 +1,7 @@
 //! Another configuration while the gateway runs: what changes, and what is carried over.
 
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use valet_gateway::demo::provider::Faults;
@@ -218,4 +220,60 @@ async fn who_was_signed_out_stays_signed_out_also_with_another_key_of_hashes() {
     assert_eq!(stack.reload_with(&hashes).await, ["log", "session"]);
     stack.get(FACE_SCAN).as_user("ada").send().await.assert_status(401);
     stack.get(FACE_SCAN).as_user("bob").send().await.assert_status(302);
+}
+
+/// Asks on kept and on new connections until it is told to stop; every answer must be the plug-in's. How many there were.
+async fn ask_all_the_time(stack: &Stack, user: &str, stop: &AtomicBool) -> usize {
+    let ask = stack.get(FACE_SCAN).as_user(user).bytes();
+    let (mut wire, mut served) = (stack.wire().await, 0);
+    while !stop.load(Ordering::Relaxed) {
+        wire.write(&ask).await;
+        wire.answer().await.assert_status(302);
+        served += 1;
+        if served % 20 == 0 {
+            wire = stack.wire().await;
+        }
+    }
+    served
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_one_configuration_follows_the_other() {
+    let stack = Setup::new().start().await;
+    let (one, stop) = (stack.config(), AtomicBool::new(false));
+    let other = format!("{one}{SECOND}").replace("[session]\n", "[session]\nclock_skew = \"20s\"\n");
+    for user in ["ada", "bob", "carol", "dan"] {
+        stack.url_of(user).await;
+    }
+    let asking = ["ada", "bob", "carol", "dan"].map(|user| ask_all_the_time(&stack, user, &stop));
+    let reloading = async {
+        for round in 0..10 {
+            let changed = stack.reload_with(if round % 2 == 0 { &other } else { &one }).await;
+            assert_eq!(changed, ["plugin.second", "session"]);
+            tokio::task::yield_now().await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (served, ()) = tokio::join!(futures_util::future::join_all(asking), reloading);
+    assert!(served.iter().all(|served| *served > 0), "{served:?}");
+    assert_eq!((stack.mints("ok"), stack.count("valet_reloads_total", &[("outcome", "applied")])), (4, 10));
+}
+
+#[tokio::test]
+async fn a_volume_whose_links_are_swapped_is_put_in_force_by_itself() {
+    let stack = Setup::new().server("watch = true").start().await;
+    let (folder, text) = (stack.directory.path(), stack.config());
+    for (version, text) in [("one", text.clone()), ("two", format!("{text}{SECOND}"))] {
+        std::fs::create_dir(folder.join(version)).unwrap();
+        std::fs::write(folder.join(version).join("valet.toml"), text).unwrap();
+    }
+    symlink("one", folder.join("..data")).unwrap();
+    std::fs::remove_file(folder.join("valet.toml")).unwrap();
+    symlink("..data/valet.toml", folder.join("valet.toml")).unwrap();
+    stack.get("/plugins/second").as_user("ada").send().await.assert_status(404);
+    // As the kubelet does it.
+    symlink("two", folder.join("..tmp")).unwrap();
+    std::fs::rename(folder.join("..tmp"), folder.join("..data")).unwrap();
+    crate::kit::until("it is in force", || stack.count("valet_reloads_total", &[("outcome", "applied")]) == 1).await;
+    stack.get("/plugins/second").as_user("ada").send().await.assert_status(302);
 }

@@ -14,6 +14,10 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     if !config.listeners.is_empty() && config.listeners.iter().all(|listener| listener.redirect.is_some()) {
         report.warnings.push("every [[listener]] redirects: nothing else is answered".into());
     }
+    let named = config.listeners.iter().enumerate().filter_map(|(i, listener)| {
+        Some((Place::root().key("listener").index(i).key("name"), listener.name.as_ref()?))
+    });
+    report.unique(named, "another listener has this name");
     for (i, listener) in config.listeners.iter().enumerate() {
         let place = Place::root().key("listener").index(i);
         if listener.proxy_protocol {
