@@ -73,6 +73,8 @@ pub struct Metrics {
     pub session_cache_entries: IntGauge,
     /// `valet_revocations_total{source,outcome}`
     pub revocations: IntCounterVec,
+    /// `valet_provider_calls_total{provider,call,outcome}`
+    pub provider_calls: IntCounterVec,
     /// `valet_leases_total{plugin,source}`
     pub leases: IntCounterVec,
     /// `valet_leases_held`
@@ -195,6 +197,11 @@ impl Metrics {
                 "valet_revocations_total",
                 "Calls that end sessions, by outcome.",
                 &["source", "outcome"],
+            )?,
+            provider_calls: vec(
+                "valet_provider_calls_total",
+                "Calls about a person, by outcome after all tries.",
+                &["provider", "call", "outcome"],
             )?,
             leases: vec("valet_leases_total", "Leases handed out, by where they came from.", &["plugin", "source"])?,
             leases_held: gauge("valet_leases_held", "Leases held in memory.")?,

@@ -25,6 +25,8 @@ mod causes;
 mod credentials;
 #[path = "e2e/drain.rs"]
 mod drain;
+#[path = "e2e/erasure.rs"]
+mod erasure;
 #[path = "e2e/ext_authz.rs"]
 mod ext_authz;
 #[path = "e2e/flights.rs"]
@@ -73,6 +75,8 @@ mod routes;
 mod session_ends;
 #[path = "e2e/sessions.rs"]
 mod sessions;
+#[path = "e2e/sign_out.rs"]
+mod sign_out;
 #[path = "e2e/sockets.rs"]
 mod sockets;
 #[path = "e2e/times.rs"]

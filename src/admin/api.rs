@@ -68,6 +68,7 @@ impl Api {
             .route("/api/sessions/revoke", post(revoke))
             .route("/api/reload", post(reload))
             .route("/api/embed-policy", get(embed_policy))
+            .route("/api/subjects/forget", post(forget))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(api.clone(), admit))
             .with_state(api)
@@ -265,12 +266,36 @@ async fn revoke(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>
     };
     match done {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(NotRevoked::Nobody) => problem(
-            StatusCode::BAD_REQUEST,
+        Err(fault) => not_revoked(
+            fault,
             r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON, the issuer as configured here"#,
         ),
-        Err(NotRevoked::Full) => problem(StatusCode::SERVICE_UNAVAILABLE, "the list of revocations is full"),
-        Err(NotRevoked::Unwritten) => unwritten(),
+    }
+}
+
+fn not_revoked(fault: NotRevoked, expected: &str) -> Response {
+    match fault {
+        NotRevoked::Nobody => problem(StatusCode::BAD_REQUEST, expected),
+        NotRevoked::Full => problem(StatusCode::SERVICE_UNAVAILABLE, "the list of revocations is full"),
+        NotRevoked::Unwritten => unwritten(),
+    }
+}
+
+/// Erases a person. What the caller does not wait for goes on.
+async fn forget(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let whose = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok());
+    let done = match whose {
+        Some(Whose { issuer, subject: Some(subject), session: None }) => api.revoker.erase(issuer, subject).await,
+        _ => api.revoker.refuse(Source::Api).map(|()| (Ok(()), Vec::new())),
+    };
+    match done {
+        Ok((Ok(()), providers)) => {
+            let told = providers.iter().map(|(name, outcome)| json!({ "name": name, "outcome": outcome.label() }));
+            axum::Json(json!({ "providers": told.collect::<Vec<Value>>() })).into_response()
+        }
+        Ok((Err(fault), _)) | Err(fault) => {
+            not_revoked(fault, r#"expected {"issuer", "subject"} as JSON, the issuer as configured here"#)
+        }
     }
 }
 

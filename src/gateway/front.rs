@@ -21,12 +21,14 @@ use crate::gateway::ext_authz;
 use crate::gateway::forward::fast_path::{Client, FastPath, Next};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::forward::proxy::Forwarder;
+use crate::gateway::forward::session_end;
 use crate::gateway::handle::{ConnectionInfo, Disposition};
 use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::http1::reader::{self, Deadline, HeadLimits, Read};
 use crate::gateway::http1::wire::{linger, skip, slim, write};
 use crate::gateway::http2::h2_flood::{FloodCounters, FloodGuard, Takes};
 use crate::gateway::in_force::InForce;
+use crate::gateway::receive;
 use crate::gateway::settings::ServerSettings;
 use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
@@ -267,7 +269,15 @@ impl Front {
                         continue;
                     }
                     buffer.advance(end);
-                    after
+                    match after {
+                        Disposition::Receive(post) => {
+                            deadline.set(head);
+                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline).await;
+                            let gateway = self.gateway.load_full();
+                            Box::pin(gateway.receive(&post, body, &mut out)).await
+                        }
+                        after => after,
+                    }
                 }
                 Read::Malformed => self.gateway.load().reject(&Refusal::BadRequest, &peer, &mut out),
                 Read::LongTarget => self.gateway.load().reject(&Refusal::UriTooLong, &peer, &mut out),
@@ -285,7 +295,7 @@ impl Front {
                         return;
                     }
                 }
-                Disposition::Close | Disposition::Forward(..) => return linger(stream).await,
+                Disposition::Close | Disposition::Forward(..) | Disposition::Receive(_) => return linger(stream).await,
             }
         }
     }
@@ -342,6 +352,10 @@ impl Front {
             back = served => back?,
             () = abort.received() => {
                 self.gateway.load().log_proxied(&proxied, 0, "cut", None, None);
+                return None;
+            }
+            () = session_end::revoked(&proxied, &self.gateway) => {
+                self.gateway.load().log_proxied(&proxied, 0, "session_ended", None, None);
                 return None;
             }
         };

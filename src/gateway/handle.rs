@@ -24,6 +24,7 @@ use crate::gateway::judge::original::{AnswerOptions, Original};
 use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::gateway::judge::routes::Route;
+use crate::gateway::receive::{Post, PostParts};
 use crate::gateway::{Gateway, Limits};
 use crate::lease::Lease;
 use crate::policy::Permit;
@@ -41,6 +42,8 @@ pub(super) enum Disposition {
     Close,
     /// There is no answer yet: the request goes to an app.
     Forward(Arc<ProxiedRequest>, UpstreamHead),
+    /// There is no answer yet: the body is to be read for [`Gateway::receive`].
+    Receive(Box<Post>),
 }
 
 /// A request as the connection sees it.
@@ -120,6 +123,22 @@ impl Gateway {
                     }
                 }
             },
+            Ok(Verdict::Receive(inbox)) => {
+                let path = log.path.as_deref().unwrap_or("/");
+                let (client, close) = (&*client, head.close || lame);
+                let parts = PostParts {
+                    inbox,
+                    id: RequestId(id.0),
+                    began,
+                    time,
+                    place,
+                    client,
+                    hsts: accepted.hsts(),
+                    address,
+                    close,
+                };
+                return Disposition::Receive(Box::new(Post::new(head, path, parts)));
+            }
             other => other,
         };
         let after = after(head, lame, &verdict);
@@ -284,7 +303,7 @@ impl Gateway {
                 (200, "authorized")
             }
             // It has no answer of ours.
-            Ok(Verdict::Forward(_)) => (0, "forwarded"),
+            Ok(Verdict::Forward(_) | Verdict::Receive(_)) => (0, "forwarded"),
             Err(refusal) => {
                 if is_navigation(head) {
                     let login = log.route.and_then(Route::login);

@@ -16,6 +16,7 @@ mod http1;
 mod http2;
 mod in_force;
 mod judge;
+mod receive;
 pub mod settings;
 
 use std::collections::{BTreeSet, HashSet};
@@ -34,6 +35,7 @@ pub use judge::app_route::AppParts;
 pub(crate) use judge::app_route::app_at;
 pub(crate) use judge::login::LoginPlace;
 pub use judge::plugin_route::{Claims, PluginParts};
+pub use receive::Inboxes;
 
 use http::HeaderName;
 use tokio::sync::Semaphore;
@@ -80,6 +82,7 @@ pub struct Gateway {
     bounds: Limits,
     /// The identity fields of all apps about which other proxies ask, in the order in which they are told.
     authorized_fields: Box<[Box<str>]>,
+    inboxes: Inboxes,
 }
 
 /// What a [`Gateway`] is made of.
@@ -116,6 +119,8 @@ pub struct GatewayParts {
     pub requests: Arc<Semaphore>,
     /// How much one address and one person may ask.
     pub limits: Arc<RequestLimits>,
+    /// Where it is said that sessions have ended.
+    pub inboxes: Inboxes,
 }
 
 /// What a target leads to.
@@ -266,6 +271,7 @@ impl Gateway {
             authorized_fields,
             requests: parts.requests,
             bounds: parts.bounds,
+            inboxes: parts.inboxes,
         })
     }
 }
@@ -292,6 +298,11 @@ fn begin_at_zero(parts: &GatewayParts) {
     for (route, own, not) in plugins.chain(apps) {
         let outcomes = OUTCOMES.iter().filter(|outcome| !outcome.starts_with(not)).chain(own);
         outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome])));
+    }
+    for inbox in parts.inboxes.all() {
+        for outcome in ["received", "bad_request", "limited", "unavailable"] {
+            drop(parts.metrics.requests.with_label_values(&[inbox.name(), outcome]));
+        }
     }
     for outcome in [
         "key_set",

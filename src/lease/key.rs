@@ -102,6 +102,12 @@ impl LeaseKey {
     }
 }
 
+/// The name at the vendor for which a variant is.
+pub(super) fn external_id_of(variant: &[u8]) -> Option<&str> {
+    let (_language, rest) = take(variant)?;
+    std::str::from_utf8(take(rest)?.0?).ok()
+}
+
 /// The session to which a variant belongs, if it belongs to one that has a name.
 pub(super) fn session_of(variant: &[u8]) -> Option<&str> {
     let (_language, rest) = take(variant)?;
@@ -259,6 +265,7 @@ mod tests {
         assert_ne!(ada.key(Reuse::Session), later.key(Reuse::Session));
         assert_eq!(session_of(ada.key(Reuse::Session).variant()), Some("s1"));
         assert_eq!(session_of(ada.key(Reuse::User).variant()), None);
+        assert_eq!(external_id_of(ada.key(Reuse::User).variant()), Some("ada"));
         let unnamed = Facts { session: None, ..ada };
         assert_eq!(session_of(unnamed.key(Reuse::Session).variant()), None);
     }

@@ -43,6 +43,11 @@ impl MintHistory {
         records.push_back(record);
     }
 
+    /// Forgets a person's.
+    pub fn forget(&self, issuer: &str, subject: &str) {
+        self.0.lock().retain(|record| (&*record.issuer, &*record.subject) != (issuer, subject));
+    }
+
     /// The newest first.
     pub fn last(&self, count: usize) -> Vec<MintRecord> {
         self.0.lock().iter().rev().take(count).cloned().collect()

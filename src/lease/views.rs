@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::lease::book::Book;
 use crate::lease::flight::MintResult;
-use crate::lease::key::{LeaseKey, session_of};
+use crate::lease::key::{LeaseKey, external_id_of, session_of};
 use crate::lease::lease_policy::LeasePolicy;
 use crate::lease::mint_history::MintRecord;
 use crate::lease::record::Record;
@@ -49,6 +49,20 @@ impl<G: Records> Book<G> {
             Some(store) => store.forget(owner).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// The names at vendors under which this owner's leases in memory were minted.
+    pub fn external_ids(&self, owner: &[u8]) -> Vec<Box<str>> {
+        let names = |record: &Record| record.variants().filter_map(external_id_of).map(Into::into).collect::<Vec<_>>();
+        self.records.look(owner, names).unwrap_or_default()
+    }
+
+    /// Forgets a person's mints: those that were counted, and those in the history. The leases are forgotten elsewhere.
+    pub fn forget_mints(&self, issuer: &str, subject: &str, owners: impl Iterator<Item = Vec<u8>>) {
+        for owner in owners {
+            self.change(&owner, self.now(), Record::forget_mints);
+        }
+        self.history.forget(issuer, subject);
     }
 
     /// Drops the leases of one session from memory: those with `reuse = "session"`. `is_issuers`: whether an owner is one of the session's issuer.

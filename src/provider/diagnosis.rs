@@ -24,6 +24,8 @@ pub(super) enum Step {
     Register,
     Mint,
     Token,
+    Revoke,
+    Forget,
 }
 
 /// What was wrong.
@@ -61,6 +63,8 @@ impl Step {
             Self::Register => "register",
             Self::Mint => "mint",
             Self::Token => "access token",
+            Self::Revoke => "revoke",
+            Self::Forget => "forget",
         }
     }
 }

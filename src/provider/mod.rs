@@ -46,7 +46,7 @@ pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
 pub use self::remote::{HealthStatus, Remote, RemoteParts};
 pub use self::template::is_whole_number;
-pub use self::vendor::{SameProvider, Vendor, VendorSecrets};
+pub use self::vendor::{Person, PersonCall, PersonFault, SameProvider, Vendor, VendorSecrets};
 use crate::clock::Timestamp;
 use crate::session::StepUp;
 
@@ -190,6 +190,40 @@ impl Provider {
         match self {
             Self::Vendor(vendor) => vendor.is_degraded(),
             Self::Remote(remote) => remote.is_degraded(),
+        }
+    }
+}
+
+impl Provider {
+    /// Makes a call about a person, once; `None`: the recipe has no such call, or a minter has the recipe. Counted when it is the last try.
+    ///
+    /// Dropped: the vendor may have done it or not.
+    pub async fn call_about(&self, call: PersonCall, person: &Person) -> Option<Result<(), PersonFault>> {
+        match self {
+            Self::Vendor(vendor) => vendor.call_about(call, person).await,
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Whether there is such a call.
+    pub fn has_call(&self, call: PersonCall) -> bool {
+        match self {
+            Self::Vendor(vendor) => vendor.has_call(call),
+            Self::Remote(_) => false,
+        }
+    }
+
+    /// Counts how a call about a person ended, all tries together.
+    pub fn count_call(&self, call: PersonCall, done: bool) {
+        if let Self::Vendor(vendor) = self {
+            vendor.count_call(call, done);
+        }
+    }
+
+    /// Forgets that the vendor has this person registered.
+    pub fn forget_registration(&self, issuer: &str, subject: &str) {
+        if let Self::Vendor(vendor) = self {
+            vendor.forget_registration(issuer, subject);
         }
     }
 }

@@ -21,7 +21,10 @@ pub(super) struct Needs {
 impl Needs {
     pub(super) fn of(source: &Source) -> Self {
         let mut mints = source.mint.values();
-        let calls = source.register.is_some() || source.revoke.is_some() || mints.any(|mint| mint.jwt.is_none());
+        let calls = source.register.is_some()
+            || source.revoke.is_some()
+            || source.forget.is_some()
+            || mints.any(|mint| mint.jwt.is_none());
         let at_base = |(value, _): (Value, bool)| value == Value::BaseUrl;
         Self {
             calls: calls || source.mint.is_empty(),
@@ -88,7 +91,7 @@ fn values(source: &Source, only: Option<&str>) -> Vec<(Value, bool)> {
     let mut calls: Vec<CallSource<'_>> = source.register.iter().map(register_source).collect();
     calls.extend(mints().map(mint_source));
     if only.is_none() {
-        calls.extend(source.revoke.iter().map(revoke_source));
+        calls.extend(source.revoke.iter().chain(&source.forget).map(revoke_source));
     }
     let mut texts: BTreeSet<&str> = calls.iter().flat_map(CallSource::texts).collect();
     texts.extend(source.headers.iter().flat_map(BTreeMap::values).map(String::as_str));

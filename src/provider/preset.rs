@@ -33,6 +33,7 @@ pub(super) struct Source {
     pub(super) register: Option<RegisterSettings>,
     pub(super) mint: BTreeMap<String, MintSettings>,
     pub(super) revoke: Option<RevokeSettings>,
+    pub(super) forget: Option<RevokeSettings>,
 }
 
 /// `preset` names none of [`preset_names`].
@@ -60,6 +61,9 @@ pub(super) fn effective(settings: &ProviderSettings) -> Result<Source, UnknownPr
     }
     if let Some(revoke) = &settings.revoke {
         source.revoke = Some(revoke_over(revoke, source.revoke.unwrap_or_default()));
+    }
+    if let Some(forget) = &settings.forget {
+        source.forget = Some(revoke_over(forget, source.forget.unwrap_or_default()));
     }
     Ok(source)
 }

@@ -10,8 +10,8 @@ use super::jwt::LocalJwt;
 use super::needs::{Needs, claim_names};
 use super::preset::{Source, effective, preset_names};
 use super::redirect_hosts::{RedirectHosts, is_local};
-use super::settings::{AcceptIf, ProviderSettings, RegisterSettings};
-use super::template::Place;
+use super::settings::{AcceptIf, ProviderSettings, RegisterSettings, RevokeSettings};
+use super::template::{Place, Value};
 use crate::secret::Secret;
 
 mod mint;
@@ -42,6 +42,8 @@ pub(super) struct Parts {
     pub(super) register: Option<Register>,
     /// Sorted by name.
     pub(super) mints: Vec<MintCall>,
+    pub(super) revoke: Option<CallTemplate>,
+    pub(super) forget: Option<CallTemplate>,
 }
 
 /// `base_url`; empty where nothing is called.
@@ -129,14 +131,14 @@ pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, Strin
         None if !needs.calls => Some(Auth::None),
         auth => Auth::compile(auth.as_ref(), &mut faults),
     };
-    let (register, mints) = calls(settings, &source, auth.as_ref(), &mut faults);
+    let Calls { register, mints, revoke, forget } = calls(settings, &source, auth.as_ref(), &mut faults);
     match (base, redirect_hosts, auth) {
         (Some(base), Some(redirect_hosts), Some(mut auth)) if faults.is_empty() => {
             if let Auth::Token(grant) = &mut auth {
                 grant.set_base_url(base.url());
             }
             let secret_headers = settings.secret_headers.keys().filter_map(|name| key_field(name).ok()).collect();
-            let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints };
+            let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints, revoke, forget };
             let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
             Ok(Recipe { fingerprint: fingerprint(&parts), parts, claims })
         }
@@ -144,13 +146,15 @@ pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, Strin
     }
 }
 
-/// Registration and mints; what revokes is checked with the rest, though it decides nothing about a URL.
-fn calls(
-    settings: &ProviderSettings,
-    source: &Source,
-    auth: Option<&Auth>,
-    faults: &mut Faults,
-) -> (Option<Register>, Vec<MintCall>) {
+/// The calls of a recipe.
+struct Calls {
+    register: Option<Register>,
+    mints: Vec<MintCall>,
+    revoke: Option<CallTemplate>,
+    forget: Option<CallTemplate>,
+}
+
+fn calls(settings: &ProviderSettings, source: &Source, auth: Option<&Auth>, faults: &mut Faults) -> Calls {
     let secret_headers = secret_headers(settings, auth, faults);
     let around = Surroundings { auth, headers: &[], secret_headers: &secret_headers, place: Place::default() };
     let mut fault = |key: &str, message: &str| faults.push((key.to_owned(), message.to_owned()));
@@ -163,14 +167,26 @@ fn calls(
     if source.mint.is_empty() {
         faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
     }
-    if let Some(revoke) = &source.revoke {
-        revoke_source(revoke).compile("revoke", &around, faults);
-    }
+    let mut of_a_person = |key: &str, call: &Option<RevokeSettings>| {
+        let call = revoke_source(call.as_ref()?).compile(key, &around, faults)?;
+        let unknown = |value: &Value| match value {
+            Value::Claim { optional, .. } => !optional,
+            Value::Param(_) => true,
+            _ => false,
+        };
+        if call.templates().iter().flat_map(|template| template.values()).any(unknown) {
+            let message = "a person's call has no session: claims and parameters are not known, but for {claim:NAME?}, which is left out";
+            faults.push((key.to_owned(), message.to_owned()));
+        }
+        Some(call)
+    };
+    let revoke = of_a_person("revoke", &source.revoke);
+    let forget = of_a_person("forget", &source.forget);
     if let Some(register) = &mut register {
         let wanted: std::collections::BTreeSet<&Box<str>> = mints.iter().flat_map(|mint| &mint.register).collect();
         register.wanted = wanted.into_iter().cloned().collect();
     }
-    (register, mints)
+    Calls { register, mints, revoke, forget }
 }
 
 fn limits(settings: &ProviderSettings, faults: &mut Faults) {
@@ -244,7 +260,7 @@ impl Register {
 
 impl Recipe {
     /// SHA-256 of a canonical form of everything that decides what a URL is: `base_url`, the calls of registration and mints, the kind of
-    /// `auth`, the rules for URL and end, `redirect_hosts`. Not the key, the places of files, the limits, or the call at logout.
+    /// `auth`, the rules for URL and end, `redirect_hosts`. Not the key, the places of files, the limits, or the calls at sign-out and erasure.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }

@@ -64,8 +64,10 @@ pub struct ProviderSettings {
     /// The calls that mint, by name.
     #[serde(default)]
     pub mint: BTreeMap<String, MintSettings>,
-    /// The call at logout. It is checked; logout is not there yet, so nothing makes it today.
+    /// The call when a person's sessions end, at sign-out or by revocation.
     pub revoke: Option<RevokeSettings>,
+    /// The call that erases a person.
+    pub forget: Option<RevokeSettings>,
 }
 
 /// `minter`: the way to the minters of one provider, over HTTP/2 with mutual TLS.

@@ -29,11 +29,15 @@ use crate::http_client::{Client, Response};
 use crate::secret::SecretCell;
 use crate::telemetry::Metrics;
 
+mod person;
 mod read;
 mod send;
 mod take_over;
 
 pub use self::take_over::SameProvider;
+
+use self::person::PersonCalls;
+pub use self::person::{Person, PersonCall, PersonFault};
 
 /// How many users are remembered as registered; 32 bytes each, and a forgotten one costs one more call.
 const REGISTERED: usize = 100_000;
@@ -64,7 +68,9 @@ struct Inner {
     subject_key: Option<Arc<SecretCell>>,
     secret_headers: Vec<(HeaderName, Arc<SecretCell>)>,
     client: Client,
-    registered: Arc<Cache<[u8; 32], Arc<Answered>>>,
+    /// By the person, and by what else the vendor was told.
+    registered: Arc<Cache<UserKey, Arc<Answered>>>,
+    person_calls: PersonCalls,
     vendor_clock: VendorClock,
     unread: Unread,
 }
@@ -99,6 +105,7 @@ impl Vendor {
             subject_key: secrets.subject,
             client,
             registered: Arc::new(Cache::new(REGISTERED)),
+            person_calls: PersonCalls::new(&settings.name, metrics),
         }))
     }
 
@@ -131,6 +138,20 @@ impl std::fmt::Debug for Vendor {
     }
 }
 
+/// Who is registered: the person, and what else the vendor was told.
+type UserKey = ([u8; 32], [u8; 32]);
+
+fn person_key(issuer: &str, subject: &str) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for text in [issuer, subject] {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
+
 struct Minter {
     vendor: Arc<Inner>,
     /// Which of the recipe's mints.
@@ -145,7 +166,7 @@ struct Asking<'a> {
     start: Timestamp,
     subject_hash: Option<String>,
     /// Who is registered.
-    user: [u8; 32],
+    user: UserKey,
     base_url: String,
     /// When the time-out comes.
     deadline: tokio::time::Instant,
@@ -186,16 +207,7 @@ impl Minter {
 
 impl Inner {
     async fn mint(&self, mint: &MintCall, input: &MintInput, notes: &Notes) -> Result<Minted, MintFailure> {
-        let asking = Asking {
-            mint,
-            input,
-            start: self.admission.clock.now(),
-            subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
-            user: self.user(input),
-            base_url: self.recipe.parts.base.url(),
-            deadline: tokio::time::Instant::now() + self.admission.timeout,
-            notes,
-        };
+        let asking = self.asking(mint, input, notes);
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
         let unfit = |Unfit| {
             note(&asking, Diagnosis::new("unfit", UNFIT));
@@ -207,6 +219,19 @@ impl Inner {
                 self.sign(&asking, jwt, None).map_err(|fault| fault.failure(TRY_AGAIN))
             }
             _ => self.admission.pass(self.attempt(&asking, register, call)).await,
+        }
+    }
+
+    fn asking<'a>(&'a self, mint: &'a MintCall, input: &'a MintInput, notes: &'a Notes) -> Asking<'a> {
+        Asking {
+            mint,
+            input,
+            start: self.admission.clock.now(),
+            subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
+            user: self.user(input),
+            base_url: self.recipe.parts.base.url(),
+            deadline: tokio::time::Instant::now() + self.admission.timeout,
+            notes,
         }
     }
 
@@ -256,15 +281,13 @@ impl Inner {
     }
 
     /// Whom a registration is about: the person, and the name that the vendor was told; where mints use its answer, what else it was told.
-    fn user(&self, input: &MintInput) -> [u8; 32] {
+    fn user(&self, input: &MintInput) -> UserKey {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut put = |text: &str| {
             context.update(&(text.len() as u64).to_be_bytes());
             context.update(text.as_bytes());
         };
-        for text in [&input.issuer, &input.subject, &input.external_id] {
-            put(text);
-        }
+        put(&input.external_id);
         if self.recipe.parts.register.as_ref().is_some_and(|register| !register.wanted.is_empty()) {
             input.language.iter().for_each(|language| put(language));
             for claim in &input.claims {
@@ -276,9 +299,9 @@ impl Inner {
                 put(value);
             }
         }
-        let mut user = [0; 32];
-        user.copy_from_slice(context.finish().as_ref());
-        user
+        let mut rest = [0; 32];
+        rest.copy_from_slice(context.finish().as_ref());
+        (person_key(&input.issuer, &input.subject), rest)
     }
 
     /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.

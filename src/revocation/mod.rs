@@ -2,6 +2,7 @@
 //! and a mint that is under way for the session is neither kept nor sent.
 
 mod mint;
+mod providers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,12 @@ use prometheus::IntCounterVec;
 use tracing::{info, warn};
 
 pub use self::mint::Revocable;
+pub use self::providers::Forgotten;
+use self::providers::Providers;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::store::{Listener, Lost};
 use crate::lease::{Book, Scope};
+use crate::provider::{Person, Provider};
 use crate::session::{Full, Knowledge, Revocation, Sessions};
 use crate::telemetry::Metrics;
 
@@ -28,17 +32,23 @@ const MAX_NAME: usize = 255;
 pub enum Source {
     /// An administrator.
     Api,
+    /// An identity provider, by a logout token.
+    Logout,
+    /// A transmitter of security events.
+    Event,
     /// Another node, by the store.
     Store,
 }
 
 impl Source {
-    const ALL: [Self; 2] = [Self::Api, Self::Store];
+    const ALL: [Self; 4] = [Self::Api, Self::Logout, Self::Event, Self::Store];
 
     /// The label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Logout => "logout",
+            Self::Event => "event",
             Self::Store => "store",
         }
     }
@@ -113,6 +123,8 @@ pub struct RevokerParts {
     pub book: Arc<Book>,
     /// Each plug-in's leases of each issuer.
     pub scopes: Vec<PluginScope>,
+    /// The vendors that are told.
+    pub providers: Arc<[Provider]>,
     /// `session.revocation_life`.
     pub life: Duration,
     /// Time.
@@ -124,6 +136,7 @@ pub struct Revoker {
     sessions: Arc<Sessions>,
     book: Arc<Book>,
     scopes: Box<[PluginScope]>,
+    providers: Providers,
     life: Duration,
     clock: Clock,
     counts: IntCounterVec,
@@ -132,14 +145,15 @@ pub struct Revoker {
 impl Revoker {
     /// Ends no session yet.
     pub fn new(parts: RevokerParts, metrics: &Metrics) -> Arc<Self> {
-        let RevokerParts { sessions, book, scopes, life, clock } = parts;
+        let RevokerParts { sessions, book, scopes, providers, life, clock } = parts;
         let counts = metrics.revocations.clone();
         for source in Source::ALL {
             for outcome in Outcome::ALL {
                 drop(counts.with_label_values(&[source.label(), outcome.label()]));
             }
         }
-        Arc::new(Self { sessions, book, scopes: scopes.into(), life, clock, counts })
+        let providers = Providers::new(providers);
+        Arc::new(Self { sessions, book, scopes: scopes.into(), providers, life, clock, counts })
     }
 
     /// Each plug-in's leases of each issuer.
@@ -154,10 +168,46 @@ impl Revoker {
     /// # Errors
     /// See [`NotRevoked`].
     pub async fn end(self: &Arc<Self>, source: Source, ended: Ended) -> Result<(), NotRevoked> {
+        self.spawned(source, None, vec![ended]).await
+    }
+
+    /// The same for what a token says that works once: a second time it gets the same answer and has no effect. `token`: its issuer and `jti`.
+    ///
+    /// Dropped: it goes on.
+    ///
+    /// # Errors
+    /// See [`NotRevoked`].
+    pub async fn end_by_token(
+        self: &Arc<Self>,
+        source: Source,
+        token: (String, String),
+        ended: Vec<Ended>,
+    ) -> Result<(), NotRevoked> {
+        if ended.is_empty() || self.sessions.has_seen(&token.0, &token.1) {
+            self.count(source, Outcome::Ignored);
+            // What was not written then may not be written yet.
+            let owed = self.book.store().is_some_and(|store| store.owes_revocations());
+            return if owed { Err(NotRevoked::Unwritten) } else { Ok(()) };
+        }
+        self.spawned(source, Some(token), ended).await
+    }
+
+    async fn spawned(
+        self: &Arc<Self>,
+        source: Source,
+        token: Option<(String, String)>,
+        ended: Vec<Ended>,
+    ) -> Result<(), NotRevoked> {
         let this = self.clone();
-        let done = tokio::spawn(async move { this.apply(source, &ended).await }).await;
+        let all = async move {
+            let mut done = Ok(());
+            for ended in &ended {
+                done = done.and(this.apply(source, ended, token.as_ref()).await);
+            }
+            done
+        };
         // A task that panicked may have done half of it.
-        let done = done.unwrap_or(Err(NotRevoked::Full));
+        let done = tokio::spawn(all).await.unwrap_or(Err(NotRevoked::Full));
         let outcome = match done {
             Ok(()) => Outcome::Applied,
             Err(NotRevoked::Unwritten) => Outcome::Unwritten,
@@ -181,10 +231,13 @@ impl Revoker {
         self.counts.with_label_values(&[source.label(), outcome.label()]).inc();
     }
 
-    async fn apply(&self, source: Source, ended: &Ended) -> Result<(), NotRevoked> {
-        let what = self.revocation(ended).ok_or(NotRevoked::Nobody)?;
+    async fn apply(&self, source: Source, ended: &Ended, token: Option<&(String, String)>) -> Result<(), NotRevoked> {
+        let mut what = self.revocation(ended).ok_or(NotRevoked::Nobody)?;
+        what.token = token.cloned();
         self.note(&what)?;
         let what = Arc::new(what);
+        // Before the leases go: they know the names.
+        self.providers.revoke(self.persons(&what));
         let written = async {
             match self.book.store() {
                 Some(store) => store.revoke(&what).await.is_ok(),
@@ -247,6 +300,50 @@ impl Revoker {
 
     fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
         self.scopes.iter().filter(|scope| scope.issuer == what.namespace)
+    }
+
+    /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
+    fn persons(&self, what: &Revocation) -> Vec<Person> {
+        let Some(subject) = &what.subject else { return Vec::new() };
+        let mut names: Vec<Box<str>> = self.owners(what).flat_map(|owner| self.book.external_ids(&owner)).collect();
+        names.extend(self.sessions.external_id_of(&what.namespace, subject));
+        names.sort_unstable();
+        names.dedup();
+        let person = |external_id| Person {
+            external_id,
+            issuer: what.namespace.as_str().into(),
+            subject: subject.as_str().into(),
+        };
+        names.into_iter().map(person).collect()
+    }
+
+    /// Erases a person: ends the sessions, forgets what is remembered of registrations, mints and tokens, and asks each provider to forget.
+    /// What became of the revocation, and of each provider. Counted as a revocation.
+    ///
+    /// Dropped: it goes on.
+    ///
+    /// # Errors
+    /// [`NotRevoked::Nobody`] and [`NotRevoked::Full`]: nothing was done.
+    pub async fn erase(
+        self: &Arc<Self>,
+        issuer: String,
+        subject: String,
+    ) -> Result<(Result<(), NotRevoked>, Vec<(String, Forgotten)>), NotRevoked> {
+        let ended = Ended { issuer, subject: Some(subject), ..Ended::default() };
+        let what = self.revocation(&ended).ok_or(NotRevoked::Nobody);
+        let what = what.inspect_err(|_| self.count(Source::Api, Outcome::Refused))?;
+        let persons = self.persons(&what);
+        let revoked = self.end(Source::Api, ended).await;
+        if let Err(NotRevoked::Nobody | NotRevoked::Full) = revoked {
+            return revoked.map(|()| (Ok(()), Vec::new()));
+        }
+        let subject = what.subject.as_deref().unwrap_or_default();
+        self.sessions.forget_tokens(&what.namespace, subject);
+        self.book.forget_mints(&what.namespace, subject, self.owners(&what));
+        let this = self.clone();
+        let (namespace, subject) = (what.namespace.clone(), subject.to_owned());
+        let asked = tokio::spawn(async move { this.providers.forget((&namespace, &subject), &persons).await });
+        Ok((revoked, asked.await.unwrap_or_default()))
     }
 
     /// The owners of the subject's leases, if the revocation names a subject.

@@ -94,6 +94,7 @@ impl Components {
             sessions: self.sessions.clone(),
             book: self.book.clone(),
             scopes: self.scopes(config),
+            providers: self.providers.clone(),
             life: config.session.revocation_life.0,
             clock: clock.clone(),
         };

@@ -14,7 +14,7 @@ use crate::assertion::{Audience, Signer};
 use crate::clock::Clock;
 use crate::config::{Config, Sections};
 use crate::gateway::settings::PluginSettings;
-use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, PluginParts, Trusted};
+use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, Inboxes, PluginParts, Trusted};
 use crate::http_client::{Client, Identity};
 use crate::lease::{Book, LeasePolicy, Rules, ShardedRecords};
 use crate::limit::MintShares;
@@ -263,6 +263,11 @@ impl Components {
             bounds: shared.bounds,
             requests: shared.requests,
             limits: shared.limits,
+            inboxes: Inboxes {
+                logout: config.session.logout.as_ref().map(|logout| logout.path.clone()),
+                events: config.session.events.as_ref().map(|events| events.path.clone()),
+                revoker: self.revoker(config, clock, metrics),
+            },
         })
     }
 

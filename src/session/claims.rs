@@ -17,7 +17,7 @@ pub(super) const TENANT_CLAIM: &str = "tid";
 const MAX_EXACT: u64 = 1 << 53;
 
 /// The member that makes a token a back-channel logout token (OpenID Connect Back-Channel Logout 1.0, section 2.4).
-const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+pub(super) const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// Where one issuer's tokens carry what we need.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Rules {
     }
 
     /// Whom the token is about.
-    fn subject<'a>(&self, payload: &'a Object<'_>) -> Option<Cow<'a, str>> {
+    pub(super) fn subject<'a>(&self, payload: &'a Object<'_>) -> Option<Cow<'a, str>> {
         let found = self.subject.find(payload);
         if self.subject_is_sub {
             return found.and_then(name).map(Cow::Borrowed);
@@ -181,7 +181,7 @@ pub(super) fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp
 }
 
 /// One string or an array of strings, as a list.
-fn audience_list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v [Value<'a>], Reason> {
+pub(super) fn audience_list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v [Value<'a>], Reason> {
     match value {
         Value::Text(_) => Ok(std::slice::from_ref(value)),
         Value::List(list) if list.iter().all(|one| one.text().is_some()) => Ok(list),
@@ -190,7 +190,7 @@ fn audience_list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v [Value<'a>], Reason
 }
 
 /// A name that may go into keys, logs and calls: not empty, bounded, no control character.
-fn name<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+pub(super) fn name<'v>(value: &'v Value<'_>) -> Option<&'v str> {
     let text = value.text()?;
     let fits = !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control);
     fits.then_some(text)

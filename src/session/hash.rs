@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Sessions;
+use super::json::Object;
 
 impl Sessions {
     /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
@@ -19,6 +20,19 @@ impl Sessions {
 
     fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
         self.keyed_hash(issuer, 0, subject)
+    }
+
+    /// The name at vendors of a subject, as far as it is known without a token; `None`: it needs a claim, or could be another person's.
+    pub fn external_id_of(&self, namespace: &str, subject: &str) -> Option<Box<str>> {
+        let issuer = self.issuers.iter().find(|known| *known.name == *namespace)?;
+        let name = issuer.name(subject, &Object::default())?;
+        name.fault.is_none().then_some(name.text)
+    }
+
+    /// Forgets a person's verified tokens.
+    pub fn forget_tokens(&self, namespace: &str, subject: &str) {
+        let person = self.person(namespace, subject);
+        self.retain_cached(|session| *session.person() != person);
     }
 
     /// `kind` 0 is a person's; others are told apart by their number.

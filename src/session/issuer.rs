@@ -22,6 +22,8 @@ pub(super) struct Issuer {
     pub(super) name: Arc<str>,
     /// The issuer whose subjects its subjects are: itself, or that of `subjects_of`.
     pub(super) namespace: Arc<str>,
+    /// Whom its logout tokens are for.
+    pub(super) logout_audiences: Vec<String>,
     pub(super) types: Box<[Box<str>]>,
     pub(super) rules: Rules,
     external_id: Arc<ExternalId>,
@@ -112,6 +114,7 @@ impl Issuer {
             settings: format!("{:?}", IssuerSettings { keys: IssuerKeys::List(Vec::new()), ..settings.clone() }).into(),
             name: settings.issuer.as_str().into(),
             namespace: settings.issuer.as_str().into(),
+            logout_audiences: settings.logout_audiences.as_ref().unwrap_or(&settings.audiences).clone(),
             types: settings.types.iter().map(|typ| bare(typ).into()).collect(),
             rules: Rules {
                 audiences: settings.audiences.clone(),

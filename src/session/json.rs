@@ -32,7 +32,7 @@ pub(super) enum Number {
 }
 
 /// A JSON object with unique names.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 /// The object that `bytes` are, whole; `None` for anything else: other JSON, a name twice at any level, too deep, not UTF-8, trailing bytes.
@@ -43,6 +43,11 @@ pub(super) fn object(bytes: &[u8]) -> Option<Object<'_>> {
 }
 
 impl<'a> Object<'a> {
+    /// Its members, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
     /// The member of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Value<'a>> {
         self.0.iter().find(|(held, _)| held == name).map(|(_, value)| value)

@@ -1,6 +1,6 @@
 //! All JWKS caches of one issuer: the entries of its `keys`, each with the algorithms that it names.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,10 +122,5 @@ impl JwksCaches {
     /// Reads local keys again. A reading that fails keeps those before; the lines say why.
     pub(super) fn reread(&self) -> Vec<String> {
         self.0.iter().filter_map(|jwks| jwks.reread().err()).collect()
-    }
-
-    /// The files behind them.
-    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.0.iter().filter_map(|jwks| jwks.path())
     }
 }

@@ -16,7 +16,7 @@ use super::hash::short;
 use super::{Session, Sessions};
 use crate::clock::Timestamp;
 
-/// Entries that the list holds, some 300 bytes each. No entry is dropped before its end, so beyond this a revocation is refused.
+/// Entries that the list holds, 300 to 400 bytes each. No entry is dropped before its end, so beyond this a revocation is refused.
 pub const MAX_REVOCATIONS: usize = 1_000_000;
 
 /// How many ended entries each insertion takes out: the list is swept as it grows, without a pause.

@@ -1,5 +1,7 @@
 //! `[session]` and `[[session.issuer]]`.
 
+mod sign_out;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::units::Span;
+
+pub use self::sign_out::{EventsSettings, LogoutSettings, TransmitterSettings};
 
 /// `[session]`: where credentials are read, and how sessions are judged.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -34,6 +38,10 @@ pub struct SessionSettings {
     /// What becomes of requests with a session while the shared store can't be asked for revocations.
     #[serde(default)]
     pub revocations_unknown: RevocationsUnknown,
+    /// Where identity providers say that somebody has signed out.
+    pub logout: Option<LogoutSettings>,
+    /// Where transmitters say what has happened to people's sessions.
+    pub events: Option<EventsSettings>,
     /// The issuers whose tokens open a session.
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<IssuerSettings>,
@@ -49,6 +57,8 @@ impl Default for SessionSettings {
             login_url: None,
             revocation_life: default_revocation_life(),
             revocations_unknown: RevocationsUnknown::Serve,
+            logout: None,
+            events: None,
             issuers: Vec::new(),
         }
     }
@@ -78,6 +88,8 @@ pub struct IssuerSettings {
     pub subjects_of: Option<String>,
     /// A token must be for one of these.
     pub audiences: Vec<String>,
+    /// Whom its logout tokens must be for; left out, one of `audiences`.
+    pub logout_audiences: Option<Vec<String>>,
     /// The signature algorithms that are accepted. Not needed where each entry of `keys` has its own.
     #[serde(default)]
     pub algorithms: Vec<SignatureAlgorithm>,

@@ -1,6 +1,6 @@
 //! Verifies credentials: the cache of verified tokens, and behind it the verification of a JWT (RFC 7519, RFC 8725).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +8,6 @@ use aws_lc_rs::{digest, hmac};
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::claims::{ClaimForm, Claims, Validity};
 use super::explain::{Observer, Step};
@@ -21,9 +19,9 @@ use super::jwks_cache::JwksCache;
 use super::jwks_caches::Meant;
 use super::keys::Key;
 use super::knowledge::Known;
-use super::readiness::{IssuerReadiness, Readiness};
 use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
+use super::security_event::Transmitter;
 use super::settings::{RevocationsUnknown, SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
 use super::{Memo, Reason, Session, SessionFault, Signed, TARGET, TraitClaims, assertable, shown};
@@ -51,6 +49,8 @@ impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
 /// Judges credentials by the configured issuers, and remembers those that were good.
 pub struct Sessions {
     pub(super) issuers: Box<[Arc<Issuer>]>,
+    /// Whose security event tokens are believed.
+    pub(super) transmitters: Box<[Transmitter]>,
     claim_names: Box<[(Selector, ClaimForm)]>,
     /// What policies read of a token; `None`: there are none.
     traits: Option<TraitClaims>,
@@ -140,6 +140,13 @@ impl Sessions {
                 Err(more) => faults.extend(more),
             }
         }
+        let mut transmitters = Vec::new();
+        for one in settings.events.iter().flat_map(|events| &events.transmitters) {
+            match Transmitter::open(one, directory, client_of, &clock, metrics) {
+                Ok(transmitter) => transmitters.push(transmitter),
+                Err(more) => faults.extend(more),
+            }
+        }
         faults.extend(settle_persons(&expanded, &mut issuers));
         let mut selector = |name: &str| {
             let selector = Selector::parse(name);
@@ -157,6 +164,7 @@ impl Sessions {
         }
         Ok(Arc::new(Self {
             issuers: issuers.into_iter().map(Arc::new).collect(),
+            transmitters: transmitters.into(),
             claim_names,
             field_names,
             assertion_names,
@@ -243,54 +251,6 @@ impl Sessions {
         self.unknown.invalid.inc();
     }
 
-    /// Keeps remote keys fresh until `stop` turns true or its sender is gone. Dropped, no more is fetched in the background.
-    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let mut jwks_caches = JoinSet::new();
-        for jwks in self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter()).filter(|jwks| jwks.is_remote()) {
-            jwks_caches.spawn(Arc::clone(jwks).keep_fresh(stop.clone()));
-        }
-        while jwks_caches.join_next().await.is_some() {}
-    }
-
-    /// Whether there are keys to judge by.
-    pub fn ready(&self) -> Readiness {
-        let state = |issuer: &Arc<Issuer>| IssuerReadiness {
-            issuer: Arc::clone(&issuer.name),
-            had_once: issuer.jwks_caches.iter().all(|jwks| jwks.had_once()),
-            had_any: issuer.jwks_caches.iter().any(|jwks| jwks.had_once()),
-            usable: issuer.jwks_caches.iter().all(|jwks| jwks.is_usable()),
-            failing: issuer.jwks_caches.iter().any(|jwks| jwks.is_failing()),
-        };
-        Readiness { issuers: self.issuers.iter().map(state).collect() }
-    }
-
-    /// Reads key files and secrets again. A file that can't be read keeps the keys before; the lines say which and why.
-    pub fn reread_files(&self) -> Vec<String> {
-        let reread = |issuer: &Arc<Issuer>| {
-            let place = format!("session.issuer {:?}", issuer.name);
-            issuer.jwks_caches.reread().into_iter().map(move |fault| format!("{place}: {fault}"))
-        };
-        self.issuers.iter().flat_map(reread).collect()
-    }
-
-    /// The files whose change calls for [`Self::reread_files`].
-    pub fn watched_files(&self) -> Vec<PathBuf> {
-        self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.paths()).collect()
-    }
-
-    /// Fetches every remote key set now, one after the other. The faults, in the operator's words. Dropped, the rest is not fetched.
-    pub async fn fetch_all(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        for issuer in &self.issuers {
-            for jwks in issuer.jwks_caches.iter() {
-                if let Err(fault) = jwks.fetch().await {
-                    faults.push(format!("session.issuer {:?}: keys: {fault}", issuer.name));
-                }
-            }
-        }
-        faults
-    }
-
     /// Judges a token by what is known now; a good one is counted and remembered.
     pub(super) fn look(
         &self,
@@ -360,7 +320,12 @@ impl Sessions {
         Ok(session)
     }
 
-    fn issuer_of(&self, payload: &Object<'_>) -> Result<&Arc<Issuer>, Reason> {
+    /// The longest token that is read.
+    pub(super) fn max_token_bytes(&self) -> usize {
+        self.max_token_bytes
+    }
+
+    pub(super) fn issuer_of(&self, payload: &Object<'_>) -> Result<&Arc<Issuer>, Reason> {
         let name = payload.get("iss").and_then(Value::text).ok_or(Reason::Claims)?;
         self.issuers.iter().find(|issuer| *issuer.name == *name).ok_or(Reason::UnknownIssuer)
     }
@@ -399,6 +364,12 @@ impl Sessions {
     /// The issuer whose subjects those of this one are: itself, or that of `subjects_of`. `None`: it is not configured.
     pub fn namespace_of(&self, issuer: &str) -> Option<&str> {
         self.issuers.iter().find(|known| *known.name == *issuer).map(|known| &*known.namespace)
+    }
+
+    /// Forgets the verified tokens whose session `keep` does not keep.
+    pub(super) fn retain_cached(&self, keep: impl Fn(&Session) -> bool) {
+        self.cache.retain(|_, verdict| keep(&verdict.session));
+        self.count_entries();
     }
 
     fn count_entries(&self) {

@@ -33,6 +33,7 @@ pub struct Setup {
     /// `external_id` of each issuer.
     issuers: Vec<Option<String>>,
     moved: bool,
+    of_idps: Option<fn(&[String]) -> String>,
     keys_in_file: Option<Vec<String>>,
     vendor: ProviderOptions,
     idp: IdpFaults,
@@ -58,6 +59,7 @@ impl Setup {
             tables: String::new(),
             issuers: vec![None],
             moved: false,
+            of_idps: None,
             keys_in_file: None,
             vendor: ProviderOptions::default(),
             idp: IdpFaults::default(),
@@ -141,6 +143,12 @@ impl Setup {
         let name = if lines.contains("name =") { "" } else { "name = \"portal\"\n" };
         let upstream = &app.address;
         self.tables(&format!("[[app]]\n{name}upstreams = [\"{upstream}\"]\n{lines}"))
+    }
+
+    /// Tables that want to know the identity providers' addresses.
+    #[must_use]
+    pub fn session_tables(self, tables: fn(&[String]) -> String) -> Self {
+        Self { of_idps: Some(tables), ..self }
     }
 
     /// One identity provider for each of these `external_id`s.
@@ -237,6 +245,7 @@ impl Setup {
                 issuers.push_str(&format!("subjects_of = \"{}\"\n", idps[0]));
             }
         }
+        issuers.extend(self.of_idps.iter().map(|tables| tables(idps)));
         let public = if server.contains("public_url") { "" } else { "public_url = \"https://app.example.com\"" };
         let reuse = if plugin.contains("reuse") { "" } else { "reuse = \"user\"" };
         format!(

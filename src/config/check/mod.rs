@@ -16,6 +16,7 @@ mod remote;
 mod route;
 mod server;
 mod session;
+mod sign_out;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};

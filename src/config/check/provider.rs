@@ -53,7 +53,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
         side_by_side(settings, report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
-        if ["preset", "auth", "headers", "secret_headers", "register", "mint", "revoke"]
+        if ["preset", "auth", "headers", "secret_headers", "register", "mint", "revoke", "forget"]
             .iter()
             .all(|key| report.sound(&place.key(key)))
         {
@@ -218,6 +218,9 @@ fn templates(settings: &ProviderSettings) -> Vec<(Vec<String>, String)> {
     }
     if let Some(c) = &settings.revoke {
         call(&["revoke"], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
+    }
+    if let Some(c) = &settings.forget {
+        call(&["forget"], &c.path, [("query", &c.query), ("headers", &c.headers), ("form", &c.form)], &c.json);
     }
     for (name, mint) in &settings.mint {
         let at = |keys: &[&str]| ["mint", name].iter().chain(keys).map(|key| (*key).to_owned()).collect::<Vec<_>>();

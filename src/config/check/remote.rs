@@ -13,10 +13,11 @@ use crate::units::Span;
 const NOTICED: Span = Span::secs(3);
 
 /// What the minter has, and an edge has not.
-const THE_MINTERS: [&str; 11] = [
+const THE_MINTERS: [&str; 12] = [
     "auth",
     "base_url",
     "ca",
+    "forget",
     "headers",
     "mint",
     "preset",

@@ -1,7 +1,7 @@
 //! `[session]` and `[[session.issuer]]`.
 
 use super::origin::{is_local, login_url, secure_url};
-use super::{Report, files, is_token, persons, route, template};
+use super::{Report, files, is_token, persons, route, sign_out, template};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm, TENANT};
@@ -61,6 +61,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
     revocation_life(session, &place.key("revocation_life"), report);
     persons::check(&session.issuers, &issuers, report);
+    sign_out::check(config, &place, report);
 }
 
 fn revocation_life(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
@@ -223,7 +224,7 @@ fn algorithms(
     }
 }
 
-fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
+pub(super) fn keys(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
     let place = issuer.key("keys");
     let entries = settings.keys.as_slice();
     if !(1..=MAX_ENTRIES).contains(&entries.len()) {

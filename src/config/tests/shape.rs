@@ -101,7 +101,7 @@ fn keys_of_parts_that_do_not_exist_are_refused() {
         (with("[server]", "proxies = []"), "server.proxies"),
         (with("[server]", "upgrade_socket = \"/run/x\""), "server.upgrade_socket"),
         (with("[[listener]]", "cert = \"a\""), "listener.cert"),
-        (with("[[session.issuer]]", "logout_audiences = [\"web\"]"), "session.issuer.logout_audiences"),
+        (with("[[session.issuer]]", "logout_audience = \"web\""), "session.issuer.logout_audience"),
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
         (format!("{GOOD}[policies]\ndirectory = \".\"\nreport = true"), "policies.report"),
         (format!("{GOOD}[limits]\nper_minute = 3\n"), "limits.per_minute"),

@@ -108,6 +108,18 @@ impl Reply<'_> {
         self.end();
     }
 
+    /// A post to us was taken: nothing more is said.
+    pub fn taken(&mut self, status: u16) {
+        self.start(status, if status == 202 { "Accepted" } else { "OK" });
+        self.finish(None);
+    }
+
+    /// `400` in the words of the protocol by which something was posted.
+    pub fn wrong(&mut self, body: &str) {
+        self.start(400, "Bad Request");
+        self.finish(Some(("application/json", body.as_bytes())));
+    }
+
     /// A refusal for a program: RFC 9457.
     pub fn problem(&mut self, refusal: &Refusal) {
         let row = refusal.row();

@@ -30,6 +30,7 @@ use crate::gateway::forward::headers;
 use crate::gateway::forward::headers::{HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::proxy::{MAX_INTERIM, TRIES, behind};
+use crate::gateway::forward::session_end;
 use crate::http_client::Cause;
 
 pub(in crate::gateway) use client::Client;
@@ -146,6 +147,7 @@ impl FastPath {
             biased;
             carried = self.carry(&mut client, head, proxied, &mut context) => carried,
             () = abort.received() => Err(Stop::Redaction),
+            () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         let (outcome, next, cause) = match carried {
             Ok(next) => ("forwarded", next, None),

@@ -1,5 +1,6 @@
 //! A reverse-proxied request on its way to an app: header sanitising, identity headers, the fast path and Pingora's proxy.
 
+mod downstream_refusal;
 pub(super) mod fast_path;
 pub(super) mod headers;
 pub(super) mod proxied_request;

@@ -23,7 +23,7 @@ use crate::gateway::judge::negotiate;
 use crate::gateway::judge::permission::Forward;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
-use crate::session::{Session, Sources};
+use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::Place;
 
 /// What we say beside the client, mostly.
@@ -180,6 +180,12 @@ fn is_get(head: &Head<'_>) -> bool {
 }
 
 impl ProxyContext {
+    /// The session that began it has been revoked. A request without a body has its answer in one look; this is for long ones.
+    pub fn is_revoked(&self, sessions: &Sessions) -> bool {
+        let session = self.proxied.as_ref().and_then(|proxied| proxied.forward.session());
+        session.is_some_and(|session| sessions.is_revoked(session))
+    }
+
     /// The app's answer has begun.
     pub fn answered(&self) -> bool {
         self.proxied.as_ref().is_some_and(|proxied| proxied.answered.load(Ordering::Relaxed))

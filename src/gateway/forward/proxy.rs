@@ -16,6 +16,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use crate::app::{NO_ADDRESS, Picked, cause_of};
 use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::drain::Drain;
+use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
 use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
@@ -35,9 +36,6 @@ const SLOW_AFTER: Duration = Duration::from_secs(10);
 
 /// Answers before the answer, as `103 Early Hints`. Apps send one or two.
 pub(in crate::gateway) const MAX_INTERIM: usize = 32;
-
-const TOO_LARGE: ErrorType = ErrorType::Custom("BodyTooLarge");
-const TOO_SLOW: ErrorType = ErrorType::Custom("BodyTooSlow");
 
 /// Pingora's view of the gateway.
 pub(in crate::gateway) struct Forwarder {
@@ -135,6 +133,9 @@ impl ProxyHttp for Forwarder {
         let Some(piece) = body else { return Ok(()) };
         context.body += piece.len() as u64;
         let began = *context.body_began.get_or_insert_with(Instant::now);
+        if context.is_revoked(&self.gateway.load().sessions) {
+            return Err(Error::new_down(REVOKED));
+        }
         let proxied = proxied(context)?;
         if context.body > proxied.forward.app().max_body {
             return Err(Error::new_down(TOO_LARGE));
@@ -179,6 +180,17 @@ impl ProxyHttp for Forwarder {
             }
         }
         Ok(())
+    }
+
+    /// What Pingora carries over HTTP/2 ends with the next piece of it.
+    fn response_body_filter(
+        &self,
+        _: &mut Exchange,
+        _: &mut Option<Bytes>,
+        _: bool,
+        context: &mut ProxyContext,
+    ) -> pingora::Result<Option<Duration>> {
+        if context.is_revoked(&self.gateway.load().sessions) { Err(Error::new_down(REVOKED)) } else { Ok(None) }
     }
 
     async fn response_filter(
@@ -274,6 +286,7 @@ impl ProxyHttp for Forwarder {
         let outcome = match &context.refusal {
             // The app's answer went out; that the client did not send the rest of its request then is no matter.
             Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => "forwarded",
+            Some(Refusal::SessionRevoked) => "session_ended",
             Some(refusal) => refusal.row().outcome,
             None if context.answered() && error.is_none() => "forwarded",
             None => "cancelled",
@@ -363,25 +376,5 @@ pub(in crate::gateway) fn behind(why: Cause) -> Refusal {
     match why {
         Cause::ConnectTimedOut | Cause::TimedOut => Refusal::AppTimeout,
         _ => Refusal::AppUnavailable,
-    }
-}
-
-/// What the client is told; `None`: it is gone.
-fn refusal(error: &Error) -> Option<Refusal> {
-    match (error.esource(), error.etype()) {
-        (_, etype) if *etype == TOO_LARGE => Some(Refusal::BodyTooLarge),
-        (_, etype) if *etype == TOO_SLOW => Some(Refusal::TooSlow),
-        (ErrorSource::Upstream, _) => Some(behind(cause_of(error))),
-        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Refusal::TooSlow),
-        (
-            ErrorSource::Downstream,
-            ErrorType::WriteError
-            | ErrorType::ReadError
-            | ErrorType::ConnectionClosed
-            | ErrorType::WriteTimedout
-            | ErrorType::H2Error,
-        ) => None,
-        (ErrorSource::Downstream, _) => Some(Refusal::BadRequest),
-        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Refusal::Internal),
     }
 }

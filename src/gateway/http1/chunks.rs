@@ -74,6 +74,11 @@ impl ChunkJudge {
         Self { state: State::Size { digits: 0 }, size: 0, line: 0, trailers: 0 }
     }
 
+    /// Whether the body has ended.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// Judges the bytes that follow those of the last call. Behind the end of the body anything may stand.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), BadChunk> {
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -151,6 +156,22 @@ impl ChunkJudge {
             (None, b' ' | b'\t') if digits > 0 => Ok(State::Blank { assigns: false }),
             _ => Err(BadChunk),
         }
+    }
+}
+
+/// What the chunks of a body that was judged to its end carry.
+pub(in crate::gateway) fn data(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut data = Vec::new();
+    loop {
+        let line = memchr::memchr(b'\n', body)?;
+        let digits = body.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..digits]).ok()?, 16).ok()?;
+        body = &body[line + 1..];
+        if size == 0 {
+            return Some(data);
+        }
+        data.extend_from_slice(body.get(..size)?);
+        body = body.get(size.checked_add(2)?..)?;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, Ups
 use crate::gateway::forward::proxy::Forwarder;
 use crate::gateway::handle::{ConnectionInfo, Disposition};
 use crate::gateway::http1::head::{BadHead, Head};
+use crate::gateway::judge::decide::MAX_BODY;
 use crate::problem::Refusal;
 
 impl Forwarder {
@@ -68,9 +69,27 @@ impl Forwarder {
             context.proxied = Some(proxied);
             return Ok(true);
         }
+        if let Disposition::Receive(post) = after {
+            let gateway = self.gateway.load_full();
+            let body = tokio::time::timeout(gateway.bounds.head, body(exchange)).await;
+            let body = body.unwrap_or(Err(Refusal::TooSlow));
+            gateway.receive(&post, body, &mut out).await;
+        }
         write(exchange, &out).await?;
         Ok(false)
     }
+}
+
+/// The body of a post to us.
+async fn body(exchange: &mut Exchange) -> Result<Vec<u8>, Refusal> {
+    let mut body = Vec::new();
+    while let Some(piece) = exchange.as_downstream_mut().read_request_body().await.map_err(|_| Refusal::BadRequest)? {
+        body.extend_from_slice(&piece);
+        if body.len() as u64 > MAX_BODY {
+            return Err(Refusal::BodyTooLarge);
+        }
+    }
+    Ok(body)
 }
 
 /// The head that goes on is ours.

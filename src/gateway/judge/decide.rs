@@ -23,6 +23,7 @@ use crate::gateway::judge::permission::{Forward, unleased};
 use crate::gateway::judge::plugin_route::{self, Asker, PluginRoute};
 use crate::gateway::judge::preflight::Preflight;
 use crate::gateway::judge::routes::Route;
+use crate::gateway::receive::Inbox;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, Opened, Source, Unlisted};
 use crate::limit::Taken;
@@ -58,6 +59,8 @@ pub(in crate::gateway) enum Verdict<'g> {
     Forward(Forward),
     /// To the app, by the proxy that asks.
     Authorized(Forward, AnswerOptions),
+    /// A post to us, whose body is to be read.
+    Receive(Inbox),
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
@@ -123,6 +126,14 @@ impl Gateway {
         // The other proxy sends it as it came: what is judged must be that.
         if log.asked.is_some() && path != head.target.split('?').next().unwrap_or_default() {
             return Err(Refusal::BadRequest);
+        }
+        // Nobody asks for another about a post to us.
+        if let (None, Some(inbox)) = (&log.asked, self.inboxes.at(path)) {
+            return if head.method == "POST" {
+                Ok(Verdict::Receive(inbox))
+            } else {
+                Err(Refusal::MethodNotAllowed("POST"))
+            };
         }
         let route = self.routes.find(path, head.host).map_err(|_| Refusal::BadRequest)?;
         let route = route.filter(|route| route.is_authorized() == log.asked.is_some());
@@ -290,8 +301,8 @@ impl Gateway {
             }
             other => other?,
         };
-        // It was waited for, and the session may have ended meanwhile.
-        if self.sessions.is_revoked(&session) {
+        // What was waited for: the session may have ended meanwhile.
+        if source != Source::Hit && self.sessions.is_revoked(&session) {
             log.check = Some(Check::Revoked);
             return Err(Refusal::SessionRevoked);
         }

@@ -23,6 +23,11 @@ impl Record {
         slots.filter_map(|slot| slot.lease.take()).collect()
     }
 
+    /// Forgets how many mints there were.
+    pub(in crate::lease) fn forget_mints(&mut self) {
+        self.minted.clear();
+    }
+
     /// Drops the lease with this number, if it is still held.
     pub(in crate::lease) fn drop_lease(&mut self, seq: u64) -> Option<Arc<Lease>> {
         self.slots.iter_mut().find_map(|slot| slot.lease.take_if(|lease| lease.seq == seq))

@@ -66,6 +66,11 @@ impl SealedStore {
         Ok(())
     }
 
+    /// Whether the store has not heard of some.
+    pub fn owes_revocations(&self) -> bool {
+        self.unwritten.lock().values().any(|(rounds, _)| *rounds == 0)
+    }
+
     /// The revocations of a store that is read at the start; one of several nodes is read in [`SealedStore::run`].
     ///
     /// # Errors

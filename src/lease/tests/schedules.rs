@@ -492,3 +492,78 @@ fn mints_that_land_at_once_fill_the_book_to_its_capacity_exactly() {
         });
     });
 }
+
+/// A vendor whose mints ask a list of revocations, as `revocation::Revocable` does. `late`: also once the lease is held.
+struct Revocable {
+    vendor: Arc<Vendor>,
+    ended: Mutex<bool>,
+    late: bool,
+}
+
+impl Revocable {
+    fn has_ended(&self) -> bool {
+        *self.ended.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Mint for Revocable {
+    async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
+        const ENDED: MintFailure = MintFailure::Session(crate::provider::SessionRefusal::Revoked);
+        if self.has_ended() {
+            return Err(ENDED);
+        }
+        let minted = self.vendor.mint(input).await;
+        if self.has_ended() { Err(ENDED) } else { minted }
+    }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.vendor.readmit(url)
+    }
+
+    fn is_void(&self, _: &MintInput) -> bool {
+        self.late && self.has_ended()
+    }
+}
+
+/// Somebody opens a plug-in twice while his session is revoked: the list first, then his leases, as far as the index knows them.
+fn a_revocation_amid_a_mint(late: bool) {
+    block_on(async move {
+        let mut play = Play::<Stage>::new();
+        let list = Arc::new(Revocable { vendor: play.vendor.clone(), ended: Mutex::new(false), late });
+        let metrics = Metrics::new("0", "0").unwrap();
+        play.policy = Arc::new(LeasePolicy::new("face-scan", "acme", rules(), list.clone(), &metrics));
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let (play, list, key) = (play.clone(), list.clone(), key("ada"));
+                // As the gateway does: asked once more before it is sent.
+                spawn(async move { play.obtain(&key).await.ok().filter(|_| !list.has_ended()) })
+            })
+            .collect();
+        let (ending, there) = (play.clone(), list.clone());
+        let ended = spawn(async move {
+            *there.ended.lock().unwrap() = true;
+            for listed in ending.book.list(None, 10) {
+                ending.book.forget_here(&listed.owner);
+            }
+        });
+        ended.await.unwrap();
+        for caller in callers {
+            let _ = caller.await.unwrap();
+        }
+        play.finish().await;
+        assert_eq!((play.held("ada"), play.book.len()), (None, 0), "{BROKEN}");
+        assert_eq!(play.obtain(&key("ada")).await.ok().filter(|_| !list.has_ended()), None, "{BROKEN}");
+    });
+}
+
+#[test]
+fn a_mint_under_way_when_its_session_ends_leaves_no_lease_in_any_order() {
+    check(|| a_revocation_amid_a_mint(true));
+}
+
+#[test]
+#[should_panic(expected = "the single flight is broken")]
+fn a_list_that_is_not_asked_once_the_lease_is_held_is_found_out() {
+    check(|| a_revocation_amid_a_mint(false));
+}

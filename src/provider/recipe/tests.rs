@@ -211,16 +211,36 @@ fn a_provider_without_a_mint_is_a_fault() {
 fn the_claims_that_calls_name_are_found_wherever_they_stand() {
     let toml = acme("query = {", "headers = { x-a = '{claim:b?}' }\nquery = { c = '{claim:a}{claim:b}', ")
         .replace("\"{subject}\" }\naccept", "\"{subject}\", n = { deep = ['{claim:c?}'] } }\naccept")
-        .replace("/tokens/{subject}", "/tokens/{subject_hash}/{claim:d}");
+        .replace("/tokens/{subject}\"", "/tokens/{subject_hash}\"\nquery = { d = \"{claim:d?}\" }");
     let pairs = |names: Vec<(String, bool)>| {
         names.iter().map(|(name, optional)| format!("{name}:{optional}")).collect::<Vec<_>>()
     };
-    assert_eq!(pairs(claim_names(&settings(&toml))), ["a:false", "b:false", "c:true", "d:false"]);
+    assert_eq!(pairs(claim_names(&settings(&toml))), ["a:false", "b:false", "c:true", "d:true"]);
     assert_eq!(pairs(claim_names_of(&settings(&toml), "embed")), ["a:false", "b:false", "c:true"]);
     assert_eq!(pairs(claim_names_of(&settings(&toml), "other")), ["c:true"]);
     assert!(uses_subject_hash(&settings(&toml)));
     assert_eq!(recipe(&toml).claims, ["a", "b", "c", "d"]);
     assert_eq!(recipe(&toml).with_claims(&["z".into()]).claims, ["z"]);
+}
+
+#[test]
+fn a_call_about_a_person_needs_no_session() {
+    for call in ["revoke", "forget"] {
+        for (value, fault) in
+            [("{subject}", false), ("{subject_hash}", false), ("{now:epoch}", false), ("{claim:d}", true)]
+        {
+            let toml = format!(
+                "{}\n[{call}]\npath = \"/x/{value}\"\n",
+                acme("[revoke]", "[unused]").split("[unused]").next().unwrap()
+            );
+            let faults = compile(&settings(&toml)).err().unwrap_or_default();
+            assert_eq!(
+                faults.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+                vec![call; usize::from(fault)],
+                "{value}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn empty() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
-/// `[provider.revoke]`. Beside a preset single keys replace the preset's.
+/// `[provider.revoke]` and `[provider.forget]`. Beside a preset single keys replace the preset's.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RevokeSettings {

@@ -21,6 +21,7 @@ use crate::gateway::forward::fast_path::{Downstream, FastPath, FastPathContext, 
 use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::proxy::{MAX_INTERIM, behind};
+use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::write;
 use crate::http_client::Cause;
 
@@ -43,11 +44,18 @@ impl FastPath {
             biased;
             carried = self.carry_http2(client, head, proxied, stall, &mut context) => carried,
             _ = abort.wait_for(|abort| *abort) => Err(Stop::Redaction),
+            () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         let (outcome, cause) = match carried {
             Ok(()) => ("forwarded", None),
-            // A session ends no request.
-            Err(Stop::Client | Stop::SessionEnd) => ("cancelled", None),
+            Err(Stop::Client) => ("cancelled", None),
+            Err(Stop::SessionEnd) => {
+                if let ServerSession::H2(client) = exchange.as_downstream_mut() {
+                    // Not to be taken for a whole answer.
+                    client.shutdown();
+                }
+                ("session_ended", None)
+            }
             Err(Stop::Redaction) => ("cut", None),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &context.picked {
