@@ -9,8 +9,11 @@ mod acceptors;
 mod admin;
 mod alive;
 mod bind;
+mod book;
 mod build;
 mod builder;
+mod change;
+mod claims;
 mod client_ca;
 mod generation;
 mod handed;
@@ -285,33 +288,6 @@ impl Live {
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
         state.generation = next;
-    }
-
-    fn change_admin(&self, state: &mut State, next: &Generation, fresh: Option<Bound>) {
-        let stays = next.config.admin.is_some() && fresh.is_none();
-        if let Some(before) = state.admin.take_if(|_| !stays) {
-            before.leave();
-        }
-        if let (Some(bound), Some(settings), Some(admin)) = (fresh, &next.config.admin, self.admin.get()) {
-            state.admin = Some(AdminListener::start(&settings.address, bound, admin));
-        }
-    }
-
-    fn change_minter(&self, state: &mut State, next: &Generation, fresh: Option<std::net::TcpListener>) {
-        let stays = next.config.minter.is_some() && fresh.is_none();
-        if let Some((_, before)) = state.serving.take_if(|_| !stays) {
-            tokio::spawn(before.stop(next.config.server.drain.0));
-        }
-        let (Some(minter), Some(settings)) = (&next.components.minter, &next.config.minter) else { return };
-        match (&state.serving, fresh) {
-            (Some((_, serving)), _) => minter.replace(serving, &next.components, &self.around),
-            (None, Some(listener)) => {
-                // A listener that is bound, on a runtime that runs: there is no reason to fail.
-                let serving = minter.serve(listener, &next.components, &next.shared.bounds, &self.around);
-                state.serving = serving.ok().map(|serving| (settings.address.clone(), serving));
-            }
-            (None, None) => {}
-        }
     }
 
     fn note_loaded(&self, generation: &Generation, before: Option<&Generation>) {

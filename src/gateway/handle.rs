@@ -10,8 +10,8 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::clock::Timestamp;
+use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
-use crate::gateway::accept::trusted::Trusted;
 use crate::gateway::answer::access_log::{self, AccessRecord};
 use crate::gateway::answer::reply::Reply;
 use crate::gateway::doctor::Came;
@@ -25,11 +25,10 @@ use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::gateway::judge::routes::Route;
 use crate::gateway::receive::{Post, PostParts};
-use crate::gateway::{Gateway, Limits};
 use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
-use crate::telemetry::{Metrics, Place, TRACEPARENT, TraceContext, trace_id};
+use crate::telemetry::{Place, TRACEPARENT, TraceContext, trace_id};
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
@@ -234,21 +233,6 @@ impl Gateway {
                 (RequestId::from(uuid), below.unwrap_or_else(|| Place::begin(uuid.into_bytes(), sampled)))
             }
         }
-    }
-
-    /// Whose word on where a request came from is taken.
-    pub(super) fn trusted(&self) -> &Trusted {
-        &self.trusted
-    }
-
-    /// Deadlines and sizes.
-    pub(super) fn bounds(&self) -> &Limits {
-        &self.bounds
-    }
-
-    /// All counters.
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
     }
 
     /// A connection beyond the bound.

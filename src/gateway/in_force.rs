@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::gateway::Gateway;
+use crate::gateway::accept::trusted::Trusted;
+use crate::gateway::{Gateway, Limits};
+use crate::telemetry::Metrics;
 
 /// The gateway in force. Each request loads it once, when its head is read, and ends by it, whatever is put in force meanwhile.
 pub struct InForce(ArcSwap<Gateway>);
@@ -28,5 +30,22 @@ impl InForce {
     /// From the next request on this one answers. The one before lives until its last request has ended.
     pub fn replace(&self, gateway: Arc<Gateway>) {
         self.0.store(gateway);
+    }
+}
+
+impl Gateway {
+    /// Whose word on where a request came from is taken.
+    pub(super) fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
+    /// Deadlines and sizes.
+    pub(super) fn bounds(&self) -> &Limits {
+        &self.bounds
+    }
+
+    /// All counters.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }

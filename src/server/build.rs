@@ -20,9 +20,10 @@ use crate::lease::{Book, LeasePolicy, Rules, ShardedRecords};
 use crate::limit::MintShares;
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
-use crate::provider::{self, Mint, Provider, RedirectHosts, Vendor};
+use crate::provider::{Mint, Provider, RedirectHosts, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::builder::{Builder, LastStep};
+use crate::server::claims::{assertion_names, claim_names, field_names, mint_shares};
 use crate::server::generation::{Origin, Shared};
 use crate::server::minter::{MinterComponents, identity_fault};
 use crate::server::tls::{Certificates, ListenerTls};
@@ -365,42 +366,6 @@ fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
         hosts: RedirectHosts::parse(&provider.redirect_hosts).ok()?,
         permissions: permissions.clone(),
     })
-}
-
-/// `limits.mints_per`, if it is set.
-fn mint_shares(
-    config: &Config,
-    claim_names: &[String],
-    before: Option<&MintShares>,
-    (clock, metrics): (&Clock, &Metrics),
-) -> Option<Arc<MintShares>> {
-    let settings = config.limits.mints_per.as_ref()?;
-    let claim = claim_names.iter().position(|name| *name == settings.claim)?;
-    Some(MintShares::following(before, settings, claim, clock, metrics))
-}
-
-/// The claims of all recipes, and that of `limits.mints_per`.
-fn claim_names(config: &Config) -> Vec<String> {
-    let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
-    each_once(recipes.chain(config.limits.mints_per.iter().map(|share| share.claim.clone())))
-}
-
-/// The claims that apps are told.
-fn field_names(config: &Config) -> Vec<String> {
-    each_once(config.apps.iter().flat_map(|app| app.claims.values().cloned()))
-}
-
-/// The claims that assertions carry.
-fn assertion_names(config: &Config) -> Vec<String> {
-    each_once(config.apps.iter().filter_map(|app| app.assertion.as_ref()).flat_map(|told| told.claims.iter().cloned()))
-}
-
-/// Sorted.
-fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut names: Vec<String> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// The rules of a plug-in's leases.

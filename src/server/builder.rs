@@ -17,10 +17,9 @@ use crate::gateway::Claims;
 use crate::gateway::settings::{ClientCertificate, ListenerSettings, PluginSettings};
 use crate::http_client::settings::ProxySettings;
 use crate::http_client::{Client, Identity, Route, RouteFault};
-use crate::lease::Book;
 use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
-use crate::lease::store::{Backend, FileStore, RedisStore, SealedStore, SealingKeys, Way, check_key};
+use crate::lease::store::{Backend, FileStore, RedisStore, SealedStore, Way};
 use crate::limit::MintShares;
 use crate::policy::Policies;
 use crate::provider::settings::ProviderSettings;
@@ -309,34 +308,6 @@ impl Builder<'_> {
             _ => return None,
         };
         Some(SealedStore::new(seals, backend, settings.on_store_loss, self.metrics))
-    }
-
-    /// The book that is in force stays; its bounds, and the keys of its store, may change.
-    pub fn keep_book(&mut self, book: &Arc<Book>) {
-        let settings = &self.config.leases;
-        let (book, capacity) = (book.clone(), settings.capacity);
-        let store = book.store().cloned();
-        self.last_steps.push(Box::new(move || book.set_capacity(capacity)));
-        let Some(store) = store else { return };
-        if let Some(password) = settings.redis.as_ref().and_then(|redis| redis.password.as_ref()) {
-            self.secret("leases.redis.password", password, Box::new(|_| Ok(())));
-        }
-        if let Some(seals) = self.seals() {
-            let on_loss = settings.on_store_loss;
-            self.last_steps.push(Box::new(move || store.change(seals, on_loss)));
-        }
-    }
-
-    fn seals(&mut self) -> Option<SealingKeys> {
-        let settings = &self.config.leases;
-        let check: fn() -> Accept = || Box::new(check_key);
-        let keys: Vec<_> =
-            settings.seal_keys.iter().filter_map(|source| self.secret("leases.seal_keys", source, check())).collect();
-        let names = settings.name_key.as_ref().map(|source| self.secret("leases.name_key", source, check()));
-        if keys.is_empty() || keys.len() != settings.seal_keys.len() || names.as_ref().is_some_and(Option::is_none) {
-            return None;
-        }
-        Some(SealingKeys::new(keys, names.flatten()))
     }
 
     fn way(&mut self, settings: &RedisSettings) -> Option<Way> {

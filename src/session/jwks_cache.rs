@@ -1,7 +1,6 @@
 //! The JWKS cache of one entry of an issuer's keys (RFC 7517): the keys in force, when a remote set is fetched, with which backoff, how long it is
 //! believed.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -13,14 +12,13 @@ use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::key_set::{Candidates, KeySet};
+use super::key_settings::fingerprint;
 use super::keys::Key;
 use super::local::Local;
 use super::remote::{FetchFault, KeyClient, Place};
 use super::settings::{IssuerSettings, KeysSettings, SignatureAlgorithm};
 use super::shown;
 use crate::clock::{Clock, Tick};
-use crate::files;
-use crate::secret::SecretSource;
 use crate::telemetry::Metrics;
 
 /// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
@@ -389,23 +387,6 @@ fn source(
         Some(source) if faults.is_empty() => Ok(source),
         Some(_) | None => Err(faults),
     }
-}
-
-/// Of everything that decides which keys these are, and how they are had. The file of authorities counts with its content.
-fn fingerprint(
-    issuer: &IssuerSettings,
-    (keys, algorithms): (&KeysSettings, &[SignatureAlgorithm]),
-    directory: &Path,
-) -> u64 {
-    let ca = issuer.ca.as_ref().and_then(|path| files::fingerprint(&directory.join(path)));
-    let credentials = issuer.proxy.as_ref().and_then(|proxy| proxy.credentials()).and_then(|source| match source {
-        SecretSource::File(path) => files::fingerprint(&directory.join(path)),
-        SecretSource::Env(_) => None,
-    });
-    let text = format!("{:?} {keys:?} {algorithms:?} {:?} {:?}", issuer.issuer, issuer.ca, issuer.proxy);
-    let mut hasher = DefaultHasher::new();
-    (text, directory, ca, credentials).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn millis(tick: Tick) -> i64 {

@@ -18,6 +18,7 @@ mod json;
 mod jwks_cache;
 mod jwks_caches;
 mod key_set;
+mod key_settings;
 mod keys;
 mod knowledge;
 mod local;

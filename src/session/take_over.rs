@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::issuer::Issuer;
 use super::jwks_cache::JwksCache;
-use super::revocation::Revocation;
-use super::verifier::Sessions;
+use super::revocation::{LookedUp, Revocation};
+use super::verifier::{Sessions, Verdict};
 use crate::clock::Timestamp;
 
 /// What is left to do when the new sessions are in force.
@@ -90,5 +91,19 @@ impl Sessions {
     /// Says again which issuers' keys are in trouble.
     pub fn show_trouble(&self) {
         self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter()).for_each(|jwks| jwks.show_trouble());
+    }
+}
+
+impl Verdict {
+    /// The same, of an issuer of another configuration that is like its own. It is looked up among the revocations again.
+    pub(super) fn of_issuer(&self, issuer: Arc<Issuer>) -> Self {
+        Self {
+            session: Arc::clone(&self.session),
+            life: self.life,
+            key: Arc::clone(&self.key),
+            jwks: Arc::clone(&self.jwks),
+            issuer,
+            looked_up: LookedUp::default(),
+        }
     }
 }

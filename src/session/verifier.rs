@@ -84,27 +84,13 @@ pub struct ClaimNames<'a> {
 
 /// A verified token: good within its life, as long as its key is.
 pub(super) struct Verdict {
-    session: Arc<Session>,
-    life: Validity,
-    key: Arc<Key>,
+    pub(super) session: Arc<Session>,
+    pub(super) life: Validity,
+    pub(super) key: Arc<Key>,
     /// Whose key it is.
     pub(super) jwks: Arc<JwksCache>,
     pub(super) issuer: Arc<Issuer>,
-    looked_up: LookedUp,
-}
-
-impl Verdict {
-    /// The same, of an issuer of another configuration that is like its own. It is looked up among the revocations again.
-    pub(super) fn of_issuer(&self, issuer: Arc<Issuer>) -> Self {
-        Self {
-            session: Arc::clone(&self.session),
-            life: self.life,
-            key: Arc::clone(&self.key),
-            jwks: Arc::clone(&self.jwks),
-            issuer,
-            looked_up: LookedUp::default(),
-        }
-    }
+    pub(super) looked_up: LookedUp,
 }
 
 /// How a look at a token ended without a session.
