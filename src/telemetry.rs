@@ -103,6 +103,8 @@ pub struct Metrics {
     pub expiry_unreadable: IntCounterVec,
     /// `valet_vendor_clock_off_total{provider}`
     pub vendor_clock_off: IntCounterVec,
+    /// `valet_vendor_quota_remaining{provider}`
+    pub vendor_quota_remaining: IntGaugeVec,
     /// `valet_minter_up{provider,minter}`
     pub minter_up: IntGaugeVec,
     /// `valet_minter_requests_total{edge,outcome}`
@@ -238,6 +240,11 @@ impl Metrics {
             expiry_unreadable: vec(
                 "valet_expiry_unreadable_total",
                 "Minted URLs whose end was not found where the recipe says.",
+                &["provider"],
+            )?,
+            vendor_quota_remaining: gauges(
+                "valet_vendor_quota_remaining",
+                "Calls that a vendor says are left.",
                 &["provider"],
             )?,
             vendor_clock_off: vec(

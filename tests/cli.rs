@@ -36,6 +36,8 @@ mod pair;
 mod policy;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/recipe.rs"]
+mod recipe;
 #[path = "cli/reread.rs"]
 mod reread;
 #[path = "cli/run.rs"]

@@ -68,7 +68,7 @@ async fn try_out(config: &Config, components: &Components, clock: &Clock) -> Res
         let parameters = Parameters::new(&plugin.settings.parameters).sample();
         match plugin.mint.mint(&MintInput { parameters, ..canary(CANARY, None, plugin.claim_count) }).await {
             Ok(minted) => {
-                let rules = rules(&plugin.settings);
+                let rules = rules(&plugin.settings, &config.providers);
                 let life = life(&minted, clock, &rules);
                 say(&format!("plugin {name}: minted, {life}"));
             }
@@ -126,7 +126,7 @@ pub(super) fn canary(external_id: &str, language: Option<&str>, claims: usize) -
     }
 }
 
-fn life(minted: &Minted, clock: &Clock, rules: &Rules) -> String {
+pub(super) fn life(minted: &Minted, clock: &Clock, rules: &Rules) -> String {
     let max_age = Span(rules.max_age);
     match minted.ends {
         None if minted.end_unread => format!(
@@ -162,7 +162,7 @@ pub(super) fn told(failure: MintFailure, mint: &dyn Mint) -> String {
 }
 
 /// In the operator's words, and what to look at.
-fn explain(failure: MintFailure) -> String {
+pub(super) fn explain(failure: MintFailure) -> String {
     match failure {
         MintFailure::Refused => {
             "the provider refused (4xx): look at api_key, and at the paths of register and mint".into()

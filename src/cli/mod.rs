@@ -9,6 +9,7 @@ mod fortify;
 mod notify;
 mod open;
 mod policy;
+mod recipe;
 mod run;
 mod simulate;
 
@@ -86,6 +87,9 @@ enum Command {
     },
     /// Ask the gateway through the proxy before it, and say what is lost on the way: host, scheme, cookies, addresses.
     Doctor(DoctorArguments),
+    /// Recipes: try one against the vendor.
+    #[command(subcommand)]
+    Recipe(recipe::RecipeCommand),
     /// Policies: run their cases, print their schema.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -163,6 +167,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             explain::explain(&config, &path, &Asked { method, address })
         }
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Recipe(command) => recipe::recipe(&command),
         Command::Policy(command) => policy::policy(command),
         Command::Demo { port, no_open, split } => demo::demo(port, !no_open, split),
         Command::DemoMinter => demo::minter(),

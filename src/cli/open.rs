@@ -6,7 +6,7 @@ use super::fortify::fortify;
 use super::{End, OpenArguments, check, exit, load, runtime, say};
 use crate::clock::Clock;
 use crate::lease::{Asked, Parameters, Unlisted};
-use crate::provider::Mint;
+use crate::provider::{Mint, MintInput};
 use crate::server::{Components, Plugin};
 
 pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
@@ -40,7 +40,7 @@ pub(super) fn open(arguments: &OpenArguments) -> Result<(), End> {
 }
 
 /// As a query would name them.
-fn parameters(plugin: &Plugin, arguments: &OpenArguments) -> Result<Asked, End> {
+pub(super) fn parameters(plugin: &Plugin, arguments: &OpenArguments) -> Result<Asked, End> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for parameter in &arguments.parameters {
         let pair = parameter.split_once('=');
@@ -65,6 +65,23 @@ fn mint(
     (claim_count, parameters): (usize, Asked),
 ) -> Result<(), End> {
     let unknown = |what: String| End::new(exit::UNAVAILABLE, format!("valet: {what}"));
+    let input = input(components, arguments, claim_count, parameters)?;
+    match runtime(1)?.block_on(mint.mint(&input)) {
+        // The operator asked for it, at a terminal.
+        Ok(minted) => say(minted.url.expose()),
+        Err(failure) => return Err(unknown(check::told(failure, mint))),
+    }
+    Ok(())
+}
+
+/// Whom the command line names.
+pub(super) fn input(
+    components: &Components,
+    arguments: &OpenArguments,
+    claim_count: usize,
+    parameters: Asked,
+) -> Result<MintInput, End> {
+    let unknown = |what: String| End::new(exit::UNAVAILABLE, format!("valet: {what}"));
     let mut input = check::canary(&arguments.subject, arguments.language.as_deref(), claim_count);
     input.claims.iter_mut().for_each(|claim| *claim = None);
     input.parameters = parameters;
@@ -74,10 +91,5 @@ fn mint(
         let place = place.and_then(|place| input.claims.get_mut(place));
         *place.ok_or_else(|| unknown(format!("no recipe asks for the claim {name:?}")))? = Some(value.into());
     }
-    match runtime(1)?.block_on(mint.mint(&input)) {
-        // The operator asked for it, at a terminal.
-        Ok(minted) => say(minted.url.expose()),
-        Err(failure) => return Err(unknown(check::told(failure, mint))),
-    }
-    Ok(())
+    Ok(input)
 }

@@ -216,13 +216,13 @@ impl VendorSim {
                 Some(customer) if !customer.is_empty() => self.count(json!({ "url": self.link(ends) }), StatusCode::OK),
                 _ => wrong("Missing required param: customer."),
             },
-            (Preset::Sumsub, path) if path.starts_with("/resources/sdkIntegrations/levels/") => {
-                match (text("userId"), body["ttlInSecs"].as_u64()) {
-                    (Some(_), Some(life)) => {
+            (Preset::Sumsub, "/resources/sdkIntegrations/levels/-/websdkLink") => {
+                match (text("levelName"), text("userId"), body["ttlInSecs"].as_u64()) {
+                    (Some(_), Some(_), Some(life)) => {
                         let ends = self.0.clock.now().plus(self.0.life.min(Duration::from_secs(life)));
                         self.count(json!({ "url": self.link(ends) }), StatusCode::OK)
                     }
-                    _ => wrong("userId and ttlInSecs are required"),
+                    _ => wrong("levelName, userId and ttlInSecs are required"),
                 }
             }
             (Preset::Superset, "/api/v1/security/guest_token/") => {

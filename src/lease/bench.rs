@@ -35,6 +35,7 @@ impl Mint for Fixed {
             ends: None,
             end_unread: false,
             hold_until: None,
+            uses: None,
         })
     }
 
@@ -52,6 +53,7 @@ impl Fixture {
             max_age: Duration::from_secs(6 * 3600),
             min_remaining: Duration::from_secs(300),
             refresh_ahead: None,
+            spread: Duration::ZERO,
             mints_per_subject: MintsPerSubject::default(),
         };
         Self {

@@ -67,6 +67,9 @@ impl<G: Records> Book<G> {
     /// The warm path: the held lease, if it may be sent, and whether [`Book::ahead`] should be called.
     pub fn held(&self, policy: &LeasePolicy, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
         let found = self.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
+        if !found.0.spend() {
+            return None;
+        }
         policy.counts.hit.inc();
         Some(found)
     }
@@ -149,8 +152,17 @@ impl<G: Records> Book<G> {
         Ok((lease, Source::Minted))
     }
 
-    /// Mints in the background for a held lease that has little life left. Does nothing if a mint is under way or failed lately.
+    /// Mints in the background for a held lease that has little life left. Does nothing if a mint is under way or failed lately, or if the vendor's
+    /// calls are left to who waits: the lease serves on, and the next request asks again.
     pub fn ahead(self: &Arc<Self>, policy: &Arc<LeasePolicy>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
+        if !policy.mint.take_ahead() {
+            return;
+        }
+        let input = || {
+            let mut input = input();
+            input.context.prepaid = true;
+            input
+        };
         let now = self.clock.moment();
         let id = self.next_id();
         if let Some(ticket) =
@@ -180,6 +192,8 @@ impl<G: Records> Book<G> {
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         loop {
             match ask() {
+                // Others have used it up meanwhile: it serves no more, and the next round mints.
+                Step::Held(lease) if !lease.spend() => {}
                 Step::Held(lease) => {
                     policy.counts.hit.inc();
                     return Ok((lease, Source::Hit));
@@ -189,6 +203,9 @@ impl<G: Records> Book<G> {
                     Err(NoLease::Mint(failure)) if !failure.is_everybodys() => {}
                     landed => {
                         let lease = landed?;
+                        if !lease.spend() {
+                            continue;
+                        }
                         policy.counts.joined.inc();
                         return Ok((lease, Source::Joined));
                     }
@@ -238,6 +255,10 @@ impl<G: Records> Book<G> {
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
                 _ => book.bring(&SharedMint { policy: &policy, key, input: &input, id: ticket.id }, begun).await,
             };
+            if let (Ok(lease), false) = (&result, reason == Reason::Ahead) {
+                // For the one who began it; who joined uses it himself.
+                lease.spend();
+            }
             let kept =
                 book.land(key, (ticket.id, start), &result, keep) && !book.is_void(&policy, key, &input, &result);
             if reason == Reason::Ahead && kept {

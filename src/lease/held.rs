@@ -1,5 +1,7 @@
 //! A lease: a URL, how long it serves, and how it is tied to a store.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
@@ -21,6 +23,8 @@ pub struct Lease {
     pub(super) refresh_at: Timestamp,
     pub(super) seq: u64,
     pub(super) version: StoreVersion,
+    /// How often it may still be handed out; `None`: nobody counts.
+    pub(super) uses: Option<Arc<AtomicU32>>,
 }
 
 /// How a lease is tied to a shared store.
@@ -51,7 +55,27 @@ impl StoreVersion {
 impl Lease {
     /// Whether a held lease may be sent: on both clocks, so that one that was set back doesn't prolong it.
     pub fn serves(&self, now: Moment) -> bool {
-        now.wall < self.serve_until.wall && now.tick < self.serve_until.tick
+        now.wall < self.serve_until.wall && now.tick < self.serve_until.tick && !self.is_spent()
+    }
+
+    /// Whether its URL may be used only so often.
+    pub(super) fn is_counted(&self) -> bool {
+        self.uses.is_some()
+    }
+
+    /// How often somebody may hand it out who has asked for it once: that ask is one use, and each further one is another. `None`: nobody counts.
+    pub fn uses_of_one_ask(&self) -> Option<u32> {
+        self.is_counted().then_some(1)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.uses.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Uses it once; `false`: it has been used as often as it may.
+    pub(super) fn spend(&self) -> bool {
+        let Some(left) = &self.uses else { return true };
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// The end that programs are told: the URL's own, or where the recipe knows of none, the lease's. `None`: it could not be read, and nobody has
@@ -62,7 +86,7 @@ impl Lease {
 
     /// The same lease, tied to a store in this way.
     pub(super) fn tied(&self, version: StoreVersion, seq: u64) -> Self {
-        Self { url: self.url.clone(), version, seq, ..*self }
+        Self { url: self.url.clone(), uses: self.uses.clone(), version, seq, ..*self }
     }
 
     /// How long it may be held by who holds none longer than `max_age` from its mint on.

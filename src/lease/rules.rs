@@ -1,5 +1,7 @@
 //! The time rules of a plug-in's leases (contract, "Leases").
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
@@ -21,6 +23,8 @@ pub struct Rules {
     pub min_remaining: Duration,
     /// When less is left, mint in the background.
     pub refresh_ahead: Option<Duration>,
+    /// Renewals ahead begin up to this much later, each at a time of its own: leases of one hour are not renewed in one.
+    pub spread: Duration,
     /// The bound on mints of one subject.
     pub mints_per_subject: MintsPerSubject,
 }
@@ -64,6 +68,7 @@ impl Rules {
             refresh_at: self.refresh_at(end),
             seq,
             version: StoreVersion::NONE,
+            uses: minted.uses.map(|uses| Arc::new(AtomicU32::new(uses))),
         };
         Ok(Judged { short: usable.is_zero(), lease })
     }
@@ -78,12 +83,15 @@ impl Rules {
         let serve_until = Moment { wall: end.minus(self.min_remaining), tick: now.tick.plus(usable) };
         let refresh_at = self.refresh_at(end);
         let Stored { url, own_end, end_unread, .. } = stored;
-        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, version: StoreVersion::NONE })
+        // What is counted lies in no store.
+        let (version, uses) = (StoreVersion::NONE, None);
+        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, version, uses })
     }
 
     /// When a lease that ends at `end` is renewed ahead, if somebody asks.
     fn refresh_at(&self, end: Timestamp) -> Timestamp {
-        self.refresh_ahead.map_or(Timestamp::from_millis(i64::MAX), |ahead| end.minus(ahead))
+        let later = self.spread.mul_f64(if self.spread.is_zero() { 0.0 } else { fastrand::f64() });
+        self.refresh_ahead.map_or(Timestamp::from_millis(i64::MAX), |ahead| end.minus(ahead.saturating_sub(later)))
     }
 }
 
@@ -102,6 +110,7 @@ mod tests {
             max_age: Duration::from_secs(6 * H),
             min_remaining: Duration::from_secs(300),
             refresh_ahead: Some(Duration::from_secs(1800)),
+            spread: Duration::ZERO,
             mints_per_subject: MintsPerSubject { count: 30, within: Span::secs(H) },
         }
     }
@@ -113,7 +122,7 @@ mod tests {
     fn judged(life: Option<i64>) -> Result<Judged, MintFailure> {
         let ends = life.map(|secs| Timestamp::from_millis(at(0).wall.as_millis() + secs * 1000));
         rules().judge(
-            Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread: false, hold_until: None },
+            Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread: false, hold_until: None, uses: None },
             at(0),
             at(0),
             1,
@@ -131,7 +140,8 @@ mod tests {
     #[test]
     fn what_is_promised_is_the_urls_own_end_or_a_fixed_ones_lease_and_nothing_that_was_not_found() {
         let promised = |ends: Option<Timestamp>, end_unread| {
-            let minted = Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread, hold_until: None };
+            let minted =
+                Minted { url: PluginUrl::unchecked("https://x/"), ends, end_unread, hold_until: None, uses: None };
             rules().judge(minted, at(0), at(0), 1).ok().unwrap().lease.promised()
         };
         assert_eq!(promised(Some(at(1_000_000).wall), false), Some(at(1_000_000).wall));
@@ -141,16 +151,26 @@ mod tests {
 
     #[test]
     fn six_hours_count_from_the_mints_start_not_from_its_answer() {
-        let minted =
-            Minted { url: PluginUrl::unchecked("https://x/"), ends: None, end_unread: false, hold_until: None };
+        let minted = Minted {
+            url: PluginUrl::unchecked("https://x/"),
+            ends: None,
+            end_unread: false,
+            hold_until: None,
+            uses: None,
+        };
         let lease = rules().judge(minted, at(0), at(4_000), 1).ok().unwrap().lease;
         assert_eq!(lease.end, at(6 * H as i64 * 1000).wall);
     }
 
     #[test]
     fn a_wall_clock_that_is_set_back_during_the_mint_does_not_prolong_the_lease() {
-        let minted =
-            Minted { url: PluginUrl::unchecked("https://x/"), ends: None, end_unread: false, hold_until: None };
+        let minted = Minted {
+            url: PluginUrl::unchecked("https://x/"),
+            ends: None,
+            end_unread: false,
+            hold_until: None,
+            uses: None,
+        };
         let set_back = Moment { wall: at(-3_600_000).wall, tick: Tick::from_millis(4_000) };
         let lease = rules().judge(minted, at(0), set_back, 1).ok().unwrap().lease;
         assert_eq!(lease.remaining(set_back.wall), Duration::from_secs(6 * H - 4));
@@ -188,6 +208,10 @@ mod tests {
     fn renewal_ahead_begins_where_it_was_asked_for_or_never() {
         let end = at(6 * H as i64 * 1000).wall;
         assert_eq!(rules().refresh_at(end), end.minus(Duration::from_secs(1800)));
+        let spread = Rules { spread: Duration::from_secs(600), ..rules() };
+        let at = |rules: &Rules| end.since(rules.refresh_at(end)).as_secs();
+        let times: std::collections::BTreeSet<u64> = (0..1000).map(|_| at(&spread)).collect();
+        assert!(times.iter().all(|secs| (1200..=1800).contains(secs)) && times.len() > 100, "{times:?}");
         let off = Rules { refresh_ahead: None, ..rules() };
         assert!(off.refresh_at(end) > end);
     }

@@ -67,8 +67,8 @@ impl<G: Records> Book<G> {
         if !current {
             return (Ok(lease), false, start);
         }
-        if !keep {
-            // Too little life to be held: what was held is given up all the same. While the store is lost it is owed.
+        if !keep || lease.is_counted() {
+            // Too little life to be held, or none that nodes may share: what was held is given up all the same. While the store is lost it is owed.
             let _ = store.forget(flight.key.owner()).await;
             return (Ok(lease), false, self.forget_but(flight, start));
         }
@@ -106,7 +106,7 @@ impl<G: Records> Book<G> {
         match store.on_loss() {
             OnStoreLoss::Local => {
                 let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
-                if let (Ok(lease), true) = (&result, keep) {
+                if let (Ok(lease), true) = (&result, keep && !is_counted(&result)) {
                     store.keep_later(flight.key, lease.remaining(self.now().wall), &entry(lease));
                 }
                 (result, keep)
@@ -170,6 +170,10 @@ impl<G: Records> Book<G> {
         if let Some(lease) = self.held_of(flight, claim.generation) {
             let lease =
                 Arc::new(lease.tied(StoreVersion { epoch, generation: claim.generation, shared: true }, flight.id));
+            if lease.is_counted() {
+                store.give_up(name, claim, None).await;
+                return Ok((Ok(lease), true));
+            }
             let kept = store.keep(flight.key, name, claim, lease.remaining(self.now().wall), &entry(&lease)).await?;
             return Ok((Ok(lease), kept));
         }
@@ -188,6 +192,11 @@ impl<G: Records> Book<G> {
             Ok(lease) if keep => {
                 let version = StoreVersion { epoch, generation: claim.generation, shared: false };
                 let lease = Arc::new(lease.tied(version, flight.id));
+                if lease.is_counted() {
+                    // Each node would count for itself: it stays with this one.
+                    store.give_up(name, claim, None).await;
+                    return Ok((Ok(lease), true));
+                }
                 match store.keep(flight.key, name, claim, lease.remaining(self.now().wall), &entry(&lease)).await {
                     Ok(true) => Ok((Ok(lease), true)),
                     // Somebody's newer turn: one URL in the end, and it is theirs, if there is one yet.
@@ -271,6 +280,10 @@ impl<G: Records> Book<G> {
         let held = self.records.look(key.owner(), |record| record.held(key.variant(), now, None)).flatten();
         held.map(|(lease, _)| lease)
     }
+}
+
+fn is_counted(result: &MintResult) -> bool {
+    result.as_ref().is_ok_and(|lease| lease.is_counted())
 }
 
 fn entry(lease: &Lease) -> Entry {

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bounds;
+mod counted;
 mod ends;
 mod leaving;
 mod model;

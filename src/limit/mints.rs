@@ -81,6 +81,10 @@ impl Mint for WithinShare {
         self.mint.why()
     }
 
+    fn take_ahead(&self) -> bool {
+        self.mint.take_ahead()
+    }
+
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.mint.readmit(url)
     }

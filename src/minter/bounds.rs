@@ -69,6 +69,10 @@ impl Mint for Bounded {
         self.mint.why()
     }
 
+    fn take_ahead(&self) -> bool {
+        self.mint.take_ahead()
+    }
+
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.mint.readmit(url)
     }

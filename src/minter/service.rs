@@ -1,5 +1,4 @@
-//! The mint service: judges an edge's request (which edge, what it may ask, whether the session is valid here too), then asks the minter's own lease
-//! book.
+//! The mint service: judges an edge's request (which edge, what it may ask, whether the session is valid here too), then asks its own lease book.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,6 +194,7 @@ impl MintService {
             token,
             ends_at_ms: lease.promised().map(Timestamp::as_millis),
             hold_ms: u64::try_from(hold.as_millis()).unwrap_or(u64::MAX),
+            uses: lease.uses_of_one_ask(),
         })
     }
 

@@ -14,6 +14,9 @@ const EPOCH_SECS: f64 = 1e9;
 /// From here on it is in milliseconds: 10^12 s is the year 33658.
 const EPOCH_MILLIS: f64 = 1e12;
 
+/// Nobody uses one URL so often in the six hours that it may be held: from here on it is not counted, so that nodes may share it.
+const PLENTY: f64 = 1000.0;
+
 /// `url`: where the URL stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UrlRule {
@@ -44,6 +47,34 @@ pub(super) enum ExpiryRule {
     Signed,
     /// Nowhere.
     Fixed,
+}
+
+/// `uses`: where it stands how often a URL may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum UsesRule {
+    /// A JSON pointer into the claims of the JWT in this parameter of the URL.
+    Jwt(String, String),
+    /// A JSON pointer into the claims of the token itself.
+    Token(String),
+    /// A JSON pointer into the answer.
+    Json(String),
+}
+
+impl UsesRule {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected \"jwt:PARAMETER:/pointer\" (into the claims of the JWT in a parameter of the URL), \"json:/pointer\", or of a token \"jwt:/pointer\"";
+        match text.split_once(':') {
+            Some(("json", pointer)) if is_pointer(pointer) => Ok(Self::Json(pointer.to_owned())),
+            Some(("jwt", pointer)) if is_pointer(pointer) => Ok(Self::Token(pointer.to_owned())),
+            Some(("jwt", rest)) => match rest.split_once(':') {
+                Some((parameter, pointer)) if !parameter.is_empty() && is_pointer(pointer) => {
+                    Ok(Self::Jwt(parameter.to_owned(), pointer.to_owned()))
+                }
+                _ => Err(EXPECTED),
+            },
+            _ => Err(EXPECTED),
+        }
+    }
 }
 
 impl UrlRule {
@@ -92,8 +123,10 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn new(body: &'a [u8], url: &UrlRule, expires: &ExpiryRule) -> Self {
-        let needed = matches!(url, UrlRule::Json(_) | UrlRule::Template(_)) || matches!(expires, ExpiryRule::Json(_));
+    /// `also`: another rule looks into it.
+    pub(super) fn new(body: &'a [u8], url: &UrlRule, expires: &ExpiryRule, also: bool) -> Self {
+        let needed =
+            also || matches!(url, UrlRule::Json(_) | UrlRule::Template(_)) || matches!(expires, ExpiryRule::Json(_));
         let json = if needed { serde_json::from_slice(body).ok() } else { None };
         Self { body, json }
     }
@@ -120,6 +153,28 @@ impl<'a> Answer<'a> {
             UrlRule::Template(_) | UrlRule::Signed => return None,
         };
         Some(Zeroizing::new(text))
+    }
+
+    /// How often `url` may be used. `None`: nobody counts, or it does not say so: a negative number is no bound.
+    pub(super) fn uses(&self, rule: &UsesRule, url: &str) -> Option<u32> {
+        let claims;
+        let value = match rule {
+            UsesRule::Json(pointer) => self.json.as_ref()?.pointer(pointer)?,
+            UsesRule::Token(pointer) => {
+                claims = jwt_claims(url)?;
+                claims.pointer(pointer)?
+            }
+            UsesRule::Jwt(parameter, pointer) => {
+                claims = jwt_claims(&parameter_of(&Url::parse(url).ok()?, parameter)?)?;
+                claims.pointer(pointer)?
+            }
+        };
+        let number = match value {
+            Json::Number(number) => number.as_f64()?,
+            Json::String(text) => decimal(text)?,
+            Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
+        };
+        (0.0..PLENTY).contains(&number).then_some(number as u32)
     }
 
     /// When `url` ends. `None`: it does not say, or not readably. `start`: when the mint began, from which spans count.
@@ -154,16 +209,21 @@ fn parameter_of(url: &Url, name: &str) -> Option<Zeroizing<String>> {
 
 /// `exp` (RFC 7519, section 4.1.4). The signature is the vendor's to check, who wrote it for itself: the claim is a hint here, bounded by `max_age`.
 fn jwt_ends(token: &str) -> Option<Timestamp> {
-    let mut parts = token.split('.');
-    let (_, payload) = (parts.next()?, parts.next()?);
-    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
-    let claims: Json = serde_json::from_slice(&payload).ok()?;
+    let claims = jwt_claims(token)?;
     let end = match claims.get("exp")? {
         Json::Number(number) => number.as_f64()?,
         Json::String(text) => decimal(text)?,
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => return None,
     };
     Some(if end >= EPOCH_MILLIS { Timestamp::from_millis(end as i64) } else { secs(end) })
+}
+
+/// Of a token whose signature is not ours to check.
+fn jwt_claims(token: &str) -> Option<Json> {
+    let mut parts = token.split('.');
+    let (_, payload) = (parts.next()?, parts.next()?);
+    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+    serde_json::from_slice(&payload).ok()
 }
 
 /// Digits alone: text that is a number to everybody.
@@ -214,12 +274,12 @@ mod tests {
 
     fn ends(rule: &str, body: &str, url: &str) -> Option<i64> {
         let rule = ExpiryRule::parse(rule).unwrap();
-        Answer::new(body.as_bytes(), &UrlRule::Text, &rule).ends(&rule, url, START).map(Timestamp::as_millis)
+        Answer::new(body.as_bytes(), &UrlRule::Text, &rule, false).ends(&rule, url, START).map(Timestamp::as_millis)
     }
 
     fn url(rule: &str, body: &str) -> Option<String> {
         let rule = UrlRule::parse(rule).unwrap();
-        Answer::new(body.as_bytes(), &rule, &ExpiryRule::Fixed).url(&rule).map(|text| text.to_string())
+        Answer::new(body.as_bytes(), &rule, &ExpiryRule::Fixed, false).url(&rule).map(|text| text.to_string())
     }
 
     fn with_token(payload: &str) -> String {
@@ -331,6 +391,37 @@ mod tests {
         }
         assert_eq!(ends("json:/e", "{}", "https://x"), None);
         assert_eq!(ends("json:/e", "nonsense", "https://x"), None);
+    }
+
+    #[test]
+    fn how_often_a_url_may_be_used_is_read_from_its_token_or_from_the_answer() {
+        let uses = |rule: &str, body: &str, url: &str| {
+            let rule = UsesRule::parse(rule).unwrap();
+            Answer::new(body.as_bytes(), &UrlRule::Text, &ExpiryRule::Fixed, true).uses(&rule, url)
+        };
+        for (value, found) in [
+            ("3", Some(3)),
+            ("\"3\"", Some(3)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("null", None),
+            ("{}", None),
+            ("999", Some(999)),
+            ("1000", None),
+            ("99999999999", None),
+            ("1.9", Some(1)),
+        ] {
+            let claims = format!(r#"{{"user":{{"max_measurement_count":{value}}}}}"#);
+            assert_eq!(uses("jwt:t:/user/max_measurement_count", "", &with_token(&claims)), found, "{value}");
+            assert_eq!(uses("jwt:u:/user/max_measurement_count", "", &with_token(&claims)), None);
+            let token = format!("eyJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(&claims));
+            assert_eq!(uses("jwt:/user/max_measurement_count", "", &token), found, "{value}");
+            assert_eq!(uses("json:/n", &format!(r#"{{"n":{value}}}"#), "https://x"), found, "{value}");
+        }
+        assert_eq!(uses("json:/n", "nonsense", "https://x"), None);
+        for wrong in ["", "fixed", "jwt", "jwt:", "jwt:t", "jwt:t:n", "jwt::/n", "json:n", "text"] {
+            assert!(UsesRule::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

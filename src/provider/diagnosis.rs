@@ -58,7 +58,7 @@ pub(super) const CAUSES: [&str; 14] = [
 ];
 
 impl Step {
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Register => "register",
             Self::Mint => "mint",

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::answer::{ExpiryRule, UrlRule};
+use super::answer::{ExpiryRule, UrlRule, UsesRule};
 use super::auth::Auth;
 use super::body::Node;
 use super::call::{CallTemplate, Content};
@@ -50,6 +50,15 @@ pub(super) fn fingerprint(recipe: &Parts) -> [u8; 32] {
             ExpiryRule::Signed => canon.text("signed"),
             ExpiryRule::Jwt(parameter) => canon.tagged("jwt", parameter),
             ExpiryRule::Json(pointer) => canon.tagged("json", pointer),
+        }
+        match &mint.uses {
+            None => {}
+            Some(UsesRule::Jwt(parameter, pointer)) => {
+                canon.tagged("uses of jwt", parameter);
+                canon.text(pointer);
+            }
+            Some(UsesRule::Token(pointer)) => canon.tagged("uses of token", pointer),
+            Some(UsesRule::Json(pointer)) => canon.tagged("uses of json", pointer),
         }
         if !mint.accept_if.is_empty() {
             canon.text("accept_if");

@@ -56,6 +56,8 @@ pub struct MintContext {
     pub max_age: Duration,
     /// Who else may get the same URL. The lease book says it.
     pub share: Share,
+    /// Leave for its first call was asked for. The lease book says it.
+    pub prepaid: bool,
     /// The issuer's name of the session.
     pub session: Option<Box<str>>,
     /// What the list of revocations knows the session by; `None`: whoever vouches for it looks there. Nobody else is told.

@@ -16,7 +16,9 @@ mod jwt;
 mod mint_context;
 mod needs;
 mod outcome;
+mod pace;
 mod preset;
+mod quota;
 mod recipe;
 mod redirect_hosts;
 mod remote;
@@ -25,6 +27,7 @@ pub mod settings;
 mod signature;
 mod template;
 mod token;
+mod trial;
 mod unread;
 mod vendor;
 mod vendor_clock;
@@ -41,11 +44,14 @@ pub use self::mint_context::{MintContext, Reason, Share};
 pub use self::needs::{
     claim_names, claim_names_of, gives_token, mint_names, parameter_names_of, requires, uses_subject_hash,
 };
+#[cfg(test)]
+pub(crate) use self::pace::Pace;
 pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHosts, UrlFault};
 pub use self::remote::{HealthStatus, Remote, RemoteParts};
 pub use self::template::is_whole_number;
+pub use self::trial::Trial;
 pub use self::vendor::{Person, PersonCall, PersonFault, SameProvider, Vendor, VendorSecrets};
 use crate::clock::Timestamp;
 use crate::session::StepUp;
@@ -125,6 +131,8 @@ pub struct Minted {
     pub end_unread: bool,
     /// Not to be held longer, whatever the URL says: it was minted a while ago.
     pub hold_until: Option<Timestamp>,
+    /// It may be used so often and no more; `None`: nobody counts.
+    pub uses: Option<u32>,
 }
 
 /// Why there is no URL. Labels of `valet_mints_total`.
@@ -279,6 +287,12 @@ pub trait Mint: Send + Sync {
     /// known beyond the failure's kind.
     fn why(&self) -> Option<String> {
         None
+    }
+
+    /// Asks for leave to mint for a lease that still serves; the mint then says so by [`MintContext`]'s `prepaid`. `false`: not now, for the vendor's
+    /// calls are left to who waits.
+    fn take_ahead(&self) -> bool {
+        true
     }
 
     /// Takes a URL back that was kept elsewhere, judged as a fresh one; `None`: it would not be sent on today.

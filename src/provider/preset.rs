@@ -104,6 +104,7 @@ fn mint_over(own: &MintSettings, base: MintSettings) -> MintSettings {
         token: if own.url.is_some() { own.token.clone() } else { over(&own.token, base.token) },
         jwt: over(&own.jwt, base.jwt),
         expires: over(&own.expires, base.expires),
+        uses: over(&own.uses, base.uses),
         accept_if: over(&own.accept_if, base.accept_if),
         retry: over(&own.retry, base.retry),
     }

@@ -8,6 +8,7 @@ use super::call::{CallTemplate, Surroundings, fields, register_source, revoke_so
 use super::fingerprint::fingerprint;
 use super::jwt::LocalJwt;
 use super::needs::{Needs, claim_names};
+use super::pace::MAX_RATE;
 use super::preset::{Source, effective, preset_names};
 use super::redirect_hosts::{RedirectHosts, is_local};
 use super::settings::{AcceptIf, ProviderSettings, RegisterSettings, RevokeSettings};
@@ -199,6 +200,12 @@ fn limits(settings: &ProviderSettings, faults: &mut Faults) {
     positive(settings.max_in_flight > 0, "max_in_flight");
     positive(settings.breaker.failures > 0, "breaker.failures");
     positive(!settings.breaker.within.0.is_zero(), "breaker.within");
+    if settings.rate.is_some_and(|rate| !(1..=MAX_RATE).contains(&rate)) {
+        faults.push(("rate".into(), "expected 1 to 10000 calls a second; left out, there is no bound".into()));
+    }
+    if settings.quota_header.as_ref().is_some_and(|name| HeaderName::try_from(name).is_err()) {
+        faults.push(("quota_header".into(), "expected the name of a header field".into()));
+    }
 }
 
 /// The names of `secret_headers`.

@@ -54,6 +54,11 @@ pub struct ProviderSettings {
     /// More mints at once are refused.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: usize,
+    /// Calls to `base_url` in any second, at most. A mint that somebody waits for waits for its turn, within `timeout`; renewals ahead of the end
+    /// get half of it, spread over time. No bound when left out.
+    pub rate: Option<u32>,
+    /// The header field of answers that says how many calls are left, if its name is none of the usual ones.
+    pub quota_header: Option<String>,
     /// When to stop asking a vendor that is down.
     #[serde(default)]
     pub breaker: BreakerSettings,

@@ -1,12 +1,14 @@
 //! The vendor behind the port: registration, the call that mints, the second key, and when not to call at all.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderName;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tracing::warn;
 
@@ -17,13 +19,16 @@ use super::call::Call;
 use super::diagnosis::{Diagnosis, Notes, Step};
 use super::needs::uses_subject_hash;
 use super::outcome::Fault;
+use super::pace::Pace;
+use super::quota::Quota;
 use super::recipe::{How, MintCall, Recipe, Register};
 use super::settings::ProviderSettings;
 use super::template::{Answered, Unfit, Values};
 use super::token::AccessTokens;
+use super::trial;
 use super::unread::Unread;
 use super::vendor_clock::VendorClock;
-use super::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason};
 use crate::clock::{Clock, Timestamp};
 use crate::http_client::{Client, Response};
 use crate::secret::SecretCell;
@@ -31,10 +36,14 @@ use crate::telemetry::Metrics;
 
 mod person;
 mod read;
+mod registered;
 mod send;
 mod take_over;
+mod tryout;
+mod turn;
 
 pub use self::take_over::SameProvider;
+use self::tryout::step;
 
 use self::person::PersonCalls;
 pub use self::person::{Person, PersonCall, PersonFault};
@@ -73,6 +82,9 @@ struct Inner {
     person_calls: PersonCalls,
     vendor_clock: VendorClock,
     unread: Unread,
+    /// `rate`.
+    pace: Option<Arc<Pace>>,
+    quota: Quota,
 }
 
 impl Vendor {
@@ -99,6 +111,8 @@ impl Vendor {
             admission: Arc::new(Admission::new(settings, clock, metrics)),
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
+            pace: settings.rate.map(|rate| Arc::new(Pace::new(rate))),
+            quota: Quota::new(&settings.name, settings.quota_header.as_deref(), metrics),
             secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),
@@ -171,6 +185,10 @@ struct Asking<'a> {
     /// When the time-out comes.
     deadline: tokio::time::Instant,
     notes: &'a Notes,
+    /// What happened, for `valet recipe try`.
+    steps: Option<&'a Mutex<Vec<String>>>,
+    /// Its first call has been counted.
+    prepaid: AtomicBool,
 }
 
 #[async_trait]
@@ -178,7 +196,7 @@ impl Mint for Minter {
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         let notes = Notes::default();
         let verdict = match self.vendor.recipe.parts.mints.get(self.at) {
-            Some(mint) => self.vendor.mint(mint, input, &notes).await,
+            Some(mint) => self.vendor.mint(mint, input, &notes, None).await,
             None => Err(MintFailure::Refused),
         };
         self.vendor.admission.note(&verdict, notes.into_inner());
@@ -187,6 +205,10 @@ impl Mint for Minter {
 
     fn why(&self) -> Option<String> {
         self.vendor.admission.why()
+    }
+
+    fn take_ahead(&self) -> bool {
+        self.vendor.has_room_ahead()
     }
 
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
@@ -206,32 +228,31 @@ impl Minter {
 }
 
 impl Inner {
-    async fn mint(&self, mint: &MintCall, input: &MintInput, notes: &Notes) -> Result<Minted, MintFailure> {
-        let asking = self.asking(mint, input, notes);
+    async fn mint(
+        &self,
+        mint: &MintCall,
+        input: &MintInput,
+        notes: &Notes,
+        steps: Option<&Mutex<Vec<String>>>,
+    ) -> Result<Minted, MintFailure> {
+        let prepaid = AtomicBool::new(input.context.prepaid);
+        let asking = Asking { steps, prepaid, ..self.asking(mint, input, notes) };
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
         let unfit = |Unfit| {
             note(&asking, Diagnosis::new("unfit", UNFIT));
             MintFailure::Refused
         };
         let (register, call) = self.fill(&asking).map_err(unfit)?;
+        // At a minter: an edge asks ahead without leave.
+        let ahead = input.context.reason == Reason::Ahead && !input.context.prepaid;
+        if ahead && matches!(mint.how, How::Call(_)) {
+            self.take_leave(&asking)?;
+        }
         match &mint.how {
             How::Sign(jwt) if mint.register.is_empty() => {
                 self.sign(&asking, jwt, None).map_err(|fault| fault.failure(TRY_AGAIN))
             }
             _ => self.admission.pass(self.attempt(&asking, register, call)).await,
-        }
-    }
-
-    fn asking<'a>(&'a self, mint: &'a MintCall, input: &'a MintInput, notes: &'a Notes) -> Asking<'a> {
-        Asking {
-            mint,
-            input,
-            start: self.admission.clock.now(),
-            subject_hash: if self.needs_subject_hash { self.subject_hash(input) } else { None },
-            user: self.user(input),
-            base_url: self.recipe.parts.base.url(),
-            deadline: tokio::time::Instant::now() + self.admission.timeout,
-            notes,
         }
     }
 
@@ -278,30 +299,6 @@ impl Inner {
         context.update(&[0]);
         context.update(input.subject.as_bytes());
         Some(URL_SAFE_NO_PAD.encode(context.sign()))
-    }
-
-    /// Whom a registration is about: the person, and the name that the vendor was told; where mints use its answer, what else it was told.
-    fn user(&self, input: &MintInput) -> UserKey {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut put = |text: &str| {
-            context.update(&(text.len() as u64).to_be_bytes());
-            context.update(text.as_bytes());
-        };
-        put(&input.external_id);
-        if self.recipe.parts.register.as_ref().is_some_and(|register| !register.wanted.is_empty()) {
-            input.language.iter().for_each(|language| put(language));
-            for claim in &input.claims {
-                put(if claim.is_some() { "1" } else { "0" });
-                put(claim.as_deref().unwrap_or_default());
-            }
-            for (name, value) in &input.parameters {
-                put(name);
-                put(value);
-            }
-        }
-        let mut rest = [0; 32];
-        rest.copy_from_slice(context.finish().as_ref());
-        (person_key(&input.issuer, &input.subject), rest)
     }
 
     /// Registration, if the user is not known; the mint; and both again, if the vendor no longer knows a user known only from memory.
@@ -363,6 +360,9 @@ impl Inner {
             note(asking, Diagnosis::without_value(Step::Register, &pointer, json.as_ref()));
             Fault::Nonsense
         })?;
+        for pointer in &register.wanted {
+            step(asking, || trial::found("register", pointer));
+        }
         let answered = Arc::new(answered);
         self.registered.insert(asking.user, answered.clone());
         Ok(answered)

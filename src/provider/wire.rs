@@ -81,6 +81,9 @@ pub struct MintGrant {
     pub ends_at_ms: Option<i64>,
     /// It may be held this long at most, in milliseconds.
     pub hold_ms: u64,
+    /// It may be handed out so often and no more. Absent: nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
 }
 
 /// No URL.

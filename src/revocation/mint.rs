@@ -35,6 +35,10 @@ impl Mint for Revocable {
         self.mint.why()
     }
 
+    fn take_ahead(&self) -> bool {
+        self.mint.take_ahead()
+    }
+
     fn readmit(&self, url: &str) -> Option<PluginUrl> {
         self.mint.readmit(url)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use prometheus::IntGauge;
@@ -20,6 +21,7 @@ use crate::lease::{Book, LeasePolicy, Rules, ShardedRecords};
 use crate::limit::MintShares;
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
+use crate::provider::settings::ProviderSettings;
 use crate::provider::{Mint, Provider, RedirectHosts, Vendor};
 use crate::secret::{Secret, SecretCell, SecretFault};
 use crate::server::builder::{Builder, LastStep};
@@ -222,7 +224,7 @@ impl Components {
             let settings = plugin.settings.clone();
             let target = Target::Plugin(&settings.name, &settings.provider);
             let authorizer = authorizers.of(target, &[Action::Open, Action::Renew]);
-            let rules = rules(&settings);
+            let rules = rules(&settings, &config.providers);
             let lease_policy =
                 Arc::new(LeasePolicy::new(&settings.name, &settings.provider, rules, plugin.mint.clone(), metrics));
             (
@@ -369,12 +371,16 @@ fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
 }
 
 /// The rules of a plug-in's leases.
-pub fn rules(settings: &PluginSettings) -> Rules {
+pub fn rules(settings: &PluginSettings, providers: &[ProviderSettings]) -> Rules {
+    let paced = providers.iter().any(|provider| provider.name == settings.provider && provider.rate.is_some());
+    // Half of the time that there is for it: who asks in the other half still finds it renewed.
+    let room = settings.refresh_ahead.map_or(Duration::ZERO, |ahead| ahead.0.saturating_sub(settings.min_remaining.0));
     Rules {
         reuse: settings.reuse,
         max_age: settings.max_age.0,
         min_remaining: settings.min_remaining.0,
         refresh_ahead: settings.refresh_ahead.map(|span| span.0),
+        spread: if paced { room / 2 } else { Duration::ZERO },
         mints_per_subject: settings.mints_per_subject,
     }
 }

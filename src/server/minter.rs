@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::server::NoServerSessionStorage;
@@ -154,7 +155,7 @@ impl Builder<'_> {
                         Some(plugin.reuse),
                         (!plugin.languages.is_empty()).then(|| plugin.languages.clone()),
                         Parameters::new(&plugin.parameters),
-                        rules(plugin),
+                        rules(plugin, &self.config.providers),
                     )
                 }));
                 if !self.config.plugins.iter().any(|plugin| plugin.name == *mint) {
@@ -220,6 +221,7 @@ fn default_rules() -> Rules {
         max_age: settings::default_max_age().0,
         min_remaining: settings::default_min_remaining().0,
         refresh_ahead: None,
+        spread: Duration::ZERO,
         mints_per_subject: MintsPerSubject::default(),
     }
 }

@@ -13,7 +13,7 @@ use crate::units::Span;
 const NOTICED: Span = Span::secs(3);
 
 /// What the minter has, and an edge has not.
-const THE_MINTERS: [&str; 12] = [
+const THE_MINTERS: [&str; 14] = [
     "auth",
     "base_url",
     "ca",
@@ -22,6 +22,8 @@ const THE_MINTERS: [&str; 12] = [
     "mint",
     "preset",
     "proxy",
+    "quota_header",
+    "rate",
     "register",
     "revoke",
     "secret_headers",

@@ -1,8 +1,16 @@
 //! Refresh ahead: answered at once, minted in the background, and only when somebody asks.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
 use super::test_bench::*;
-use crate::lease::{Rules, Source};
-use crate::provider::MintFailure;
+use crate::clock::Clock;
+use crate::lease::{Book, LeaseKey, LeasePolicy, Rules, ShardedRecords, Source};
+use crate::provider::{Mint, MintFailure, MintInput, Minted, Pace, PluginUrl, Reason};
+use crate::telemetry::Metrics;
 
 /// A book that holds ada's lease (call 0) of 6 h, with so much life left.
 async fn bed_with(left: std::time::Duration) -> TestBench {
@@ -132,4 +140,69 @@ async fn it_keeps_to_the_bound_of_mints() {
     bench.clock_control.advance(4 * MINUTE);
     assert_eq!(bench.get("ada").await, Ok((0, Source::Hit)));
     bench.assert_forgets_everything().await;
+}
+
+/// A vendor whose URLs live six hours and whose calls ahead are bounded.
+struct Paced {
+    pace: Pace,
+    clock: Clock,
+    /// How many mints ahead there were in each second.
+    ahead: Mutex<BTreeMap<i64, usize>>,
+}
+
+#[async_trait]
+impl Mint for Paced {
+    async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
+        let now = self.clock.now();
+        if input.context.reason == Reason::Ahead {
+            *self.ahead.lock().entry(now.as_secs()).or_default() += 1;
+        }
+        let url = PluginUrl::unchecked("https://vendor/");
+        Ok(Minted { url, ends: Some(now.plus(6 * HOUR)), end_unread: false, hold_until: None, uses: None })
+    }
+
+    fn take_ahead(&self) -> bool {
+        self.pace.take_ahead(self.clock.tick()).is_ok()
+    }
+
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        Some(PluginUrl::unchecked(url))
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_leases_with_one_anniversary_are_no_wave() {
+    const LEASES: usize = 100_000;
+    const RATE: u32 = 200;
+    let (clock, clock_control) = Clock::manual(START);
+    let metrics = Metrics::new("0", "test").unwrap();
+    let vendor = Arc::new(Paced { pace: Pace::new(RATE), clock: clock.clone(), ahead: Mutex::default() });
+    let rules = Rules { refresh_ahead: Some(30 * MINUTE), spread: 12 * MINUTE, ..rules() };
+    let policy = Arc::new(LeasePolicy::new("face-scan", "acme", rules, vendor.clone(), &metrics));
+    let book = Book::new(ShardedRecords::default(), 2 * LEASES, clock.clone(), &metrics);
+    let keys: Vec<LeaseKey> = (0..LEASES).map(|n| LeaseKey::raw(&format!("user-{n}"), "")).collect();
+    for key in &keys {
+        assert!(book.obtain(&policy, key, || input(key)).await.is_ok());
+    }
+    clock_control.advance(6 * HOUR - 30 * MINUTE);
+    // For as long as the leases serve, a three-hundredth of the users comes in each second, each of them every five minutes.
+    for second in 0..25 * 60 {
+        for key in keys.iter().skip(second % 300).step_by(300) {
+            let (_, requirement) = book.held(&policy, key, clock.moment()).expect("held");
+            if requirement {
+                book.ahead(&policy, key, || input(key));
+            }
+        }
+        settle().await;
+        clock_control.advance(SECOND);
+    }
+    let ahead = vendor.ahead.lock();
+    let most = ahead.values().max().copied().unwrap_or(0);
+    assert!(most <= RATE as usize / 2, "{most} calls in one second");
+    let renewed: usize = ahead.values().sum();
+    assert!(renewed >= LEASES * 99 / 100, "{renewed} renewed before their end");
+    // Spread: no ten minutes have them all.
+    let first: usize =
+        ahead.iter().filter(|(at, _)| **at < START.plus(6 * HOUR - 25 * MINUTE).as_secs()).map(|(_, n)| n).sum();
+    assert!(first < LEASES / 2, "{first} in the first five minutes");
 }

@@ -160,6 +160,7 @@ impl Mint for Vendor {
             ends,
             end_unread: false,
             hold_until: None,
+            uses: None,
         })
     }
 

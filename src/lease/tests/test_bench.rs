@@ -32,6 +32,8 @@ pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub enum Answer {
     /// A URL with this much life from now on.
     Life(Duration),
+    /// A URL of an hour that may be used so often.
+    Counted(u32),
     /// A URL without an end of its own.
     Endless,
     Fail(MintFailure),
@@ -60,10 +62,21 @@ impl Mint for Vendor {
         self.begun.send_replace(number);
         let url = PluginUrl::unchecked(&format!("https://vendor/{}", number - 1));
         match answered.await.unwrap() {
-            Answer::Life(life) => {
-                Ok(Minted { url, ends: Some(self.clock.now().plus(life)), end_unread: false, hold_until: None })
-            }
-            Answer::Endless => Ok(Minted { url, ends: None, end_unread: false, hold_until: None }),
+            Answer::Life(life) => Ok(Minted {
+                url,
+                ends: Some(self.clock.now().plus(life)),
+                end_unread: false,
+                hold_until: None,
+                uses: None,
+            }),
+            Answer::Counted(uses) => Ok(Minted {
+                url,
+                ends: Some(self.clock.now().plus(HOUR)),
+                end_unread: false,
+                hold_until: None,
+                uses: Some(uses),
+            }),
+            Answer::Endless => Ok(Minted { url, ends: None, end_unread: false, hold_until: None, uses: None }),
             Answer::Fail(failure) => Err(failure),
             Answer::Panic => std::panic::resume_unwind(Box::new("a mint that falls over")),
         }
@@ -124,6 +137,7 @@ pub fn rules() -> Rules {
         max_age: 6 * HOUR,
         min_remaining: 5 * MINUTE,
         refresh_ahead: None,
+        spread: Duration::ZERO,
         mints_per_subject: MintsPerSubject { count: 30, within: Span(HOUR) },
     }
 }

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::Faults;
-use crate::provider::answer::{ExpiryRule, UrlRule};
+use crate::provider::answer::{ExpiryRule, UrlRule, UsesRule};
 use crate::provider::call::{CallTemplate, Surroundings, has_dot_segment, literal_fits, mint_source};
 use crate::provider::jwt::LocalJwt;
 use crate::provider::redirect_hosts::is_local;
@@ -20,6 +20,8 @@ pub(in crate::provider) struct MintCall {
     /// Where that stands.
     pub url: UrlRule,
     pub expires: ExpiryRule,
+    /// How often it may be used.
+    pub uses: Option<UsesRule>,
     /// Further answers that hold it.
     pub accept_if: Vec<AcceptIf>,
     pub retry: Retry,
@@ -95,6 +97,7 @@ impl MintCall {
         let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
         let stands = where_it_stands(settings, around.place, &mut fault);
         let expires = expires(settings, stands.as_ref().map(|(_, url)| url), &mut fault);
+        let uses = uses(settings, &mut fault);
         let accept_if = settings.accept_if.clone().unwrap_or_default();
         if !accept_if.iter().all(AcceptIf::is_sound) {
             fault("accept_if", "expected a status from 200 to 599 and a text that is not empty");
@@ -103,7 +106,7 @@ impl MintCall {
         let how = how.filter(|_| faults.len() == before)?;
         let ((is_token, url), expires) = (stands?, expires?);
         let (register, answer) = pointers(&how, &url);
-        Some(Self { name: name.into(), how, is_token, url, expires, accept_if, retry, register, answer })
+        Some(Self { name: name.into(), how, is_token, url, expires, uses, accept_if, retry, register, answer })
     }
 
     /// Whether the answer to the call holds what is minted.
@@ -263,6 +266,21 @@ fn expires(settings: &MintSettings, url: Option<&UrlRule>, fault: &mut impl FnMu
         }
         ExpiryRule::Json(_) if url == Some(&UrlRule::Text) => {
             fault("expires", "an answer that is the URL alone has no place for its end");
+        }
+        _ => {}
+    }
+    Some(rule)
+}
+
+fn uses(settings: &MintSettings, fault: &mut impl FnMut(&str, &str)) -> Option<UsesRule> {
+    let rule = UsesRule::parse(settings.uses.as_deref()?).map_err(|message| fault("uses", message)).ok()?;
+    match (&rule, settings.token.is_some()) {
+        (UsesRule::Jwt(..), true) => fault("uses", "a token is no address: \"jwt:/pointer\" looks into its own claims"),
+        (UsesRule::Token(_), false) => {
+            fault("uses", "\"jwt:/pointer\" is for a `token`; of an address say \"jwt:PARAMETER:/pointer\"");
+        }
+        (UsesRule::Json(_), _) if settings.jwt.is_some() => {
+            fault("uses", "without a call there is no answer to look at");
         }
         _ => {}
     }

@@ -325,6 +325,7 @@ impl Inner {
             end_unread: granted.ends_at_ms.is_none(),
             // From before the ask on: a clock that differs from the minter's prolongs nothing.
             hold_until: Some(start.plus(Duration::from_millis(granted.hold_ms))),
+            uses: granted.uses,
         })
     }
 

@@ -73,6 +73,9 @@ pub struct MintSettings {
     pub jwt: Option<JwtSettings>,
     /// Where its end stands: `jwt:PARAMETER`, `json:/pointer`, `fixed`; of a token `jwt`.
     pub expires: Option<String>,
+    /// Where it stands how often a URL may be used: `jwt:PARAMETER:/pointer` into the claims of that parameter's JWT, or `json:/pointer` into the answer; of a
+    /// token `jwt:/pointer`. It is handed out so often and no more. Uncounted when left out.
+    pub uses: Option<String>,
     /// Answers beside 2xx that hold what is minted.
     pub accept_if: Option<Vec<AcceptIf>>,
     /// When the call is made once more, within `timeout`.

@@ -14,7 +14,7 @@ use crate::provider::jwt::{LocalJwt, Signed};
 use crate::provider::outcome::Fault;
 use crate::provider::redirect_hosts::UrlFault;
 use crate::provider::template::{Answered, Template, Unfit, Values};
-use crate::provider::{Minted, PluginUrl};
+use crate::provider::{Minted, PluginUrl, trial};
 
 /// A URL that ends sooner can't be followed in time.
 const TOO_SHORT: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl Inner {
         if !mint.accepts(answer.status, &answer.body) {
             return Err(self.fault(asking, Step::Mint, answer));
         }
-        let read = Answer::new(&answer.body, &mint.url, &mint.expires);
+        let read = Answer::new(&answer.body, &mint.url, &mint.expires, mint.uses.is_some());
         let text = match &mint.url {
             UrlRule::Template(template) => {
                 let answered = Answered::read(read.json(), &mint.answer).map_err(|pointer| {
@@ -46,13 +46,15 @@ impl Inner {
                 Fault::Nonsense
             })?,
         };
+        super::step(asking, || trial::minted(&mint.url, mint.is_token, &text));
         let url = self.judge(asking, &text, Some(&answer.body))?;
         let ends = read.ends(&mint.expires, &text, asking.start);
         let now = self.admission.clock.now();
         // By our clock.
         let ahead = self.vendor_clock.ahead(&answer.headers, now, &self.admission.name);
         let hold_until = ends.filter(|_| !ahead.is_zero()).map(|ends| ends.minus(ahead));
-        self.minted(asking, url, ends, hold_until)
+        let uses = mint.uses.as_ref().and_then(|rule| read.uses(rule, &text));
+        self.minted(asking, url, uses, (ends, hold_until))
     }
 
     /// What we sign ourselves, with the first key.
@@ -71,12 +73,18 @@ impl Inner {
             }
             _ => token,
         };
+        super::step(asking, || trial::minted(&asking.mint.url, asking.mint.is_token, &text));
         let url = self.judge(asking, &text, None)?;
         let ends = match &asking.mint.expires {
             ExpiryRule::Signed | ExpiryRule::Token => ends,
-            rule => Answer::new(b"", &asking.mint.url, rule).ends(rule, &text, asking.start),
+            rule => Answer::new(b"", &asking.mint.url, rule, false).ends(rule, &text, asking.start),
         };
-        self.minted(asking, url, ends, None)
+        let uses = asking
+            .mint
+            .uses
+            .as_ref()
+            .and_then(|rule| Answer::new(b"", &asking.mint.url, &asking.mint.expires, false).uses(rule, &text));
+        self.minted(asking, url, uses, (ends, None))
     }
 
     /// Whether it may be handed on.
@@ -105,20 +113,25 @@ impl Inner {
         &self,
         asking: &Asking<'_>,
         url: PluginUrl,
-        ends: Option<Timestamp>,
-        hold_until: Option<Timestamp>,
+        uses: Option<u32>,
+        (ends, hold_until): (Option<Timestamp>, Option<Timestamp>),
     ) -> Result<Minted, Fault> {
+        if uses == Some(0) {
+            note(asking, Diagnosis::new("url_ended", "what was minted may be used no more: its count is 0"));
+            return Err(Fault::Nonsense);
+        }
         let now = self.admission.clock.now();
         if hold_until.or(ends).is_some_and(|ends| ends <= now.plus(TOO_SHORT)) {
             let what = "what was minted has ended, or ends within 5 s: look at the clocks";
             note(asking, Diagnosis::new("url_ended", what));
             return Err(Fault::Nonsense);
         }
+        super::step(asking, || trial::ends(&asking.mint.expires, ends.is_some(), uses));
         let end_unread = ends.is_none() && asking.mint.expires != ExpiryRule::Fixed;
         if end_unread {
             self.unread.note(&self.admission.name, &asking.mint.name, self.admission.clock.tick());
         }
-        Ok(Minted { url, ends, end_unread, hold_until })
+        Ok(Minted { url, ends, end_unread, hold_until, uses })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::provider::retry_after::retry_after;
 use crate::provider::signature::Outgoing;
 use crate::provider::template::Unfit;
 use crate::provider::token::{AccessToken, AccessTokens};
+use crate::provider::trial;
 use crate::telemetry::{Place, TRACEPARENT};
 
 /// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
@@ -109,10 +110,12 @@ impl Inner {
 
     async fn token(&self, asking: &Asking<'_>, tokens: &Arc<AccessTokens>) -> Result<Arc<AccessToken>, Fault> {
         note(asking, Diagnosis::call(Step::Token, Cause::TimedOut));
-        tokens.get().await.map_err(|(fault, diagnosis)| {
+        let token = tokens.get().await.map_err(|(fault, diagnosis)| {
             note(asking, diagnosis);
             fault
-        })
+        })?;
+        super::step(asking, trial::token);
+        Ok(token)
     }
 
     fn with_token<'c>(
@@ -155,6 +158,7 @@ impl Inner {
 
     /// The key's only way out of the process: to the origin of `base_url`, and no redirect is followed.
     async fn transmit(&self, asking: &Asking<'_>, outgoing: Outgoing<'_>, step: Step) -> Result<Response, Fault> {
+        self.turn(asking).await?;
         // Until it is answered: the provider's time-out may come first.
         note(asking, Diagnosis::call(step, Cause::TimedOut));
         let mut request = Request::builder()
@@ -173,6 +177,10 @@ impl Inner {
             Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
             _ => self.client.send(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
         };
+        if let Ok(answer) = &answer {
+            self.quota.note(&answer.headers);
+            super::step(asking, || trial::answered(step, outgoing.method, answer));
+        }
         answer.map_err(|fault| {
             note(asking, Diagnosis::call(step, fault.cause()));
             Fault::of_client(fault)

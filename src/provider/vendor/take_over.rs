@@ -17,7 +17,7 @@ pub struct SameProvider {
 
 impl Vendor {
     /// Takes over from the vendor of this name of the configuration before. Where the recipe is the same, its memory of registrations; with the
-    /// same settings, its breaker, its bound on calls and what is known of its keys; with the same files too, its access token.
+    /// same settings, its breaker, its bounds on calls and what is known of its keys; with the same files too, its access token.
     pub fn take_over(self, before: &Self, same: SameProvider) -> Self {
         let mut inner = match Arc::try_unwrap(self.0) {
             Ok(inner) => inner,
@@ -32,6 +32,7 @@ impl Vendor {
         if same.settings {
             inner.admission = old.admission.clone();
             inner.keys = old.keys.clone();
+            inner.pace = old.pace.clone();
         }
         if same.settings && same.files {
             inner.tokens = old.tokens.clone();

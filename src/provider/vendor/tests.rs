@@ -1,4 +1,6 @@
+mod pace;
 mod recipes;
+mod rows;
 mod script;
 
 use std::sync::Arc;

@@ -385,9 +385,9 @@ async fn hostile_names_reach_each_place_of_the_presets_exactly_and_add_nothing()
                     );
                 }
                 "sumsub" => {
-                    assert_eq!(call.line(), "POST /resources/sdkIntegrations/levels/a%2Fb%3Fc/websdkLink");
+                    assert_eq!(call.line(), "POST /resources/sdkIntegrations/levels/-/websdkLink");
                     let sent: Json = serde_json::from_str(&call.body).unwrap();
-                    assert_eq!(sent, json!({ "userId": subject, "ttlInSecs": 21600 }));
+                    assert_eq!(sent, json!({ "levelName": "a/b?c", "userId": subject, "ttlInSecs": 21600 }));
                 }
                 _ => {
                     let sent: Json = serde_json::from_str(&call.body).unwrap();

@@ -1,0 +1,44 @@
+//! A call's turn, where `rate` bounds how often the vendor is called.
+
+use std::sync::atomic::Ordering;
+
+use super::{Asking, Inner, note};
+use crate::provider::MintFailure;
+use crate::provider::admission::TRY_AGAIN;
+use crate::provider::diagnosis::Diagnosis;
+use crate::provider::outcome::Fault;
+
+const ALL_USED: &str = "the calls that `rate` allows are used up";
+
+impl Inner {
+    /// Takes leave for one call for a lease that still serves.
+    pub(super) fn has_room_ahead(&self) -> bool {
+        self.pace.as_ref().is_none_or(|pace| pace.take_ahead(self.admission.clock.tick()).is_ok())
+    }
+
+    /// The same for a mint that is to begin without leave.
+    pub(super) fn take_leave(&self, asking: &Asking<'_>) -> Result<(), MintFailure> {
+        if !self.has_room_ahead() {
+            note(asking, Diagnosis::new("busy", ALL_USED));
+            return Err(MintFailure::Busy(TRY_AGAIN));
+        }
+        asking.prepaid.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until `rate` allows a call, unless that is later than the mint may take.
+    pub(super) async fn turn(&self, asking: &Asking<'_>) -> Result<(), Fault> {
+        let Some(pace) = &self.pace else { return Ok(()) };
+        if asking.prepaid.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        while let Err(wait) = pace.take(self.admission.clock.tick()) {
+            note(asking, Diagnosis::new("busy", ALL_USED));
+            if tokio::time::Instant::now() + wait >= asking.deadline {
+                return Err(Fault::Busy(wait));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+}
