@@ -46,6 +46,7 @@ pub mod limit;
 pub mod logging;
 mod meant;
 pub mod minter;
+pub mod otlp;
 pub mod policy;
 pub mod problem;
 pub mod provider;

@@ -15,6 +15,7 @@ mod builder;
 mod change;
 mod claims;
 mod client_ca;
+mod exporting;
 mod generation;
 mod handed;
 mod key_sets;
@@ -35,6 +36,7 @@ pub use reload::{ConfigSource, Reloaded, needs_new_process};
 
 use self::admin::AdminListener;
 use self::bind::{Bound, Fresh, Held};
+use self::exporting::Exporting;
 use self::generation::{Generation, Origin, Proxying, Surroundings};
 use self::listeners::Listener;
 use self::reload::Prepared;
@@ -50,6 +52,7 @@ use crate::lease::settings::StoreKind;
 use crate::lease::store::{FileStore, Lost, OpenFault};
 use crate::logging::LineSink;
 use crate::minter::Serving;
+use crate::otlp;
 use crate::session::Knowledge;
 use crate::telemetry::Metrics;
 
@@ -119,6 +122,7 @@ struct Live {
     state: parking_lot::Mutex<State>,
     /// True when the process is about to end.
     stopping: watch::Sender<bool>,
+    exporting: Exporting,
 }
 
 /// What changes with the configuration.
@@ -144,7 +148,8 @@ pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFaul
 ///
 /// Dropped before it returns: nothing serves.
 pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<ServerHandle, StartFault> {
-    let Options { clock, access_log, limits, metrics } = options;
+    let Options { clock, access_log, limits, mut metrics } = options;
+    metrics.tracer = otlp::tracer(config.telemetry.as_ref(), &metrics);
     // Pingora takes another one where none is installed; who comes second changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let fresh = bind::all(&config, &Held::default(), handed).map_err(StartFault::Bind)?;
@@ -167,6 +172,7 @@ pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<Se
     }
     let live = Live::new(generation, around);
     live.open(fresh).map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?;
+    live.export();
     tokio::spawn(look::at_files(Arc::downgrade(&live), live.stopping.subscribe()));
     let state = live.state.lock();
     let running = ServerHandle {
@@ -209,6 +215,7 @@ impl Live {
             turn: tokio::sync::Mutex::default(),
             state: parking_lot::Mutex::new(state),
             stopping: watch::Sender::new(false),
+            exporting: Exporting::default(),
         })
     }
 
@@ -240,7 +247,7 @@ impl Live {
         mut before: Vec<Listener>,
         fresh: Vec<Option<Bound>>,
     ) -> (Vec<Listener>, Vec<Listener>) {
-        let threads = worker_threads(&generation.config);
+        let threads = generation.worker_threads();
         let mut listeners = Vec::with_capacity(fresh.len());
         for ((settings, acceptor), bound) in generation.config.listeners.iter().zip(&generation.acceptors).zip(fresh) {
             let address = &settings.address;
@@ -378,17 +385,7 @@ impl ServerHandle {
             }
         };
         tokio::join!(live.drain.finish(left), edges);
-        let mut state = live.state.lock();
-        state.tasks.stop();
-        if let Some(admin) = state.admin.take() {
-            admin.leave();
-        }
-    }
-}
-
-fn worker_threads(config: &Config) -> usize {
-    match config.server.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
+        live.leave();
+        live.exporting.end().await;
     }
 }

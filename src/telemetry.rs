@@ -6,6 +6,7 @@ mod tracer;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -129,6 +130,10 @@ pub struct Metrics {
     pub tls_certificate_ends: IntGaugeVec,
     /// `valet_log_lines_lost_total{stream}`
     pub log_lines_lost: IntCounterVec,
+    /// `valet_spans_total{outcome}`
+    pub spans: IntCounterVec,
+    /// `valet_metric_pushes_total{outcome}`
+    pub metric_pushes: IntCounterVec,
     /// `valet_policy_decisions_total{action,resource,decision}`
     pub policy_decisions: IntCounterVec,
     /// `valet_ready`
@@ -252,6 +257,8 @@ impl Metrics {
                 "Mints answered by a vendor whose clock differs from ours by more than 30 s.",
                 &["provider"],
             )?,
+            spans: vec("valet_spans_total", "Spans recorded, by what became of them.", &["outcome"])?,
+            metric_pushes: vec("valet_metric_pushes_total", "Times the metrics were sent.", &["outcome"])?,
             policy_decisions: vec(
                 "valet_policy_decisions_total",
                 "What policies said.",
@@ -321,6 +328,11 @@ impl Metrics {
             .collect();
         what.sort_unstable();
         what
+    }
+
+    /// All families as they stand.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// OpenMetrics, version 1.0.0.

@@ -79,6 +79,8 @@ mod sessions;
 mod sign_out;
 #[path = "e2e/sockets.rs"]
 mod sockets;
+#[path = "e2e/telemetry.rs"]
+mod telemetry;
 #[path = "e2e/times.rs"]
 mod times;
 #[path = "e2e/tls.rs"]

@@ -38,6 +38,7 @@ use crate::gateway::settings::{ListenerSettings, PluginSettings, ServerSettings}
 use crate::lease::settings::LeasesSettings;
 use crate::limit::settings::LimitsSettings;
 use crate::minter::settings::MinterSettings;
+use crate::otlp::settings::TelemetrySettings;
 use crate::policy::Policies;
 use crate::policy::settings::PoliciesSettings;
 use crate::provider::settings::ProviderSettings;
@@ -78,6 +79,8 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: LogSettings,
+    /// Traces and metrics for an OpenTelemetry collector. Without it none are sent.
+    pub telemetry: Option<TelemetrySettings>,
     /// Where credentials are read, and how sessions are judged. Required, but of a minter that believes its edges.
     #[serde(default)]
     pub session: SessionSettings,

@@ -22,6 +22,8 @@ pub struct Places {
     pub name_key: String,
     /// `log.level`
     pub level: String,
+    /// `telemetry`
+    pub telemetry: String,
     /// `server.threads`
     pub threads: String,
 }
@@ -40,6 +42,7 @@ impl Places {
             redis: of("leases", "redis"),
             name_key: of("leases", "name_key"),
             level: of("log", "level"),
+            telemetry: show(&Place::root().key("telemetry")),
             threads: of("server", "threads"),
         }
     }

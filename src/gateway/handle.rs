@@ -25,6 +25,7 @@ use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::gateway::judge::routes::Route;
 use crate::gateway::receive::{Post, PostParts};
+use crate::gateway::spans;
 use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
@@ -115,7 +116,8 @@ impl Gateway {
                 Ok(free) => {
                     let (id, client) = (RequestId(id.0), (&*client).into());
                     let (close, accepted) = (head.close || lame, accepted.clone());
-                    let start = Start { began, time, id, place, client, close, accepted, _place: free };
+                    let to_app = Place::below(&place.own, place.own.sampled);
+                    let start = Start { began, time, id, place, to_app, client, close, accepted, _place: free };
                     match ProxiedRequest::new(forward, head, &log, connection, start, &self.sources) {
                         Ok((proxied, upstream_head)) => return Disposition::Forward(Arc::new(proxied), upstream_head),
                         Err(BadFields) => Err(Refusal::BadRequest),
@@ -169,6 +171,9 @@ impl Gateway {
             time,
             request_id: log.request_id,
             place: log.place,
+            began_mint: log.began_mint,
+            joined: log.joined,
+            pattern: log.route.map(Route::pattern),
             method: Some(known(method)),
             path: log.path.as_deref(),
             route: log.route.map(Route::name),
@@ -182,7 +187,7 @@ impl Gateway {
             duration_us: micros(took),
             peer,
             session: log.session.as_deref(),
-            policy: log.policy.as_deref(),
+            policy: log.policy.as_ref(),
         });
     }
 
@@ -201,6 +206,9 @@ impl Gateway {
             time: self.clock.now(),
             request_id: id.text(),
             place,
+            began_mint: false,
+            joined: None,
+            pattern: None,
             method: None,
             path: None,
             route: None,
@@ -347,7 +355,12 @@ impl Gateway {
         }
     }
 
+    /// The access line, and the span where one is recorded.
     pub(super) fn note(&self, facts: &AccessRecord<'_>) {
+        let refused = facts.status >= 400 && facts.outcome != "forwarded";
+        if facts.place.own.sampled || ((refused || facts.began_mint) && self.metrics.tracer.is_on()) {
+            self.metrics.tracer.record(|| spans::server(facts));
+        }
         if let Some(log) = &self.access_log {
             log.push_with(|line| access_log::line(line, facts));
         }

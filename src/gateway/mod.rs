@@ -18,6 +18,7 @@ mod in_force;
 mod judge;
 mod receive;
 pub mod settings;
+mod spans;
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 use crate::provider::PluginUrl;
+use crate::telemetry::TraceContext;
 
 /// A plug-in URL that we hold for one subject, and when it ends.
 pub struct Lease {
@@ -25,6 +26,8 @@ pub struct Lease {
     pub(super) version: StoreVersion,
     /// How often it may still be handed out; `None`: nobody counts.
     pub(super) uses: Option<Arc<AtomicU32>>,
+    /// Where its mint stands in a trace, if it was recorded.
+    pub(super) minted_by: Option<Box<TraceContext>>,
 }
 
 /// How a lease is tied to a shared store.
@@ -86,12 +89,24 @@ impl Lease {
 
     /// The same lease, tied to a store in this way.
     pub(super) fn tied(&self, version: StoreVersion, seq: u64) -> Self {
-        Self { url: self.url.clone(), uses: self.uses.clone(), version, seq, ..*self }
+        Self {
+            url: self.url.clone(),
+            uses: self.uses.clone(),
+            minted_by: self.minted_by.clone(),
+            version,
+            seq,
+            ..*self
+        }
     }
 
     /// How long it may be held by who holds none longer than `max_age` from its mint on.
     pub fn hold(&self, max_age: Duration, now: Timestamp) -> Duration {
         self.end.min(self.began.plus(max_age)).since(now)
+    }
+
+    /// Where its mint stands in a trace, if it was recorded by this process.
+    pub fn minted_by(&self) -> Option<&TraceContext> {
+        self.minted_by.as_deref()
     }
 
     /// Life left; zero when ended.

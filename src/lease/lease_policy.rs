@@ -1,13 +1,16 @@
 //! The lease policy of one plug-in: its rules, its mint, its counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use crate::clock::Timestamp;
+use crate::lease::flight::MintResult;
 use crate::lease::rules::Rules;
 use crate::lease::settings::Reuse;
 use crate::provider::{Mint, MintInput, Reason, Share};
-use crate::telemetry::{Metrics, Place, Tracer};
+use crate::telemetry::{Kind, Metrics, Place, Span, Tracer, Value};
 
 /// What the book knows of one plug-in.
 pub struct LeasePolicy {
@@ -17,6 +20,7 @@ pub struct LeasePolicy {
     pub mint: Arc<dyn Mint>,
     /// Its name.
     pub plugin: Box<str>,
+    provider: Arc<str>,
     pub(super) counts: Counts,
     pub(super) tracer: Tracer,
 }
@@ -48,7 +52,33 @@ impl LeasePolicy {
             short: minted("short"),
             nonsense: minted("nonsense"),
         };
-        Self { rules, mint, plugin: plugin.into(), counts, tracer: metrics.tracer.clone() }
+        Self { rules, mint, plugin: plugin.into(), provider: provider.into(), counts, tracer: metrics.tracer.clone() }
+    }
+
+    /// Records a mint: how it ended and whether its lease is kept, when it began, and how long it took.
+    pub(super) fn record(
+        &self,
+        place: Option<Place>,
+        reason: Reason,
+        (landing, keep): (&MintResult, bool),
+        (start, took): (Timestamp, Duration),
+    ) {
+        let Some(place) = place else { return };
+        let (outcome, error) = match landing {
+            Ok(_) => (if keep { "ok" } else { "short" }, None),
+            Err(failure) => (failure.label(), Some(failure.label())),
+        };
+        self.tracer.record(|| {
+            let mut attributes = vec![
+                ("valet.plugin", Value::Name((*self.plugin).into())),
+                ("valet.provider", Value::Name(self.provider.clone())),
+                ("valet.reason", Value::Word(reason.label())),
+                ("valet.outcome", Value::Word(outcome)),
+            ];
+            attributes.extend(error.map(|error| ("error.type", Value::Word(error))));
+            let name = format!("mint {}", self.plugin).into();
+            Span { place, link: None, kind: Kind::Internal, name, start, took, attributes, error }
+        });
     }
 
     /// Says to who mints why, and what is of use.

@@ -69,6 +69,7 @@ impl Rules {
             seq,
             version: StoreVersion::NONE,
             uses: minted.uses.map(|uses| Arc::new(AtomicU32::new(uses))),
+            minted_by: None,
         };
         Ok(Judged { short: usable.is_zero(), lease })
     }
@@ -85,7 +86,19 @@ impl Rules {
         let Stored { url, own_end, end_unread, .. } = stored;
         // What is counted lies in no store.
         let (version, uses) = (StoreVersion::NONE, None);
-        Some(Lease { url, own_end, end_unread, end, began, serve_until, refresh_at, seq, version, uses })
+        Some(Lease {
+            url,
+            own_end,
+            end_unread,
+            end,
+            began,
+            serve_until,
+            refresh_at,
+            seq,
+            version,
+            uses,
+            minted_by: None,
+        })
     }
 
     /// When a lease that ends at `end` is renewed ahead, if somebody asks.

@@ -8,6 +8,7 @@ mod edge_registry;
 mod serve;
 mod service;
 pub mod settings;
+mod spans;
 
 pub use bounds::Bounded;
 pub use serve::{AtOnce, Serving, serve};

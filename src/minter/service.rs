@@ -8,6 +8,7 @@ use super::TARGET;
 use super::audit_log::{self, AuditLog, Entry};
 use super::edge_registry::{Edge, EdgeRegistry};
 use super::settings::MinterSettings;
+use super::spans;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::settings::Reuse;
 use crate::lease::{
@@ -184,6 +185,9 @@ impl MintService {
             duration_us: audit_log::micros(began.elapsed()),
             subject: session.as_deref().map(Session::log_id),
         });
+        let plugin = offer.map(|offer| offer.name.as_str());
+        let span = || spans::ask(place, &edge.name, plugin, (source.unwrap_or(outcome), time, began.elapsed()));
+        self.metrics.tracer.record(span);
         let lease = verdict?.lease;
         let hold = lease.hold(Duration::from_secs(ask.max_age_s), now);
         // To the edge that asked, for this session's user.

@@ -14,7 +14,7 @@ use super::settings::ProviderSettings;
 use super::{MintFailure, Minted, SessionRefusal};
 use crate::clock::Clock;
 use crate::http_client::Cause;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracer};
 
 /// What callers are told where nobody knows better.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -23,6 +23,7 @@ pub(super) struct Admission {
     pub name: String,
     pub clock: Clock,
     pub timeout: Duration,
+    pub tracer: Tracer,
     /// Of `max_in_flight`. Tried, never waited for.
     slots: Semaphore,
     breaker: Breaker,
@@ -44,6 +45,7 @@ impl Admission {
             name: settings.name.clone(),
             clock,
             timeout: settings.timeout.0,
+            tracer: metrics.tracer.clone(),
             slots: Semaphore::new(settings.max_in_flight.min(Semaphore::MAX_PERMITS)),
             breaker: Breaker::new(settings.breaker, degraded.clone()),
             degraded,

@@ -25,6 +25,7 @@ mod remote;
 mod retry_after;
 pub mod settings;
 mod signature;
+mod spans;
 mod template;
 mod token;
 mod trial;

@@ -68,7 +68,7 @@ pub struct Components {
     pub claim_names: Arc<[String]>,
     pub(super) secrets: Arc<[ReloadableSecret]>,
     /// The outgoing client that all share.
-    client: Client,
+    pub(super) client: Client,
     shares: Option<Arc<MintShares>>,
     pub(super) admin_token: Option<Arc<SecretCell>>,
     pub(super) identities: Arc<[(String, Arc<Identity>)]>,

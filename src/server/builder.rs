@@ -69,7 +69,7 @@ impl Builder<'_> {
             },
             None => random_key(),
         };
-        let (config, clock) = (self.config, self.clock.clone());
+        let (config, clock, metrics) = (self.config, self.clock.clone(), self.metrics);
         let client_of = |issuer: &IssuerSettings| {
             let client = self.client_through(issuer.ca.as_deref(), issuer.proxy.as_ref());
             let client = client.map_err(|faults| {
@@ -77,7 +77,7 @@ impl Builder<'_> {
                     |RouteFault { key, message }| format!("session.issuer {:?}: {key}: {message}", issuer.issuer);
                 faults.into_iter().map(place).collect::<Vec<String>>()
             })?;
-            Ok(Arc::new(KeySets(client)) as Arc<dyn KeyClient>)
+            Ok(Arc::new(KeySets { client, tracer: metrics.tracer.clone(), clock: clock.clone() }) as Arc<dyn KeyClient>)
         };
         // Without one of their own the hashes of the process go on as they began.
         let keep_subject_key = self.config.log.subject_key.is_none()
@@ -88,7 +88,7 @@ impl Builder<'_> {
             (names, config.policy_set.as_deref().map(Policies::claims)),
             &subject_key,
             &client_of,
-            clock,
+            clock.clone(),
             self.metrics,
         );
         let mut sessions = made.map_err(|faults| self.faults.extend(faults)).ok()?;

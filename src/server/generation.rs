@@ -47,6 +47,14 @@ pub(super) struct Generation {
 }
 
 impl Generation {
+    /// How many tasks take connections from a listener.
+    pub(super) fn worker_threads(&self) -> usize {
+        match self.config.server.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+
     /// Builds it: the first one, or one beside what is in force, which does not change before the last steps are done. Every fault at once.
     pub fn build(
         config: Config,

@@ -1,14 +1,20 @@
 //! How key sets are fetched.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::clock::Clock;
 use crate::http_client::{Client, ClientFault};
 use crate::session::{ClientFault as KeyClientFault, KeyClient};
+use crate::telemetry::{Kind, Place, Span, Tracer, Value, trace_id};
 
 /// The one outgoing client, as `session` wants it.
-pub(super) struct KeySets(pub Client);
+pub(super) struct KeySets {
+    pub client: Client,
+    pub tracer: Tracer,
+    pub clock: Clock,
+}
 
 #[async_trait]
 impl KeyClient for KeySets {
@@ -18,7 +24,21 @@ impl KeyClient for KeySets {
         max_bytes: usize,
         deadline: Duration,
     ) -> Result<(u16, Vec<u8>), KeyClientFault> {
-        let answer = self.0.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
+        let (start, began) = (self.clock.now(), Instant::now());
+        let answer = self.client.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
+        // Seldom, and a trace of its own: each one is recorded.
+        self.tracer.record(|| {
+            let host = url.host_str().unwrap_or_default();
+            let mut attributes =
+                vec![("http.request.method", Value::Word("GET")), ("server.address", Value::Name(host.into()))];
+            let status = answer.as_ref().ok().map(|answer| answer.status);
+            attributes.extend(status.map(|status| ("http.response.status_code", Value::Number(status.into()))));
+            let error = answer.as_ref().err().map(|fault| fault.cause().label());
+            attributes.extend(error.map(|error| ("error.type", Value::Word(error))));
+            let place = Place::begin(trace_id(), true);
+            let (kind, name) = (Kind::Client, "GET key set".into());
+            Span { place, link: None, kind, name, start, took: began.elapsed(), attributes, error }
+        });
         answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
             ClientFault::NoConnection(cause) | ClientFault::Unreachable(cause) => KeyClientFault::Unreachable(cause),
             ClientFault::TimedOut => KeyClientFault::TimedOut,

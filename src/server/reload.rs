@@ -124,6 +124,7 @@ pub fn needs_new_process(before: &Config, next: &Config) -> Vec<String> {
     compare(at(before) == at(next), &next.places.leases, "another file of leases");
     let redis = |config: &Config| format!("{:?}", config.leases.redis);
     compare(redis(before) == redis(next), &next.places.redis, "another place of the store");
+    compare(before.telemetry == next.telemetry, &next.places.telemetry, "another collector or share of traces");
     let names = |config: &Config| config.leases.name_key.clone();
     compare(names(before) == names(next), &next.places.name_key, "another key of names");
     faults

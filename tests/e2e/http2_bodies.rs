@@ -65,7 +65,7 @@ async fn an_app_is_told_the_same_of_http_2_by_both_ways() {
     for body in ["", "x"] {
         assert_eq!(ask(&mut send, "GET", "/orders?a=b", &fields, body).await.status, 200);
         let seen = app.last();
-        let framing = ["content-length", "transfer-encoding", "x-request-id"];
+        let framing = ["content-length", "transfer-encoding", "traceparent", "x-request-id"];
         let lines = seen.head.lines().map(str::to_ascii_lowercase);
         let mut lines: Vec<String> = lines.filter(|line| !framing.iter().any(|name| line.starts_with(name))).collect();
         lines.sort_unstable();

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod app;
 pub mod ask;
+pub mod collector;
 pub mod envoy;
 pub mod lines;
 pub mod reload;

@@ -3,7 +3,7 @@
 use super::rust::{Named, code_only, paths, production_lines, without_tests};
 
 /// The modules from the top down. Each looks only at what stands below it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "main",
     "lib",
     "cli",
@@ -22,6 +22,7 @@ const ORDER: [&str; 19] = [
     "provider",
     "assertion",
     "session",
+    "otlp",
     "http_client",
 ];
 
@@ -40,12 +41,14 @@ const DEMO_LOOKS: [(&str, &[&str]); 3] = [
 ];
 
 /// A package, or a part of `std`, and the places below `src/` that may use it.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 13] = [
     ("pingora", &["server", "gateway", "app", "admin"]),
     ("dashmap", &["lease", "session"]),
     // `provider/jwt` signs what is asked of a vendor without a call, and an OAuth2 client's own word; it verifies nothing.
     ("jsonwebtoken", &["session", "provider/jwt", "provider/grant", "demo"]),
     ("cedar_policy", &["policy"]),
+    ("opentelemetry_proto", &["otlp"]),
+    ("prost", &["gateway/ext_authz", "otlp"]),
     ("miette", &["policy"]),
     ("redis", &["lease/store"]),
     ("redb", &["lease/store/file"]),

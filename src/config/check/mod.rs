@@ -17,6 +17,7 @@ mod route;
 mod server;
 mod session;
 mod sign_out;
+mod telemetry;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,7 @@ pub(super) fn check<'a>(
     minter::check(config, &mut report);
     leases::check(config, &mut report);
     limits::check(config, &mut report);
+    telemetry::check(config, &mut report);
     report
 }
 

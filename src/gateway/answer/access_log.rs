@@ -1,5 +1,6 @@
 //! The access log: one JSON object for each request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -7,7 +8,7 @@ use crate::gateway::judge::authenticate::Check;
 use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;
-use crate::telemetry::Place;
+use crate::telemetry::{Place, TraceContext};
 
 /// A longer path is cut in the line.
 const MAX_PATH: usize = 256;
@@ -19,6 +20,12 @@ pub(in crate::gateway) struct AccessRecord<'a> {
     pub request_id: &'a str,
     /// Where it stands in a trace.
     pub place: Place,
+    /// It began a mint.
+    pub began_mint: bool,
+    /// The mint of another request, whose URL this one got.
+    pub joined: Option<TraceContext>,
+    /// The path or prefix of the route.
+    pub pattern: Option<&'a str>,
     /// `None` where the head could not be read.
     pub method: Option<&'a str>,
     /// As judged, without the query.
@@ -40,7 +47,7 @@ pub(in crate::gateway) struct AccessRecord<'a> {
     pub peer: &'a str,
     pub session: Option<&'a Session>,
     /// The policy that decided.
-    pub policy: Option<&'a str>,
+    pub policy: Option<&'a Arc<str>>,
 }
 
 /// Writes the line, with its line end. Never the query, a credential, a URL of a vendor or a plain subject.
@@ -77,7 +84,7 @@ pub(in crate::gateway) fn line(out: &mut Vec<u8>, facts: &AccessRecord<'_>) {
     }
     if facts.policy.is_some() {
         out.extend_from_slice(b",\"policy\":");
-        text(out, facts.policy);
+        text(out, facts.policy.map(|policy| &**policy));
     }
     if let Some(cause) = facts.cause {
         out.extend_from_slice(b",\"cause\":");

@@ -23,7 +23,6 @@ use pingora_core::server::configuration::ServerConf;
 use smallvec::SmallVec;
 
 use crate::app::{Address, Picked, cause_of};
-use crate::gateway::InForce;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::headers;
@@ -31,6 +30,7 @@ use crate::gateway::forward::headers::{HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::proxy::{MAX_INTERIM, TRIES, behind};
 use crate::gateway::forward::session_end;
+use crate::gateway::{Gateway, InForce};
 use crate::http_client::Cause;
 
 pub(in crate::gateway) use client::Client;
@@ -81,12 +81,10 @@ struct FastPathContext {
 
 impl FastPathContext {
     /// The head of the app's answer is there.
-    fn answered(&mut self, proxied: &ProxiedRequest) {
-        if let Some(picked) = &self.picked {
+    fn answered(&mut self, gateway: &Gateway, proxied: &ProxiedRequest, status: StatusCode) {
+        if let (Some(picked), Some(asked)) = (&self.picked, self.asked.take()) {
             picked.succeeded();
-        }
-        if let Some(asked) = self.asked.take() {
-            proxied.forward.app().response.observe(asked.elapsed().as_secs_f64());
+            gateway.time_app(proxied, picked.label(), status.as_u16(), asked.elapsed());
         }
     }
 }
@@ -205,6 +203,7 @@ impl FastPath {
             let framing = write_head(answer, proxied, close, client.out);
             if !answer.status.is_informational() {
                 context.status = answer.status.as_u16();
+                context.answered(&self.gateway.load(), proxied, answer.status);
                 break (framing, close);
             }
             client.send().await?;
@@ -212,7 +211,6 @@ impl FastPath {
             client.wait(app.read_response()).await?;
             interim += 1;
         };
-        context.answered(proxied);
         while !app.is_body_done() {
             let piece = match app.read_body_ref().now_or_never() {
                 Some(read) => read.map_err(|error| Stop::App(cause_of(&error)))?,

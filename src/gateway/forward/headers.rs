@@ -72,8 +72,10 @@ pub(in crate::gateway) struct Identity<'a> {
     pub peer: &'a Peer,
     pub tls: bool,
     pub request_id: &'a str,
-    /// Where it stands in a trace.
+    /// Where our call of the app stands in a trace.
     pub place: Place,
+    /// The trace is the caller's, and so is `tracestate`.
+    pub keeps_state: bool,
 }
 
 /// Takes the fields of a request in the order in which the app gets them.
@@ -132,7 +134,7 @@ pub(in crate::gateway) fn request(
         // The app is told another one, by `set_forwarding`.
         let replaced = identity.app.request_host.is_some() && is(&"host");
         // A stranger's trace is none: what vendors of tracing add to ours is passed on only with the caller's place.
-        let traced = same(TRACEPARENT, name) || (identity.place.parent.is_none() && same(TRACESTATE, name));
+        let traced = same(TRACEPARENT, name) || (!identity.keeps_state && same(TRACESTATE, name));
         if between_us || replaced || traced || is_identity_field(name, &identity.app.identity) {
             continue;
         }

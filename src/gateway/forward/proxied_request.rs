@@ -36,6 +36,8 @@ pub(in crate::gateway) struct Start {
     pub id: RequestId,
     /// Where it stands in a trace.
     pub place: Place,
+    /// Where our call of the app stands, below it.
+    pub to_app: Place,
     /// Who sent it, as access lines show it.
     pub client: Box<str>,
     /// The connection is closed behind the answer.
@@ -100,7 +102,8 @@ impl ProxiedRequest {
             peer: connection.peer,
             tls: connection.tls,
             request_id: start.id.text(),
-            place: start.place,
+            place: start.to_app,
+            keeps_state: start.place.parent.is_some(),
         };
         let upstream_head = if connection.http2 && !(is_get(head) && forward.app().is_plain()) {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);

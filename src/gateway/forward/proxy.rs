@@ -22,7 +22,7 @@ use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
 use crate::gateway::handle::micros;
 use crate::gateway::http2::exchange::write;
-use crate::gateway::{Gateway, InForce, Limits};
+use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
@@ -172,7 +172,8 @@ impl ProxyHttp for Forwarder {
             if let Some(proxied) = &context.proxied {
                 proxied.answered.store(true, Ordering::Relaxed);
                 if let Some(asked) = context.asked.take() {
-                    proxied.forward.app().response.observe(asked.elapsed().as_secs_f64());
+                    let label = context.picked.as_ref().map_or("", Picked::label);
+                    self.gateway.load().time_app(proxied, label, response.status.as_u16(), asked.elapsed());
                 }
             }
             if let Some(picked) = &context.picked {
@@ -321,6 +322,15 @@ impl ProxyHttp for Forwarder {
 }
 
 impl Gateway {
+    /// The head of an app's answer is there, this long after `upstream` was asked.
+    pub(in crate::gateway) fn time_app(&self, proxied: &ProxiedRequest, upstream: &str, status: u16, took: Duration) {
+        proxied.forward.app().response.observe(took.as_secs_f64());
+        if proxied.start.to_app.own.sampled {
+            let start = self.clock.now().minus(took);
+            self.metrics.tracer.record(|| spans::app(proxied, upstream, status, start, took));
+        }
+    }
+
     /// Counts a request to an app, and writes its access line; once.
     pub(in crate::gateway) fn log_proxied(
         &self,
@@ -349,6 +359,9 @@ impl Gateway {
             time: proxied.start.time,
             request_id: proxied.start.id.text(),
             place: proxied.start.place,
+            began_mint: false,
+            joined: None,
+            pattern: Some(app.prefix()),
             method: Some(proxied.method),
             path: Some(&proxied.path),
             route: Some(&app.name),
@@ -362,7 +375,7 @@ impl Gateway {
             duration_us: micros(took),
             peer: &proxied.start.client,
             session: proxied.forward.session(),
-            policy: proxied.policy.as_deref(),
+            policy: proxied.policy.as_ref(),
         });
     }
 }

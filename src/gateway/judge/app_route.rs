@@ -181,6 +181,11 @@ impl AppRoute {
         self.reach.covers(path, host)
     }
 
+    /// The prefix of its paths, as configured but for a `/` at its end.
+    pub fn prefix(&self) -> &str {
+        if self.reach.prefix.is_empty() { "/" } else { &self.reach.prefix }
+    }
+
     /// Whether it is spoken to in HTTP/1.1, in the clear, wherever it is.
     pub fn is_plain(&self) -> bool {
         self.pool.is_plain()

@@ -30,7 +30,7 @@ use crate::limit::Taken;
 use crate::policy::{Action, Permit};
 use crate::problem::Refusal;
 use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
-use crate::telemetry::Place;
+use crate::telemetry::{Place, TraceContext};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
@@ -71,6 +71,8 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
     pub place: Place,
     /// It began a mint.
     pub began_mint: bool,
+    /// The mint of another request, whose URL this one got.
+    pub joined: Option<TraceContext>,
     /// The client's address; `None`: on a Unix socket it has none.
     pub address: Option<IpAddr>,
     /// The origin to which its listener sends each request.
@@ -311,6 +313,7 @@ impl Gateway {
             return Err(Refusal::NotAcceptable);
         }
         log.source = Some(source);
+        log.joined = lease.minted_by().filter(|_| source == Source::Joined).copied();
         let json = head.text("accept").is_some_and(negotiate::prefers_json);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json, permit })
     }

@@ -104,6 +104,11 @@ impl PluginRoute {
         *self.path == *path && self.host.as_deref().is_none_or(|own| is_host(own, host))
     }
 
+    /// Its whole path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Whether it answers one host only.
     pub fn has_host(&self) -> bool {
         self.host.is_some()

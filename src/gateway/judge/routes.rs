@@ -38,6 +38,14 @@ impl<'g> Route<'g> {
         }
     }
 
+    /// The whole path of a plug-in, the prefix of an app.
+    pub fn pattern(self) -> &'g str {
+        match self {
+            Self::Plugin(plugin) => plugin.path(),
+            Self::App(app) => app.prefix(),
+        }
+    }
+
     /// The histogram of the outcomes that are frequent, found at start-up.
     pub fn duration(self, outcome: &str) -> Option<&'g Histogram> {
         match (self, outcome) {

@@ -23,12 +23,13 @@ use super::admission::Admission;
 use super::diagnosis::{Diagnosis, Notes};
 use super::outcome::Fault;
 use super::settings::ProviderSettings;
+use super::spans::CallSpan;
 use super::wire::{self, Denial, MintError, MintGrant, MintRequest};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
 use crate::http_client::{Cause, Client, ClientFault, Response};
 use crate::session::StepUp;
-use crate::telemetry::{Metrics, Place, TRACEPARENT};
+use crate::telemetry::Metrics;
 
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
 const BREATH: Duration = Duration::from_millis(50);
@@ -227,10 +228,9 @@ impl Inner {
         let Ok(mut request) = self.request(minter, plugin, input, left) else {
             return Try::Settled(Err(Fault::Refused));
         };
-        let place = input.context.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
-        if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
-            request.headers_mut().insert(TRACEPARENT, traceparent);
-        }
+        let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
+        let by = (&self.admission.tracer, &self.admission.clock);
+        let span = CallSpan::begin(by, input.context.place, ("POST", &host), request.headers_mut());
         // What is shared is held by who minted it: a second ask finds it.
         let context = &input.context;
         let again = context.share != Share::Nobody && context.reason != Reason::Again;
@@ -240,6 +240,7 @@ impl Inner {
             // One that hangs holds its connections open: its health tells. Worth leaving it only for one that is there.
             () = minter.hangs(), if others && again => return Try::Next(Fault::Unreachable),
         };
+        span.end(&answer);
         match answer {
             Ok(answer) if answer.status == 200 => {
                 *self.told.lock() = None;

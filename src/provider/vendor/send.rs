@@ -17,10 +17,10 @@ use crate::provider::outcome::Fault;
 use crate::provider::recipe::check_header_secret;
 use crate::provider::retry_after::retry_after;
 use crate::provider::signature::Outgoing;
+use crate::provider::spans::CallSpan;
 use crate::provider::template::Unfit;
 use crate::provider::token::{AccessToken, AccessTokens};
 use crate::provider::trial;
-use crate::telemetry::{Place, TRACEPARENT};
 
 /// An answer to a mint is a URL of at most 8 KiB, and one to a registration a user's record: more is not read.
 pub(super) const MAX_ANSWER_BYTES: usize = 128 * 1024;
@@ -168,10 +168,9 @@ impl Inner {
             .map_err(|_| Fault::Refused)?;
         *request.headers_mut() = outgoing.headers;
         request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let place = asking.input.context.place.map(|mint| Place::below(&mint.own, mint.own.sampled));
-        if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
-            request.headers_mut().entry(TRACEPARENT).or_insert(traceparent);
-        }
+        let who = (outgoing.method.as_str(), self.recipe.parts.base.authority());
+        let by = (&self.admission.tracer, &self.admission.clock);
+        let span = CallSpan::begin(by, asking.input.context.place, who, request.headers_mut());
         let answer = match step {
             // Done again it leads to the same: after each start users are registered who are known.
             Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
@@ -181,6 +180,7 @@ impl Inner {
             self.quota.note(&answer.headers);
             super::step(asking, || trial::answered(step, outgoing.method, answer));
         }
+        span.end(&answer);
         answer.map_err(|fault| {
             note(asking, Diagnosis::call(step, fault.cause()));
             Fault::of_client(fault)

@@ -108,7 +108,7 @@ impl FastPath {
             interim += 1;
             client.wait(app.read_response()).await?;
         };
-        context.answered(proxied);
+        context.answered(&self.gateway.load(), proxied, head.status);
         let status = head.status.as_u16();
         let done = app.is_body_done();
         client.write_response_header(Box::new(head), done).map_err(|_| Stop::Client)?;

@@ -59,7 +59,7 @@ impl FastPath {
                 context.status = answer.status.as_u16();
                 write_head(&answer, proxied, true, client.out);
                 client.send().await?;
-                context.answered(proxied);
+                context.answered(&self.gateway.load(), proxied, answer.status);
                 let patience = Patience { idle: app.websocket_timeout, client: client.write };
                 let clock = self.gateway.load().clock.clone();
                 // A silent tunnel holds no room for a head or an answer.

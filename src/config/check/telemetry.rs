@@ -1,0 +1,13 @@
+//! `[telemetry]`.
+
+use super::Report;
+use crate::config::Config;
+use crate::config::tree::Place;
+
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let Some(settings) = &config.telemetry else { return };
+    let place = Place::root().key("telemetry");
+    for (key, message) in settings.faults() {
+        report.fault(&place.key(key), message);
+    }
+}
