@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 mod acceptors;
 mod admin;
@@ -123,6 +123,7 @@ struct Live {
     /// True when the process is about to end.
     stopping: watch::Sender<bool>,
     exporting: Exporting,
+    drain_asked: Arc<Notify>,
 }
 
 /// What changes with the configuration.
@@ -216,6 +217,7 @@ impl Live {
             state: parking_lot::Mutex::new(state),
             stopping: watch::Sender::new(false),
             exporting: Exporting::default(),
+            drain_asked: Arc::default(),
         })
     }
 

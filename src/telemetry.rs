@@ -1,6 +1,7 @@
 //! What operators see of a running gateway: counters, histograms, JSON log lines.
 
 mod open_metrics;
+mod recent;
 mod trace;
 mod tracer;
 
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::open_metrics::{OPEN_METRICS, PROMETHEUS_TEXT, prefers_open_metrics};
+pub use self::recent::{Recent, RecentRequest};
 pub use self::trace::{Place, TRACEPARENT, TRACESTATE, TraceContext, trace_id};
 pub use self::tracer::{BATCH, Kind, Queue, Span, Tracer, Value};
 use crate::secret::SecretSource;
@@ -60,6 +62,8 @@ pub struct Metrics {
     registry: Registry,
     /// Takes spans, if anybody does.
     pub tracer: Tracer,
+    /// The last refusals and mints.
+    pub recent: Recent,
     /// `valet_requests_total{route,outcome}`
     pub requests: IntCounterVec,
     /// `valet_request_duration_seconds{route,outcome}`
@@ -308,6 +312,7 @@ impl Metrics {
                 "When the configuration in force was put in force, in Unix time.",
             )?,
             config_info: gauges("valet_config_info", "SHA-256 of the configuration file in force.", &["digest"])?,
+            recent: Recent::default(),
             registry: registry.clone(),
         };
         for outcome in ["applied", "unchanged", "refused"] {

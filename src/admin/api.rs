@@ -13,15 +13,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::EmbedPolicy;
+use super::requests;
 use crate::clock::Timestamp;
 use crate::lease::Book;
 use crate::problem::{Refusal, TYPE_BASE};
 use crate::revocation::{Ended, NotRevoked, PluginScope, Revoker, Source};
 use crate::secret::{Secret, SecretCell};
 use crate::session::Sessions;
+use crate::telemetry::Recent;
 
 /// A page of a list, unless its reader says otherwise; and at most.
 const PAGE: usize = 100;
@@ -52,6 +55,10 @@ pub struct Api {
     pub reload: Reload,
     /// What pages need that embed a plug-in.
     pub embeds: Vec<EmbedPolicy>,
+    /// Who is told that this process is to drain and end.
+    pub drain: Arc<Notify>,
+    /// The last refusals and mints.
+    pub recent: Recent,
 }
 
 /// Reads everything again: which sections have changed and are in force, or why none is.
@@ -64,11 +71,11 @@ impl Api {
         Router::new()
             .route("/api/leases", get(leases))
             .route("/api/leases/drop", post(drop_leases))
-            .route("/api/mints", get(mints))
             .route("/api/sessions/revoke", post(revoke))
             .route("/api/reload", post(reload))
             .route("/api/embed-policy", get(embed_policy))
             .route("/api/subjects/forget", post(forget))
+            .merge(requests::router())
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::from_fn_with_state(api.clone(), admit))
             .with_state(api)
@@ -111,7 +118,7 @@ fn is_bearer(value: &HeaderValue) -> bool {
 }
 
 /// RFC 9457; what is wrong is in the title.
-fn problem(status: StatusCode, title: &str) -> Response {
+pub(super) fn problem(status: StatusCode, title: &str) -> Response {
     let body = axum::Json(json!({ "type": "about:blank", "title": title, "status": status.as_u16() }));
     let mut response = (status, body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -120,13 +127,13 @@ fn problem(status: StatusCode, title: &str) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Page {
+pub(super) struct Page {
     limit: Option<usize>,
-    after: Option<String>,
+    pub after: Option<String>,
 }
 
 impl Page {
-    fn limit(&self) -> Option<usize> {
+    pub fn limit(&self) -> Option<usize> {
         let limit = self.limit.unwrap_or(PAGE);
         (1..=MAX_PAGE).contains(&limit).then_some(limit)
     }
@@ -166,28 +173,6 @@ async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryReje
 fn cursor(text: &str) -> Option<(Timestamp, u64)> {
     let (end, seq) = text.split_once('-')?;
     Some((Timestamp::from_millis(end.parse().ok()?), seq.parse().ok()?))
-}
-
-async fn mints(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
-    let limit = page.ok().filter(|page| page.after.is_none()).and_then(|Query(page)| page.limit());
-    let Some(limit) = limit else { return problem(StatusCode::BAD_REQUEST, "expected `limit` of 1 to 1000") };
-    let mints: Vec<Value> = api
-        .book
-        .mints(limit)
-        .iter()
-        .map(|mint| {
-            json!({
-                "time": mint.time.rfc3339(),
-                "plugin": mint.plugin,
-                "subject": api.sessions.log_id(&mint.issuer, &mint.subject),
-                "reason": mint.reason.label(),
-                "outcome": mint.outcome.map_or_else(|failure| failure.label(), |_| "ok"),
-                "duration_ms": mint.took.as_millis() as u64,
-                "remaining_s": mint.outcome.ok().map(|life| life.as_secs()),
-            })
-        })
-        .collect();
-    axum::Json(json!({ "mints": mints })).into_response()
 }
 
 /// Whatever the body is: there is nothing to say.

@@ -2,6 +2,8 @@
 
 mod api;
 mod embed;
+mod page;
+mod requests;
 pub mod settings;
 
 use std::sync::Arc;
@@ -166,7 +168,8 @@ fn router(health: Arc<Health>, api: Option<Api>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(health);
+        .with_state(health)
+        .merge(page::router());
     api.into_iter().fold(router, |router, api| router.merge(api.router()))
 }
 

@@ -5,6 +5,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod explain;
+mod explain_request;
 mod fortify;
 mod notify;
 mod open;
@@ -72,12 +73,17 @@ enum Command {
     },
     /// Mint once and print the URL, for a first try. Needs a terminal: the URL is a secret.
     Open(OpenArguments),
-    /// Tell each step's verdict on a token: path, issuer, key, claims. Reads the token from stdin and prints neither it nor a secret.
+    /// Tell each step's verdict on a token: path, issuer, key, claims. Reads the token from stdin and prints neither it nor a secret. With
+    /// `--request`: what a running gateway remembers of one of its last refusals and mints.
     Explain {
         #[command(flatten)]
         config: ConfigFile,
         /// The path of the request, such as /plugins/face-scan; or the whole address, where the plug-in has a host of its own.
-        path: String,
+        #[arg(required_unless_present = "request")]
+        path: Option<String>,
+        /// The id of a request that was refused, or that began a mint, as `x-request-id` has it: told by the process at admin.address.
+        #[arg(long, value_name = "ID", conflicts_with_all = ["path", "address"])]
+        request: Option<String>,
         /// The request's method, for the policies.
         #[arg(long, default_value = "GET")]
         method: String,
@@ -163,8 +169,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check { config, live } => check::check(&config, live),
         Command::Diff { old, new } => diff::diff(&old, &new),
         Command::Open(arguments) => open::open(&arguments),
-        Command::Explain { config, path, method, address } => {
-            explain::explain(&config, &path, &Asked { method, address })
+        Command::Explain { config, request: Some(id), .. } => explain_request::explain(&config, &id),
+        Command::Explain { config, path, method, address, request: None } => {
+            explain::explain(&config, path.as_deref().unwrap_or_default(), &Asked { method, address })
         }
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Recipe(command) => recipe::recipe(&command),

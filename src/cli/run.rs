@@ -96,6 +96,7 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
         tokio::select! {
             () = notify::feed_watchdog(&running) => {}
             _ = terminate.recv() => break,
+            () = running.drain_asked() => break,
             _ = interrupt.recv() => break,
             // As with nginx: to leave gracefully.
             _ = quit.recv() => break,

@@ -358,6 +358,9 @@ impl Gateway {
     /// The access line, and the span where one is recorded.
     pub(super) fn note(&self, facts: &AccessRecord<'_>) {
         let refused = facts.status >= 400 && facts.outcome != "forwarded";
+        if refused || facts.began_mint {
+            self.metrics.recent.note(facts.remembered());
+        }
         if facts.place.own.sampled || ((refused || facts.began_mint) && self.metrics.tracer.is_on()) {
             self.metrics.tracer.record(|| spans::server(facts));
         }

@@ -22,6 +22,8 @@ pub struct MintRecord {
     pub issuer: Box<str>,
     /// See `issuer`.
     pub subject: Box<str>,
+    /// The request that began it.
+    pub request_id: Option<Box<str>>,
     /// Why.
     pub reason: Reason,
     /// How long it took.
@@ -46,6 +48,14 @@ impl MintHistory {
     /// Forgets a person's.
     pub fn forget(&self, issuer: &str, subject: &str) {
         self.0.lock().retain(|record| (&*record.issuer, &*record.subject) != (issuer, subject));
+    }
+
+    /// Those that this request began, the newest first.
+    pub fn of_request(&self, request_id: &str) -> Vec<MintRecord> {
+        let began = |record: &&MintRecord| {
+            record.request_id.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(request_id))
+        };
+        self.0.lock().iter().rev().filter(began).cloned().collect()
     }
 
     /// The newest first.

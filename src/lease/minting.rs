@@ -25,6 +25,7 @@ impl<G: Records> Book<G> {
             plugin: policy.plugin.clone(),
             issuer: input.issuer.clone(),
             subject: input.subject.clone(),
+            request_id: input.context.request_id.clone(),
             reason: input.context.reason,
             took: now.tick.since(began.tick),
             outcome: result.as_ref().map(|lease| lease.remaining(now.wall)).map_err(|failure| *failure),

@@ -42,6 +42,11 @@ impl<G: Records> Book<G> {
         self.history.last(count)
     }
 
+    /// The mints that this request began, by its id.
+    pub fn mints_of(&self, request_id: &str) -> Vec<MintRecord> {
+        self.history.of_request(request_id)
+    }
+
     /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
     pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
         self.forget_here(owner);

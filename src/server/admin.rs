@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Live;
 use super::bind::{self, Bound};
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::Scope;
 use crate::revocation::{PluginScope, Revoker, RevokerParts};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Recent};
 
 /// One that accepts.
 pub(super) struct AdminListener {
@@ -63,6 +63,7 @@ impl pingora_core::apps::ServerApp for AdminApp {
 impl Generation {
     /// What an administrator sees and does, if there is a token.
     pub(super) fn api(&self, live: &Arc<Live>) -> Option<Api> {
+        let (drain, recent) = (live.drain_asked.clone(), live.around.metrics.recent.clone());
         let live = Arc::downgrade(live);
         let reload: Reload = Arc::new(move || {
             let live = live.clone();
@@ -76,16 +77,21 @@ impl Generation {
                 }
             })
         });
-        self.components.api(&self.config, self.revoker.clone(), reload)
+        self.components.api(&self.config, self.revoker.clone(), (reload, drain, recent))
     }
 }
 
 impl Components {
     /// What an administrator sees, if there is a token.
-    pub(super) fn api(&self, config: &Config, revoker: Arc<Revoker>, reload: Reload) -> Option<Api> {
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        revoker: Arc<Revoker>,
+        (reload, drain, recent): (Reload, Arc<Notify>, Recent),
+    ) -> Option<Api> {
         let token = self.admin_token.clone()?;
-        let embeds = self.embeds(config);
-        Some(Api { token, book: self.book.clone(), sessions: self.sessions.clone(), revoker, embeds, reload })
+        let (book, sessions, embeds) = (self.book.clone(), self.sessions.clone(), self.embeds(config));
+        Some(Api { token, book, sessions, revoker, embeds, reload, drain, recent })
     }
 
     /// Who ends sessions.

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::http_client::Client;
 use crate::otlp::settings::TelemetrySettings;
 use crate::otlp::{Exporter, LAST_WORDS};
-use crate::server::Live;
+use crate::server::{Live, ServerHandle};
 use crate::telemetry::Metrics;
 
 /// The task that sends them, if there is a collector.
@@ -46,5 +46,12 @@ impl Live {
         let generation = self.generation();
         let (settings, client) = (generation.config.telemetry.as_ref(), &generation.components.client);
         self.exporting.start(settings, client, &self.around.metrics, &self.around.clock);
+    }
+}
+
+impl ServerHandle {
+    /// Returns when an administrator has asked for a drain (`POST /api/drain`). Dropped: nothing is lost.
+    pub async fn drain_asked(&self) {
+        self.live.drain_asked.notified().await;
     }
 }

@@ -22,10 +22,10 @@ export async function vendor() {
   return { address, stop };
 }
 
-/** `valet simulate idp` on a free port. */
-export async function idp() {
+/** `valet simulate idp` on a free port, with these users beside its own. */
+export async function idp(users = []) {
   let address;
-  const { stop } = await program(["simulate", "idp", "--listen", "127.0.0.1:0", "--audience", "my-app"], (line) => {
+  const { stop } = await program(["simulate", "idp", "--listen", "127.0.0.1:0", "--audience", "my-app", ...users.flatMap((user) => ["--user", user])], (line) => {
     address ??= line.match(/^Listening\s+(\S+)/)?.[1];
     return line.includes("Ctrl-C");
   });
@@ -39,14 +39,15 @@ export async function idp() {
 
 /**
  * `valet run` on free ports, before one vendor and for one issuer; `issuer` is the text of its table, `origins` are the pages that may read
- * the JSON.
+ * the JSON; `token` is that of the administration address.
  */
-export async function gateway({ issuer, vendor, login = "/login", origins = [] }) {
+export async function gateway({ issuer, vendor, login = "/login", origins = [], token }) {
   const folder = await mkdtemp(join(tmpdir(), "valet-oidc-"));
   const remove = opened(folder, () => rm(folder, { recursive: true }));
   const config = join(folder, "valet.toml");
   await writeFile(join(folder, "vendor.key"), API_KEY, { mode: 0o600 });
-  await writeFile(config, toml({ issuer, vendor, login, origins }));
+  if (token) await writeFile(join(folder, "admin.token"), token, { mode: 0o600 });
+  await writeFile(config, toml({ issuer, vendor, login, origins, token }));
   const at = {};
   const { lines, stop } = await program(["run", "--config", config], (line) => {
     const { message, address } = line.startsWith("{") ? JSON.parse(line) : {};
@@ -60,6 +61,8 @@ export async function gateway({ issuer, vendor, login = "/login", origins = [] }
     lines,
     plugin,
     at: (path) => new URL(path, plugin).href,
+    /** An address below the administration address. */
+    admin: (path) => `http://${at.admin}${path}`,
     ready: () => ask(`http://${at.admin}/readyz`),
     /** Opens the plug-in as a program would. */
     async open(token) {
@@ -80,7 +83,7 @@ export async function gateway({ issuer, vendor, login = "/login", origins = [] }
   };
 }
 
-const toml = ({ issuer, vendor, login, origins }) => `
+const toml = ({ issuer, vendor, login, origins, token }) => `
 [server]
 public_url = "http://app.localhost"
 
@@ -89,6 +92,7 @@ address = "127.0.0.1:0"
 
 [admin]
 address = "127.0.0.1:0"
+${token ? 'token = { file = "admin.token" }' : ""}
 
 [session]
 login_url = "${login}"

@@ -1,6 +1,7 @@
 // The pictures of the docs, made anew: node screenshots.mjs FOLDER. They are looked at by people; no test compares them.
 import { join } from "node:path";
 
+import { operators } from "./operators.screens.mjs";
 import { complete, counted, counter, demo, launch, plugin, scan, signIn, visit } from "./kit.mjs";
 
 const folder = process.argv[2];
@@ -59,5 +60,7 @@ await phone.page.evaluate(() => scrollTo(0, 0));
 await phone.page.screenshot({ path: join(folder, "phone.png"), animations: "disabled" });
 await phone.context.close();
 
-await browser.close();
 await valet.stop();
+
+await operators(browser, folder);
+await browser.close();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Answer, once};
-use super::process::until;
+use super::process::{end_of, until};
 use super::stack::{CANARY_PERSON, Folder, Gateway, Idp, KEY, Stack, Vendor, bearer};
 
 const TOKEN: &str = "the-token-of-this-test";
@@ -165,4 +165,58 @@ fn the_policy_of_an_embedding_page_is_told_from_the_configuration() {
     assert_eq!(ask(&stack, "GET", "/api/embed-policy?plugin=none", "").status, 404);
     assert_eq!(ask(&stack, "GET", "/api/embed-policy", "").status, 400);
     assert_eq!(once(&stack.gateway.admin, "GET", "/api/embed-policy?plugin=face-scan", &[], "").status, 401);
+}
+
+#[test]
+fn one_request_is_followed_by_the_id_that_its_user_saw() {
+    let stack = stack(|config| config);
+    let token = stack.idp.token(CANARY_PERSON);
+    let minted = stack.gateway.open(&token);
+    let refused = once(&stack.gateway.address, "GET", "/plugins/face-scan?canary=1", &[], "");
+    let text = std::fs::read_to_string(stack.folder.path().join("valet.toml")).unwrap();
+    let running =
+        text.replace("address = \"127.0.0.1:0\"\ntoken", &format!("address = \"{}\"\ntoken", stack.gateway.admin));
+    assert_ne!(running, text);
+    stack.folder.write("running.toml", &running);
+    let explain = |id: &str| end_of(stack.folder.path(), &["explain", "--config", "running.toml", "--request", id]);
+    let id = |answer: &Answer| answer.header("x-request-id").expect("an id").to_owned();
+
+    let told = explain(&id(&minted));
+    told.assert_code(0);
+    for line in [
+        "asked    GET /plugins/face-scan: the route face-scan",
+        "session  valid, subject ",
+        "mint     face-scan (miss): ok after ",
+    ] {
+        assert!(told.stdout.contains(line), "{line} in:\n{}", told.stdout);
+    }
+    assert!(told.stdout.contains("url      minted, life 21"), "{}", told.stdout);
+    let told = explain(&id(&refused).to_uppercase());
+    told.assert_code(0);
+    assert!(told.stdout.contains("session  absent\nanswer   401 unauthenticated after "), "{}", told.stdout);
+    for ended in [explain(&id(&minted)), told] {
+        for secret in [CANARY_PERSON, KEY, TOKEN, "canary", "action_token"] {
+            assert!(!ended.all().contains(secret), "{secret} in:\n{}", ended.all());
+        }
+    }
+
+    let held = id(&stack.gateway.open(&token));
+    let unknown = explain(&held);
+    unknown.assert_code(1);
+    assert!(unknown.only_line().contains("is not among the last 1,000 refusals"), "{}", unknown.only_line());
+    explain("no-id").assert_code(1);
+    let listed = ask(&stack, "GET", "/api/requests", "").json();
+    assert_eq!(listed["requests"].as_array().map(Vec::len), Some(2));
+    assert_eq!(listed["requests"][0]["request_id"], id(&refused));
+    assert_eq!(ask(&stack, "GET", "/api/requests?limit=0", "").status, 400);
+    assert_eq!(ask(&stack, "GET", "/api/requests/none", "").status, 404);
+}
+
+#[test]
+fn an_administrator_drains_the_process() {
+    let stack = stack(|config| config);
+    assert_eq!(once(&stack.gateway.admin, "POST", "/api/drain", &[], "").status, 401);
+    assert_eq!(ask(&stack, "GET", "/api/drain", "").status, 405);
+    assert_eq!(ask(&stack, "POST", "/api/drain", "").status, 202);
+    stack.gateway.program.end().assert_code(0);
 }

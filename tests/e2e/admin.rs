@@ -64,10 +64,10 @@ async fn what_is_in_trouble_is_named_while_it_is() {
 #[tokio::test]
 async fn the_public_address_has_nothing_of_it_and_it_has_nothing_of_the_public_one() {
     let stack = Stack::start().await;
-    for path in ["/livez", "/readyz", "/metrics", "/api/leases"] {
+    for path in ["/", "/livez", "/readyz", "/metrics", "/api/leases"] {
         stack.get(path).as_user("ada").send().await.assert_problem(404, "not-found");
     }
-    for path in [FACE_SCAN, "/api/leases", "/api/mints", "/"] {
+    for path in [FACE_SCAN, "/api/leases", "/api/mints", "/page.html"] {
         stack.admin_get(path).await.assert_status(404);
     }
 }
@@ -114,6 +114,29 @@ async fn who_asks_for_open_metrics_gets_it() {
     assert!(text.contains("\n# TYPE valet_requests counter\n"), "{text}");
     assert!(text.contains("\nvalet_requests_total{outcome=\"redirect\",route=\"face-scan\"} 1\n"), "{text}");
     assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+}
+
+#[tokio::test]
+async fn the_operators_page_needs_no_token_and_nothing_from_elsewhere() {
+    let stack = Stack::start().await;
+    let page = stack.admin_get("/").await;
+    page.assert_status(200).assert_field("content-type", "text/html; charset=utf-8");
+    let policy = page.field("content-security-policy").expect("a policy").to_owned();
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert!(!policy.contains("//") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    let text = page.text();
+    for address in text.split("href=\"").skip(1).chain(text.split("src=\"").skip(1)) {
+        let address = address.split('"').next().unwrap_or_default();
+        assert!(!address.contains("//"), "{address}");
+        if !address.starts_with('#') && address != "/readyz" {
+            stack.admin_get(address).await.assert_status(200);
+        }
+    }
+    for file in ["/page.css", "/page.js", "/page.svg"] {
+        let file = stack.admin_get(file).await;
+        file.assert_status(200).assert_field("x-content-type-options", "nosniff");
+        assert!(!file.text().contains("https://"), "{file}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::gateway::judge::authenticate::Check;
 use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;
-use crate::telemetry::{Place, TraceContext};
+use crate::telemetry::{Place, RecentRequest, TraceContext};
 
 /// A longer path is cut in the line.
 const MAX_PATH: usize = 256;
@@ -48,6 +48,30 @@ pub(in crate::gateway) struct AccessRecord<'a> {
     pub session: Option<&'a Session>,
     /// The policy that decided.
     pub policy: Option<&'a Arc<str>>,
+}
+
+impl AccessRecord<'_> {
+    /// What is remembered of it.
+    pub fn remembered(&self) -> RecentRequest {
+        RecentRequest {
+            time: self.time,
+            request_id: self.request_id.into(),
+            trace_id: String::from_utf8_lossy(&self.place.own.trace_id_text()).into(),
+            method: self.method.map(Into::into),
+            path: self.path.map(cut).map(Into::into),
+            route: self.route.map(Into::into),
+            status: self.status,
+            outcome: self.outcome,
+            source: self.source.map(Source::label),
+            session_check: self.check.map(Check::label),
+            cause: self.cause.map(Cause::label),
+            policy: self.policy.cloned(),
+            upstream: self.upstream.map(Into::into),
+            remaining: self.remaining,
+            duration_us: self.duration_us,
+            subject: self.session.map(|session| session.log_id().into()),
+        }
+    }
 }
 
 /// Writes the line, with its line end. Never the query, a credential, a URL of a vendor or a plain subject.
