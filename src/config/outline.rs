@@ -105,7 +105,10 @@ mod tests {
     fn a_misplaced_key_is_told_where_it_belongs() {
         let outline = Outline::of::<Config>();
         assert_eq!(outline.elsewhere("public_url"), "; a key of this name belongs in [server]");
-        assert_eq!(outline.elsewhere("issuer"), "; a key of this name belongs in [session] or [[session.issuer]]");
+        assert_eq!(
+            outline.elsewhere("issuer"),
+            "; a key of this name belongs in [session] or [[session.events.transmitter]] or [[session.issuer]]"
+        );
         assert_eq!(outline.elsewhere("nobody-knows-this"), "");
     }
 }

@@ -134,7 +134,9 @@ fn a_fault_of_a_socket_says_what_is_wrong_with_it() {
 
 #[test]
 fn there_is_at_least_one_upstream_at_most_64_and_no_two_are_alike() {
-    assert_eq!(faults(json!({ "upstreams": [] })), ["upstreams: expected at least one upstream"]);
+    let none =
+        "upstreams: expected at least one upstream; or `authorize = true`, where another proxy carries the requests";
+    assert_eq!(faults(json!({ "upstreams": [] })), [none]);
     let ports = |count: u16| json!({ "upstreams": (1..=count).map(|port| format!("app:{port}")).collect::<Vec<_>>() });
     assert!(faults(ports(64)).is_empty());
     assert_eq!(faults(ports(65)).len(), 1);
