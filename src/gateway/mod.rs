@@ -17,6 +17,7 @@ mod http2;
 mod in_force;
 mod judge;
 mod receive;
+mod request;
 pub mod settings;
 mod spans;
 

@@ -4,6 +4,7 @@
 
 mod audit_log;
 mod bounds;
+mod denial;
 mod edge_registry;
 mod serve;
 mod service;

@@ -6,18 +6,17 @@ use std::time::{Duration, Instant};
 
 use super::TARGET;
 use super::audit_log::{self, AuditLog, Entry};
+use super::denial::denied;
 use super::edge_registry::{Edge, EdgeRegistry};
 use super::settings::MinterSettings;
 use super::spans;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::settings::Reuse;
-use crate::lease::{
-    Asked, Book, Freshness, Lease, LeaseKey, LeasePolicy, NoLease, Opened, Parameters, Scope, Source, Unlisted,
-};
+use crate::lease::{Asked, Book, Freshness, Lease, LeaseKey, LeasePolicy, Opened, Parameters, Scope, Source, Unlisted};
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Permit};
 use crate::provider::wire::{Denial, Health, MintError, MintGrant, MintRequest};
-use crate::provider::{MintContext, MintFailure, MintInput, Reason, Share};
+use crate::provider::{MintContext, MintInput, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions, Unknown};
 use crate::telemetry::{Metrics, Place, TraceContext, trace_id};
 
@@ -353,25 +352,6 @@ fn input(session: &Session, opened: Opened<'_>, place: Place) -> MintInput {
         claims: session.claims().into(),
         parameters: opened.parameters.into(),
         context: MintContext { place: Some(place), revocable: session.revocable(), ..MintContext::default() },
-    }
-}
-
-fn denied(none: NoLease) -> MintError {
-    match none {
-        NoLease::Limited(wait) | NoLease::Mint(MintFailure::Limited(wait)) => {
-            MintError::for_now(Denial::TooManyRequests, wait)
-        }
-        NoLease::Lost => MintError::now(Denial::Internal),
-        // Another minter may have a way to it.
-        NoLease::Mint(MintFailure::StoreLost) => MintError::now(Denial::StoreUnavailable),
-        // Of a provider that is itself a minter's there is none: the configuration refuses it.
-        NoLease::Mint(MintFailure::Session(_)) => MintError::now(Denial::SessionInvalid),
-        NoLease::Mint(MintFailure::Refused) => MintError::now(Denial::ProviderRefused),
-        NoLease::Mint(MintFailure::Unreachable) => MintError::now(Denial::ProviderUnreachable),
-        NoLease::Mint(MintFailure::TimedOut) => MintError::now(Denial::ProviderTimeout),
-        NoLease::Mint(MintFailure::Nonsense) => MintError::now(Denial::ProviderNonsense),
-        NoLease::Mint(MintFailure::ForbiddenHost) => MintError::now(Denial::ForbiddenHost),
-        NoLease::Mint(MintFailure::Busy(wait)) => MintError::for_now(Denial::ProviderBusy, wait),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, 
 use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
-use crate::gateway::handle::micros;
 use crate::gateway::http2::exchange::write;
+use crate::gateway::request::micros;
 use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
 use crate::problem::Refusal;

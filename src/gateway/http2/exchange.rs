@@ -10,9 +10,10 @@ use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, UpstreamHead};
 use crate::gateway::forward::proxy::Forwarder;
-use crate::gateway::handle::{ConnectionInfo, Disposition};
+use crate::gateway::handle::Disposition;
 use crate::gateway::http1::head::{BadHead, Head};
 use crate::gateway::judge::decide::MAX_BODY;
+use crate::gateway::request::ConnectionInfo;
 use crate::problem::Refusal;
 
 impl Forwarder {
