@@ -8,7 +8,7 @@ use super::{Config, policies};
 use crate::files;
 use crate::provider::settings::ProviderSettings;
 use crate::secret::{SecretSource, SecretSources};
-use crate::session::settings::IssuerSettings;
+use crate::session::settings::{IssuerSettings, TransmitterSettings};
 
 /// What is said of one section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,10 @@ impl Sections {
             sections.add(format!("listener.{}", listener.address), at, listener, &paths);
         }
         let session = crate::session::settings::SessionSettings { issuers: Vec::new(), ..config.session.clone() };
-        sections.add("session".into(), at, &session, &[]);
+        let transmitters = session.events.iter().flat_map(|events| &events.transmitters);
+        let transmitters: Vec<_> = transmitters.map(TransmitterSettings::as_issuer).collect();
+        let keys: Vec<_> = transmitters.iter().flat_map(issuer_files).collect();
+        sections.add("session".into(), at, &session, &keys);
         sections.add("server".into(), at, &config.server, &[]);
         sections.add("limits".into(), at, &config.limits, &[]);
         sections.add("log".into(), at, &config.log, &file_of(config.log.subject_key.as_ref()));

@@ -13,6 +13,7 @@ mod properties;
 mod proxies;
 mod recipes;
 mod rules;
+mod sections;
 mod shape;
 mod tls;
 

@@ -1,0 +1,21 @@
+//! Which files a reload looks at.
+
+use super::*;
+use crate::config::Sections;
+
+#[test]
+fn a_changed_key_file_of_a_transmitter_is_a_change_of_the_session() {
+    let folder = folder();
+    let text = format!(
+        "{GOOD}[session.events]\n[[session.events.transmitter]]\nissuer = \"https://signals.example.com\"\n\
+         audiences = [\"https://app.example.com\"]\nkeys = {{ pem_file = \"key.pem\" }}\n\
+         subjects_of = \"https://idp.example.com\"\n"
+    );
+    let sections = || Sections::of(&Config::parse(&text, "valet.toml", folder.path()).unwrap());
+    let before = sections();
+    assert!(before.files().contains(&folder.path().join("key.pem")));
+    assert!(before.changed(&sections()).is_empty());
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, format!("{}\n", std::fs::read_to_string(&path).unwrap())).unwrap();
+    assert_eq!(before.changed(&sections()), ["session"]);
+}
