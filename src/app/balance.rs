@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use smallvec::SmallVec;
 
 use super::settings::Balance;
@@ -47,14 +46,9 @@ fn idlest<'a>(fit: &[&'a Arc<Upstream>]) -> SmallVec<[&'a Arc<Upstream>; 16]> {
     idlest
 }
 
-/// The lot of a subject or of an upstream: the first eight bytes of its SHA-256, big-endian.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    digest(&SHA256, bytes).as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
-}
-
 /// Rendezvous hashing (Thaler and Ravishankar, 1998): each upstream has a weight of its own for each subject, and the heaviest gets it. One that
 /// leaves hands over its own subjects alone, evenly. The weight is the finalizer of SplitMix64 over both lots; every process and every version
-/// must come to the same, so neither this nor [`hash`] may change.
+/// must come to the same, so neither this nor [`hash`](super::upstream::hash) may change.
 fn weight(subject: u64, upstream: u64) -> u64 {
     let mut mixed = subject ^ upstream;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

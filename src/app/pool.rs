@@ -18,7 +18,7 @@ use super::resolve::{Resolver, SystemResolver};
 use super::settings::{AppSettings, Balance, EjectionSettings, HealthSettings};
 use super::target::{Scheme, Target};
 use super::tls::{Tls, try_roots_of_the_machine};
-use super::{PoolFault, balance, check, health, resolve};
+use super::{PoolFault, balance, check, health, resolve, upstream};
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
@@ -116,7 +116,7 @@ impl Pool {
             let (availability, best) = best(&endpoints, |endpoint| {
                 (endpoint.outlier_detection.availability(now), tried.contains(&endpoint.address))
             })?;
-            let chosen = balance::choose(self.balance, &best, turn, || balance::hash(hash))?;
+            let chosen = balance::choose(self.balance, &best, turn, || upstream::hash(hash))?;
             // Without a pass another request has begun the trial since: the upstream stands lower now.
             if let Some(pass) = chosen.outlier_detection.pass(availability, now) {
                 return Some(Picked::new(Arc::clone(self), Arc::clone(chosen), pass));

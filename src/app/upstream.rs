@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use pingora::upstreams::peer::HttpPeer;
 
 use super::address::Address;
-use super::balance;
+
 use super::outlier_detection::OutlierDetection;
 use super::peer::Peers;
 use super::target::Target;
@@ -34,10 +35,15 @@ impl Upstream {
             peer: peers.ordinary(target, address)?,
             websocket_peer: peers.websocket(target, address)?,
             address: address.clone(),
-            hash: balance::hash(label.as_bytes()),
+            hash: hash(label.as_bytes()),
             label,
             under_way: AtomicUsize::new(0),
             outlier_detection: OutlierDetection::new(),
         })
     }
+}
+
+/// The lot of a subject or of an upstream: the first eight bytes of its SHA-256, big-endian.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    digest(&SHA256, bytes).as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

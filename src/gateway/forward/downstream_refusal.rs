@@ -3,7 +3,7 @@
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::app::cause_of;
-use crate::gateway::forward::proxy::behind;
+use crate::gateway::forward::attempt::behind;
 use crate::problem::Refusal;
 
 pub(super) const TOO_LARGE: ErrorType = ErrorType::Custom("BodyTooLarge");

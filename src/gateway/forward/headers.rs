@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::gateway::accept::forwarded::{self, Connection};
 use crate::gateway::accept::peer::Peer;
-use crate::gateway::forward::proxy_fields::{is_proxy_field, is_request_field};
+use crate::gateway::forward::proxy_fields::{is_proxy_field, is_request_field, same};
 use crate::gateway::http1::head::Head;
 use crate::gateway::judge::app_route::AppRoute;
 use crate::session::{FieldClaim, Redaction, Session, Sources};
@@ -273,12 +273,6 @@ fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, B
         }
     }
     Ok(named)
-}
-
-/// Whether two names are one to some app server: many read `_`, `.` and other signs in names as `-`.
-pub(in crate::gateway) fn same(own: &str, name: &str) -> bool {
-    let plain = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { b'-' };
-    own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain))
 }
 
 /// Whether a field is one that only we may say, or that frames or places the message, in any spelling: no claim can stand in it.

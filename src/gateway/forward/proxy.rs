@@ -16,6 +16,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use crate::app::{NO_ADDRESS, Picked, cause_of};
 use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::drain::Drain;
+use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
 use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
 use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::headers;
@@ -26,16 +27,10 @@ use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
-/// Upstreams that one request tries at most.
-pub(in crate::gateway) const TRIES: usize = 3;
-
 /// A body comes at this rate at least, in bytes a second, once [`SLOW_AFTER`] has passed: who sends slower holds connections open.
 const MIN_BODY_RATE: u64 = 256;
 
 const SLOW_AFTER: Duration = Duration::from_secs(10);
-
-/// Answers before the answer, as `103 Early Hints`. Apps send one or two.
-pub(in crate::gateway) const MAX_INTERIM: usize = 32;
 
 /// Pingora's view of the gateway.
 pub(in crate::gateway) struct Forwarder {
@@ -382,12 +377,4 @@ impl Gateway {
 
 fn proxied(context: &ProxyContext) -> pingora::Result<&ProxiedRequest> {
     context.proxied.as_deref().ok_or_else(|| Error::new_in(ErrorType::InternalError))
-}
-
-/// What the client is told of it.
-pub(in crate::gateway) fn behind(why: Cause) -> Refusal {
-    match why {
-        Cause::ConnectTimedOut | Cause::TimedOut => Refusal::AppTimeout,
-        _ => Refusal::AppUnavailable,
-    }
 }

@@ -1,8 +1,6 @@
 //! Header fields by which apps and platforms believe that a proxy before them says who or where the client is.
 //! They are removed from what clients send, in every spelling; docs/apps.md lists them.
 
-use crate::gateway::forward::headers::same;
-
 /// Names of fields that say who the client is. An app may be told a claim in one of them.
 pub(in crate::gateway) const USER_NAMES: [&str; 4] =
     ["cf-access-authenticated-user-email", "x-amzn-oidc-identity", "x-anonymous-consumer", "x-credential-identifier"];
@@ -136,6 +134,12 @@ const fn hash(name: &[u8]) -> usize {
         at += 1;
     }
     hash % 1024
+}
+
+/// Whether two names are one to some app server: many read `_`, `.` and other signs in names as `-`.
+pub(in crate::gateway) fn same(own: &str, name: &str) -> bool {
+    let plain = |c: u8| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { b'-' };
+    own.len() == name.len() && own.bytes().map(plain).eq(name.bytes().map(plain))
 }
 
 #[cfg(test)]

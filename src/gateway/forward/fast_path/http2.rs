@@ -16,11 +16,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{Picked, cause_of};
+use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
 use crate::gateway::forward::fast_path::{Downstream, FastPath, FastPathContext, Stop, is_possible};
 use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
-use crate::gateway::forward::proxy::{MAX_INTERIM, behind};
 use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::write;
 use crate::http_client::Cause;

@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::time::timeout;
 
 use crate::gateway::delegate::delegate_to_inner;
+use crate::gateway::forward::attempt::MAX_INTERIM;
 use crate::gateway::forward::fast_path::tunnel::{self, Patience};
 use crate::gateway::forward::fast_path::{Client, Downstream as _, FastPath, FastPathContext, Stop, Tried, write_head};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
-use crate::gateway::forward::proxy::MAX_INTERIM;
 use crate::gateway::forward::session_end;
 use crate::http_client::Cause;
 
