@@ -33,8 +33,8 @@ pub(super) fn is_asked(path: &str) -> bool {
 }
 
 /// What was seen of a request.
-pub(super) fn report(head: &Head<'_>, trace: &RequestLog<'_, '_>) -> String {
-    let Came { trusted, tls } = trace.came;
+pub(super) fn report(head: &Head<'_>, log: &RequestLog<'_, '_>) -> String {
+    let Came { trusted, tls } = log.came;
     let fields = || head.headers.iter().map(|field| (field.name, field.value));
     let chain = if trusted { ForwardedChain::read(fields()) } else { ForwardedChain::default() };
     let cookies = head.all("cookie").flat_map(|value| value.split(|b| *b == b';')).map(<[u8]>::trim_ascii);
@@ -43,7 +43,7 @@ pub(super) fn report(head: &Head<'_>, trace: &RequestLog<'_, '_>) -> String {
         "host": head.host,
         "scheme": scheme(&chain).unwrap_or(if tls { "https" } else { "http" }),
         "target": head.target,
-        "address": trace.address.map(|address| address.to_string()),
+        "address": log.address.map(|address| address.to_string()),
         "trusted_proxy": trusted,
         "forwarded": !chain.forwarded_for.is_empty() || !chain.forwarded.is_empty(),
         "authorization": head.all("authorization").eq([AUTHORIZATION.as_bytes()]),

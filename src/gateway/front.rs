@@ -110,7 +110,7 @@ pub struct Front {
     drain: Arc<Drain>,
     /// `None`: there are no apps, and no HTTP/2 is spoken.
     proxying: ArcSwapOption<Proxying>,
-    cuts: FloodCounters,
+    flood_counters: FloodCounters,
     connections: Arc<ConnectionLimiter>,
 }
 
@@ -119,7 +119,7 @@ struct Proxying {
     /// The way to the apps, and the reading of HTTP/2.
     proxy: Arc<HttpProxy<Forwarder>>,
     /// The fast path to the apps, for the requests that it fits.
-    relay: Arc<FastPath>,
+    fast_path: Arc<FastPath>,
 }
 
 impl Front {
@@ -131,9 +131,9 @@ impl Front {
         per_address: Option<usize>,
         proxy: Option<ServerConf>,
     ) -> Self {
-        let cuts = FloodCounters::new(gateway.load().metrics());
+        let flood_counters = FloodCounters::new(gateway.load().metrics());
         let connections = ConnectionLimiter::new(per_address);
-        let front = Self { gateway, drain, cuts, connections, proxying: ArcSwapOption::empty() };
+        let front = Self { gateway, drain, flood_counters, connections, proxying: ArcSwapOption::empty() };
         if let Some(conf) = proxy {
             let limits = *front.gateway.load().bounds();
             front.set_proxy(conf, &limits);
@@ -144,10 +144,11 @@ impl Front {
     /// From the next connection on Pingora's proxy is set up like this, with connections to apps of its own. Until the gateway of these `limits` is
     /// in force the old one answers through it.
     pub fn set_proxy(&self, conf: ServerConf, limits: &Limits) {
-        let relay = Arc::new(FastPath::new(self.gateway.clone(), self.drain.clone(), &conf));
-        let forwarder = Forwarder { gateway: self.gateway.clone(), drain: self.drain.clone(), relay: relay.clone() };
+        let fast_path = Arc::new(FastPath::new(self.gateway.clone(), self.drain.clone(), &conf));
+        let forwarder =
+            Forwarder { gateway: self.gateway.clone(), drain: self.drain.clone(), fast_path: fast_path.clone() };
         let proxy = Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), limits));
-        self.proxying.store(Some(Arc::new(Proxying { proxy, relay })));
+        self.proxying.store(Some(Arc::new(Proxying { proxy, fast_path })));
     }
 
     /// From now on one address has at most so many connections at once; those that are open stay.
@@ -242,7 +243,9 @@ impl Front {
                         buffer.advance(end);
                         drop(gateway);
                         let proxying = self.proxying.load_full();
-                        if let (true, Some(Proxying { relay, .. })) = (proxied.fits_fast_path(), proxying.as_deref()) {
+                        if let (true, Some(Proxying { fast_path, .. })) =
+                            (proxied.fits_fast_path(), proxying.as_deref())
+                        {
                             let (ahead, deadline, out) = (&mut buffer, &mut deadline, &mut out);
                             let client = Client {
                                 stream: &mut stream,
@@ -252,14 +255,14 @@ impl Front {
                                 answered: false,
                                 write: write_stall,
                             };
-                            match Box::pin(relay.exchange(client, &head, &proxied, &mut abort)).await {
+                            match Box::pin(fast_path.exchange(client, &head, &proxied, &mut abort)).await {
                                 Next::KeepAlive => continue,
                                 Next::Close => {
                                     // It is over for the app.
                                     drop(proxied);
                                     return linger(stream).await;
                                 }
-                                Next::Redaction => return,
+                                Next::Abort => return,
                             }
                         }
                         let exchange = self.exchange(stream, (head, &mut buffer), proxied, &mut abort, watch);
@@ -307,9 +310,9 @@ impl Front {
         let Limits { head, write, .. } = *self.gateway.load().bounds();
         deadline.set(head + GRACE);
         let Some(proxying) = self.proxying.load_full() else { return };
-        let takes = Takes::new(write, proxying.relay.unsent());
+        let takes = Takes::new(write, proxying.fast_path.unsent());
         let entered = tokio::select! {
-            entered = FloodGuard::enter(stream, head, &self.cuts) => entered,
+            entered = FloodGuard::enter(stream, head, &self.flood_counters) => entered,
             () = deadline.expires(true) => None,
         };
         let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };

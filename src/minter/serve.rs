@@ -80,7 +80,7 @@ struct Role {
 }
 
 impl Serving {
-    /// From the next ask on this desk judges, on the connections that stand too; from the next connection on this is how edges are known.
+    /// From the next request on this mint service judges, on the connections that stand too; from the next connection on this is how edges are known.
     pub fn replace(&self, service: Arc<MintService>, tls: Arc<ServerConfig>) {
         self.role.store(Arc::new(Role { service, tls: TlsAcceptor::from(tls) }));
     }

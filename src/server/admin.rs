@@ -96,7 +96,7 @@ impl Components {
 
     /// Who ends sessions.
     pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
-        let components = RevokerParts {
+        let parts = RevokerParts {
             sessions: self.sessions.clone(),
             book: self.book.clone(),
             scopes: self.scopes(config),
@@ -104,7 +104,7 @@ impl Components {
             life: config.session.revocation_life.0,
             clock: clock.clone(),
         };
-        Revoker::new(components, metrics)
+        Revoker::new(parts, metrics)
     }
 
     /// Each plug-in's leases of each issuer, and at a minter those of edges.

@@ -208,8 +208,8 @@ impl Builder<'_> {
         let (client, looks) = (client()?, client()?);
         self.identities.push((format!("provider.minter ({name})"), identity));
         let origins = link.url.as_slice().iter().map(|url| origin(url)).collect();
-        let components = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
-        Some(Remote::new(settings, components, self.clock.clone(), self.metrics))
+        let parts = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
+        Some(Remote::new(settings, parts, self.clock.clone(), self.metrics))
     }
 }
 

@@ -17,7 +17,7 @@ const BOUND: Duration = Duration::from_secs(3);
 enum Trouble {
     Slow,
     Silent,
-    Redaction,
+    Cut,
     Paused,
     Stopped,
     Full,
@@ -29,7 +29,7 @@ impl Trouble {
         match self {
             Self::Slow => relay.delay(Way::Back, Duration::from_secs(2)),
             Self::Silent => relay.hold(Way::Both),
-            Self::Redaction => relay.refuse(),
+            Self::Cut => relay.refuse(),
             Self::Paused => drop(server.ask(&["CLIENT", "PAUSE", "20000", "ALL"])),
             Self::Stopped => server.signal("STOP"),
             Self::Full => drop(server.ask(&["CONFIG", "SET", "maxmemory", "1"])),
@@ -40,7 +40,7 @@ impl Trouble {
 
     fn end(self, server: &Server, relay: &Relay) {
         match self {
-            Self::Slow | Self::Silent | Self::Redaction => relay.resume(),
+            Self::Slow | Self::Silent | Self::Cut => relay.resume(),
             Self::Paused => drop(server.ask(&["CLIENT", "UNPAUSE"])),
             Self::Stopped => server.signal("CONT"),
             Self::Full => drop(server.ask(&["CONFIG", "SET", "maxmemory", "0"])),
@@ -105,7 +105,7 @@ fn requests_go_on_while_the_store_is_silent() {
 
 #[test]
 fn requests_go_on_while_the_store_is_gone() {
-    goes_on(Trouble::Redaction);
+    goes_on(Trouble::Cut);
 }
 
 #[test]

@@ -130,11 +130,11 @@ type Parts<'p> = SmallVec<[&'p [u8]; 9]>;
 
 /// What was said, and then the element that these parts make. Values that are no visible ASCII are left out: no list that a reader could take
 /// apart in two ways.
-fn list<'p>(chain: &[&'p [u8]], more: &[&'p str]) -> Parts<'p> {
-    let chain = chain.iter().filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim);
-    let chain = chain.filter(|value| !value.is_empty() && value.bytes().all(|b| matches!(b, 0x20..=0x7e)));
+fn list<'p>(values: &[&'p [u8]], more: &[&'p str]) -> Parts<'p> {
+    let values = values.iter().filter_map(|value| std::str::from_utf8(value).ok()).map(str::trim);
+    let values = values.filter(|value| !value.is_empty() && value.bytes().all(|b| matches!(b, 0x20..=0x7e)));
     let mut parts = Parts::new();
-    for value in chain {
+    for value in values {
         if !parts.is_empty() {
             parts.push(b", ");
         }

@@ -64,12 +64,12 @@ impl Gateway {
             (address, client.into_owned())
         });
         let options = AnswerOptions { cut_cookie: true, preflight: true, never_login: false };
-        let mut trace =
+        let mut log =
             RequestLog { request_id: id.text(), place, address, asked: Some(options), ..RequestLog::default() };
         let mut abort = drain.abort();
         let verdict = tokio::select! {
             biased;
-            verdict = self.decide(head.as_ref().map_err(|refusal| *refusal), &mut trace) => verdict,
+            verdict = self.decide(head.as_ref().map_err(|refusal| *refusal), &mut log) => verdict,
             _ = abort.wait_for(|abort| *abort) => Err(Refusal::Draining),
         };
         let (answer, answered) = match (verdict, &head) {
@@ -79,13 +79,13 @@ impl Gateway {
             }
             (verdict, head) => {
                 let mut out = Vec::new();
-                let (request_id, origin) = (id.text(), trace.origin);
+                let (request_id, origin) = (id.text(), log.origin);
                 let mut reply = Reply { out: &mut out, request_id, head_only: false, close: false, origin, hsts: None };
-                let answered = self.write(head.as_ref().unwrap_or(&UNREADABLE), &mut trace, &mut reply, verdict);
+                let answered = self.write(head.as_ref().unwrap_or(&UNREADABLE), &mut log, &mut reply, verdict);
                 (denied(&out), answered)
             }
         };
-        self.tell(&trace, (time, began.elapsed()), (&http.method, &client), answered);
+        self.tell(&log, (time, began.elapsed()), (&http.method, &client), answered);
         answer
     }
 
@@ -131,9 +131,9 @@ fn fields(http: &mut HttpRequest) -> Fields {
             .collect(),
         None => joined.into_iter().flat_map(|field| parted(field.key, field.value)).collect(),
     };
-    let is_identity_field =
+    let is_kept =
         |name: &str| !name.starts_with(':') && !matches!(name, "transfer-encoding" | "content-length" | "host");
-    all.into_iter().filter(|(name, _)| is_identity_field(name)).collect()
+    all.into_iter().filter(|(name, _)| is_kept(name)).collect()
 }
 
 /// Two `Authorization` fields that Envoy has made one: nobody knows which of them counts.
@@ -155,9 +155,9 @@ fn denied(out: &[u8]) -> CheckResponse {
         _ => out.len(),
     };
     // Envoy says itself how its answer is framed.
-    let is_identity_field =
+    let is_kept =
         |name: &str| !["connection", "content-length", "date"].iter().any(|own| name.eq_ignore_ascii_case(own));
-    let headers = parsed.headers.iter().filter(|field| is_identity_field(field.name));
+    let headers = parsed.headers.iter().filter(|field| is_kept(field.name));
     let denied = DeniedHttpResponse {
         status: Some(HttpStatus { code: parsed.code.unwrap_or(500).into() }),
         headers: headers.map(|field| HeaderValueOption::set(field.name, field.value)).collect(),

@@ -53,7 +53,7 @@ pub(in crate::gateway) enum Next {
     /// It has its answer, and is told that there is no other.
     Close,
     /// The answer is not whole, or nobody reads it.
-    Redaction,
+    Abort,
 }
 
 /// Why an answer did not come through whole.
@@ -63,7 +63,7 @@ enum Stop {
     /// The client is gone, or takes nothing.
     Client,
     /// The gateway stops.
-    Redaction,
+    Abort,
     /// The session of a WebSocket is over.
     SessionEnd,
 }
@@ -144,15 +144,15 @@ impl FastPath {
         let carried = tokio::select! {
             biased;
             carried = self.carry(&mut client, head, proxied, &mut context) => carried,
-            () = abort.received() => Err(Stop::Redaction),
+            () = abort.received() => Err(Stop::Abort),
             () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         let (outcome, next, cause) = match carried {
             Ok(next) => ("forwarded", next, None),
-            Err(Stop::Client) => ("cancelled", Next::Redaction, None),
-            Err(Stop::Redaction) => ("cut", Next::Redaction, None),
+            Err(Stop::Client) => ("cancelled", Next::Abort, None),
+            Err(Stop::Abort) => ("cut", Next::Abort, None),
             // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
-            Err(Stop::SessionEnd) => ("session_ended", Next::Redaction, None),
+            Err(Stop::SessionEnd) => ("session_ended", Next::Abort, None),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &context.picked {
                     picked.failed(why);
@@ -162,9 +162,9 @@ impl FastPath {
                     context.status = refusal.row().status;
                     client.out.clear();
                     proxied.refuse(&refusal, client.out);
-                    client.send().await.map_or(Next::Redaction, |()| Next::Close)
+                    client.send().await.map_or(Next::Abort, |()| Next::Close)
                 } else {
-                    Next::Redaction
+                    Next::Abort
                 };
                 (refusal.row().outcome, next, Some(why))
             }

@@ -37,7 +37,7 @@ pub(in crate::gateway) struct Forwarder {
     pub gateway: Arc<InForce>,
     pub drain: Arc<Drain>,
     /// For what of HTTP/2 takes the fast path.
-    pub relay: Arc<FastPath>,
+    pub fast_path: Arc<FastPath>,
 }
 
 #[async_trait]
@@ -70,7 +70,7 @@ impl ProxyHttp for Forwarder {
         }
         if let Some(head) = context.wire.take() {
             let proxied = proxied(context)?;
-            self.relay.exchange_http2(exchange, &head, proxied, write).await;
+            self.fast_path.exchange_http2(exchange, &head, proxied, write).await;
             return Ok(true);
         }
         let proxied = proxied(context)?;

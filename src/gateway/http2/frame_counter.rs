@@ -29,8 +29,8 @@ const MOST_RESETS: u32 = 500;
 
 /// Which bound was crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum Flood {
-    Flood,
+pub(in crate::gateway) enum FloodKind {
+    Frames,
     Resets,
 }
 
@@ -67,7 +67,7 @@ impl FrameCounter {
     }
 
     /// Counts the frames that begin in the next bytes, wherever these are cut.
-    pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+    pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), FloodKind> {
         if now.duration_since(self.since) >= SPAN {
             (self.since, self.idle, self.resets) = (now, 0, 0);
         }
@@ -94,13 +94,13 @@ impl FrameCounter {
         (inside || self.continued).then_some(self.heads)
     }
 
-    fn count(&mut self) -> Result<(), Flood> {
+    fn count(&mut self) -> Result<(), FloodKind> {
         let [a, b, c, kind, flags, ..] = self.head;
         self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
         match kind {
             RST_STREAM => {
                 self.resets += 1;
-                if self.resets > MOST_RESETS { Err(Flood::Resets) } else { Ok(()) }
+                if self.resets > MOST_RESETS { Err(FloodKind::Resets) } else { Ok(()) }
             }
             DATA if self.payload > 0 => Ok(()),
             // Requests have their own bounds, in h2 too.
@@ -111,7 +111,7 @@ impl FrameCounter {
             }
             _ => {
                 self.idle += 1;
-                if self.idle > MOST_IDLE { Err(Flood::Flood) } else { Ok(()) }
+                if self.idle > MOST_IDLE { Err(FloodKind::Frames) } else { Ok(()) }
             }
         }
     }
@@ -148,8 +148,8 @@ mod tests {
             (0xff, 3),
         ];
         let resets = [(RST_STREAM, 4)];
-        let cases = idle.map(|case| (case, MOST_IDLE, Flood::Flood)).into_iter();
-        for ((kind, payload), most, excess) in cases.chain(resets.map(|case| (case, MOST_RESETS, Flood::Resets))) {
+        let cases = idle.map(|case| (case, MOST_IDLE, FloodKind::Frames)).into_iter();
+        for ((kind, payload), most, excess) in cases.chain(resets.map(|case| (case, MOST_RESETS, FloodKind::Resets))) {
             let mut frames = FrameCounter::new();
             let now = Instant::now();
             let one = frame(kind, payload);
@@ -178,7 +178,7 @@ mod tests {
         let most = frame(PING, 8).repeat(MOST_IDLE as usize);
         assert_eq!(frames.take(&most, at(start, 0)), Ok(()));
         assert_eq!(frames.take(&most, at(start, 1000)), Ok(()));
-        assert_eq!(frames.take(&frame(PING, 8), at(start, 1999)), Err(Flood::Flood));
+        assert_eq!(frames.take(&frame(PING, 8), at(start, 1999)), Err(FloodKind::Frames));
         assert_eq!(frames.take(&most, at(start, 2000)), Ok(()));
     }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::gateway::delegate::delegate_identity_to_inner;
 use crate::gateway::forward::fast_path::{SHORT, Unsent};
-use crate::gateway::http2::frame_counter::{Flood, FrameCounter};
+use crate::gateway::http2::frame_counter::{FloodKind, FrameCounter};
 use crate::telemetry::Metrics;
 
 /// What a client sends first (RFC 9113, section 3.4).
@@ -57,7 +57,7 @@ pub(in crate::gateway) struct FloodGuard {
     deadline: Duration,
     /// When the head that is half here has to be whole, and its number.
     due: Option<(u64, Pin<Box<Sleep>>)>,
-    cuts: FloodCounters,
+    counters: FloodCounters,
     cut: bool,
     takes: Option<Takes>,
 }
@@ -108,11 +108,11 @@ impl FloodGuard {
     /// first byte to its last.
     ///
     /// Dropped: the connection is closed.
-    pub async fn enter(mut stream: Stream, deadline: Duration, cuts: &FloodCounters) -> Option<Self> {
+    pub async fn enter(mut stream: Stream, deadline: Duration, counters: &FloodCounters) -> Option<Self> {
         let mut first = [0; PREFACE.len()];
         let whole = tokio::time::timeout(deadline, stream.read_exact(&mut first)).await;
         if !matches!(whole, Ok(Ok(_))) || first != *PREFACE {
-            cuts.preface.inc();
+            counters.preface.inc();
             return None;
         }
         let frames = FrameCounter::new();
@@ -122,7 +122,7 @@ impl FloodGuard {
             frames,
             deadline,
             due: None,
-            cuts: cuts.clone(),
+            counters: counters.clone(),
             cut: false,
             takes: None,
         })
@@ -163,14 +163,14 @@ impl AsyncRead for FloodGuard {
         let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
         if let Err(excess) = this.frames.take(&buffer.filled()[before..], Instant::now()) {
             match excess {
-                Flood::Flood => this.cuts.flood.inc(),
-                Flood::Resets => this.cuts.resets.inc(),
+                FloodKind::Frames => this.counters.flood.inc(),
+                FloodKind::Resets => this.counters.resets.inc(),
             }
             buffer.set_filled(before);
             return this.end(too_many());
         }
         if this.poll_overdue(cx).is_ready() {
-            this.cuts.head.inc();
+            this.counters.head.inc();
             buffer.set_filled(before);
             return this.end(io::Error::new(io::ErrorKind::TimedOut, "a request's head is not here in time"));
         }
@@ -191,7 +191,7 @@ impl FloodGuard {
             return written;
         }
         ready!(takes.poll_over(cx));
-        self.cuts.stalled.inc();
+        self.counters.stalled.inc();
         self.cut = true;
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }

@@ -69,13 +69,13 @@ impl<'h> Original<'h> {
     }
 
     fn read(head: &Head<'h>, behind: Option<&'h str>, options: AnswerOptions) -> Result<Self, Refusal> {
-        let mut told = Identity::default();
+        let mut told = Stated::default();
         if let Some(target) = behind {
             let host = Some(head.host).filter(|_| !head.hostless);
-            told = Identity { method: Some(head.method), host, target: Some(target), scheme: None };
+            told = Stated { method: Some(head.method), host, target: Some(target), scheme: None };
         }
         head.headers.iter().try_for_each(|field| told.take(field)).map_err(|Contradiction| Refusal::BadRequest)?;
-        let Identity { method: Some(method), host: Some(host), target: Some(target), .. } = told else {
+        let Stated { method: Some(method), host: Some(host), target: Some(target), .. } = told else {
             return Err(Refusal::BadRequest);
         };
         if target.len() > MAX_TARGET {
@@ -94,14 +94,14 @@ struct Contradiction;
 
 /// What the fields say so far.
 #[derive(Default)]
-struct Identity<'h> {
+struct Stated<'h> {
     method: Option<&'h str>,
     host: Option<&'h str>,
     target: Option<&'h str>,
     scheme: Option<&'static str>,
 }
 
-impl<'h> Identity<'h> {
+impl<'h> Stated<'h> {
     fn take(&mut self, field: &Header<'h>) -> Result<(), Contradiction> {
         let Some(known) = Known::of(field.name) else { return Ok(()) };
         let value = std::str::from_utf8(field.value).map_err(|_| Contradiction)?.trim_matches([' ', '\t']);

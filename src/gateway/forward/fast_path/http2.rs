@@ -43,7 +43,7 @@ impl FastPath {
         let carried = tokio::select! {
             biased;
             carried = self.carry_http2(client, head, proxied, stall, &mut context) => carried,
-            _ = abort.wait_for(|abort| *abort) => Err(Stop::Redaction),
+            _ = abort.wait_for(|abort| *abort) => Err(Stop::Abort),
             () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         let (outcome, cause) = match carried {
@@ -56,7 +56,7 @@ impl FastPath {
                 }
                 ("session_ended", None)
             }
-            Err(Stop::Redaction) => ("cut", None),
+            Err(Stop::Abort) => ("cut", None),
             Err(Stop::App(why)) => {
                 if let Some(picked) = &context.picked {
                     picked.failed(why);

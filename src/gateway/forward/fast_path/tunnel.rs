@@ -52,8 +52,8 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
 {
     let (client, sent) = client;
-    let (app, chain) = app;
-    let (mut up, mut down) = (Half::new(sent), Half::new(chain));
+    let (app, sent_by_app) = app;
+    let (mut up, mut down) = (Half::new(sent), Half::new(sent_by_app));
     let mut moved = Instant::now();
     let sleep = std::pin::pin!(tokio::time::sleep_until(patience.due(moved, &up, &down).0));
     let mut timer = sleep;

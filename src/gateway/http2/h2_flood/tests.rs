@@ -43,7 +43,7 @@ impl ProxyHttp for Redirects {
 }
 
 /// A guarded server, and its client's side of the connection.
-struct Bed {
+struct TestBench {
     client: tokio_rustls::client::TlsStream<DuplexStream>,
     metrics: Metrics,
     answered: Arc<AtomicU64>,
@@ -51,7 +51,7 @@ struct Bed {
     _stop: watch::Sender<bool>,
 }
 
-impl Bed {
+impl TestBench {
     async fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -70,11 +70,11 @@ impl Bed {
 
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (metrics, answered) = (Metrics::new("0", "test").unwrap(), Arc::new(AtomicU64::new(0)));
-        let (cuts, gateway, (stop, stopped)) =
+        let (counters, gateway, (stop, stopped)) =
             (FloodCounters::new(&metrics), Redirects(answered.clone()), watch::channel(false));
         let server = tokio::spawn(async move {
             let stream: Stream = Box::new(acceptor.tls_handshake(far).await.unwrap());
-            let Some(stream) = FloodGuard::enter(stream, Duration::from_secs(10), &cuts).await else { return };
+            let Some(stream) = FloodGuard::enter(stream, Duration::from_secs(10), &counters).await else { return };
             let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), gateway));
             assert!(proxy.process_new(Box::new(stream), &stopped).await.is_none());
         });
@@ -106,12 +106,12 @@ impl Bed {
     async fn end(self) -> [u64; 4] {
         drop(self.client);
         self.server.await.unwrap();
-        cuts(&self.metrics)
+        counters(&self.metrics)
     }
 }
 
 /// How many connections were ended for want of a preface, for a flood, for resets, for half a head.
-fn cuts(metrics: &Metrics) -> [u64; 4] {
+fn counters(metrics: &Metrics) -> [u64; 4] {
     ["preface", "flood", "resets", "head"].map(|cause| metrics.connections_cut.with_label_values(&[cause]).get())
 }
 
@@ -121,8 +121,8 @@ fn request() -> http::Request<()> {
 
 #[tokio::test]
 async fn requests_pass_one_after_the_other_and_at_once() {
-    let bed = Bed::new().await;
-    let (send, connection) = h2::client::handshake(bed.client).await.unwrap();
+    let bench = TestBench::new().await;
+    let (send, connection) = h2::client::handshake(bench.client).await.unwrap();
     tokio::spawn(connection);
     for _ in 0..10 {
         let mut answers = JoinSet::new();
@@ -138,10 +138,10 @@ async fn requests_pass_one_after_the_other_and_at_once() {
             assert_eq!(answer.headers()["location"], "https://plug-in.example/");
         }
     }
-    assert_eq!(bed.answered.load(Ordering::Relaxed), 200);
+    assert_eq!(bench.answered.load(Ordering::Relaxed), 200);
     drop(send);
-    bed.server.await.unwrap();
-    assert_eq!(cuts(&bed.metrics), [0; 4]);
+    bench.server.await.unwrap();
+    assert_eq!(counters(&bench.metrics), [0; 4]);
 }
 
 /// PING with eight bytes (RFC 9113, section 6.7).
@@ -149,11 +149,11 @@ const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 #[tokio::test]
 async fn a_flood_of_pings_ends_after_a_bounded_count_though_the_client_reads_the_answers() {
-    let mut bed = Bed::new().await;
-    let came = bed.flood(&PING.repeat(100)).await;
+    let mut bench = TestBench::new().await;
+    let came = bench.flood(&PING.repeat(100)).await;
     // Two seconds' worth at most, should a second have passed meanwhile; and the settings.
     assert!(came / PING.len() <= 20_010, "{came} bytes of answers");
-    assert_eq!(bed.end().await, [0, 1, 0, 0]);
+    assert_eq!(bench.end().await, [0, 1, 0, 0]);
 }
 
 #[tokio::test]
@@ -165,16 +165,16 @@ async fn floods_of_other_frames_end_too() {
         &[0, 0, 5, 2, 0, 0, 0, 0, 9, 0, 0, 0, 0, 1],
         &[0, 0, 0, 0x42, 0, 0, 0, 0, 0],
     ] {
-        let mut bed = Bed::new().await;
-        bed.flood(&frame.repeat(100)).await;
-        assert_eq!(bed.end().await, [0, 1, 0, 0], "{frame:?}");
+        let mut bench = TestBench::new().await;
+        bench.flood(&frame.repeat(100)).await;
+        assert_eq!(bench.end().await, [0, 1, 0, 0], "{frame:?}");
     }
 }
 
 #[tokio::test]
 async fn a_client_that_takes_back_every_request_is_cut_off() {
-    let bed = Bed::new().await;
-    let (mut send, connection) = h2::client::handshake(bed.client).await.unwrap();
+    let bench = TestBench::new().await;
+    let (mut send, connection) = h2::client::handshake(bench.client).await.unwrap();
     let connection = tokio::spawn(connection);
     for _ in 0..5000 {
         let Ok(ready) = send.clone().ready().await else { break };
@@ -184,26 +184,26 @@ async fn a_client_that_takes_back_every_request_is_cut_off() {
         tokio::task::yield_now().await;
     }
     assert!(connection.await.unwrap().is_err());
-    bed.server.await.unwrap();
-    assert_eq!(cuts(&bed.metrics), [0, 0, 1, 0]);
+    bench.server.await.unwrap();
+    assert_eq!(counters(&bench.metrics), [0, 0, 1, 0]);
     // 500 in a second, should one have passed meanwhile.
-    assert!(bed.answered.load(Ordering::Relaxed) <= 1000, "{:?}", bed.answered);
+    assert!(bench.answered.load(Ordering::Relaxed) <= 1000, "{:?}", bench.answered);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_without_a_preface_has_ten_seconds() {
     for (sent, at_once) in [(&b""[..], false), (&PREFACE[..23], false), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", true)] {
-        let mut bed = Bed::new().await;
+        let mut bench = TestBench::new().await;
         let began = Instant::now();
-        bed.client.write_all(sent).await.unwrap();
-        bed.client.flush().await.unwrap();
+        bench.client.write_all(sent).await.unwrap();
+        bench.client.flush().await.unwrap();
         let mut rest = Vec::new();
-        let _ = bed.client.read_to_end(&mut rest).await;
+        let _ = bench.client.read_to_end(&mut rest).await;
         assert!(rest.is_empty());
         let waited = began.elapsed();
         assert_eq!(waited < Duration::from_millis(9_990), at_once, "{waited:?}");
         assert!(waited < Duration::from_millis(10_010), "{waited:?}");
-        assert_eq!(bed.end().await, [1, 0, 0, 0]);
+        assert_eq!(bench.end().await, [1, 0, 0, 0]);
     }
 }
 
@@ -213,8 +213,8 @@ async fn half_a_head_has_ten_seconds_whatever_comes_meanwhile() {
     const BEGUN: &[u8] = &[0, 0, 40, 1, 1 | 4, 0, 0, 0, 1, 0x82];
     const TO_BE_CONTINUED: &[u8] = &[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
     for (half, more) in [(BEGUN, &b""[..]), (TO_BE_CONTINUED, b""), (BEGUN, b"\0")] {
-        let mut bed = Bed::new().await;
-        let (mut read, mut write) = tokio::io::split(&mut bed.client);
+        let mut bench = TestBench::new().await;
+        let (mut read, mut write) = tokio::io::split(&mut bench.client);
         let began = Instant::now();
         let send = async {
             write.write_all(PREFACE).await.unwrap();
@@ -231,7 +231,7 @@ async fn half_a_head_has_ten_seconds_whatever_comes_meanwhile() {
         tokio::select! { _ = read.read_to_end(&mut came) => {}, () = send => unreachable!() }
         let waited = began.elapsed();
         assert!((9_990..10_010).contains(&waited.as_millis()), "{waited:?}");
-        assert_eq!(bed.answered.load(Ordering::Relaxed), 0);
-        assert_eq!(bed.end().await, [0, 0, 0, 1]);
+        assert_eq!(bench.answered.load(Ordering::Relaxed), 0);
+        assert_eq!(bench.end().await, [0, 0, 0, 1]);
     }
 }
