@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use super::settings::{CountSettings, MintShareSettings};
 use super::window::WindowLimit;
 use crate::clock::Clock;
-use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::provider::{Mint, MintFailure, MintInput, Minted};
 use crate::telemetry::Metrics;
 
 /// Moments that are remembered for a tenant: of a day, it may wait up to 23 minutes longer than to the millisecond.
@@ -77,19 +77,7 @@ impl Mint for WithinShare {
         self.mint.mint(input).await
     }
 
-    fn why(&self) -> Option<String> {
-        self.mint.why()
-    }
-
-    fn take_ahead(&self) -> bool {
-        self.mint.take_ahead()
-    }
-
-    fn readmit(&self, url: &str) -> Option<PluginUrl> {
-        self.mint.readmit(url)
-    }
-
-    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
-        self.mint.readmit_token(token)
+    fn inner(&self) -> Option<&dyn Mint> {
+        Some(&*self.mint)
     }
 }

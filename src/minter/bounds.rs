@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use prometheus::IntCounter;
 
 use crate::limit::settings::RateSettings;
-use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl};
+use crate::provider::{Mint, MintFailure, MintInput, Minted};
 use crate::telemetry::Metrics;
 
 /// So many a second in the long run, so many at once.
@@ -65,20 +65,8 @@ impl Mint for Bounded {
         self.mint.mint(input).await
     }
 
-    fn why(&self) -> Option<String> {
-        self.mint.why()
-    }
-
-    fn take_ahead(&self) -> bool {
-        self.mint.take_ahead()
-    }
-
-    fn readmit(&self, url: &str) -> Option<PluginUrl> {
-        self.mint.readmit(url)
-    }
-
-    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
-        self.mint.readmit_token(token)
+    fn inner(&self) -> Option<&dyn Mint> {
+        Some(&*self.mint)
     }
 }
 

@@ -284,28 +284,35 @@ pub trait Mint: Send + Sync {
     /// because a caller left.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure>;
 
+    /// The mint that this one bounds, where it is no mint of its own: it answers for all but [`Self::mint`] and what is overridden.
+    fn inner(&self) -> Option<&dyn Mint> {
+        None
+    }
+
     /// What was wrong with the last mint of this provider that failed, in the operator's words and without a value of an answer; `None`: nothing is
     /// known beyond the failure's kind.
     fn why(&self) -> Option<String> {
-        None
+        self.inner()?.why()
     }
 
     /// Asks for leave to mint for a lease that still serves; the mint then says so by [`MintContext`]'s `prepaid`. `false`: not now, for the vendor's
     /// calls are left to who waits.
     fn take_ahead(&self) -> bool {
-        true
+        self.inner().is_none_or(|inner| inner.take_ahead())
     }
 
     /// Takes a URL back that was kept elsewhere, judged as a fresh one; `None`: it would not be sent on today.
-    fn readmit(&self, url: &str) -> Option<PluginUrl>;
+    fn readmit(&self, url: &str) -> Option<PluginUrl> {
+        self.inner()?.readmit(url)
+    }
 
     /// The same for a token; `None`: this mint gives none today.
-    fn readmit_token(&self, _token: &str) -> Option<PluginUrl> {
-        None
+    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
+        self.inner()?.readmit_token(token)
     }
 
     /// Whether the session that this is for has ended since: what was minted for it is not kept.
-    fn is_void(&self, _input: &MintInput) -> bool {
-        false
+    fn is_void(&self, input: &MintInput) -> bool {
+        self.inner().is_some_and(|inner| inner.is_void(input))
     }
 }

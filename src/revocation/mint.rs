@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::provider::{Mint, MintFailure, MintInput, Minted, PluginUrl, SessionRefusal};
+use crate::provider::{Mint, MintFailure, MintInput, Minted, SessionRefusal};
 use crate::session::Sessions;
 
 /// Asks the list of revocations behind each mint: a URL that comes after its session's end is thrown away, and others who wait for it ask again.
@@ -31,23 +31,12 @@ impl Mint for Revocable {
         if self.is_void(input) { Err(ENDED) } else { minted }
     }
 
-    fn why(&self) -> Option<String> {
-        self.mint.why()
-    }
-
-    fn take_ahead(&self) -> bool {
-        self.mint.take_ahead()
-    }
-
-    fn readmit(&self, url: &str) -> Option<PluginUrl> {
-        self.mint.readmit(url)
-    }
-
-    fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
-        self.mint.readmit_token(token)
+    fn inner(&self) -> Option<&dyn Mint> {
+        Some(&*self.mint)
     }
 
     fn is_void(&self, input: &MintInput) -> bool {
-        input.context.revocable.as_ref().is_some_and(|session| self.sessions.has_ended(session))
+        let has_ended = input.context.revocable.as_ref().is_some_and(|session| self.sessions.has_ended(session));
+        has_ended || self.mint.is_void(input)
     }
 }
