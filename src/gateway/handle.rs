@@ -156,26 +156,19 @@ impl Gateway {
         let histogram = log.route.and_then(|route| route.duration(outcome));
         self.time(log.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
         self.note(&AccessRecord {
-            time,
-            request_id: log.request_id,
-            place: log.place,
             began_mint: log.began_mint,
             joined: log.joined,
             pattern: log.route.map(Route::pattern),
             method: Some(known(method)),
             path: log.path.as_deref(),
             route: log.route.map(Route::name),
-            status,
-            outcome,
             source: log.source,
             check: log.check,
             remaining: log.remaining,
-            upstream: None,
-            cause: None,
             duration_us: micros(took),
-            peer,
             session: log.session.as_deref(),
             policy: log.policy.as_ref(),
+            ..AccessRecord::bare((time, log.place, log.request_id), (status, outcome), peer)
         });
     }
 
@@ -190,28 +183,8 @@ impl Gateway {
             other => other.row().outcome,
         };
         self.metrics.requests.with_label_values(&[NO_ROUTE, outcome]).inc();
-        self.note(&AccessRecord {
-            time: self.clock.now(),
-            request_id: id.text(),
-            place,
-            began_mint: false,
-            joined: None,
-            pattern: None,
-            method: None,
-            path: None,
-            route: None,
-            status: refusal.row().status,
-            outcome,
-            source: None,
-            check: None,
-            remaining: None,
-            upstream: None,
-            cause: None,
-            duration_us: 0,
-            peer: peer.text(),
-            session: None,
-            policy: None,
-        });
+        let answered = (refusal.row().status, outcome);
+        self.note(&AccessRecord::bare((self.clock.now(), place, id.text()), answered, peer.text()));
         Disposition::Close
     }
 

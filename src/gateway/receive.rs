@@ -196,26 +196,12 @@ impl Gateway {
         let took = post.began.elapsed();
         self.time(route, outcome, None, took);
         self.note(&AccessRecord {
-            time: post.time,
-            place: post.place,
-            request_id: post.id.text(),
-            began_mint: false,
-            joined: None,
             pattern: Some(&post.path),
             method: Some(known("POST")),
             path: Some(&post.path),
             route: Some(route),
-            status,
-            outcome,
-            source: None,
-            check: None,
-            remaining: None,
-            upstream: None,
-            cause: None,
             duration_us: micros(took),
-            peer: &post.client,
-            session: None,
-            policy: None,
+            ..AccessRecord::bare((post.time, post.place, post.id.text()), (status, outcome), &post.client)
         });
         if close { Disposition::Close } else { Disposition::KeepAlive { body: 0 } }
     }

@@ -50,7 +50,37 @@ pub(in crate::gateway) struct AccessRecord<'a> {
     pub policy: Option<&'a Arc<str>>,
 }
 
-impl AccessRecord<'_> {
+impl<'a> AccessRecord<'a> {
+    /// Of a request of which nothing else is known.
+    pub fn bare(
+        (time, place, request_id): (Timestamp, Place, &'a str),
+        (status, outcome): (u16, &'static str),
+        peer: &'a str,
+    ) -> Self {
+        Self {
+            time,
+            request_id,
+            place,
+            began_mint: false,
+            joined: None,
+            pattern: None,
+            method: None,
+            path: None,
+            route: None,
+            status,
+            outcome,
+            source: None,
+            check: None,
+            remaining: None,
+            upstream: None,
+            cause: None,
+            duration_us: 0,
+            peer,
+            session: None,
+            policy: None,
+        }
+    }
+
     /// What is remembered of it.
     pub fn remembered(&self) -> RecentRequest {
         RecentRequest {

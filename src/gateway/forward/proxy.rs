@@ -350,27 +350,19 @@ impl Gateway {
             let known = (outcome == "forwarded").then_some(&app.passed_duration);
             self.time(&app.name, outcome, known, took);
         }
+        let start = &proxied.start;
         self.note(&AccessRecord {
-            time: proxied.start.time,
-            request_id: proxied.start.id.text(),
-            place: proxied.start.place,
-            began_mint: false,
-            joined: None,
             pattern: Some(app.prefix()),
             method: Some(proxied.method),
             path: Some(&proxied.path),
             route: Some(&app.name),
-            status,
-            outcome,
-            source: None,
             check: proxied.check,
-            remaining: None,
             upstream,
             cause,
             duration_us: micros(took),
-            peer: &proxied.start.client,
             session: proxied.forward.session(),
             policy: proxied.policy.as_ref(),
+            ..AccessRecord::bare((start.time, start.place, start.id.text()), (status, outcome), &start.client)
         });
     }
 }
