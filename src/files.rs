@@ -114,10 +114,15 @@ pub fn instead_of_pem(bytes: &[u8], wanted: Wanted) -> &'static str {
 
 /// Tells whether a file is another one: a hash of its content, `None` where it can't be read.
 pub fn fingerprint(path: &Path) -> Option<u64> {
+    std::fs::read(path).ok().map(|content| fingerprint_of(&content))
+}
+
+/// The same of a content that was read already.
+pub fn fingerprint_of(content: &[u8]) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
-    std::fs::read(path).ok()?.hash(&mut hasher);
-    Some(hasher.finish())
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Lets everybody connect to a socket, as far as its folder lets them: mode 0666.

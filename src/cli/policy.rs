@@ -61,7 +61,7 @@ fn test(directory: Option<PathBuf>, config: Option<PathBuf>) -> Result<(), End> 
     };
     let inventory = config.as_ref().map(config::inventory);
     let read = config::policy_directory(&directory, inventory.as_ref()).map_err(|faults| End::config(&faults))?;
-    let PolicyDirectory { policies, cases, warnings } = read;
+    let PolicyDirectory { policies, cases, warnings, .. } = read;
     for warning in warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -100,6 +100,9 @@ pub struct Config {
     /// The checked policies of that directory.
     #[serde(skip)]
     pub policy_set: Option<Arc<Policies>>,
+    /// The files that it was made of, each with a hash of the content that was read.
+    #[serde(skip)]
+    pub policy_files: Vec<(PathBuf, u64)>,
     /// The role that holds the key, and mints for edges that don't.
     pub minter: Option<MinterSettings>,
     /// How much one client address, one person and one tenant may ask of this node.
@@ -124,6 +127,10 @@ pub fn load(path: &Path) -> Result<Config, Vec<Fault>> {
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
+    utf8(read_bytes(path)?)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let meta = std::fs::metadata(path).map_err(|e| format!("can't be read: {e}"))?;
     if meta.is_dir() {
         return Err("is a folder, not a file".into());
@@ -131,8 +138,7 @@ fn read_file(path: &Path) -> Result<String, String> {
     if meta.len() > MAX_FILE_BYTES {
         return Err("is larger than 1 MiB; that is no configuration".into());
     }
-    let bytes = std::fs::read(path).map_err(|e| format!("can't be read: {e}"))?;
-    utf8(bytes)
+    std::fs::read(path).map_err(|e| format!("can't be read: {e}"))
 }
 
 fn read_stdin() -> Result<String, String> {
@@ -202,6 +208,7 @@ impl Config {
             Ok(read) => {
                 self.warnings.extend(read.warnings);
                 self.policy_set = Some(read.policies);
+                self.policy_files = read.files;
                 Vec::new()
             }
             Err(faults) => faults,

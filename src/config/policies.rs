@@ -11,7 +11,8 @@ use super::fault::{Fault, position};
 use super::gather::{self, Found};
 use super::outline::Outline;
 use super::tree::{Node, Place};
-use super::{Config, hint, read_file};
+use super::{Config, hint, read_bytes, utf8};
+use crate::files;
 use crate::policy::case::{Case, CasesFile};
 use crate::policy::settings::ClaimsFile;
 use crate::policy::{self, Inventory, Policies, Source};
@@ -29,11 +30,13 @@ pub struct PolicyDirectory {
     pub cases: Vec<(String, Case)>,
     /// What is worth a look though it is no fault, one line each.
     pub warnings: Vec<String>,
+    /// Each file that was read, by name, and [`files::fingerprint_of`] its content.
+    pub files: Vec<(PathBuf, u64)>,
 }
 
 /// Reads and checks a directory. `inventory`: what the configuration has, if there is one. Every fault, in the order of the files.
 pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Result<PolicyDirectory, Vec<Fault>> {
-    let mut reading = Reading { directory, faults: Vec::new() };
+    let mut reading = Reading { directory, faults: Vec::new(), read: Vec::new() };
     let files = reading.files();
     let claims = reading.claims(&files);
     let mut sources = Vec::new();
@@ -64,7 +67,8 @@ pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Resu
             let cases = cases.into_iter().flat_map(|(file, _, cases, _)| {
                 cases.cases.into_iter().map(|case| (file.clone(), case)).collect::<Vec<_>>()
             });
-            Ok(PolicyDirectory { policies: Arc::new(policies), cases: cases.collect(), warnings })
+            let (cases, files) = (cases.collect(), reading.read);
+            Ok(PolicyDirectory { policies: Arc::new(policies), cases, warnings, files })
         }
         _ => Err(reading.faults),
     }
@@ -72,7 +76,7 @@ pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Resu
 
 /// The schema for a directory, by its `claims.toml`; without one, or without the directory, that of no claims.
 pub fn policy_schema(directory: &Path) -> Result<String, Vec<Fault>> {
-    let mut reading = Reading { directory, faults: Vec::new() };
+    let mut reading = Reading { directory, faults: Vec::new(), read: Vec::new() };
     let path = directory.join(CLAIMS);
     let files = if path.exists() { reading.file(CLAIMS).into_iter().collect() } else { Vec::new() };
     match reading.claims(&files) {
@@ -104,6 +108,8 @@ pub fn inventory(config: &Config) -> Inventory {
 struct Reading<'d> {
     directory: &'d Path,
     faults: Vec<Fault>,
+    /// Each file that was read, and the hash of its bytes.
+    read: Vec<(PathBuf, u64)>,
 }
 
 impl Reading<'_> {
@@ -146,7 +152,11 @@ impl Reading<'_> {
     }
 
     fn file(&mut self, name: &str) -> Option<(String, String)> {
-        match read_file(&self.path(name)) {
+        let read = read_bytes(&self.path(name)).and_then(|bytes| {
+            self.read.push((PathBuf::from(name), files::fingerprint_of(&bytes)));
+            utf8(bytes)
+        });
+        match read {
             Ok(text) => Some((name.to_owned(), text)),
             Err(message) => {
                 self.faults.push(Fault::of_file(&self.shown(name), message));

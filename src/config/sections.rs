@@ -28,8 +28,27 @@ pub struct Sections {
 
 impl Sections {
     /// Reads the files that the configuration names, to tell one content from another: to be called before they are read for use, so that a later change
-    /// is noticed.
+    /// is noticed. Policies were read for use with the configuration: of them that content counts.
     pub fn of(config: &Config) -> Self {
+        let read = config.policies.iter().flat_map(|settings| {
+            let file = |(file, hash): &(PathBuf, u64)| (settings.directory.join(file), Some(*hash));
+            config.policy_files.iter().map(file)
+        });
+        Self::with_policies(config, read.collect())
+    }
+
+    /// The same as all files are now.
+    pub fn now(config: &Config) -> Self {
+        let at = &config.directory;
+        let files = config.policies.iter().flat_map(|settings| policies::files_of(at, &settings.directory));
+        let read = files.map(|file| {
+            let hash = files::fingerprint(&at.join(&file));
+            (file, hash)
+        });
+        Self::with_policies(config, read.collect())
+    }
+
+    fn with_policies(config: &Config, policies: Vec<(PathBuf, Option<u64>)>) -> Self {
         let mut sections = Self::default();
         let at = &config.directory;
         for plugin in &config.plugins {
@@ -72,9 +91,7 @@ impl Sections {
         let secrets = secrets.chain(redis.and_then(|redis| redis.password.as_ref()));
         let paths: Vec<_> = secrets.flat_map(path_of).chain(redis.and_then(|redis| redis.ca.as_ref())).collect();
         sections.add("leases".into(), at, leases, &paths);
-        let policies: Vec<PathBuf> =
-            config.policies.iter().flat_map(|settings| policies::files_of(at, &settings.directory)).collect();
-        sections.add("policies".into(), at, &config.policies, &policies.iter().collect::<Vec<_>>());
+        sections.add_read("policies".into(), at, &config.policies, policies);
         sections.files.extend(config.policies.iter().map(|settings| at.join(&settings.directory)));
         sections
     }
@@ -85,20 +102,27 @@ impl Sections {
     }
 
     fn add(&mut self, name: String, directory: &Path, settings: &impl std::fmt::Debug, paths: &[&PathBuf]) {
-        let of = |value: &dyn Fn(&mut DefaultHasher)| {
+        let now = |path: &&PathBuf| ((*path).clone(), files::fingerprint(&directory.join(path)));
+        self.add_read(name, directory, settings, paths.iter().map(now).collect());
+    }
+
+    fn add_read(
+        &mut self,
+        name: String,
+        directory: &Path,
+        settings: &impl std::fmt::Debug,
+        read: Vec<(PathBuf, Option<u64>)>,
+    ) {
+        let hash = |value: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
             value(&mut hasher);
             hasher.finish()
         };
         // `Debug` of settings shows every key of them; a secret's is its place.
-        let settings = of(&|hasher| (directory, format!("{settings:?}")).hash(hasher));
-        let files = of(&|hasher| {
-            for path in paths {
-                (path, files::fingerprint(&directory.join(path))).hash(hasher);
-            }
-        });
+        let settings = hash(&|hasher| (directory, format!("{settings:?}")).hash(hasher));
+        let files = hash(&|hasher| read.hash(hasher));
         self.sections.insert(name, Section { settings, files });
-        self.files.extend(paths.iter().map(|path| directory.join(path)));
+        self.files.extend(read.into_iter().map(|(path, _)| directory.join(path)));
     }
 
     /// The names of those that are there in one of the two only, or differ, or name files whose content differs; sorted.

@@ -31,7 +31,7 @@ impl Looked {
         let all = generation.config.server.watch.then(|| Watch::new(paths(live, &generation)));
         let keys = Watch::new(generation.components.watched_files());
         // What has changed between its reading and now.
-        let named = Sections::of(&generation.config);
+        let named = Sections::now(&generation.config);
         if !generation.sections.changed(&named).is_empty() {
             generation.components.reread();
         }
