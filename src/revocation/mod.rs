@@ -19,7 +19,7 @@ use crate::lease::store::{Listener, Lost};
 use crate::lease::{Book, Scope};
 use crate::provider::{Person, Provider};
 use crate::session::{Full, Knowledge, Revocation, Sessions};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Recent};
 
 /// The `tracing` target of this module.
 const TARGET: &str = "valet::revocation";
@@ -140,6 +140,7 @@ pub struct Revoker {
     life: Duration,
     clock: Clock,
     counts: IntCounterVec,
+    recent: Recent,
 }
 
 impl Revoker {
@@ -153,7 +154,8 @@ impl Revoker {
             }
         }
         let providers = Providers::new(providers);
-        Arc::new(Self { sessions, book, scopes: scopes.into(), providers, life, clock, counts })
+        let recent = metrics.recent.clone();
+        Arc::new(Self { sessions, book, scopes: scopes.into(), providers, life, clock, counts, recent })
     }
 
     /// Each plug-in's leases of each issuer.
@@ -339,6 +341,7 @@ impl Revoker {
         }
         let subject = what.subject.as_deref().unwrap_or_default();
         self.sessions.forget_tokens(&what.namespace, subject);
+        self.recent.forget(&self.sessions.log_id(&what.namespace, subject));
         self.book.forget_mints(&what.namespace, subject, self.owners(&what));
         let this = self.clone();
         let (namespace, subject) = (what.namespace.clone(), subject.to_owned());

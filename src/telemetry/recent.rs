@@ -60,6 +60,11 @@ impl Recent {
         all
     }
 
+    /// Forgets those of this person. `subject`: the keyed hash. Those that nobody was signed in for name nobody, and stay.
+    pub fn forget(&self, subject: &str) {
+        self.0.lock().iter_mut().for_each(|ring| ring.retain(|request| request.subject.as_deref() != Some(subject)));
+    }
+
     /// The one with this id, in any case.
     pub fn find(&self, request_id: &str) -> Option<RecentRequest> {
         let rings = self.0.lock();
@@ -94,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refusals_pushes_out_older_refusals_and_no_mint() {
+    fn a_flood_of_refusals_pushes_out_older_refusals_and_no_mint_and_a_person_can_be_forgotten() {
         let recent = Recent::default();
         recent.note(request(0, 302));
         for number in 1..=KEPT + 1 {
@@ -103,6 +108,8 @@ mod tests {
         assert!(recent.find("ID-0").is_some());
         assert!(recent.find("id-1").is_none());
         assert!(recent.find("id-2").is_some());
+        recent.note(RecentRequest { subject: Some("hash".into()), ..request(KEPT + 2, 403) });
+        recent.forget("hash");
         let last: Vec<i64> = recent.last(2).iter().map(|request| request.time.as_millis()).collect();
         assert_eq!(last, [KEPT as i64 + 1, KEPT as i64]);
     }
