@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use valet_gateway::demo::idp::TokenRequest;
 
-use crate::kit::wire::Wire;
-use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, until};
+use crate::kit::{App, FACE_SCAN, Setup, Stack, until};
 
 const REVOKE: &str = "/api/sessions/revoke";
 const FORGET: &str = "/api/subjects/forget";
@@ -90,30 +89,15 @@ async fn who_is_erased_is_forgotten_here_and_at_each_provider_that_can_forget() 
     }
 }
 
-async fn tunnel(stack: &Stack, user: &str) -> Wire {
-    let mut wire = stack.wire().await;
-    let token = stack.token(user);
-    wire.write(format!(
-        "GET /socket HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    ))
-    .await;
-    let head = wire.read_to("\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    echoes(&mut wire).await;
-    wire
-}
-
-async fn echoes(wire: &mut Wire) {
-    wire.write("ping").await;
-    wire.read_to("ping").await;
-}
-
 #[tokio::test]
 async fn websockets_and_requests_under_way_of_a_revoked_session_are_closed_and_no_others() {
     let app = App::start().await;
     let stack = Setup::new().real_time().administered().app(&app, "path = \"/\"").start().await;
     stack.until_ready().await;
-    let (mut ended, mut other) = (tunnel(&stack, "ada").await, tunnel(&stack, "bob").await);
+    let (mut ended, mut other) = (
+        stack.websocket("/socket", Some(&stack.token("ada"))).await,
+        stack.websocket("/socket", Some(&stack.token("bob"))).await,
+    );
     let mut waiting = stack.get("/later").as_user("ada").start().await;
     let mut posting = stack.post("/later").as_user("ada").body("x").start().await;
     until("the app has them", || app.seen().len() == 4).await;
@@ -124,6 +108,6 @@ async fn websockets_and_requests_under_way_of_a_revoked_session_are_closed_and_n
     waiting.wire.assert_closed().await;
     posting.wire.assert_closed().await;
     assert!(answered.elapsed() < CLOSED, "{:?}", answered.elapsed());
-    echoes(&mut other).await;
+    other.assert_echoes().await;
     assert_eq!(stack.answered("session_ended"), 3);
 }

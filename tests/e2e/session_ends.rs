@@ -2,8 +2,7 @@
 
 use valet_gateway::demo::idp::TokenRequest;
 
-use crate::kit::wire::Wire;
-use crate::kit::{App, HOST, Setup, Stack};
+use crate::kit::{App, Setup, Stack};
 
 /// Long enough for a handshake on a busy machine.
 const LIFE: i64 = 5;
@@ -22,38 +21,19 @@ async fn stack(app: &App) -> Stack {
     stack
 }
 
-/// An open WebSocket that echoes.
-async fn tunnel(stack: &Stack, path: &str, token: Option<&str>) -> Wire {
-    let mut wire = stack.wire().await;
-    let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    wire.write(format!(
-        "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{bearer}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    ))
-    .await;
-    let head = wire.read_to("\r\n\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    echoes(&mut wire).await;
-    wire
-}
-
-async fn echoes(wire: &mut Wire) {
-    wire.write("ping").await;
-    wire.read_to("ping").await;
-}
-
 #[tokio::test]
 async fn a_websocket_ends_with_its_session_where_the_app_asks_for_it() {
     let app = App::start().await;
     let stack = stack(&app).await;
     let token = stack.idp().token(&TokenRequest::user("ada").expires_in(LIFE));
-    let mut bound = tunnel(&stack, "/bound/socket", Some(&token)).await;
-    let mut free = tunnel(&stack, "/free/socket", Some(&token)).await;
-    let mut longer = tunnel(&stack, "/bound/socket", Some(&stack.token("ada"))).await;
-    let mut nobody = tunnel(&stack, "/bound/socket", None).await;
+    let mut bound = stack.websocket("/bound/socket", Some(&token)).await;
+    let mut free = stack.websocket("/free/socket", Some(&token)).await;
+    let mut longer = stack.websocket("/bound/socket", Some(&stack.token("ada"))).await;
+    let mut nobody = stack.websocket("/bound/socket", None).await;
     bound.assert_closed().await;
     stack.get("/free/").bearer(&token).send().await.assert_problem(401, "session-expired");
     for other in [&mut free, &mut longer, &mut nobody] {
-        echoes(other).await;
+        other.assert_echoes().await;
     }
     let lines = stack.lines.all(2).await;
     let line = lines.iter().find(|line| line["route"] == "bound").expect("a line");

@@ -14,7 +14,7 @@ use valet_gateway::telemetry::Metrics;
 use super::answer::Answer;
 use super::lines::Lines;
 use super::wire::Wire;
-use super::{ADMIN_TOKEN, App, Setup, in_time, until};
+use super::{ADMIN_TOKEN, App, HOST, Setup, in_time, until};
 
 /// Vendor, identity providers and gateway.
 pub struct Stack {
@@ -135,6 +135,20 @@ impl Stack {
 
     pub async fn wire(&self) -> Wire {
         Wire::open(&self.address).await
+    }
+
+    /// An open WebSocket that echoes.
+    pub async fn websocket(&self, path: &str, token: Option<&str>) -> Wire {
+        let mut wire = self.wire().await;
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        wire.write(format!(
+            "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{bearer}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        ))
+        .await;
+        let head = wire.read_to("\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        wire.assert_echoes().await;
+        wire
     }
 
     pub async fn admin_get(&self, path: &str) -> Answer {

@@ -42,6 +42,12 @@ impl Wire {
         let _ = in_time("sending", all).await;
     }
 
+    /// A WebSocket whose other end echoes.
+    pub async fn assert_echoes(&mut self) {
+        self.write("ping").await;
+        self.read_to("ping").await;
+    }
+
     /// The answer to a request that may have a body in its answer.
     #[track_caller]
     pub fn answer(&mut self) -> impl Future<Output = Answer> + '_ {
