@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use smallvec::SmallVec;
 
 use crate::lease::settings::Reuse;
+use crate::provider::{MintContext, MintInput};
 use crate::session::Session;
 
 /// What the configuration contributes to a key: SHA-256 over issuer, plug-in, provider, mint and the recipe's fingerprint (which covers its `redirect_hosts`).
@@ -43,6 +44,21 @@ pub struct Opened<'a> {
     pub language: Option<&'a str>,
     /// The plug-in's parameters, sorted by name.
     pub parameters: &'a [(Box<str>, Box<str>)],
+}
+
+impl Opened<'_> {
+    /// What is asked of a mint for this session.
+    pub fn mint_input(self, session: &Session, context: MintContext) -> MintInput {
+        MintInput {
+            external_id: session.external_id().into(),
+            issuer: session.namespace().into(),
+            subject: session.subject().into(),
+            language: self.language.map(Into::into),
+            claims: session.claims().into(),
+            parameters: self.parameters.into(),
+            context: MintContext { revocable: session.revocable(), ..context },
+        }
+    }
 }
 
 /// The key of a lease: its *owner* (one person at one plug-in) and its *variant* (language, session, the values that the recipe uses).

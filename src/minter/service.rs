@@ -16,7 +16,7 @@ use crate::lease::{Asked, Book, Freshness, Lease, LeaseKey, LeasePolicy, Opened,
 use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Permit};
 use crate::provider::wire::{Denial, Health, MintError, MintGrant, MintRequest};
-use crate::provider::{MintContext, MintInput, Reason, Share};
+use crate::provider::{MintContext, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions, Unknown};
 use crate::telemetry::{Metrics, Place, TraceContext, trace_id};
 
@@ -273,7 +273,7 @@ impl MintService {
         let (book, lease_policy) = (&self.book, &offer.lease_policy);
         let freshness =
             Freshness { life: Duration::from_secs(ask.life_s), max_age: Duration::from_secs(ask.max_age_s) };
-        let input = || input(session, opened, place);
+        let input = || opened.mint_input(session, MintContext { place: Some(place), ..MintContext::default() });
         let leased = match (reuse, ask.reason) {
             (Reuse::Never, _) => book.once(lease_policy, &key, input).await,
             (_, Reason::Again) => book.renew(lease_policy, &key, input).await,
@@ -341,18 +341,6 @@ fn find(offers: &[Offer], name: &str) -> Option<usize> {
         // Of two nobody knows which is meant.
         by_mint.next().filter(|_| by_mint.next().is_none()).map(|(at, _)| at)
     })
-}
-
-fn input(session: &Session, opened: Opened<'_>, place: Place) -> MintInput {
-    MintInput {
-        external_id: session.external_id().into(),
-        issuer: session.namespace().into(),
-        subject: session.subject().into(),
-        language: opened.language.map(Into::into),
-        claims: session.claims().into(),
-        parameters: opened.parameters.into(),
-        context: MintContext { place: Some(place), revocable: session.revocable(), ..MintContext::default() },
-    }
 }
 
 /// What the minter says and what the edge says: the one that shares less.

@@ -163,8 +163,7 @@ fn name(text: &str) -> Result<(), &'static str> {
 
 /// A token (RFC 9110, section 5.6.2): what names a header field or a cookie.
 fn is_token(text: &str) -> bool {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.bytes().all(good)
+    crate::gateway::is_token(text.as_bytes())
 }
 
 /// Visible ASCII without spaces, 0x21 to 0x7E.

@@ -248,3 +248,22 @@ static CSP: LazyLock<String> = LazyLock::new(|| {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
+
+/// An answer of ours, read back from the text of HTTP/1.1 for whoever writes it in another form.
+pub(in crate::gateway) struct Written<'o> {
+    pub status: u16,
+    pub fields: Vec<(&'o str, &'o [u8])>,
+    pub body: &'o [u8],
+}
+
+impl<'o> Written<'o> {
+    /// `None`: it is no answer of ours.
+    pub fn read(out: &'o [u8]) -> Option<Self> {
+        // The answer to another proxy has a field for each claim.
+        let mut slots = vec![httparse::EMPTY_HEADER; memchr::memchr_iter(b'\n', out).count()];
+        let mut parsed = httparse::Response::new(&mut slots);
+        let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else { return None };
+        let fields = parsed.headers.iter().map(|field| (field.name, field.value)).collect();
+        Some(Self { status: parsed.code?, fields, body: &out[end..] })
+    }
+}

@@ -7,7 +7,7 @@ use httparse::Header;
 
 use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
-use crate::gateway::answer::reply::Reply;
+use crate::gateway::answer::reply::{Reply, Written};
 use crate::gateway::drain::Drain;
 use crate::gateway::ext_authz::messages::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest, HttpResponse, HttpStatus,
@@ -148,20 +148,17 @@ fn parted(name: String, value: Vec<u8>) -> Fields {
 
 /// An answer of ours, which is the text of HTTP/1.1, for Envoy to give.
 fn denied(out: &[u8]) -> CheckResponse {
-    let mut slots = [httparse::EMPTY_HEADER; 32];
-    let mut parsed = httparse::Response::new(&mut slots);
-    let end = match parsed.parse(out) {
-        Ok(httparse::Status::Complete(end)) => end,
-        _ => out.len(),
-    };
+    // What we have written we can read.
+    let Written { status, fields, body } =
+        Written::read(out).unwrap_or(Written { status: 500, fields: Vec::new(), body: &[] });
     // Envoy says itself how its answer is framed.
     let is_kept =
         |name: &str| !["connection", "content-length", "date"].iter().any(|own| name.eq_ignore_ascii_case(own));
-    let headers = parsed.headers.iter().filter(|field| is_kept(field.name));
+    let headers = fields.into_iter().filter(|(name, _)| is_kept(name));
     let denied = DeniedHttpResponse {
-        status: Some(HttpStatus { code: parsed.code.unwrap_or(500).into() }),
-        headers: headers.map(|field| HeaderValueOption::set(field.name, field.value)).collect(),
-        body: String::from_utf8_lossy(&out[end..]).into_owned(),
+        status: Some(HttpStatus { code: status.into() }),
+        headers: headers.map(|(name, value)| HeaderValueOption::set(name, value)).collect(),
+        body: String::from_utf8_lossy(body).into_owned(),
     };
     CheckResponse {
         status: Some(Status { code: PERMISSION_DENIED }),

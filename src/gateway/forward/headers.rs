@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::gateway::accept::forwarded::{self, Connection};
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::forward::proxy_fields::{is_proxy_field, is_request_field, same};
-use crate::gateway::http1::head::Head;
+use crate::gateway::http1::head::{Head, is_token};
 use crate::gateway::judge::app_route::AppRoute;
 use crate::session::{FieldClaim, Redaction, Session, Sources};
 use crate::telemetry::{Place, TRACEPARENT, TRACESTATE};
@@ -264,9 +264,8 @@ fn named_by_connection<'h>(head: &Head<'h>) -> Result<SmallVec<[&'h [u8]; 4]>, B
     let mut named = SmallVec::new();
     for value in head.all("connection") {
         for name in value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
-            let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
             let not_to_be = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-            if !name.iter().all(token) || NOT_TO_BE_NAMED.iter().any(not_to_be) || named.len() == MAX_NAMED {
+            if !is_token(name) || NOT_TO_BE_NAMED.iter().any(not_to_be) || named.len() == MAX_NAMED {
                 return Err(BadFields);
             }
             named.push(name);

@@ -238,6 +238,11 @@ fn content_length(value: &[u8]) -> Result<u64, BadHead> {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(BadHead::Malformed)
 }
 
+/// A token (RFC 9110, section 5.6.2): what names a method, a header field or a cookie.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
+}
+
 /// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty. A name's labels are not empty either, but for the root behind a
 /// final dot (RFC 1034, section 3.1): `a.test..` is nobody's name, and readers disagree on whose it is.
 pub(in crate::gateway) fn is_host(text: &str) -> bool {

@@ -8,6 +8,7 @@ use pingora::{Error, ErrorType};
 
 use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::accept::peer::Peer;
+use crate::gateway::answer::reply::Written;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, UpstreamHead};
 use crate::gateway::forward::proxy::Forwarder;
 use crate::gateway::handle::Disposition;
@@ -117,16 +118,10 @@ fn replace(
 
 /// Writes an answer of ours, which is the text of HTTP/1.1, by whatever protocol the client speaks.
 pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: &[u8]) -> pingora::Result<()> {
-    // The answer to another proxy has a field for each claim.
-    let lines = memchr::memchr_iter(b'\n', out).count();
-    let mut slots = vec![httparse::EMPTY_HEADER; lines];
-    let mut parsed = httparse::Response::new(&mut slots);
-    let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else {
-        return Err(Error::new_in(ErrorType::InternalError));
-    };
-    let mut head = ResponseHeader::build_no_case(parsed.code.unwrap_or(500), Some(parsed.headers.len()))?;
-    for field in parsed.headers.iter().filter(|field| !field.name.eq_ignore_ascii_case("connection")) {
-        head.append_header(field.name.to_owned(), field.value)?;
+    let Some(written) = Written::read(out) else { return Err(Error::new_in(ErrorType::InternalError)) };
+    let mut head = ResponseHeader::build_no_case(written.status, Some(written.fields.len()))?;
+    for (name, value) in written.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection")) {
+        head.append_header((*name).to_owned(), *value)?;
     }
-    exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(&out[end..])).await
+    exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(written.body)).await
 }

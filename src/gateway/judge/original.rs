@@ -7,7 +7,7 @@
 use httparse::Header;
 
 use crate::gateway::accept::forwarded::known_scheme;
-use crate::gateway::http1::head::{Body, Head, is_host};
+use crate::gateway::http1::head::{Body, Head, is_host, is_token};
 use crate::problem::Refusal;
 
 /// Where other proxies ask.
@@ -81,7 +81,8 @@ impl<'h> Original<'h> {
         if target.len() > MAX_TARGET {
             return Err(Refusal::UriTooLong);
         }
-        let readable = is_method(method)
+        // A method is a token (RFC 9110, section 9.1).
+        let readable = is_token(method.as_bytes())
             && is_host(host)
             && target.starts_with('/')
             && target.bytes().all(|b| matches!(b, 0x21..=0x7e));
@@ -160,11 +161,6 @@ impl Known {
             _ => None,
         }
     }
-}
-
-/// A method is a token (RFC 9110, section 9.1).
-fn is_method(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// The options in the query. An unknown one is refused: the operator meant something by it.

@@ -155,22 +155,14 @@ pub(in crate::gateway) struct Asker<'a> {
 
 /// What the vendor is told of this session, and a minter of this request.
 pub(in crate::gateway) fn input(session: &Session, opened: Opened<'_>, asker: &Asker<'_>) -> MintInput {
-    MintInput {
-        external_id: session.external_id().into(),
-        issuer: session.namespace().into(),
-        subject: session.subject().into(),
-        language: opened.language.map(Into::into),
-        claims: session.claims().into(),
-        parameters: opened.parameters.into(),
-        context: MintContext {
-            session: session.session_id().map(Into::into),
-            revocable: session.revocable(),
-            credential: Some(Zeroizing::new(asker.token.into())),
-            request_id: Some(asker.request_id.into()),
-            place: Some(asker.place),
-            ..MintContext::default()
-        },
-    }
+    let context = MintContext {
+        session: session.session_id().map(Into::into),
+        credential: Some(Zeroizing::new(asker.token.into())),
+        request_id: Some(asker.request_id.into()),
+        place: Some(asker.place),
+        ..MintContext::default()
+    };
+    opened.mint_input(session, context)
 }
 
 /// `own` is lower case. Without a port it matches any port.
