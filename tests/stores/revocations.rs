@@ -49,30 +49,31 @@ fn eight_nodes_refuse_within_a_second_and_after_a_kill_and_without_a_message() {
     let Some(server) = Server::redis(&[]) else { return };
     let leases = Leases::redis(&[server.url()]);
     let mut fleet = nodes(8, &leases);
+    let tokens = fleet.tokens("user", 5);
     let mut slowest = Duration::ZERO;
-    for round in 0..5 {
-        let token = fleet.idp.token(&format!("user-{round}"));
+    for (round, token) in tokens.iter().enumerate() {
         for node in 0..8 {
-            fleet.url(node, &token);
+            fleet.url(node, token);
         }
         assert_eq!(revoke(&fleet, round, &format!("user-{round}")).status, 204);
         let answered = Instant::now();
         for node in 0..8 {
-            until("it refuses", || (fleet.nodes[node].open(&token).status == 401).then_some(()));
+            until("it refuses", || (fleet.nodes[node].open(token).status == 401).then_some(()));
         }
         slowest = slowest.max(answered.elapsed());
     }
     assert!(slowest < EVERYWHERE, "{slowest:?}");
     eprintln!("eight nodes: refused everywhere {slowest:?} after the answer, the slowest of 5");
-    // A node that is killed and one that is new know it from their first answer on.
-    let token = fleet.idp.token("user-0");
+    // A node that is killed and one that is new know it from their first answer on. The token is the ended session's own: one that is issued in a
+    // later second is a new session, and stays.
+    let token = &tokens[0];
     fleet.kill(7);
     let command = fleet.command(&leases);
     let new = fleet.add_by(command);
     // As early as can be: it is not even ready.
-    assert_refused(&fleet, new, &token);
+    assert_refused(&fleet, new, token);
     fleet.nodes[new].until_ready();
-    assert_refused(&fleet, new, &token);
+    assert_refused(&fleet, new, token);
     assert_eq!(fleet.nodes[new].metric("valet_revocations_total{outcome=\"applied\",source=\"store\"}"), 5);
 }
 
