@@ -52,10 +52,14 @@ pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Resu
     for fault in compiled.faults {
         reading.note(&files, fault);
     }
-    if let Some(claims) = &claims {
-        for (file, text, cases, tree) in &cases {
-            reading.judge(file, text, (cases, tree), |case| case.faults(claims, compiled.policies.as_ref(), inventory));
-        }
+    let known = claims.clone().unwrap_or_default();
+    for (file, text, cases, tree) in &cases {
+        reading.judge(file, text, (cases, tree), |case| {
+            let mut faults = case.faults(&known, compiled.policies.as_ref(), inventory);
+            // Where the declarations are faulty, nothing is known of a claim.
+            faults.retain(|(keys, _)| claims.is_some() || !keys.iter().any(|key| key == "claims"));
+            faults
+        });
     }
     match compiled.policies {
         Some(policies) if reading.faults.is_empty() => {

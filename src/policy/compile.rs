@@ -60,8 +60,8 @@ struct Read<'s> {
     policy: cedar_policy::Policy,
 }
 
-/// Reads and checks the policies. `sources` in the order of their names. `claims`: `None` where they are faulty themselves; then the policies are read,
-/// but not checked against a schema, and there is no set. `inventory`: what the configuration has, if there is one.
+/// Reads and checks the policies. `sources` in the order of their names. `claims`: `None` where they are faulty themselves; then what
+/// the policies do with claims is not checked, and there is no set. `inventory`: what the configuration has, if there is one.
 pub fn compile(sources: &[Source], claims: Option<&ClaimsFile>, inventory: Option<&Inventory>) -> Compiled {
     let mut compiled = Compiled { policies: None, faults: Vec::new(), warnings: Vec::new() };
     let mut read = Vec::new();
@@ -74,11 +74,21 @@ pub fn compile(sources: &[Source], claims: Option<&ClaimsFile>, inventory: Optio
         return compiled;
     }
     let known = describe(&read, &mut compiled.faults);
-    if let Some(claims) = claims {
-        validate(&read, claims, &mut compiled);
+    match claims {
+        Some(claims) => validate(&read, claims, &mut compiled.faults, &mut compiled.warnings),
+        None => {
+            let mut found = Vec::new();
+            validate(&read, &ClaimsFile::default(), &mut found, &mut Vec::new());
+            // That a claim is not declared may be the fault of the file that declares them.
+            compiled.faults.extend(found.into_iter().filter(|fault| !fault.message.contains("claims")));
+        }
     }
-    if let (Some(inventory), Ok(types)) = (inventory, Types::new()) {
-        read.iter().for_each(|read| strangers(read, inventory, &types, &mut compiled.warnings));
+    if let Ok(types) = Types::new() {
+        let warn = |read: &Read<'_>, warnings: &mut Vec<Fault>| {
+            inventory.into_iter().for_each(|inventory| strangers(read, inventory, &types, warnings));
+            claims.into_iter().for_each(|claims| groupless(read, claims, &types, warnings));
+        };
+        read.iter().for_each(|read| warn(read, &mut compiled.warnings));
     }
     let order: BTreeMap<&str, usize> =
         sources.iter().enumerate().map(|(at, source)| (source.file.as_str(), at)).collect();
@@ -157,14 +167,14 @@ fn describe(read: &[Read<'_>], faults: &mut Vec<Fault>) -> Vec<(Arc<str>, Option
 }
 
 /// Checks the policies against the schema, strictly.
-fn validate(read: &[Read<'_>], claims: &ClaimsFile, compiled: &mut Compiled) {
+fn validate(read: &[Read<'_>], claims: &ClaimsFile, faults: &mut Vec<Fault>, warnings: &mut Vec<Fault>) {
     let schema = match Schema::from_cedarschema_str(&schema::text(claims)) {
         Ok((schema, _)) => schema,
-        Err(fault) => return compiled.faults.push(Fault::new("claims.toml", 0, format!("makes no schema: {fault}"))),
+        Err(fault) => return faults.push(Fault::new("claims.toml", 0, format!("makes no schema: {fault}"))),
     };
     let set = match PolicySet::from_policies(read.iter().map(|read| read.policy.clone())) {
         Ok(set) => set,
-        Err(fault) => return compiled.faults.push(Fault::new("", 0, fault.to_string())),
+        Err(fault) => return faults.push(Fault::new("", 0, fault.to_string())),
     };
     let place = |id: &cedar_policy::PolicyId| {
         let at = AsRef::<str>::as_ref(id).parse::<usize>().ok();
@@ -173,11 +183,11 @@ fn validate(read: &[Read<'_>], claims: &ClaimsFile, compiled: &mut Compiled) {
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
     for error in result.validation_errors() {
         let (file, offset) = place(error.policy_id());
-        compiled.faults.push(Fault::of(file, offset, error));
+        faults.push(Fault::of(file, offset, error));
     }
     for warning in result.validation_warnings() {
         let (file, offset) = place(warning.policy_id());
-        compiled.warnings.push(Fault::of(file, offset, warning));
+        warnings.push(Fault::of(file, offset, warning));
     }
 }
 
@@ -195,6 +205,14 @@ fn strangers(read: &Read<'_>, inventory: &Inventory, types: &Types, warnings: &m
             let message = format!("the configuration has no {kind} {name:?}: this policy never concerns one");
             warnings.push(Fault::new(&read.source.file, read.offset, message));
         }
+    }
+}
+
+/// That nobody is in the group that the policy names: no claim says who is.
+fn groupless(read: &Read<'_>, claims: &ClaimsFile, types: &Types, warnings: &mut Vec<Fault>) {
+    if claims.groups.is_none() && read.policy.entity_literals().iter().any(|uid| *uid.type_name() == types.group) {
+        let message = "claims.toml has no `groups`, the claim that says who is in a group: nobody is in this one";
+        warnings.push(Fault::new(&read.source.file, read.offset, message));
     }
 }
 

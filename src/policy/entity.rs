@@ -88,7 +88,7 @@ impl<'a> From<&'a Session> for Person<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Types {
     user: EntityTypeName,
-    group: EntityTypeName,
+    pub group: EntityTypeName,
     pub plugin: EntityTypeName,
     pub provider: EntityTypeName,
     pub app: EntityTypeName,

@@ -65,6 +65,32 @@ fn twenty_broken_files_are_all_named_with_their_places_in_one_run() {
 }
 
 #[test]
+fn where_the_declarations_of_claims_are_faulty_all_that_has_nothing_to_do_with_them_is_still_found() {
+    let text = "permit(principal, action, resource) when { principal.claims has phone && principal.claims.phone == \"1\" };\n\
+                permit(principal, action, resource) when { principal.colour == \"red\" };\n";
+    let compiled = compile(&sources(&[("a.cedar", text)]), None, None);
+    let lines: Vec<String> = compiled.faults.iter().map(|fault| shown(&[("a.cedar", text)], fault)).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].starts_with("a.cedar:2:44 ") && compiled.policies.is_none(), "{lines:#?}");
+}
+
+#[test]
+fn groups_of_which_no_claim_tells_are_worth_a_look() {
+    let text = "\npermit(principal in Valet::Group::\"a\", action, resource);\n\
+                permit(principal, action, resource) when { principal in Valet::Group::\"b\" };\n\
+                forbid(principal, action == Valet::Action::\"renew\", resource);\n";
+    let told = |claims: &str| {
+        let claims: ClaimsFile = toml::from_str(claims).unwrap();
+        let compiled = compile(&sources(&[("a.cedar", text)]), Some(&claims), None);
+        assert!(compiled.policies.is_some());
+        compiled.warnings.iter().map(|fault| shown(&[("a.cedar", text)], fault)).collect::<Vec<_>>()
+    };
+    assert_eq!(told("groups = \"groups\""), Vec::<String>::new());
+    let message = "claims.toml has no `groups`, the claim that says who is in a group: nobody is in this one";
+    assert_eq!(told(""), [format!("a.cedar:2:1 {message}"), format!("a.cedar:3:1 {message}")]);
+}
+
+#[test]
 fn cedars_own_help_is_kept() {
     let found = faults(&[("a.cedar", "permit(principal, action == Valet::Action::\"opn\", resource);")]);
     assert_eq!(found.len(), 1);
