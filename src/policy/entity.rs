@@ -95,6 +95,13 @@ pub(super) struct Types {
     pub action: EntityTypeName,
 }
 
+/// The names of a principal, each once.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub own: EntityUid,
+    pub groups: Vec<EntityUid>,
+}
+
 /// An entity or a context that Cedar does not take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotCedar;
@@ -113,8 +120,8 @@ impl Types {
     }
 
     /// The principal, with those attributes alone that are read.
-    pub fn user(&self, person: &Person<'_>, reads: Reads) -> Result<Entity, NotCedar> {
-        let Traits { acr, amr, scopes, auth_time, issued_at, groups, claims } = person.traits;
+    pub fn user(&self, person: &Person<'_>, names: &Names, reads: Reads) -> Result<Entity, NotCedar> {
+        let Traits { acr, amr, scopes, auth_time, issued_at, groups: _, claims } = person.traits;
         let mut attributes = HashMap::new();
         let mut give = |name: &str, value: &dyn Fn() -> Option<RestrictedExpression>| {
             if reads.has(name)
@@ -135,15 +142,21 @@ impl Types {
             let pairs = claims.iter().map(|(name, value)| (name.to_string(), of_trait(value)));
             RestrictedExpression::new_record(pairs).ok()
         });
-        let parents: HashSet<EntityUid> = groups.iter().map(|group| uid(&self.group, group)).collect();
-        Entity::new(self.uid_of(person), attributes, parents).map_err(|_| NotCedar)
+        let parents: HashSet<EntityUid> = names.groups.iter().cloned().collect();
+        Entity::new(names.own.clone(), attributes, parents).map_err(|_| NotCedar)
     }
 
-    fn uid_of(&self, person: &Person<'_>) -> EntityUid {
-        if person.anonymous {
-            return uid(&self.user, "anonymous");
-        }
-        uid(&self.user, &format!("{} {}", person.namespace, person.subject))
+    /// The principal's own name, and those of the groups that it is in.
+    pub fn names(&self, person: &Person<'_>) -> Names {
+        let own = if person.anonymous {
+            uid(&self.user, "anonymous")
+        } else {
+            uid(&self.user, &format!("{} {}", person.namespace, person.subject))
+        };
+        let mut groups: Vec<EntityUid> = person.traits.groups.iter().map(|group| uid(&self.group, group)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Names { own, groups }
     }
 }
 

@@ -3,7 +3,7 @@
 use cedar_policy::{AuthorizationError, Authorizer, Entities, Entity, EntityUid, PolicyId, Request, Response};
 
 use super::Policies;
-use super::entity::{self, Circumstances, NotCedar, Person, Types};
+use super::entity::{self, Circumstances, Names, NotCedar, Person, Types};
 use super::slice::Slice;
 use crate::session::StepUp;
 
@@ -58,38 +58,43 @@ impl Question<'_> {
         person: &Person<'_>,
         circumstances: &Circumstances<'_>,
     ) -> Decision {
-        let asked = self.request(slice, person, circumstances);
+        let names = self.types.names(person);
+        let asked = self.request(slice, person, &names, circumstances);
         // What Cedar does not take as a question, nobody has permitted.
         let Ok((request, entities)) = asked else { return Decision::Error(None) };
         let authorizer = Authorizer::new();
-        let response = authorizer.is_authorized(&request, &slice.all, &entities);
-        let failed =
-            response.diagnostics().errors().map(|AuthorizationError::PolicyEvaluationError(fault)| fault.policy_id());
-        if let Some(first) = failed.map(place).min() {
+        let mut said = Said::default();
+        for part in slice.concerning(&names) {
+            said.add(&authorizer.is_authorized(&request, part, &entities));
+        }
+        let Said { failed, mut permits, forbidden, mut forbids } = said;
+        if let Some(first) = failed.into_iter().min() {
             return Decision::Error(first);
         }
-        let decisive = decisive(&response);
-        if response.decision() == cedar_policy::Decision::Allow {
-            return Decision::Permit(decisive.first().copied());
+        permits.sort_unstable();
+        forbids.sort_unstable();
+        if let (Some(first), false) = (permits.first(), forbidden) {
+            return Decision::Permit(Some(*first));
         }
         let demands: Option<Vec<&StepUp>> =
-            decisive.iter().map(|at| policies.policies.get(*at)?.step_up.as_ref()).collect();
-        if let (Some(first), Some(demands), Some(others)) = (decisive.first(), demands, &slice.without_step_up)
+            forbids.iter().map(|at| policies.policies.get(*at)?.step_up.as_ref()).collect();
+        if let (Some(first), Some(demands), Some(others)) = (forbids.first(), demands, &slice.without_step_up)
             && authorizer.is_authorized(&request, others, &entities).decision() == cedar_policy::Decision::Allow
             && let Some(step_up) = together(&demands)
         {
             return Decision::StepUp(*first, step_up);
         }
-        Decision::Deny(decisive.first().copied())
+        Decision::Deny(forbids.first().copied())
     }
 
     fn request(
         &self,
         slice: &Slice,
         person: &Person<'_>,
+        names: &Names,
         circumstances: &Circumstances<'_>,
     ) -> Result<(Request, Entities), NotCedar> {
-        let user = self.types.user(person, slice.reads)?;
+        let user = self.types.user(person, names, slice.reads)?;
         let context = entity::context(circumstances, slice.reads)?;
         let request = Request::new(user.uid(), self.action.clone(), self.resource.clone(), context, None);
         let entities = Entities::from_entities([user].into_iter().chain(self.entities.iter().cloned()), None);
@@ -97,11 +102,30 @@ impl Question<'_> {
     }
 }
 
-/// The policies that decided, in their order.
-fn decisive(response: &Response) -> Vec<usize> {
-    let mut places: Vec<usize> = response.diagnostics().reason().filter_map(place).collect();
-    places.sort_unstable();
-    places
+/// What the parts of a slice say to one question. Together they say what the whole would: a policy that fails denies, and a `forbid` wins.
+#[derive(Default)]
+struct Said {
+    failed: Vec<Option<usize>>,
+    permits: Vec<usize>,
+    forbidden: bool,
+    forbids: Vec<usize>,
+}
+
+impl Said {
+    fn add(&mut self, response: &Response) {
+        let diagnostics = response.diagnostics();
+        self.failed.extend(diagnostics.errors().map(|fault| match fault {
+            AuthorizationError::PolicyEvaluationError(fault) => place(fault.policy_id()),
+        }));
+        match response.decision() {
+            cedar_policy::Decision::Allow => self.permits.extend(diagnostics.reason().filter_map(place)),
+            // Where no `forbid` matches, it gives no reason.
+            cedar_policy::Decision::Deny => {
+                self.forbidden |= diagnostics.reason().next().is_some();
+                self.forbids.extend(diagnostics.reason().filter_map(place));
+            }
+        }
+    }
 }
 
 /// All `acr` values in order, each once; the shortest of the ages.

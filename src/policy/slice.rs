@@ -1,14 +1,20 @@
 //! The policies that can have a say about one action on one resource: the others need not be asked each time.
 
-use cedar_policy::{ActionConstraint, EntityUid, PolicySet, ResourceConstraint};
+use std::collections::HashMap;
 
+use cedar_policy::{ActionConstraint, EntityUid, PolicySet, PrincipalConstraint, ResourceConstraint};
+
+use super::entity::Names;
 use super::reads::Reads;
 use super::{Policies, Policy};
 
 /// A part of a set.
 #[derive(Debug)]
 pub(super) struct Slice {
-    pub all: PolicySet,
+    /// Those that may have a say about anybody.
+    anybody: PolicySet,
+    /// Those whose scope names one person or group, by that name: they have no say about anybody else.
+    of: HashMap<EntityUid, PolicySet>,
     /// Without those that ask for a step-up, where there are any.
     pub without_step_up: Option<PolicySet>,
     pub reads: Reads,
@@ -52,16 +58,47 @@ impl Subject<'_> {
 impl Slice {
     /// The part with these policies.
     pub fn new(policies: &Policies, indexes: &[usize]) -> Self {
+        // Not reached as far as we know, for the ids come from one set; but without a part that forbids, no other part may permit.
+        let nothing =
+            || Self { anybody: PolicySet::new(), of: HashMap::new(), without_step_up: None, reads: Reads::default() };
+        Self::of(policies, indexes).unwrap_or_else(nothing)
+    }
+
+    fn of(policies: &Policies, indexes: &[usize]) -> Option<Self> {
         let chosen = || indexes.iter().filter_map(|index| policies.policies.get(*index));
         let set = |chosen: &mut dyn Iterator<Item = &Policy>| {
-            // Their ids differ: they come from one set.
-            PolicySet::from_policies(chosen.map(|policy| policy.cedar.clone())).unwrap_or_default()
+            PolicySet::from_policies(chosen.map(|policy| policy.cedar.clone())).ok()
         };
         let has_step_up = chosen().any(|policy| policy.step_up.is_some());
-        Self {
-            all: set(&mut chosen()),
-            without_step_up: has_step_up.then(|| set(&mut chosen().filter(|policy| policy.step_up.is_none()))),
+        let mut of: HashMap<EntityUid, Vec<&Policy>> = HashMap::new();
+        for policy in chosen() {
+            if let Some(name) = named(&policy.cedar) {
+                of.entry(name).or_default().push(policy);
+            }
+        }
+        let of = of.into_iter().map(|(name, policies)| Some((name, set(&mut policies.into_iter())?)));
+        let others = || set(&mut chosen().filter(|policy| policy.step_up.is_none()));
+        Some(Self {
+            anybody: set(&mut chosen().filter(|policy| named(&policy.cedar).is_none()))?,
+            of: of.collect::<Option<_>>()?,
+            without_step_up: if has_step_up { Some(others()?) } else { None },
             reads: chosen().fold(Reads::default(), |reads, policy| reads | policy.reads),
+        })
+    }
+
+    /// All policies that may have a say about this person, in parts that have none in common.
+    pub fn concerning<'s>(&'s self, names: &'s Names) -> impl Iterator<Item = &'s PolicySet> {
+        let names = std::iter::once(&names.own).chain(&names.groups);
+        std::iter::once(&self.anybody).chain(names.filter_map(|name| self.of.get(name)))
+    }
+}
+
+/// The one person or group that the policy's scope names. Groups are in no groups, so nobody else is in it.
+fn named(policy: &cedar_policy::Policy) -> Option<EntityUid> {
+    match policy.principal_constraint() {
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => None,
+        PrincipalConstraint::In(name) | PrincipalConstraint::Eq(name) | PrincipalConstraint::IsIn(_, name) => {
+            Some(name)
         }
     }
 }

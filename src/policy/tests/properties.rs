@@ -104,6 +104,28 @@ fn policy() -> impl Strategy<Value = String> {
     })
 }
 
+/// A policy about everybody, or about one person or group: with that in its scope, where it is looked up by name, and as its first condition.
+fn of_somebody() -> impl Strategy<Value = (String, String)> {
+    let whom = proptest::sample::select(vec![
+        "",
+        " in Valet::Group::\"a\"",
+        " in Valet::Group::\"b\"",
+        " == Valet::User::\"i a\"",
+        " in Valet::User::\"i b\"",
+        " is Valet::User in Valet::Group::\"c\"",
+    ]);
+    let effect = proptest::sample::select(vec!["permit", "permit", "permit", "forbid", "@step_up(\"mfa\") forbid"]);
+    let keyword = proptest::sample::select(vec!["when", "unless"]);
+    (whom, effect, keyword, condition()).prop_map(|(whom, effect, keyword, condition)| {
+        let rest = format!("{keyword} {{ {condition} }};");
+        let first = if whom.is_empty() { String::new() } else { format!("when {{ principal{whom} }} ") };
+        (
+            format!("{effect}(principal{whom}, action, resource) {rest}"),
+            format!("{effect}(principal, action, resource) {first}{rest}"),
+        )
+    })
+}
+
 fn authorizer(policies: &Arc<Policies>) -> Authorizer {
     Authorizers::new(Some(policies.clone()), &metrics())
         .of(Target::Plugin("scan", "acme"), &[Action::Open, Action::Renew])
@@ -155,6 +177,21 @@ proptest! {
                 *since = Some(now);
                 prop_assert_eq!(label(&judged.outcome), fresh.label());
             }
+        }
+    }
+
+    /// Policies whose scope names somebody else are not asked at all: that changes no answer, and no name in it.
+    #[test]
+    fn a_policy_says_the_same_whether_its_scope_or_its_condition_names_whom_it_is_about(
+        policies in vec(of_somebody(), 0..10),
+        traits in traits(),
+        subject in word(),
+    ) {
+        let (by_scope, by_condition): (Vec<String>, Vec<String>) = policies.into_iter().unzip();
+        let (by_scope, by_condition) = (set(&by_scope.join("\n")), set(&by_condition.join("\n")));
+        for person in [Person::said("i", &subject, None, &traits), Person::anonymous()] {
+            let decide = |policies| expected(policies, Action::Open, &person, NOW);
+            prop_assert_eq!(decide(&by_scope), decide(&by_condition));
         }
     }
 
