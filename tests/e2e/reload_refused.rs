@@ -1,5 +1,7 @@
 //! A configuration that can't be put in force whole is not put in force at all.
 
+use valet_gateway::demo::idp::TokenRequest;
+
 use crate::kit::{App, FACE_SCAN, Setup};
 
 /// Each way to fail, as a change of the file: how far the new configuration is built when it fails.
@@ -86,4 +88,45 @@ async fn every_fault_is_told_at_once_as_valet_check_tells_it() {
     let check: Vec<String> = check.unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(faults, check);
     assert!(faults.len() > 1, "{faults:?}");
+}
+
+#[tokio::test]
+async fn policies_that_can_t_be_read_are_refused_and_the_old_set_still_judges() {
+    let patients = "permit(principal in Valet::Group::\"patients\", action, resource);";
+    let setup = Setup::new().policies(&[("a.cedar", patients), ("claims.toml", "groups = \"groups\"\n")]);
+    let stack = setup.start().await;
+    let token = |groups: &str| stack.idp().token(&TokenRequest::user("ada").claim("groups", vec![groups]));
+    let (patient, other) = (token("patients"), token("others"));
+    let old_set_judges = async || {
+        // Of sessions that were judged before, and of new ones.
+        for (token, status) in [(&patient, 302), (&other, 403), (&token("patients"), 302), (&token("others"), 403)] {
+            stack.get(FACE_SCAN).bearer(token).send().await.assert_status(status);
+        }
+    };
+    old_set_judges().await;
+    let write = |file: &str, text: &str| {
+        std::fs::write(stack.directory.path().join("policies").join(file), text).expect("a file of policies");
+    };
+    // One file that would open to everybody, and beside it one that can't be read: in each way in which one can't.
+    write("a.cedar", "permit(principal, action, resource);");
+    let mut refused = 0;
+    for (file, text, place) in [
+        ("b.cedar", "permit(principal, action, resource)", "policies/b.cedar:1:36 "),
+        ("b.cedar", "\nforbid(principal, action, resource) when { principal.acr == \"x\" };", "policies/b.cedar:2:"),
+        ("claims.toml", "groups = 1\n", "policies/claims.toml:1:10 groups"),
+        ("b.cases.toml", "[[case]]\nname = \"c\"\naction = \"view\"\n", "policies/b.cases.toml:3:10 case.action"),
+    ] {
+        write("claims.toml", "groups = \"groups\"\n");
+        write(file, text);
+        let faults = stack.refused(&stack.config()).await;
+        assert!(faults.iter().any(|fault| fault.contains(place)), "{place}: {faults:#?}");
+        refused += 1;
+        old_set_judges().await;
+        std::fs::remove_file(stack.directory.path().join("policies").join(file)).expect("removed");
+    }
+    assert_eq!(stack.count("valet_reloads_total", &[("outcome", "refused")]), refused);
+    // Mended, it is taken, and judges who is known already too.
+    write("claims.toml", "groups = \"groups\"\n");
+    assert_eq!(stack.reload_with(&stack.config()).await, ["policies"]);
+    stack.get(FACE_SCAN).bearer(&other).send().await.assert_status(302);
 }
