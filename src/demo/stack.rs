@@ -13,7 +13,9 @@ pub mod minter;
 mod ports;
 
 pub use self::child::Minter;
-use self::configuration::{At, EDGE, EDGE_CERTIFICATE, EDGE_KEY, KEY_FILE, MINTER_CERTIFICATE, Mints};
+use self::configuration::{
+    At, EDGE, EDGE_CERTIFICATE, EDGE_KEY, KEY_FILE, MINTER_CERTIFICATE, Mints, PEOPLE, POLICIES,
+};
 use self::handshake::{Handshake, Order, write};
 use self::ports::{Place, Ports};
 use crate::clock::Clock;
@@ -125,9 +127,7 @@ pub async fn start(
     let (gateway_address, held) = ports.gateway().map_err(DemoFault::Files)?;
     let (gateway_port, idp_port) = (gateway_address.port(), serve::address_of(&idp_listener)?.port());
     let (idp, idp_here) = (format!("http://idp.localhost:{idp_port}"), format!("http://127.0.0.1:{idp_port}"));
-    let options =
-        IdpOptions { issuer: Some(idp.clone()), life: SESSION, clock: clock.clone(), ..IdpOptions::default() };
-    let idp_sim = idp::spawn_on(idp_listener, IdpSim::with(options)?)?;
+    let idp_sim = idp::spawn_on(idp_listener, IdpSim::with(identity_provider(&idp, &clock))?)?;
 
     let directory = tempfile::tempdir().map_err(DemoFault::Files)?;
     let client = Client::new().map_err(|_| DemoFault::Own(vec!["no HTTP client can be made".into()]))?;
@@ -135,6 +135,7 @@ pub async fn start(
         None => here(ports, &clock, &directory).await?,
         Some(command) => there(command, ports, (&idp, &idp_here), &directory, lines.clone()).await?,
     };
+    write_policies(&directory)?;
     let places = Places {
         app: format!("http://app.localhost:{gateway_port}"),
         plugin: behind.plugin_origin(),
@@ -271,6 +272,28 @@ fn vendor(clock: &Clock, plugin_base: String) -> ProviderSim {
 /// The pages, as a browser names them.
 fn plugin_origin(pages: SocketAddr) -> String {
     format!("http://plugin.localhost:{}", pages.port())
+}
+
+/// The identity provider: people, each in a group.
+fn identity_provider(issuer: &str, clock: &Clock) -> IdpOptions {
+    IdpOptions {
+        issuer: Some(issuer.to_owned()),
+        users: PEOPLE.map(|(name, _)| name.to_owned()).into(),
+        groups: PEOPLE.map(|(name, group)| (name.to_owned(), vec![group.to_owned()])).into(),
+        life: SESSION,
+        clock: clock.clone(),
+        ..IdpOptions::default()
+    }
+}
+
+/// Who may open what, into a folder beside the configuration.
+fn write_policies(directory: &TempDir) -> Result<(), DemoFault> {
+    let folder = tempfile::Builder::new().prefix(POLICIES).rand_bytes(0).tempdir_in(directory);
+    let mut folder = folder.map_err(DemoFault::Files)?;
+    // It goes with the folder around it.
+    folder.disable_cleanup(true);
+    write(&folder, "demo.cedar", configuration::POLICY_TEXT)?;
+    write(&folder, "claims.toml", configuration::CLAIMS_TEXT)
 }
 
 /// The simulator's key, into the key file of who mints.

@@ -60,7 +60,13 @@ describe("looks", () => {
       assert.deepEqual(await faults(page), [], "a refusal");
       await page.locator('[data-trouble="none"]').click();
       await page.locator('[data-trouble="none"][aria-pressed="true"]').waitFor();
-      await end(/status of (400|502)/);
+      await page.locator("#log-out").click();
+      await signIn(page, valet, "Sam");
+      await page.locator("#dashboard").click();
+      await plugin(page).getByRole("heading").waitFor();
+      await page.locator("#requests td.bad", { hasText: "403" }).first().waitFor();
+      assert.deepEqual(await faults(page), [], "a refusal by policy");
+      await end(/status of (400|403|502)/);
     });
   }
 

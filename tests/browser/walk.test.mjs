@@ -116,6 +116,21 @@ for (const [where, [words, holders]] of Object.entries(HOLDERS)) describe(`the w
     await end();
   });
 
+  test("a visitor may scan and not see the dashboard, and the page shows which policy forbids it", async () => {
+    const { page, end } = await visit(browser);
+    await signIn(page, valet, "Sam");
+    await scan(page);
+    const asked = await counter(page, "asked");
+    await page.locator("#dashboard").click();
+    await plugin(page).getByRole("heading", { name: "This is not permitted for your account." }).waitFor();
+    await shown(page, { link: "failed", vendor: "not-asked" });
+    await story(page, /policies don’t let this person open it: “dashboard-for-clinicians” forbids it/);
+    const row = page.locator("#requests tbody tr", { hasText: "403 forbidden" }).first();
+    await row.waitFor();
+    assert.equal(await counter(page, "asked"), asked, "the vendor was not asked");
+    await end(/403/);
+  });
+
   test("twenty tabs at once are one link", async () => {
     const { page, end } = await visit(browser);
     await signIn(page, valet);

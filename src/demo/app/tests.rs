@@ -395,6 +395,25 @@ async fn a_new_key_of_the_identity_provider_is_taken_and_the_old_one_stays_good(
 }
 
 #[tokio::test]
+async fn a_visitor_may_scan_and_not_see_the_dashboard_and_the_page_can_say_which_policy_forbids_it() {
+    let mut visit = Visit::start().await;
+    visit.sign_in("sam").await;
+    assert_eq!(visit.scan(Method::GET).await.status, 302);
+    let mints = visit.mints();
+    let dashboard = visit.get("/plugins/health-dashboard", &visit.cookie()).await;
+    assert_eq!((dashboard.status.as_u16(), visit.mints()), (403, mints));
+    let denied = |view: &Value| view["requests"][0]["path"] == "/plugins/health-dashboard";
+    let view = visit.follow().await.until(denied).await;
+    let line = &view["requests"][0];
+    assert_eq!((&line["outcome"], &line["policy"]), (&json!("forbidden"), &json!("dashboard-for-clinicians")));
+    for clinician in ["ada", "grace"] {
+        visit.sign_in(clinician).await;
+        assert_eq!(visit.get("/plugins/health-dashboard", &visit.cookie()).await.status, 302, "{clinician}");
+    }
+    visit.stack.stop().await;
+}
+
+#[tokio::test]
 async fn twenty_tabs_are_one_mint() {
     let visit = Visit::signed_in().await;
     let result = visit.post("/api/tabs", json!({})).await.json();

@@ -102,6 +102,8 @@ impl IdpArgs {
             issuer: self.issuer,
             audiences: self.audiences,
             users: self.users,
+            // A request for a token may name some.
+            groups: std::collections::BTreeMap::new(),
             redirect_uris: self.redirect_uris,
             algorithm: self.algorithm,
             life: self.life,

@@ -5,6 +5,7 @@ mod keys;
 mod sign_in;
 mod token;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct IdpOptions {
     pub audiences: Vec<String>,
     /// The users who may have a token over HTTP.
     pub users: Vec<String>,
+    /// The groups of users that have some: the claim `groups` of their tokens.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Where a browser's sign-in may lead back to, whole and exact; empty: anywhere on this machine.
     pub redirect_uris: Vec<String>,
     /// How tokens are signed.
@@ -55,6 +58,7 @@ impl Default for IdpOptions {
             issuer: None,
             audiences: vec!["my-app".to_owned()],
             users: vec!["ada".to_owned(), "grace".to_owned()],
+            groups: BTreeMap::new(),
             redirect_uris: Vec::new(),
             algorithm: SigningAlgorithm::default(),
             life: LIFE,

@@ -355,3 +355,17 @@ async fn listed_addresses_are_the_only_ones() {
         assert_eq!(answer.status.as_u16(), status, "{wanted}");
     }
 }
+
+#[tokio::test]
+async fn a_user_in_groups_has_them_in_each_token_unless_the_request_says_others() {
+    let (idp, _) = start(|options| options.groups = [("ada".to_owned(), vec!["clinicians".to_owned()])].into()).await;
+    for (body, groups) in [
+        (json!({ "user": "ada" }), json!(["clinicians"])),
+        (json!({ "user": "ada", "groups": ["guests"] }), json!(["guests"])),
+        (json!({ "user": "grace" }), Value::Null),
+    ] {
+        let grant = granted(&idp, body.clone()).await;
+        let claims = verified(grant["access_token"].as_str().unwrap(), &idp.sim.jwks()).unwrap();
+        assert_eq!(claims["groups"], groups, "{body}");
+    }
+}

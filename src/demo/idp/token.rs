@@ -112,7 +112,7 @@ fn names(value: Value) -> Option<Vec<String>> {
 }
 
 impl IdpSim {
-    /// A signed token for any user, named or not: `iss sub aud iat exp jti name`, `sid` where asked for, and the claims asked for.
+    /// A signed token for any user, named or not: `iss sub aud iat exp jti name`, `sid` where asked for, `groups` of a user that has some, and the claims asked for.
     /// The key has signed before, so this does not fail; if the library failed all the same, the text is empty and no token.
     pub fn token(&self, wanted: &TokenRequest) -> String {
         let now = self.0.options.clock.now().as_secs();
@@ -134,6 +134,9 @@ impl IdpSim {
         claim("name", json!(capitalised(&wanted.user)));
         if let Some(session) = &wanted.session {
             claim("sid", json!(session));
+        }
+        if let Some(groups) = self.0.options.groups.get(&wanted.user) {
+            claim("groups", json!(groups));
         }
         claims.extend(wanted.claims.clone());
         claims.retain(|name, _| !wanted.omit.contains(name));

@@ -119,7 +119,7 @@
     const { name, received, credential } = answer;
     if (known && !name) {
       clearFrame();
-      at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as the other.";
+      at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as another.";
     }
     // Another tab has signed somebody else in: a browser has one session.
     if (known && name && known !== name) clearFrame();
@@ -151,7 +151,7 @@
     clearFrame();
     at("events").hidden = true;
     known = null;
-    at("welcome").textContent = "Logged out. Sign in again, as the same person or as the other.";
+    at("welcome").textContent = "Logged out. Sign in again, as the same person or as another.";
     await recognise();
     at("sign-in").focus();
   });
@@ -236,6 +236,10 @@
       told = link.told;
       step("link", line.source, `${link.short}, good for ${life(line.remaining_s)}`);
       step("vendor", link.vendor, link.asked);
+    } else if (good && line.outcome === "forbidden" && line.policy) {
+      told = `Valet’s policies don’t let this person open it: “${line.policy}” forbids it. Nothing was handed out, and the vendor was not asked.`;
+      step("link", "failed", `forbidden by “${line.policy}”`);
+      step("vendor", "not-asked", "not asked");
     } else if (good) {
       const [short, long] = WHY[trouble]?.[line.outcome] || FAILED[line.outcome] || ["not asked", "Valet refused this request."];
       told = long;

@@ -17,6 +17,26 @@ pub(super) const EDGE_KEY: &str = "edge.key";
 pub(super) const MINTER_CERTIFICATE: &str = "minter.pem";
 pub(super) const MINTER_KEY: &str = "minter.key";
 
+/// The folder of policies.
+pub(super) const POLICIES: &str = "policies";
+
+/// The people who can sign in, and the group of each.
+pub(super) const PEOPLE: [(&str, &str); 3] = [("ada", "clinicians"), ("grace", "clinicians"), ("sam", "visitors")];
+
+/// The policies of whichever process asks them: a visitor may scan, and not see the dashboard.
+pub(super) const POLICY_TEXT: &str = r#"// Everybody may use the app, and scan.
+@id("everybody-may-scan")
+permit(principal, action, resource);
+
+// The dashboard shows health data: it is for clinicians.
+@id("dashboard-for-clinicians")
+forbid(principal, action in Valet::Action::"use", resource == Valet::Plugin::"health-dashboard")
+unless { principal in Valet::Group::"clinicians" };
+"#;
+
+/// What of a token those policies read.
+pub(super) const CLAIMS_TEXT: &str = "groups = \"groups\"\n";
+
 const PLUGINS: &str = r#"
 [[plugin]]
 name = "face-scan"
@@ -91,6 +111,10 @@ address = "127.0.0.1:0"
 sources = ["header:authorization", "cookie:session"]
 login_url = "/login"
 {issuer}
+# A visitor may scan, and not see the dashboard.
+[policies]
+directory = "{POLICIES}"
+
 # The page, and signing in: open to all. With "optional" a cookie that is no good, as after a restart of the demo, would be 401 here too, and
 # who has one could not sign in any more. The cookie is cut out here too: this app sets it, and has no need to see it.
 [[app]]
@@ -132,6 +156,10 @@ address = "127.0.0.1:0"
 
 [session]
 {issuer}
+# The same policies as the edge's, judged again where the key is.
+[policies]
+directory = "{POLICIES}"
+
 [minter]
 address = "127.0.0.1:0"
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::configuration::{self, EDGE_CERTIFICATE, KEY_FILE, MINTER_CERTIFICATE, MINTER_KEY};
 use super::handshake::{Answer, Handshake, Order, Ready, write};
-use super::{DemoFault, plugin_origin, vendor, write_key};
+use super::{DemoFault, plugin_origin, vendor, write_key, write_policies};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::provider::{self, ProviderSim};
@@ -54,6 +54,7 @@ async fn run(order: &str, metrics: Metrics, lines: LineSink) -> Result<(Ready, B
     let directory = tempfile::tempdir().map_err(DemoFault::Files)?;
     write_key(&directory, KEY_FILE, &pages.sim)?;
     write(&directory, EDGE_CERTIFICATE, &order.edge)?;
+    write_policies(&directory)?;
     let handshake = Handshake::new(&Ipv4Addr::LOCALHOST.to_string())?;
     handshake.write(&directory, MINTER_CERTIFICATE, MINTER_KEY)?;
     let text = configuration::minter(&order.idp, &order.idp_here, api_address);
