@@ -66,7 +66,12 @@ describe("looks", () => {
       await plugin(page).getByRole("heading").waitFor();
       await page.locator("#requests td.bad", { hasText: "403" }).first().waitFor();
       assert.deepEqual(await faults(page), [], "a refusal by policy");
-      await end(/status of (400|403|502)/);
+      await page.locator("#sign-out").click();
+      await page.locator("#old-session").click();
+      await plugin(page).getByRole("heading").waitFor();
+      await page.locator("#requests td.bad", { hasText: "401" }).first().waitFor();
+      assert.deepEqual(await faults(page), [], "signed out everywhere");
+      await end(/status of (400|401|403|502)/);
     });
   }
 
@@ -76,7 +81,7 @@ describe("looks", () => {
     await page.goto(valet.app);
     await page.locator("#sign-in").waitFor();
     assert.equal(await wide(), 0, "signed out");
-    await signIn(page, valet);
+    await signIn(page, valet, "Grace");
     await scan(page);
     assert.equal(await wide(), 0, "a scan");
     const box = await page.locator("#plugin").boundingBox();
@@ -85,10 +90,17 @@ describe("looks", () => {
     await page.locator("#tabs").click();
     await page.locator("#tabs-result").waitFor();
     assert.equal(await wide(), 0, "a full log");
-    for (const button of await page.locator("button:visible, a.button:visible").all()) {
-      const { height } = await button.boundingBox();
-      assert.ok(height >= 44, `${await button.textContent()}: ${height} px are too few for a thumb`);
-    }
+    const thumbs = async () => {
+      for (const button of await page.locator("button:visible, a.button:visible").all()) {
+        const { height } = await button.boundingBox();
+        assert.ok(height >= 44, `${await button.textContent()}: ${height} px are too few for a thumb`);
+      }
+    };
+    await thumbs();
+    await page.locator("#sign-out").click();
+    await page.locator("#old-session").waitFor();
+    assert.equal(await wide(), 0, "signed out everywhere");
+    await thumbs();
     await end();
   });
 

@@ -131,6 +131,35 @@ for (const [where, [words, holders]] of Object.entries(HOLDERS)) describe(`the w
     await end(/403/);
   });
 
+  test("one signs out everywhere: the link is dropped, and a session that is good for hours opens nothing", async () => {
+    const { page, context, end } = await visit(browser);
+    await signIn(page, valet, "Grace");
+    await scan(page);
+    const token = (await context.cookies(valet.app)).find((cookie) => cookie.name === "session").value;
+    const [held, asked] = [await counter(page, "held"), await counter(page, "asked")];
+    await page.locator("#sign-out").click();
+    await page.locator("#old-session:focus").waitFor();
+    assert.equal(await page.locator("#plugin").count(), 0, "nothing of her stays on the page");
+    await story(page, /identity provider told Valet, by a signed logout token.*dropped the links/);
+    await shown(page, { session: "revoked", link: "none", vendor: "not-asked" });
+    await page.waitForFunction((before) => Number(document.querySelector('[data-counter="held"]').textContent) < before, held);
+
+    await page.locator("#old-session").click();
+    await plugin(page).getByRole("heading").waitFor();
+    await shown(page, { session: "revoked", link: "none", vendor: "not-asked", browser: "failed" });
+    await story(page, /ended by a sign-out, before its token ends\. Nothing was handed out/);
+    const row = page.locator("#requests tbody tr", { hasText: "revoked" }).first();
+    assert.deepEqual((await row.locator("td").allTextContents()).slice(1, 5), ["GET /plugins/face-scan", "revoked", "–", "401 unauthenticated"]);
+    const kept = (await context.cookies(valet.app)).find((cookie) => cookie.name === "session").value;
+    assert.ok(kept === token, "it is the same session that opened the scan before");
+    assert.equal(await counter(page, "asked"), asked, "the vendor was not asked");
+
+    await signIn(page, valet, "Ada");
+    assert.equal(await page.locator("#old-session").isHidden(), true);
+    await scan(page);
+    await end(/status of 401/);
+  });
+
   test("twenty tabs at once are one link", async () => {
     const { page, end } = await visit(browser);
     await signIn(page, valet);

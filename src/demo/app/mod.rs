@@ -120,6 +120,8 @@ pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<ServerHandle<AppSi
 fn routes(sim: AppSim) -> Router {
     Router::new()
         .route("/logout", post(session::logout))
+        .route("/sign-out", post(session::sign_out))
+        .route("/api/sign-out", post(session::sign_out_order))
         .route("/api/tabs", post(tabs::open))
         .route("/demo/feed", get(live::feed))
         .route("/demo/trouble", post(controls::trouble))

@@ -18,7 +18,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{AppSim, cookie, refused};
+use super::{AppParts, AppSim, cookie, refused};
+use crate::demo::fault::reason;
 
 /// The cookie that the gateway reads. The app sets it and never reads it.
 const SESSION: &str = "session";
@@ -32,10 +33,13 @@ const NAME: &str = "x-auth-name";
 /// Ties the browser that comes back to the one that left (RFC 6749, section 10.12).
 const STATE: &str = "sign_in";
 
+/// Where the gateway takes logout tokens, unless `[session.logout]` says otherwise.
+const BACKCHANNEL: &str = "/.valet/backchannel-logout";
+
 /// Sign-ins that have not come back; more than that, and the oldest is given up.
 const MAX_SIGN_INS: usize = 100;
 
-/// The identity provider is on this machine.
+/// Identity provider and gateway are on this machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// More than any answer with a token.
@@ -121,6 +125,35 @@ pub(super) async fn logout() -> Response {
     response
 }
 
+/// `POST /api/sign-out`: what signs this person out everywhere, for [`sign_out`]. Not done at once: the gateway closes the requests that are under
+/// way for a session that ends, and this is one.
+pub(super) async fn sign_out_order(State(sim): State<AppSim>, headers: HeaderMap) -> Response {
+    let Some(subject) = subject(&headers) else {
+        return reason(StatusCode::FORBIDDEN, "this is for the gateway to ask, in somebody's name");
+    };
+    // In the hands of the browser for a moment: it can do nothing but sign this person out.
+    Json(json!({ "order": sim.0.parts.idp.logout_token(&subject) })).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignOut {
+    order: String,
+}
+
+/// `POST /sign-out`: the identity provider tells the gateway. The cookie stays, so that one can see that it opens nothing any more.
+///
+/// Dropped: the sessions have ended or not.
+pub(super) async fn sign_out(State(sim): State<AppSim>, Json(SignOut { order }): Json<SignOut>) -> Response {
+    match sim.tell_gateway(&order).await {
+        Some(200) => StatusCode::NO_CONTENT.into_response(),
+        Some(status) => {
+            reason(StatusCode::BAD_GATEWAY, &format!("the gateway answered the logout token with {status}"))
+        }
+        None => reason(StatusCode::BAD_GATEWAY, "the gateway gave no answer to the logout token"),
+    }
+}
+
 /// `GET /me`: who is signed in, or `null`, and what told it so.
 pub(super) async fn me(headers: HeaderMap) -> Response {
     let received: BTreeMap<&str, String> = headers
@@ -155,6 +188,17 @@ fn has_credential(headers: &HeaderMap) -> bool {
 impl AppSim {
     fn redirect_uri(&self) -> String {
         format!("{}/callback", self.places().app)
+    }
+
+    /// Posts a logout token to the gateway, in the identity provider's place. `None`: no answer.
+    async fn tell_gateway(&self, logout_token: &str) -> Option<u16> {
+        let AppParts { places, client, .. } = &self.0.parts;
+        let form = Serializer::new(String::new()).append_pair("logout_token", logout_token).finish();
+        let request = Request::post(format!("{}{BACKCHANNEL}", places.gateway_here))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(form)))
+            .ok()?;
+        client.send(request, MAX_ANSWER, DEADLINE).await.ok().map(|answer| answer.status)
     }
 
     async fn exchange(&self, code: &str, verifier: &str) -> Option<String> {

@@ -310,7 +310,16 @@ async fn the_page_is_served_under_its_own_name_alone() {
 #[tokio::test]
 async fn another_site_may_turn_no_switch() {
     let visit = Visit::signed_in().await;
-    for path in ["/logout", "/api/tabs", "/demo/trouble", "/demo/clock", "/demo/clock/right", "/demo/keys"] {
+    for path in [
+        "/logout",
+        "/sign-out",
+        "/api/sign-out",
+        "/api/tabs",
+        "/demo/trouble",
+        "/demo/clock",
+        "/demo/clock/right",
+        "/demo/keys",
+    ] {
         for field in [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "null")] {
             let (url, host, cookie) = (visit.at(path), visit.host(), visit.cookie());
             let fields = [("host", &*host), ("cookie", &cookie), field];
@@ -410,6 +419,35 @@ async fn a_visitor_may_scan_and_not_see_the_dashboard_and_the_page_can_say_which
         visit.sign_in(clinician).await;
         assert_eq!(visit.get("/plugins/health-dashboard", &visit.cookie()).await.status, 302, "{clinician}");
     }
+    visit.stack.stop().await;
+}
+
+#[tokio::test]
+async fn who_signs_out_everywhere_has_no_link_any_more_though_the_token_is_good_for_hours() {
+    let mut visit = Visit::signed_in().await;
+    let ada = visit.cookie();
+    assert_eq!(visit.scan(Method::GET).await.status, 302);
+    visit.sign_in("grace").await;
+    assert_eq!(visit.scan(Method::GET).await.status, 302);
+    visit.session = ada.trim_start_matches("session=").to_owned();
+    assert_eq!(
+        visit.post("/sign-out", json!({ "order": visit.session })).await.status,
+        502,
+        "no order of the sign-in's"
+    );
+    let order = visit.post("/api/sign-out", json!({})).await.json();
+    let answer = visit.post("/sign-out", order).await;
+    assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (204, None), "{}", answer.text());
+    assert_eq!(visit.view().await["counters"]["held"], 1, "another person's link stays");
+    let mints = visit.mints();
+    assert_eq!((visit.scan(Method::GET).await.status.as_u16(), visit.mints()), (401, mints));
+    assert_eq!(visit.post("/api/sign-out", json!({})).await.status, 401);
+    let told = |view: &Value| view["requests"][1]["path"] == "/plugins/face-scan";
+    let view = visit.follow().await.until(told).await;
+    let lines: Vec<(&Value, &Value)> =
+        view["requests"].as_array().unwrap().iter().map(|line| (&line["path"], &line["status"])).collect();
+    assert!(lines.contains(&(&json!("/.valet/backchannel-logout"), &json!(200))), "{lines:?}");
+    assert_eq!(view["requests"][1]["session_check"], "revoked");
     visit.stack.stop().await;
 }
 

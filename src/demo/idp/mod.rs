@@ -3,6 +3,7 @@
 mod http;
 mod keys;
 mod sign_in;
+mod sign_out;
 mod token;
 
 use std::collections::BTreeMap;

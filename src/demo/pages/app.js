@@ -116,7 +116,9 @@
       return;
     }
     lost("app", false);
-    const { name, received, credential } = answer;
+    tell(answer);
+  };
+  const tell = ({ name, received, credential }) => {
     if (known && !name) {
       clearFrame();
       at("welcome").textContent = "Your session has ended. Sign in again, as the same person or as another.";
@@ -127,6 +129,7 @@
     at("who").textContent = name || "";
     at("signed-in").hidden = !name;
     at("signed-out").hidden = Boolean(name);
+    if (name) at("old-session").hidden = true;
     at("received").hidden = !name;
     at("has-cookie").textContent = name ? "Has a session cookie." : "Has no session that is good.";
     at("fields").replaceChildren(...Object.entries(received || {}).map(([field, value]) => {
@@ -156,6 +159,24 @@
     at("sign-in").focus();
   });
 
+  at("sign-out").addEventListener("click", async () => {
+    const order = await ask("/api/sign-out", {}).catch(() => null);
+    // In a request of no session: Valet closes those of a session that ends.
+    const answer = order?.ok ? await ask("/sign-out", await order.json()).catch(() => null) : null;
+    if (!answer?.ok) return void recognise();
+    clearFrame();
+    at("events").hidden = true;
+    known = null;
+    at("welcome").textContent = "Signed out everywhere. Your browser still has the cookie, and its token is good for hours. Try it: Valet opens nothing for it any more.";
+    at("old-session").hidden = false;
+    // Nobody is signed in: the page need not ask, and what it has asked before is of no use.
+    clearTimeout(askAgain);
+    asked += 1;
+    tell({});
+    at("old-session").focus();
+  });
+  at("old-session").addEventListener("click", () => open("face-scan", "Face scan"));
+
   // ---- The picture: what Valet says of itself.
 
   const clock = (date) => date.toTimeString().slice(0, 8);
@@ -169,6 +190,7 @@
     valid: ["verified just now", "Your session is good: its signature, issuer, audience and time were verified just now."],
     cached: ["good, verified before", "Your session is good: it was verified before."],
     expired: ["has expired", "Your session has expired."],
+    revoked: ["ended by a sign-out", "This session was ended by a sign-out, before its token ends."],
     invalid: ["is not valid", "The session is not valid."],
     absent: ["none came", "No session came with this request."],
     unavailable: ["can’t be checked", "Sessions can’t be checked: the identity provider’s keys can’t be had."],
@@ -203,6 +225,7 @@
   const PLUGINS = ["face-scan", "health-dashboard"];
   const ME = "app-me";
   const isLogout = (line) => line.path === "/logout" && line.status === 204;
+  const isSignOut = (line) => line.path === "/.valet/backchannel-logout" && line.status === 200;
 
   const drawLogout = (line) => {
     step("session", "idle", "none: logged out");
@@ -210,6 +233,14 @@
     step("vendor", "not-asked", "not asked");
     step("browser", "opened", `${line.method} ${line.path} → ${line.status}`);
     at("story").textContent = "You have logged out: the app made your browser forget the session’s cookie. Valet hands out nothing until somebody signs in.";
+  };
+
+  const drawSignOut = (line) => {
+    step("session", "revoked", "ended, everywhere");
+    step("link", "none", "dropped");
+    step("vendor", "not-asked", "not asked");
+    step("browser", "idle", "–");
+    at("story").textContent = `The identity provider told Valet, by a signed logout token, that this person has signed out. Valet ended all of that person’s sessions and dropped the links that it held for them. Answer: ${line.status} in ${span(line.duration_us)}.`;
   };
 
   const drawApp = (line) => {
@@ -347,9 +378,9 @@
     tellHint();
 
     // That nobody is signed in is no story.
-    const isStory = (line) => PLUGINS.includes(line.route) || isLogout(line) || (line.route === ME && line.session_check !== "absent");
+    const isStory = (line) => PLUGINS.includes(line.route) || isLogout(line) || isSignOut(line) || (line.route === ME && line.session_check !== "absent");
     const last = view.requests.find(isStory);
-    if (last && last.n > newest.request) (isLogout(last) ? drawLogout : last.route === ME ? drawApp : draw)(last, view.trouble);
+    if (last && last.n > newest.request) (isLogout(last) ? drawLogout : isSignOut(last) ? drawSignOut : last.route === ME ? drawApp : draw)(last, view.trouble);
     document.querySelector("#requests tbody").replaceChildren(...view.requests.map((line) => mark(row(line), line.n, newest.request)));
     at("calls").replaceChildren(...view.calls.map((call) => mark(callLine(call), call.n, newest.call)));
     if (!view.calls.length) at("calls").append(make("li", "Nothing yet.", "empty"));

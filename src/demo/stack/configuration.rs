@@ -111,6 +111,9 @@ address = "127.0.0.1:0"
 sources = ["header:authorization", "cookie:session"]
 login_url = "/login"
 {issuer}
+# The identity provider says so when somebody signs out everywhere.
+[session.logout]
+
 # A visitor may scan, and not see the dashboard.
 [policies]
 directory = "{POLICIES}"
