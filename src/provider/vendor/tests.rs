@@ -1,3 +1,4 @@
+mod hostile;
 mod pace;
 mod recipes;
 mod rows;

@@ -130,7 +130,7 @@ impl Stage {
         let recipe = recipe.replace("BASE", &format!("http://{address}"));
         let settings: ProviderSettings = toml::from_str(&format!(
             "name = 'acme'\nbase_url = 'http://{address}'\napi_key = [{{ file = '0' }}, {{ file = '1' }}]\n\
-             redirect_hosts = ['*.acme.example']\n{recipe}"
+             redirect_hosts = ['*.acme.example', '127.0.0.1']\n{recipe}"
         ))
         .unwrap();
         let directory = tempfile::tempdir().unwrap();
