@@ -38,6 +38,8 @@ mod policy;
 mod process;
 #[path = "cli/recipe.rs"]
 mod recipe;
+#[path = "cli/recipes_page.rs"]
+mod recipes_page;
 #[path = "cli/reread.rs"]
 mod reread;
 #[path = "cli/run.rs"]
