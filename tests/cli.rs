@@ -14,6 +14,8 @@ mod client;
 mod demo;
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/drain.rs"]
 mod drain;
 #[path = "cli/explain.rs"]
