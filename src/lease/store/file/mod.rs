@@ -177,7 +177,7 @@ impl Disk {
                     self.wake.wait_for(&mut waiting, SWEEP);
                 }
                 waiting.now = Arc::new(std::mem::take(&mut waiting.next));
-                // Who waits, waits for this batch.
+                // Callers queued so far are acknowledged when this batch is on disk.
                 (waiting.now.clone(), std::mem::take(&mut waiting.flushed))
             };
             let sweep = swept.elapsed() >= SWEEP;
@@ -200,7 +200,7 @@ impl Disk {
             let mut waiting = self.waiting.lock();
             waiting.now = Arc::default();
             for flushed in flushed {
-                // Who has stopped waiting needs no word.
+                // A caller that has stopped waiting is not told.
                 let _ = flushed.send(());
             }
             drop(waiting);
