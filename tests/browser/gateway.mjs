@@ -39,15 +39,15 @@ export async function idp(users = []) {
 
 /**
  * `valet run` on free ports, before one vendor and for one issuer; `issuer` is the text of its table, `origins` are the pages that may read
- * the JSON; `token` is that of the administration address.
+ * the JSON; `token` is that of the administration address; `tables` stand behind all others.
  */
-export async function gateway({ issuer, vendor, login = "/login", origins = [], token }) {
+export async function gateway({ issuer, vendor, login = "/login", origins = [], token, tables = "" }) {
   const folder = await mkdtemp(join(tmpdir(), "valet-oidc-"));
   const remove = opened(folder, () => rm(folder, { recursive: true }));
   const config = join(folder, "valet.toml");
   await writeFile(join(folder, "vendor.key"), API_KEY, { mode: 0o600 });
   if (token) await writeFile(join(folder, "admin.token"), token, { mode: 0o600 });
-  await writeFile(config, toml({ issuer, vendor, login, origins, token }));
+  await writeFile(config, toml({ issuer, vendor, login, origins, token, tables }));
   const at = {};
   const { lines, stop } = await program(["run", "--config", config], (line) => {
     const { message, address } = line.startsWith("{") ? JSON.parse(line) : {};
@@ -61,6 +61,8 @@ export async function gateway({ issuer, vendor, login = "/login", origins = [], 
     lines,
     plugin,
     at: (path) => new URL(path, plugin).href,
+    /** The same by its number, for who is no browser: not every system knows names below localhost. */
+    byNumber: (path) => `http://127.0.0.1:${port}${path}`,
     /** An address below the administration address. */
     admin: (path) => `http://${at.admin}${path}`,
     ready: () => ask(`http://${at.admin}/readyz`),
@@ -83,7 +85,7 @@ export async function gateway({ issuer, vendor, login = "/login", origins = [], 
   };
 }
 
-const toml = ({ issuer, vendor, login, origins, token }) => `
+const toml = ({ issuer, vendor, login, origins, token, tables }) => `
 [server]
 public_url = "http://app.localhost"
 
@@ -114,4 +116,5 @@ mint = "face-scan"
 path = "/plugins/face-scan"
 reuse = "user"
 allowed_origins = ${JSON.stringify(origins)}
+${tables}
 `;

@@ -4,8 +4,8 @@ import { after, before, describe, test } from "node:test";
 
 import { read, until } from "./ask.mjs";
 import { gateway, vendor } from "./gateway.mjs";
-import { launch, visit } from "./kit.mjs";
-import { ALGORITHMS, CLIENT, audience, newKeys, openid } from "./openid.mjs";
+import { launch } from "./kit.mjs";
+import { ALGORITHMS, CLIENT, audience, newKeys, openid, signIn as signedIn, signOut } from "./openid.mjs";
 import { party } from "./party.mjs";
 
 const SUBJECT = "grace.hopper@example.com";
@@ -80,21 +80,7 @@ ${more}`,
   }
 
   describe("a person who signs in in a browser", () => {
-    /** From the plug-in's address by way of the provider's own pages to the plug-in. */
-    async function signIn() {
-      const visitor = await visit(browser);
-      const { page, context } = visitor;
-      // The provider's pages ask for a font; no test asks the internet.
-      await context.route(/^https:/, (route) => route.fulfill({ contentType: "text/css", body: "" }));
-      await page.goto(valet.plugin);
-      assert.equal(new URL(page.url()).origin, idp.issuer);
-      await page.getByPlaceholder("Enter any login").fill(SUBJECT);
-      await page.getByPlaceholder("and password").fill("any");
-      await page.getByRole("button", { name: "Sign-in" }).click();
-      await page.getByRole("button", { name: "Continue" }).click();
-      await page.getByRole("heading", { name: "Face scan" }).waitFor();
-      return { ...visitor, access: app.tokens.access_token, id: app.tokens.id_token };
-    }
+    const signIn = () => signedIn(browser, { gateway: valet, idp, app, subject: SUBJECT });
 
     test("comes from the plug-in's address by code and PKCE to the plug-in's page", async () => {
       const { page, context, access, end } = await signIn();
@@ -143,12 +129,9 @@ ${more}`,
     });
 
     test("signs out, and the logout token opens nothing", async (t) => {
-      const { page, access, id, end } = await signIn();
-      const { end_session_endpoint } = await idp.endpoints();
-      const parameters = { id_token_hint: id, post_logout_redirect_uri: `${app.address}/signed-out` };
-      await page.goto(`${end_session_endpoint}?${new URLSearchParams(parameters)}`);
-      await page.getByRole("button", { name: "Yes, sign me out" }).click();
-      await page.getByRole("heading", { name: "Signed out" }).waitFor();
+      const visitor = await signIn();
+      const { access, id, end } = visitor;
+      await signOut(visitor, { idp, app });
       await end();
       await until("the provider posts the logout token", () => app.logoutToken);
       const { header, claims } = read(app.logoutToken);

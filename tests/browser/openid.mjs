@@ -1,4 +1,5 @@
 // An OpenID provider that is not ours: oidc-provider, with a client for people and one for machines.
+import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -6,7 +7,7 @@ import { createServer } from "node:http";
 import { Provider } from "oidc-provider";
 
 import { told } from "./ask.mjs";
-import { stopping } from "./kit.mjs";
+import { stopping, visit } from "./kit.mjs";
 
 export const ALGORITHMS = ["ES256", "RS256", "PS256", "EdDSA"];
 export const CLIENT = "web";
@@ -29,10 +30,14 @@ export function newKeys() {
   });
 }
 
-/** The provider on a free port. It answers 503 until the first `publish`. */
-export async function openid(app) {
+/**
+ * The provider on a free port. It answers 503 until the first `publish`. `namesSession`: its access tokens have the claim `sid`;
+ * `sessionRequired`: its logout tokens have it.
+ */
+export async function openid(app, { namesSession = false, sessionRequired = true } = {}) {
   let answer = (_, response) => response.writeHead(503).end();
   const fetches = [];
+  const logouts = [];
   const server = createServer((request, response) => {
     if (request.url === "/favicon.ico") return void response.writeHead(204).end();
     if (request.url === "/jwks") fetches.push(Date.now());
@@ -45,7 +50,12 @@ export async function openid(app) {
   return {
     issuer,
     /** Signs with the first key that fits from now on, and publishes all. */
-    publish: (keys) => void (answer = provider(issuer, app, keys).callback()),
+    publish(keys) {
+      const made = provider(issuer, app, keys, { namesSession, sessionRequired });
+      made.on("backchannel.success", () => logouts.push("taken"));
+      made.on("backchannel.error", (_, fault) => logouts.push(fault.message));
+      answer = made.callback();
+    },
     endpoints: () => told(`${issuer}/.well-known/openid-configuration`),
     /** An access token for a machine, signed with this algorithm. */
     async token(algorithm) {
@@ -55,11 +65,38 @@ export async function openid(app) {
     },
     /** When the key set was asked for, each time. */
     fetches,
+    /** What became of each logout token that it has posted, in its own view. */
+    logouts,
     stop: stopping(server),
   };
 }
 
-function provider(issuer, app, keys) {
+/** From the plug-in's address by way of the provider's own pages to the plug-in. */
+export async function signIn(browser, { gateway, idp, app, subject }) {
+  const visitor = await visit(browser);
+  const { page, context } = visitor;
+  // The provider's pages ask for a font; no test asks the internet.
+  await context.route(/^https:/, (route) => route.fulfill({ contentType: "text/css", body: "" }));
+  await page.goto(gateway.plugin);
+  assert.equal(new URL(page.url()).origin, idp.issuer);
+  await page.getByPlaceholder("Enter any login").fill(subject);
+  await page.getByPlaceholder("and password").fill("any");
+  await page.getByRole("button", { name: "Sign-in" }).click();
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.getByRole("heading", { name: "Face scan" }).waitFor();
+  return { ...visitor, access: app.tokens.access_token, id: app.tokens.id_token };
+}
+
+/** By the provider's own page, until the app says so. */
+export async function signOut({ page, id }, { idp, app }) {
+  const { end_session_endpoint } = await idp.endpoints();
+  const parameters = { id_token_hint: id, post_logout_redirect_uri: `${app.address}/signed-out` };
+  await page.goto(`${end_session_endpoint}?${new URLSearchParams(parameters)}`);
+  await page.getByRole("button", { name: "Yes, sign me out" }).click();
+  await page.getByRole("heading", { name: "Signed out" }).waitFor();
+}
+
+function provider(issuer, app, keys, { namesSession, sessionRequired }) {
   return new Provider(issuer, {
     jwks: { keys },
     cookies: { keys: ["a key of the tests"] },
@@ -70,7 +107,7 @@ function provider(issuer, app, keys) {
         redirect_uris: [`${app.address}/callback`],
         post_logout_redirect_uris: [`${app.address}/signed-out`],
         backchannel_logout_uri: app.backchannel,
-        backchannel_logout_session_required: true,
+        backchannel_logout_session_required: sessionRequired,
         id_token_signed_response_alg: "ES256",
       },
       {
@@ -82,6 +119,7 @@ function provider(issuer, app, keys) {
       },
     ],
     pkce: { required: () => true },
+    extraTokenClaims: (_, token) => (namesSession && token.sid ? { sid: token.sid } : undefined),
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     features: {
       devInteractions: { enabled: true },
