@@ -5,6 +5,9 @@ use crate::config::Config;
 use crate::config::tree::Place;
 use crate::session::settings::{SessionSettings, TransmitterSettings};
 
+/// What else Valet serves on every listener.
+const OWN: [&str; 3] = ["/.valet/authorize", "/.valet/doctor", "/.valet/jwks.json"];
+
 pub(super) fn check(config: &Config, place: &Place, report: &mut Report<'_>) {
     let session = &config.session;
     let (logout, events) = (place.key("logout"), place.key("events"));
@@ -12,8 +15,12 @@ pub(super) fn check(config: &Config, place: &Place, report: &mut Report<'_>) {
     paths.extend(session.logout.as_ref().map(|settings| (logout.key("path"), settings.path.as_str())));
     paths.extend(session.events.as_ref().map(|settings| (events.key("path"), settings.path.as_str())));
     for (place, path) in &paths {
-        // Below `/.valet` they are at home.
-        report.note(place, plugin::path(path.strip_prefix("/.valet").unwrap_or(path)));
+        // Below `/.valet/` they are at home.
+        let at_home = path.strip_prefix("/.valet").filter(|rest| rest.starts_with('/'));
+        report.note(place, plugin::path(at_home.unwrap_or(path)));
+        if OWN.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))) {
+            report.fault(place, "Valet has this path for something else");
+        }
         if config.plugins.iter().any(|plugin| plugin.path == *path) {
             report.fault(place, "a plug-in has this path");
         }

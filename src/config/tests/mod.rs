@@ -15,6 +15,7 @@ mod recipes;
 mod rules;
 mod sections;
 mod shape;
+mod sign_out;
 mod tls;
 
 use super::*;
