@@ -33,11 +33,13 @@ const LEAVES: [&str; 8] = ["logging", "telemetry", "secret", "clock", "certifica
 const DEMO: &str = "demo";
 
 /// The one part of the demo that runs the gateway as a whole, or an edge and a minter, as an operator would: through the configuration and
-/// the server. The demo's app is no simulator: it calls others with the one outgoing client, as the gateway does.
-const DEMO_LOOKS: [(&str, &[&str]); 3] = [
+/// the server. The demo's app is no simulator: it calls others with the one outgoing client, as the gateway does; what tells others of a
+/// sign-out does too.
+const DEMO_LOOKS: [(&str, &[&str]); 4] = [
     ("src/demo/stack.rs", &["server", "config", "http_client"]),
     ("src/demo/stack/", &["server", "config"]),
     ("src/demo/app/", &["http_client"]),
+    ("src/demo/idp/transmitter.rs", &["http_client"]),
 ];
 
 /// A package, or a part of `std`, and the places below `src/` that may use it.

@@ -18,8 +18,10 @@ A simulated identity provider, for tests. Not for production: everyone who reach
 
 It has discovery (/.well-known/openid-configuration), a key set (/jwks.json) that rotates on request,
 signs a browser in on a page that asks for a name and no password (GET /authorize, then the code for
-a token), and mints tokens for named users at once (POST /token, JSON or form). Its keys are made at
-start and die with it.";
+a token), and mints tokens for named users at once (POST /token, JSON or form). It tells others of a
+sign-out: logout tokens by OpenID Connect Back-Channel Logout (POST /_sim/logout), security event
+tokens by push, as a transmitter of Shared Signals does (POST /_sim/event). Its keys are made at start
+and die with it.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +31,12 @@ Examples:
     curl -H 'content-type: application/json' -d '{\"user\": \"ada\", \"expires_in\": 60, \"email\": \"ada@example.com\"}' http://127.0.0.1:8092/token
   One that has expired, by form:
     curl -d user=ada -d expires_in=-60 http://127.0.0.1:8092/token
+  Ada signs out, everywhere or one session; her logout token goes to Valet, and the answer says what came of it:
+    valet simulate idp --logout-url http://127.0.0.1:8080/.valet/backchannel-logout --events-url http://127.0.0.1:8080/.valet/events
+    curl -X POST http://127.0.0.1:8092/_sim/logout -d '{\"user\": \"ada\"}'
+    curl -X POST http://127.0.0.1:8092/_sim/logout -d '{\"session\": \"s1\"}'
+  The same by a security event, of this type or another, by its short name or its URI:
+    curl -X POST http://127.0.0.1:8092/_sim/event -d '{\"type\": \"session-revoked\", \"user\": \"ada\", \"session\": \"s1\"}'
   A new signing key; the old one stays in the set, or goes at once:
     curl -X POST http://127.0.0.1:8092/_sim/rotate
     curl -X POST 'http://127.0.0.1:8092/_sim/rotate?drop=1'
@@ -58,6 +66,12 @@ pub struct IdpArgs {
     /// Where a browser's sign-in may lead back to, whole and exact, may be given more than once; without it anywhere on this machine
     #[arg(long = "redirect-uri", value_name = "URL")]
     redirect_uris: Vec<String>,
+    /// Where logout tokens are posted: a client's back-channel logout URL, may be given more than once
+    #[arg(long = "logout-url", value_name = "URL", value_parser = receiver)]
+    logout_urls: Vec<String>,
+    /// Where security event tokens are pushed: the address of a receiver, may be given more than once
+    #[arg(long = "events-url", value_name = "URL", value_parser = receiver)]
+    events_urls: Vec<String>,
     /// How tokens are signed
     #[arg(long, value_enum, ignore_case = true, default_value = "ES256")]
     algorithm: SigningAlgorithm,
@@ -95,6 +109,13 @@ fn issuer(text: &str) -> Result<String, String> {
     }
 }
 
+fn receiver(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.fragment().is_none() => Ok(url.into()),
+        Ok(_) | Err(_) => Err("expected a URL such as http://127.0.0.1:8080/.valet/backchannel-logout".to_owned()),
+    }
+}
+
 impl IdpArgs {
     fn options(self) -> IdpOptions {
         let faults = self.faults;
@@ -105,6 +126,8 @@ impl IdpArgs {
             // A request for a token may name some.
             groups: std::collections::BTreeMap::new(),
             redirect_uris: self.redirect_uris,
+            logout_urls: self.logout_urls,
+            events_urls: self.events_urls,
             algorithm: self.algorithm,
             life: self.life,
             faults: IdpFaults {
@@ -136,6 +159,11 @@ pub async fn run_idp_until(args: IdpArgs, out: &mut dyn Write, stop: watch::Rece
     Ok(())
 }
 
+/// The path of the first of these URLs.
+fn path_of(urls: &[String]) -> Option<String> {
+    urls.first().and_then(|url| url::Url::parse(url).ok()).map(|url| url.path().to_owned())
+}
+
 /// A ready token stands here: it opens nothing but what trusts this simulator.
 fn greeting(url: &str, sim: &IdpSim, options: &IdpOptions) -> String {
     let issuer = sim.issuer();
@@ -145,12 +173,24 @@ fn greeting(url: &str, sim: &IdpSim, options: &IdpOptions) -> String {
     let keys =
         if issuer == url { "{ discovery = true }".to_owned() } else { format!("{{ jwks_url = \"{url}/jwks.json\" }}") };
     let (users, algorithm) = (options.users.join(", "), options.algorithm.name());
+    let all = |name: &str, urls: &[String]| -> String { urls.iter().map(|url| format!("{name}{url}\n")).collect() };
+    let tells = all("Logout to  ", &options.logout_urls) + &all("Events to  ", &options.events_urls);
+    let mut hears = String::new();
+    if let Some(path) = path_of(&options.logout_urls) {
+        hears += &format!("  [session.logout]\n  path = \"{path}\"\n");
+    }
+    if let Some(path) = path_of(&options.events_urls) {
+        hears += &format!(
+            "  [session.events]\n  path = \"{path}\"\n  [[session.events.transmitter]]\n  issuer = \"{issuer}\"\n  audiences = [{audiences}]\n  algorithms = [\"{algorithm}\"]\n  keys = {keys}\n  subjects_of = \"{issuer}\"\n"
+        );
+    }
     format!(
         "valet simulate idp: a simulated identity provider, for tests. Not for production.\n\n\
          Listening  {url}\n\
          Issuer     {issuer}\n\
          Users      {users}\n\
-         Switches   {url}/_sim/faults (GET, PUT), /_sim/counts, /_sim/rotate, /_sim/reset\n\n\
+         Switches   {url}/_sim/faults (GET, PUT), /_sim/counts, /_sim/rotate, /_sim/logout, /_sim/event, /_sim/reset\n\
+         {tells}\n\
          A token for {user}:\n{token}\n\n\
          Another one:\n  \
          curl -d user={user} {url}/token\n\n\
@@ -159,7 +199,8 @@ fn greeting(url: &str, sim: &IdpSim, options: &IdpOptions) -> String {
          issuer = \"{issuer}\"\n  \
          audiences = [{audiences}]\n  \
          algorithms = [\"{algorithm}\"]\n  \
-         keys = {keys}\n\n\
+         keys = {keys}\n\
+         {hears}\n\
          Stop with Ctrl-C.\n"
     )
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{IdpFaults, IdpOn, IdpSim, TokenRequest};
+use super::{IdpFaults, IdpOn, IdpSim, TokenRequest, transmitter};
 use crate::demo::fault::{Fail, reason};
 use crate::demo::guard::{is_foreign, own_site_only};
 use crate::demo::page::{ICON, no_icon};
@@ -25,6 +25,8 @@ pub(super) fn routes(sim: IdpSim) -> Router {
         .route("/_sim/faults", get(faults).put(set_faults))
         .route("/_sim/counts", get(counts))
         .route("/_sim/rotate", post(rotate))
+        .route("/_sim/logout", post(transmitter::logout))
+        .route("/_sim/event", post(transmitter::event))
         .route("/_sim/reset", post(reset))
         .route_layer(middleware::from_fn(own_site_only))
         .route(ICON, get(no_icon))
@@ -63,6 +65,7 @@ impl IdpSim {
         }
         let issuer = self.issuer();
         let base = issuer.trim_end_matches('/');
+        let tells = !self.0.options.logout_urls.is_empty();
         Json(json!({
             "issuer": issuer,
             "jwks_uri": format!("{base}/jwks.json"),
@@ -71,6 +74,8 @@ impl IdpSim {
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code"],
             "code_challenge_methods_supported": ["S256"],
+            "backchannel_logout_supported": tells,
+            "backchannel_logout_session_supported": tells,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self.0.options.algorithm.name()],
         }))

@@ -5,6 +5,7 @@ mod keys;
 mod sign_in;
 mod sign_out;
 mod token;
+mod transmitter;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,6 +44,10 @@ pub struct IdpOptions {
     pub groups: BTreeMap<String, Vec<String>>,
     /// Where a browser's sign-in may lead back to, whole and exact; empty: anywhere on this machine.
     pub redirect_uris: Vec<String>,
+    /// Clients' back-channel logout URLs: where logout tokens are posted.
+    pub logout_urls: Vec<String>,
+    /// Receivers of security events: where their tokens are pushed.
+    pub events_urls: Vec<String>,
     /// How tokens are signed.
     pub algorithm: SigningAlgorithm,
     /// Life of a token, unless the request says otherwise.
@@ -61,6 +66,8 @@ impl Default for IdpOptions {
             users: vec!["ada".to_owned(), "grace".to_owned()],
             groups: BTreeMap::new(),
             redirect_uris: Vec::new(),
+            logout_urls: Vec::new(),
+            events_urls: Vec::new(),
             algorithm: SigningAlgorithm::default(),
             life: LIFE,
             faults: IdpFaults::default(),
