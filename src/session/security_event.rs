@@ -29,6 +29,9 @@ const ENDING: [(&str, &str); 5] = [
 ];
 const SESSION_REVOKED: &str = "session-revoked";
 
+/// In the year 5138: a later second is a millisecond of our time.
+const LAST_SECOND: i64 = 100_000_000_000;
+
 /// Who sends such tokens.
 pub(super) struct Transmitter {
     name: Arc<str>,
@@ -175,7 +178,9 @@ fn ended(
         }
         let until = match event.get("event_timestamp") {
             None => issued_at,
-            Some(Value::Number(_)) => date(event, "event_timestamp").ok().flatten().ok_or(EventFault::Request)?,
+            Some(Value::Number(_)) => {
+                date(event, "event_timestamp").ok().flatten().map(in_seconds).ok_or(EventFault::Request)?
+            }
             Some(_) => return Err(EventFault::Request),
         };
         // What has not happened ends nothing that is yet to begin.
@@ -191,6 +196,12 @@ fn ended(
         all.push(EndedSession { subject: named.subject, session: named.session, until });
     }
     Ok(all)
+}
+
+/// CAEP 1.0 has seconds; drafts of it had milliseconds, and transmitters write them still.
+fn in_seconds(date: Timestamp) -> Timestamp {
+    let seconds = date.as_secs();
+    if seconds > LAST_SECOND { Timestamp::from_secs(seconds / 1000) } else { date }
 }
 
 /// Whom a subject identifier (RFC 9493) names.
@@ -236,6 +247,19 @@ fn simple(of: &Object<'_>, issuer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_an_event_may_stand_in_milliseconds() {
+        for (written, seconds) in [
+            (1_615_304_991, 1_615_304_991),
+            (1_615_304_991_643, 1_615_304_991),
+            (LAST_SECOND, LAST_SECOND),
+            (LAST_SECOND + 1, LAST_SECOND / 1000),
+            (0, 0),
+        ] {
+            assert_eq!(in_seconds(Timestamp::from_secs(written)).as_secs(), seconds, "{written}");
+        }
+    }
 
     fn named(text: &str) -> Option<(Option<String>, Option<String>)> {
         let object = json::object(text.as_bytes()).unwrap();

@@ -278,6 +278,9 @@ async fn an_event_with_user_and_session_ends_that_session_and_its_time_bounds_it
     };
     push(&stack, stack.idp_at(1).token(&dated(START - 1))).await.assert_status(202);
     stack.get(FACE_SCAN).bearer(&two).send().await.assert_status(302);
+    // In milliseconds, as Okta writes it.
+    push(&stack, stack.idp_at(1).token(&dated((START - 1) * 1000 + 643))).await.assert_status(202);
+    stack.get(FACE_SCAN).bearer(&two).send().await.assert_status(302);
     // One that has not come yet counts as now.
     push(&stack, stack.idp_at(1).token(&dated(START + 1000))).await.assert_status(202);
     stack.get(FACE_SCAN).bearer(&two).send().await.assert_status(401);
