@@ -81,7 +81,7 @@ impl Takes {
         let step = SHORT.min(self.stall);
         let (since, look) = self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(step))));
         while look.as_mut().poll(cx).is_ready() {
-            let bound = if self.unsent.fits_fast_path() { step } else { self.stall };
+            let bound = if self.unsent.is_scarce() { step } else { self.stall };
             if since.elapsed() >= bound {
                 return Poll::Ready(());
             }

@@ -174,7 +174,7 @@ async fn room(to: &mut SendStream<Bytes>, wanted: usize, stall: Duration, unsent
     let since = Instant::now();
     loop {
         let left = stall.saturating_sub(since.elapsed());
-        if left.is_zero() || (unsent.fits_fast_path() && since.elapsed() >= SHORT) {
+        if left.is_zero() || (unsent.is_scarce() && since.elapsed() >= SHORT) {
             return Err(Stop::Client);
         }
         match timeout(left.min(SHORT), std::future::poll_fn(|cx| to.poll_capacity(cx))).await {

@@ -33,7 +33,7 @@ impl Unsent {
     }
 
     /// Somebody waits for room: whoever takes nothing has to make it.
-    pub fn fits_fast_path(&self) -> bool {
+    pub fn is_scarce(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -101,16 +101,16 @@ mod tests {
         {
             let mut next = std::pin::pin!(unsent.keep(b"abc"));
             assert!(next.as_mut().now_or_never().is_none());
-            assert!(unsent.fits_fast_path());
+            assert!(unsent.is_scarce());
             drop(part);
             assert_eq!(next.await, &b"abc"[..]);
         }
-        assert!(!unsent.fits_fast_path());
+        assert!(!unsent.is_scarce());
         assert!(unsent.hold(10).is_some());
         // One that gives up no longer counts.
         let all = unsent.hold(10);
         assert!(unsent.keep(b"x").now_or_never().is_none());
-        assert!(!unsent.fits_fast_path());
+        assert!(!unsent.is_scarce());
         drop(all);
     }
 }
