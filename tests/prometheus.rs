@@ -257,3 +257,22 @@ async fn alerts_of_a_gateway_whose_vendor_fails_fire_and_resolve() {
     stack.vendor_does(Faults::default());
     prometheus.until("ValetKeyRefused", false, &stack, &mut user).await;
 }
+
+#[tokio::test]
+async fn the_alert_of_a_refused_reload_fires_and_resolves() {
+    let stack = Setup::new().start().await;
+    stack.until_ready().await;
+    let Some(prometheus) = Prometheus::start(&stack).await else { return };
+    kit::in_time("a reading", async {
+        while prometheus.query("valet_reloads_total{outcome=\"refused\"}").await["data"]["result"][0]["value"][1] != "0"
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let (good, mut user) = (stack.config(), 0);
+    stack.refused(&good.replace("[server]", "[sever]")).await;
+    prometheus.until("ValetReloadRefused", true, &stack, &mut user).await;
+    stack.reload_with(&good).await;
+    prometheus.until("ValetReloadRefused", false, &stack, &mut user).await;
+}
