@@ -54,7 +54,7 @@ const DOORS: [(&str, &[&str]); 13] = [
     ("miette", &["policy"]),
     ("redis", &["lease/store"]),
     ("redb", &["lease/store/file"]),
-    ("hyper", &["http_client", "minter", "admin", "gateway/ext_authz", "demo"]),
+    ("hyper", &["http_client", "minter", "admin", "demo"]),
     ("std::fs", &["config", "secret", "lease/store/file", "files"]),
     ("tokio::fs", &["config", "secret", "lease/store/file", "files"]),
     ("std::env", &["main", "config", "secret", "cli/demo"]),
@@ -246,7 +246,7 @@ mod tests {
     fn a_package_outside_its_door_is_named() {
         assert_eq!(
             packages_outside_their_door("src/provider/client.rs", "use hyper_util::client::legacy::Client;"),
-            ["src/provider/client.rs:1: `hyper` is used outside http_client, minter, admin, gateway/ext_authz, demo"]
+            ["src/provider/client.rs:1: `hyper` is used outside http_client, minter, admin, demo"]
         );
         for (path, code) in [
             ("src/lease/book.rs", "fn f(s: pingora_core::Session) {}"),
