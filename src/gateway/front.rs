@@ -220,7 +220,8 @@ impl Front {
         // A connection holds no configuration, only its requests do.
         drop(gateway);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.http2(stream, &mut deadline, watch).await;
+            // Boxed: a connection of HTTP/1.1 does not hold the room for the other one.
+            return Box::pin(self.http2(stream, &mut deadline, watch)).await;
         }
         let tls = stream.get_ssl_digest().is_some();
         // A client that connects has something to say: its first head is due at once.
@@ -276,7 +277,8 @@ impl Front {
                     match after {
                         Disposition::Receive(post) => {
                             deadline.set(head);
-                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline).await;
+                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline);
+                            let body = Box::pin(body).await;
                             let gateway = self.gateway.load_full();
                             Box::pin(gateway.receive(&post, body, &mut out)).await
                         }

@@ -16,7 +16,7 @@ use crate::gateway::answer::reply::Reply;
 use crate::gateway::doctor::Came;
 use crate::gateway::forward::headers::{self, BadFields};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
-use crate::gateway::http1::head::{BadHead, Body, Head, MAX_HEADERS};
+use crate::gateway::http1::head::{BadHead, Body, FEW_HEADERS, Head, MAX_HEADERS};
 use crate::gateway::judge::decide::{MAX_BODY, RequestLog, Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
 use crate::gateway::judge::original::{AnswerOptions, Original};
@@ -26,7 +26,7 @@ use crate::gateway::judge::routes::Route;
 use crate::gateway::receive::{Post, PostParts};
 use crate::gateway::request::{ConnectionInfo, RequestId, known, micros};
 use crate::gateway::spans;
-use crate::lease::Lease;
+use crate::lease::{Lease, Source};
 use crate::policy::Permit;
 use crate::problem::Refusal;
 use crate::telemetry::{Place, TRACEPARENT, TraceContext, trace_id};
@@ -56,8 +56,16 @@ impl Gateway {
         out: &mut Vec<u8>,
         abort: impl Future<Output = ()>,
     ) -> Disposition {
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        match Head::parse(connection.raw, &mut slots, &self.own_host) {
+        let mut few = [const { MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut many = Vec::new();
+        let head = match Head::parse(connection.raw, &mut few, &self.own_host) {
+            Err(BadHead::TooManyHeaders) => {
+                many.resize_with(MAX_HEADERS, MaybeUninit::uninit);
+                Head::parse(connection.raw, &mut many, &self.own_host)
+            }
+            read => read,
+        };
+        match head {
             Ok(head) => self.answer(&head, &connection, out, abort).await,
             Err(BadHead::Malformed) => self.reject(&Refusal::BadRequest, connection.peer, out),
             Err(BadHead::TooManyHeaders) => self.reject(&Refusal::HeaderTooLarge, connection.peer, out),
@@ -80,15 +88,9 @@ impl Gateway {
         let asked = if connection.peer.is_trusted() { Original::of(head) } else { None };
         let options = asked.as_ref().and_then(|asked| Some(asked.as_ref().ok()?.options));
         let came = Came { trusted: connection.peer.is_trusted(), tls: connection.tls };
-        let mut log = RequestLog {
-            request_id: id.text(),
-            place,
-            address,
-            redirect_to,
-            asked: options,
-            came,
-            ..RequestLog::default()
-        };
+        let request_id = id.text();
+        let log = RequestLog::new(time, place, request_id);
+        let mut log = RequestLog { address, redirect_to, asked: options, came, ..log };
         let original = asked.map(|asked| asked.map(|original| original.head(head)));
         // What is judged: the request itself, or the one that another proxy asks about.
         let judged = original.as_ref().map_or(Ok(head), |original| original.as_ref().map_err(|refusal| *refusal));
@@ -133,7 +135,7 @@ impl Gateway {
         let after = after(head, lame, &verdict);
         let mut reply = Reply {
             out,
-            request_id: id.text(),
+            request_id,
             head_only: head.method == "HEAD",
             close: matches!(after, Disposition::Close),
             origin: log.origin,
@@ -220,7 +222,8 @@ impl Gateway {
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
-                let now = self.clock.now();
+                // A lease that was held has not been waited for.
+                let now = if log.source == Some(Source::Hit) { log.time } else { self.clock.now() };
                 let remaining = lease.remaining(now);
                 log.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());

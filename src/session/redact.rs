@@ -56,22 +56,30 @@ fn letters(name: &[u8]) -> impl Iterator<Item = u8> + '_ {
 /// two fields were made one.
 fn is_bearer(value: &[u8]) -> bool {
     const SCHEME: &[u8] = b"bearer";
-    value.split(|b| *b == b',').map(trim_blank).any(|part| {
-        part.split_at_checked(SCHEME.len()).is_some_and(|(scheme, rest)| {
+    let begins = |part: &[u8]| {
+        trim_blank_start(part).split_at_checked(SCHEME.len()).is_some_and(|(scheme, rest)| {
             scheme.eq_ignore_ascii_case(SCHEME) && rest.first().is_none_or(|b| !is_token_byte(*b))
         })
-    })
+    };
+    // Mostly at the beginning: a token is not looked through for a comma then.
+    begins(value) || memchr::memchr_iter(b',', value).any(|comma| begins(&value[comma + 1..]))
 }
 
 /// Without the bytes at both ends that some reader takes for white space: all but visible ASCII.
-fn trim_blank(mut text: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = text
-        && !first.is_ascii_graphic()
+fn trim_blank(text: &[u8]) -> &[u8] {
+    let mut text = trim_blank_start(text);
+    while let [rest @ .., last] = text
+        && !last.is_ascii_graphic()
     {
         text = rest;
     }
-    while let [rest @ .., last] = text
-        && !last.is_ascii_graphic()
+    text
+}
+
+/// The same at the beginning alone.
+fn trim_blank_start(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && !first.is_ascii_graphic()
     {
         text = rest;
     }

@@ -178,7 +178,10 @@ fn plain(out: &mut Vec<u8>, value: Option<&str>) {
 fn text(out: &mut Vec<u8>, value: Option<&str>) {
     match value {
         None => out.extend_from_slice(b"null"),
-        Some(value) if value.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\') => {
+        // Without a branch for each byte.
+        Some(value)
+            if value.bytes().fold(true, |plain, b| plain & matches!(b, 0x20..=0x7e) & (b != b'"') & (b != b'\\')) =>
+        {
             out.push(b'"');
             out.extend_from_slice(value.as_bytes());
             out.push(b'"');

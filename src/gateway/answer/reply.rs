@@ -13,6 +13,9 @@ use crate::gateway::judge::preflight::Preflight;
 use crate::lease::Lease;
 use crate::problem::{Refusal, TYPE_BASE};
 
+/// The head of a redirect, mostly: one look at the room for all of its parts.
+const ROOM: usize = 1024;
+
 /// How long a browser may remember the answer to `OPTIONS`, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
 
@@ -36,7 +39,7 @@ impl Reply<'_> {
         self.start(status, if status == 303 { "See Other" } else { "Found" });
         // The one place where the URL leaves for a browser.
         self.field("location", lease.url.expose());
-        self.field("referrer-policy", "no-referrer");
+        self.out.extend_from_slice(b"referrer-policy: no-referrer\r\n");
         self.finish(None);
     }
 
@@ -185,15 +188,22 @@ impl Reply<'_> {
     }
 
     fn start_with(&mut self, status: u16, reason: &str, cache_control: &str) {
-        self.out.extend_from_slice(b"HTTP/1.1 ");
-        self.out.extend_from_slice(status.to_string().as_bytes());
-        self.out.push(b' ');
-        self.out.extend_from_slice(reason.as_bytes());
-        self.out.extend_from_slice(b"\r\n");
-        self.field("cache-control", cache_control);
-        self.field("vary", "Accept, Origin");
-        let id = self.request_id;
-        self.field("x-request-id", id);
+        // Of three digits, as all are (RFC 9110, section 15).
+        let digit = |number: u16| b'0' + (number % 10).to_le_bytes()[0];
+        let status = [digit(status / 100), digit(status / 10), digit(status), b' '];
+        self.out.reserve(ROOM);
+        for part in [
+            &b"HTTP/1.1 "[..],
+            &status,
+            reason.as_bytes(),
+            b"\r\ncache-control: ",
+            cache_control.as_bytes(),
+            b"\r\nvary: Accept, Origin\r\nx-request-id: ",
+            self.request_id.as_bytes(),
+            b"\r\n",
+        ] {
+            self.out.extend_from_slice(part);
+        }
         if let Some(hsts) = self.hsts {
             self.field(HSTS, hsts);
         }
@@ -217,7 +227,7 @@ impl Reply<'_> {
 
     fn finish(&mut self, body: Option<(&str, &[u8])>) {
         match body {
-            None => self.field("content-length", "0"),
+            None => self.out.extend_from_slice(b"content-length: 0\r\n"),
             Some((kind, body)) => {
                 self.field("content-type", kind);
                 self.field("content-length", &body.len().to_string());

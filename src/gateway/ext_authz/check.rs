@@ -64,8 +64,8 @@ impl Gateway {
             (address, client.into_owned())
         });
         let options = AnswerOptions { cut_cookie: true, preflight: true, never_login: false };
-        let mut log =
-            RequestLog { request_id: id.text(), place, address, asked: Some(options), ..RequestLog::default() };
+        let log = RequestLog::new(time, place, id.text());
+        let mut log = RequestLog { address, asked: Some(options), ..log };
         let mut abort = drain.abort();
         let verdict = tokio::select! {
             biased;
@@ -140,7 +140,10 @@ fn fields(http: &mut HttpRequest) -> Fields {
 fn parted(name: String, value: Vec<u8>) -> Fields {
     let second =
         |part: &[u8]| part.trim_ascii_start().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
-    if name == "authorization" && value.split(|b| *b == b',').skip(1).any(second) {
+    if name == "authorization"
+        && memchr::memchr(b',', &value).is_some()
+        && value.split(|b| *b == b',').skip(1).any(second)
+    {
         return value.split(|b| *b == b',').map(|part| (name.clone(), part.to_vec())).collect();
     }
     vec![(name, value)]

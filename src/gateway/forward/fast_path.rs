@@ -182,7 +182,8 @@ impl FastPath {
         context: &mut FastPathContext,
     ) -> Result<Next, Stop> {
         let mut app = if proxied.websocket {
-            match self.upgrade(client, head, proxied, context).await? {
+            // Boxed: a plain request does not hold the room for a tunnel.
+            match Box::pin(self.upgrade(client, head, proxied, context)).await? {
                 Some(declined) => declined,
                 None => return Ok(Next::Close),
             }
@@ -288,14 +289,16 @@ impl FastPath {
             let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, tried);
             let picked = context.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
             context.asked = Some(Instant::now());
-            let connected = if proxied.websocket {
-                // Idle ones have the socket options of requests.
-                self.connector.new_stream(picked.websocket_peer()).await.map(|stream| (stream, false))
-            } else if anew {
-                self.connector.new_stream(picked.peer()).await.map(|stream| (stream, false))
-            } else {
-                self.connector.get_stream(picked.peer()).await
-            };
+            // A WebSocket takes no idle one: those have the socket options of requests.
+            let peer = if proxied.websocket { picked.websocket_peer() } else { picked.peer() };
+            if !anew
+                && !proxied.websocket
+                && let Some(stream) = self.connector.reused_stream(peer).await
+            {
+                return Ok((stream, true));
+            }
+            // Boxed: a request that finds an idle connection does not hold the room for opening one.
+            let connected = Box::pin(self.connector.new_stream(peer)).await.map(|stream| (stream, false));
             let error = match connected {
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,

@@ -70,7 +70,8 @@ impl ProxyHttp for Forwarder {
         }
         if let Some(head) = context.wire.take() {
             let proxied = proxied(context)?;
-            self.fast_path.exchange_http2(exchange, &head, proxied, write).await;
+            // Boxed: what is answered at once does not hold the room for an app's answer.
+            Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, write)).await;
             return Ok(true);
         }
         let proxied = proxied(context)?;

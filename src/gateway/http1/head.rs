@@ -7,8 +7,8 @@ use httparse::{Header, Request};
 /// More header lines than this are refused: browsers send about 20.
 pub(in crate::gateway) const MAX_HEADERS: usize = 100;
 
-/// The header storage of one parse; on the connection's stack frame.
-pub(in crate::gateway) type Slots<'h> = [MaybeUninit<Header<'h>>; MAX_HEADERS];
+/// As many as nearly every head has: what is kept for a request is moved with it, and a hundred are 3 KiB.
+pub(in crate::gateway) const FEW_HEADERS: usize = 24;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,9 @@ pub(in crate::gateway) struct Head<'h> {
 
 impl<'h> Head<'h> {
     /// Reads a whole head, which ends in an empty line. Every line end is known to be CRLF. `own_host`: the host of `public_url`, which a request of
-    /// HTTP/1.0 without `Host` means: it is judged by the host that an app is told.
-    pub fn parse(raw: &'h [u8], slots: &'h mut Slots<'h>, own_host: &'h str) -> Result<Self, BadHead> {
+    /// HTTP/1.0 without `Host` means: it is judged by the host that an app is told. `slots`: room for the fields; a head with more of them has too
+    /// many headers.
+    pub fn parse(raw: &'h [u8], slots: &'h mut [MaybeUninit<Header<'h>>], own_host: &'h str) -> Result<Self, BadHead> {
         let mut request = Request::new(&mut []);
         match request.parse_with_uninit_headers(raw, slots) {
             Ok(httparse::Status::Complete(_)) => {}
@@ -62,7 +63,7 @@ impl<'h> Head<'h> {
         let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
             return Err(BadHead::Malformed);
         };
-        if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) {
+        if !is_visible(target) {
             return Err(BadHead::Malformed);
         }
         let headers: &'h [Header<'h>] = request.headers;
@@ -104,7 +105,7 @@ impl<'h> Head<'h> {
                 return Err(BadHead::TooManyHeaders);
             }
         }
-        if !target.bytes().all(|b| matches!(b, 0x21..=0x7e)) || !is_host(host) {
+        if !is_visible(target) || !is_host(host) {
             return Err(BadHead::Malformed);
         }
         // RFC 9113, section 8.2.1: a value neither begins nor ends with a blank. HTTP/1 has it taken away, so the app would see another value.
@@ -243,6 +244,11 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
+/// Whether there are only visible characters of ASCII in it. Without a branch for each byte, so that the compiler makes vectors of it.
+pub(in crate::gateway) fn is_visible(text: &str) -> bool {
+    text.bytes().fold(true, |visible, byte| visible & matches!(byte, 0x21..=0x7e))
+}
+
 /// `host[:port]` of RFC 3986, without userinfo; a name or an address, never empty. A name's labels are not empty either, but for the root behind a
 /// final dot (RFC 1034, section 3.1): `a.test..` is nobody's name, and readers disagree on whose it is.
 pub(in crate::gateway) fn is_host(text: &str) -> bool {
@@ -251,17 +257,19 @@ pub(in crate::gateway) fn is_host(text: &str) -> bool {
             Some((v6, port)) if v6.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => (v6, port),
             _ => return false,
         },
-        None => match text.find(':') {
+        None => match memchr::memchr(b':', text.as_bytes()) {
             Some(colon) => text.split_at(colon),
             None => (text, ""),
         },
     };
     let labels = name.strip_suffix('.').unwrap_or(name);
-    let named = !labels.is_empty()
-        && !labels.starts_with('.')
-        && !labels.ends_with('.')
-        && !labels.contains("..")
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));
+    // No label is empty: no dot stands first, behind another, or last.
+    let mut last = b'.';
+    let named = labels.bytes().all(|b| {
+        let fits = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':') || (b == b'.' && last != b'.');
+        last = b;
+        fits
+    }) && last != b'.';
     let ported = port.is_empty()
         || port.strip_prefix(':').is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
     named && ported

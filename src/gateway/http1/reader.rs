@@ -37,16 +37,23 @@ pub(in crate::gateway) enum Read {
 /// The connection's one timer and its sign to stop. Armed anew only when it fires: a request costs no timer.
 pub(in crate::gateway) struct Deadline<'c> {
     due: Instant,
+    /// Set, and not waited for yet: what is done at once reads no clock.
+    set: Option<Duration>,
     sleep: Pin<&'c mut Sleep>,
     stop: ShutdownSignal<'c>,
 }
 
 impl<'c> Deadline<'c> {
     pub fn new(sleep: Pin<&'c mut Sleep>, stop: ShutdownSignal<'c>) -> Self {
-        Self { due: Instant::now(), sleep, stop }
+        Self { due: Instant::now(), set: None, sleep, stop }
     }
 
+    /// Due this long after it is first waited for.
     pub fn set(&mut self, span: Duration) {
+        self.set = Some(span);
+    }
+
+    fn begin(&mut self, span: Duration) {
         let now = Instant::now();
         // A span that no clock reaches the end of is as good as a year.
         self.due = now.checked_add(span).unwrap_or(now + YEAR);
@@ -58,6 +65,9 @@ impl<'c> Deadline<'c> {
     fn poll(&mut self, cx: &mut Context<'_>, heed_stop: bool) -> Poll<()> {
         if heed_stop && self.stop.poll(cx).is_ready() {
             return Poll::Ready(());
+        }
+        if let Some(span) = self.set.take() {
+            self.begin(span);
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= self.due {

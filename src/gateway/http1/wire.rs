@@ -76,7 +76,8 @@ pub(in crate::gateway) async fn linger(mut stream: Stream) {
     }
     let drain = async {
         let mut taken = 0;
-        let mut scrap = [0; 4096];
+        // Not in the connection's own memory, where it would lie from the first byte on.
+        let mut scrap = vec![0; 4096];
         while taken < LINGER_BYTES {
             match stream.read(&mut scrap).await {
                 Ok(n) if n > 0 => taken += n as u64,

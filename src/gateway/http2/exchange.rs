@@ -34,9 +34,8 @@ impl Forwarder {
         let peer = Peer::new(address, unix, gateway.trusted(), connection);
         let tls = exchange.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let request = exchange.req_header().clone();
-        let field = |(name, value): (&'_ HeaderName, &'_ HeaderValue)| (name.clone(), value.clone());
-        let fields: Vec<(HeaderName, HeaderValue)> = request.headers.iter().map(field).collect();
-        let fields: Vec<httparse::Header<'_>> = fields
+        let fields: Vec<httparse::Header<'_>> = request
+            .headers
             .iter()
             .map(|(name, value)| httparse::Header { name: name.as_str(), value: value.as_bytes() })
             .collect();
@@ -75,7 +74,7 @@ impl Forwarder {
             let gateway = self.gateway.load_full();
             let body = tokio::time::timeout(gateway.bounds.head, body(exchange)).await;
             let body = body.unwrap_or(Err(Refusal::TooSlow));
-            gateway.receive(&post, body, &mut out).await;
+            Box::pin(gateway.receive(&post, body, &mut out)).await;
         }
         write(exchange, &out).await?;
         Ok(false)
@@ -121,7 +120,8 @@ pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: &[u8]) -> pi
     let Some(written) = Written::read(out) else { return Err(Error::new_in(ErrorType::InternalError)) };
     let mut head = ResponseHeader::build_no_case(written.status, Some(written.fields.len()))?;
     for (name, value) in written.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection")) {
-        head.append_header((*name).to_owned(), *value)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new_in(ErrorType::InternalError))?;
+        head.append_header(name, *value)?;
     }
     exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(written.body)).await
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::app::settings::SessionNeed;
+use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::gateway::http1::head::Head;
 use crate::problem::Refusal;
@@ -58,13 +59,13 @@ impl Check {
 }
 
 impl Gateway {
-    /// The session behind a request, how it was judged, and where its credential stood. `None`: where none is needed, the request has
+    /// The session behind a request that came `now`, how it was judged, and where its credential stood. `None`: where none is needed, the request has
     /// credentials of another scheme, which are the app's.
     pub(in crate::gateway) async fn session<'h>(
         &self,
         head: &Head<'h>,
         need: SessionNeed,
-        address: Option<IpAddr>,
+        (now, address): (Timestamp, Option<IpAddr>),
     ) -> Result<Option<Believed<'h>>, Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
@@ -83,10 +84,11 @@ impl Gateway {
             self.sessions.count_absent();
             return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
         };
-        let session = self.check(&first.token, address).await;
+        let session = self.check(&first.token, now, address).await;
         for other in credentials {
             // Two credentials must speak for one person, or nobody is let in.
-            match (&session, self.check(&other.token, address).await) {
+            // The first may have been waited for.
+            match (&session, self.check(&other.token, self.clock.now(), address).await) {
                 (Ok((one, _)), Ok((other, _)))
                     if (one.namespace(), one.subject()) == (other.namespace(), other.subject()) => {}
                 // Not read: whose it is nobody knows.
@@ -99,17 +101,24 @@ impl Gateway {
         Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
     }
 
-    async fn check(&self, token: &[u8], address: Option<IpAddr>) -> Result<(Arc<Session>, Check), Refusal> {
+    async fn check(
+        &self,
+        token: &[u8],
+        mut now: Timestamp,
+        address: Option<IpAddr>,
+    ) -> Result<(Arc<Session>, Check), Refusal> {
+        // What is waited for is boxed: a request whose token is known does not hold the room for it.
         if !self.sessions.knows_revocations() {
-            self.sessions.until_revocations_are_known().await.map_err(|Unknown| Refusal::StoreUnavailable)?;
+            let known = Box::pin(self.sessions.until_revocations_are_known());
+            known.await.map_err(|Unknown| Refusal::StoreUnavailable)?;
+            now = self.clock.now();
         }
-        let now = self.clock.now();
         if let Some(session) = self.sessions.cached(token, now) {
             return Ok((session, Check::Cached));
         }
         // Before any signature is checked. One that was good before passes above: whoever shares an address with an attacker stays signed in.
         self.limits.check_invalid(address).map_err(Refusal::TooManyRequests)?;
-        let verified = self.sessions.verify(token, now).await.map_err(|fault| match fault {
+        let verified = Box::pin(self.sessions.verify(token, now)).await.map_err(|fault| match fault {
             SessionFault::Expired => Refusal::SessionExpired,
             // A token that was good until its session was ended is no attack.
             SessionFault::Invalid(Reason::Revoked) => Refusal::SessionRevoked,

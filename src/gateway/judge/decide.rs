@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::app::settings::SessionNeed;
+use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::gateway::accept::connection;
 use crate::gateway::doctor::{self, Came};
@@ -64,8 +65,9 @@ pub(in crate::gateway) enum Verdict<'g> {
 }
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
-#[derive(Default)]
 pub(in crate::gateway) struct RequestLog<'g, 'h> {
+    /// When its head was there.
+    pub time: Timestamp,
     pub request_id: &'h str,
     /// Where it stands in a trace.
     pub place: Place,
@@ -96,6 +98,33 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
     pub came: Came,
     /// Another proxy carries the request, and asks about it.
     pub asked: Option<AnswerOptions>,
+}
+
+impl<'h> RequestLog<'_, 'h> {
+    /// Of a request of which nothing else is known yet.
+    pub fn new(time: Timestamp, place: Place, request_id: &'h str) -> Self {
+        Self {
+            time,
+            request_id,
+            place,
+            began_mint: false,
+            joined: None,
+            address: None,
+            redirect_to: None,
+            taken: Taken::default(),
+            route: None,
+            session: None,
+            check: None,
+            remaining: None,
+            source: None,
+            path: None,
+            query: None,
+            origin: None,
+            policy: None,
+            came: Came::default(),
+            asked: None,
+        }
+    }
 }
 
 impl Gateway {
@@ -193,20 +222,22 @@ impl Gateway {
         }
         let session = match app.need {
             SessionNeed::None => None,
-            SessionNeed::Required | SessionNeed::Optional => match self.session(head, app.need, log.address).await {
-                Ok(found) => found.map(|Believed { session, check, .. }| {
-                    log.check = Some(check);
-                    session
-                }),
-                Err(refusal) => {
-                    log.check = Check::behind(&refusal);
-                    let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
-                    if app.need == SessionNeed::Required || !absent {
-                        return self.without_session(head, app.login.as_ref(), log, refusal);
+            SessionNeed::Required | SessionNeed::Optional => {
+                match self.session(head, app.need, (log.time, log.address)).await {
+                    Ok(found) => found.map(|Believed { session, check, .. }| {
+                        log.check = Some(check);
+                        session
+                    }),
+                    Err(refusal) => {
+                        log.check = Check::behind(&refusal);
+                        let absent = matches!(refusal, Refusal::SessionRequired | Refusal::SessionExpired);
+                        if app.need == SessionNeed::Required || !absent {
+                            return self.without_session(head, app.login.as_ref(), log, refusal);
+                        }
+                        None
                     }
-                    None
                 }
-            },
+            }
         };
         log.session.clone_from(&session);
         if let Some(session) = &session {
@@ -259,7 +290,7 @@ impl Gateway {
         }
 
         let Believed { session, check, kind, token } =
-            match self.session(head, SessionNeed::Required, log.address).await {
+            match self.session(head, SessionNeed::Required, (log.time, log.address)).await {
                 Ok(Some(believed)) => believed,
                 Ok(None) => return Err(Refusal::Internal),
                 Err(refusal) => {
@@ -366,12 +397,13 @@ impl Gateway {
         }
         // From here on it waits, though others may wait for the same mint. Held until it is answered.
         let Ok(_place) = self.requests.try_acquire() else { return Err(Refusal::Overloaded) };
+        // Boxed: a request that finds its lease does not hold the room for a wait.
         let leased = if lease_policy.rules.reuse == Reuse::Never {
-            book.once(lease_policy, &key, input).await
+            Box::pin(book.once(lease_policy, &key, input)).await
         } else if renew {
-            book.renew(lease_policy, &key, input).await
+            Box::pin(book.renew(lease_policy, &key, input)).await
         } else {
-            book.obtain(lease_policy, &key, input).await
+            Box::pin(book.obtain(lease_policy, &key, input)).await
         };
         leased.map_err(unleased)
     }
@@ -387,5 +419,6 @@ pub(in crate::gateway) fn step_up(refusal: &Refusal) -> Option<&StepUp> {
 
 /// Whether a target is a URI's beyond doubt: its bytes are unreserved (RFC 3986, section 2.3), `/`, or such as queries are made of.
 fn is_plain(target: &str) -> bool {
-    target.len() <= 1024 && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~?&=".contains(&b))
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~?&=".contains(&b);
+    target.len() <= 1024 && target.bytes().all(is_plain)
 }

@@ -105,7 +105,7 @@ struct Stated<'h> {
 impl<'h> Stated<'h> {
     fn take(&mut self, field: &Header<'h>) -> Result<(), Contradiction> {
         let Some(known) = Known::of(field.name) else { return Ok(()) };
-        let value = std::str::from_utf8(field.value).map_err(|_| Contradiction)?.trim_matches([' ', '\t']);
+        let value = std::str::from_utf8(field.value).map_err(|_| Contradiction)?.trim_ascii();
         match known {
             Known::Method => agree(&mut self.method, value, str::eq),
             Known::Host => agree(&mut self.host, value, str::eq_ignore_ascii_case),
