@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::accept::forwarded::{ForwardedChain, scheme};
 use crate::gateway::http1::head::Head;
-use crate::gateway::judge::decide::RequestLog;
+use crate::gateway::judge::request_log::RequestLog;
 
 /// Where the question is asked; what follows is read by nobody.
 pub(crate) const PATH: &str = "/.valet/doctor";

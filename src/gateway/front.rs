@@ -220,7 +220,6 @@ impl Front {
         // A connection holds no configuration, only its requests do.
         drop(gateway);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            // Boxed: a connection of HTTP/1.1 does not hold the room for the other one.
             return Box::pin(self.http2(stream, &mut deadline, watch)).await;
         }
         let tls = stream.get_ssl_digest().is_some();
@@ -277,8 +276,7 @@ impl Front {
                     match after {
                         Disposition::Receive(post) => {
                             deadline.set(head);
-                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline);
-                            let body = Box::pin(body).await;
+                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline).await;
                             let gateway = self.gateway.load_full();
                             Box::pin(gateway.receive(&post, body, &mut out)).await
                         }

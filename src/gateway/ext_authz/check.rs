@@ -15,9 +15,10 @@ use crate::gateway::ext_authz::messages::{
 };
 use crate::gateway::forward::headers;
 use crate::gateway::http1::head::{Body, Head};
-use crate::gateway::judge::decide::{RequestLog, Verdict};
+use crate::gateway::judge::decide::Verdict;
 use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::permission::Forward;
+use crate::gateway::judge::request_log::RequestLog;
 use crate::problem::Refusal;
 
 /// `google.rpc.Code`.

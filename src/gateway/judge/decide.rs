@@ -1,16 +1,12 @@
 //! Decides about one request: the questions in their order. Knows nothing of sockets: a head goes in, a verdict or a refusal comes out.
 
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::app::settings::SessionNeed;
-use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::gateway::accept::connection;
-use crate::gateway::doctor::{self, Came};
+use crate::gateway::doctor;
 use crate::gateway::forward::headers;
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::app_route::AppRoute;
@@ -23,15 +19,14 @@ use crate::gateway::judge::path;
 use crate::gateway::judge::permission::{Forward, unleased};
 use crate::gateway::judge::plugin_route::{self, Asker, PluginRoute};
 use crate::gateway::judge::preflight::Preflight;
+use crate::gateway::judge::request_log::RequestLog;
 use crate::gateway::judge::routes::Route;
 use crate::gateway::receive::Inbox;
 use crate::lease::settings::Reuse;
 use crate::lease::{Lease, Opened, Source, Unlisted};
-use crate::limit::Taken;
 use crate::policy::{Action, Permit};
 use crate::problem::Refusal;
 use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
-use crate::telemetry::{Place, TraceContext};
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
 pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
@@ -62,69 +57,6 @@ pub(in crate::gateway) enum Verdict<'g> {
     Authorized(Forward, AnswerOptions),
     /// A post to us, whose body is to be read.
     Receive(Inbox),
-}
-
-/// What was learnt of a request on the way: for the answer, the metrics and the access line.
-pub(in crate::gateway) struct RequestLog<'g, 'h> {
-    /// When its head was there.
-    pub time: Timestamp,
-    pub request_id: &'h str,
-    /// Where it stands in a trace.
-    pub place: Place,
-    /// It began a mint.
-    pub began_mint: bool,
-    /// The mint of another request, whose URL this one got.
-    pub joined: Option<TraceContext>,
-    /// The client's address; `None`: on a Unix socket it has none.
-    pub address: Option<IpAddr>,
-    /// The origin to which its listener sends each request.
-    pub redirect_to: Option<&'h str>,
-    /// What it has used up of the limits.
-    pub taken: Taken,
-    pub route: Option<Route<'g>>,
-    pub session: Option<Arc<Session>>,
-    /// How the credential was judged; `None`: nobody asked for it.
-    pub check: Option<Check>,
-    /// Life left in the URL sent.
-    pub remaining: Option<Duration>,
-    pub source: Option<Source>,
-    pub path: Option<Cow<'h, str>>,
-    pub query: Option<&'h str>,
-    /// The origin whose page may read the answer.
-    pub origin: Option<&'h str>,
-    /// The policy that decided.
-    pub policy: Option<Arc<str>>,
-    /// Who brought it.
-    pub came: Came,
-    /// Another proxy carries the request, and asks about it.
-    pub asked: Option<AnswerOptions>,
-}
-
-impl<'h> RequestLog<'_, 'h> {
-    /// Of a request of which nothing else is known yet.
-    pub fn new(time: Timestamp, place: Place, request_id: &'h str) -> Self {
-        Self {
-            time,
-            request_id,
-            place,
-            began_mint: false,
-            joined: None,
-            address: None,
-            redirect_to: None,
-            taken: Taken::default(),
-            route: None,
-            session: None,
-            check: None,
-            remaining: None,
-            source: None,
-            path: None,
-            query: None,
-            origin: None,
-            policy: None,
-            came: Came::default(),
-            asked: None,
-        }
-    }
 }
 
 impl Gateway {

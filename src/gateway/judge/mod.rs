@@ -11,4 +11,5 @@ pub(super) mod path;
 pub(super) mod permission;
 pub(super) mod plugin_route;
 pub(super) mod preflight;
+pub(super) mod request_log;
 pub(super) mod routes;
