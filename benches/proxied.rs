@@ -15,7 +15,6 @@
 
 mod kit;
 
-use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,6 @@ use kit::process::{Server, instructions, role};
 use kit::{ROLE, bare, move_to_core_1, rotate, setting, stack, table};
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,37 +34,11 @@ const PATH: &str = "/app/orders";
 
 fn main() {
     match std::env::var(ROLE).as_deref() {
-        Ok("app") => serve_app(),
+        Ok("app") => kit::app::serve(),
         Ok("bare") => serve_bare(),
         Ok("valet") => stack::serve(),
         _ => compare(),
     }
-}
-
-/// An app that answers each request with 1 KiB.
-fn serve_app() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("address {}\nready", listener.local_addr().unwrap());
-        std::io::stdout().flush().unwrap();
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1024\r\n\r\n";
-        let answer: &'static [u8] = format!("{head}{}", "x".repeat(1024)).leak().as_bytes();
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(async move {
-                let (mut buffer, mut have) = (vec![0; 16 * 1024], 0);
-                while let Ok(n @ 1..) = stream.read(&mut buffer[have..]).await {
-                    have += n;
-                    if buffer[..have].ends_with(b"\r\n\r\n") {
-                        have = 0;
-                        stream.write_all(answer).await.unwrap();
-                    }
-                }
-            });
-        }
-    });
 }
 
 struct Bare(HttpPeer);

@@ -3,7 +3,10 @@
 // Each bench uses its part of the kit.
 #![allow(dead_code)]
 
+pub mod app;
 pub mod bare;
+pub mod callgrind;
+pub mod http2;
 pub mod load;
 pub mod process;
 pub mod stack;

@@ -51,7 +51,7 @@ pub fn instructions(name: &'static str, command: &Command, path: &str) -> f64 {
 }
 
 /// The command as arguments of this one.
-fn wrapped(mut wrapper: Command, command: &Command) -> Command {
+pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper.arg(command.get_program());
     copied(wrapper, command)
 }
@@ -92,7 +92,7 @@ impl Server {
         Self::listen(name, spawned.expect("taskset (util-linux) is needed"))
     }
 
-    fn listen(name: &'static str, mut child: Child) -> Self {
+    pub fn listen(name: &'static str, mut child: Child) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (mut address, mut tokens, mut fresh, mut words) = (None, Vec::new(), Vec::new(), Vec::new());
         loop {
@@ -123,6 +123,11 @@ impl Server {
     /// The rest of the line that began with this word.
     pub fn word(&self, name: &str) -> &str {
         self.words.iter().find(|(word, _)| word == name).map(|(_, text)| text.as_str()).expect("the server says it")
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Tells the server a line, and gives the one that it answers.

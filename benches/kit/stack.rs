@@ -2,6 +2,7 @@
 //! measurement runs.
 
 use std::io::{BufRead, Write};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,29 +16,34 @@ use valet_gateway::telemetry::Metrics;
 
 use super::setting;
 
-/// Serves on a free port, with an app at `/app` if `APP` names its address, until its standard input ends: `USERS` tokens to be used again, `FRESH` tokens to be seen once. A line `hang` on the
-/// input makes the identity provider hang; `fetches` asks how often it was asked for keys.
+const ADMIN_TOKEN: &str = "an-administrator-of-the-benches-0123456789";
+
+/// Serves on a free port, with an app at `/app` if `APP` names its address, until its standard input ends: `USERS` tokens to be used again, `FRESH` tokens to be seen once. `SERVER` has more lines
+/// of `[server]`, `MORE` further tables, `FILES` the directory that their paths start from. A line `hang` on the
+/// input makes the identity provider hang; `fetches` asks how often it was asked for keys; `revoke` ends a session that nobody has.
 pub fn serve() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let loopback = || "127.0.0.1:0".parse().unwrap();
-    let (vendor, idp, _gateway) = runtime.block_on(async {
+    let (_vendor, idp, gateway) = runtime.block_on(async {
         let vendor = provider::spawn(loopback(), ProviderSim::new(ProviderOptions::default())).await.unwrap();
         let options = IdpOptions { life: std::time::Duration::from_secs(4 * 3600), ..IdpOptions::default() };
         let idp = idp::spawn(loopback(), IdpSim::with(options).unwrap()).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("key"), &vendor.sim.keys()[0]).unwrap();
+        let (temporary, files) = (tempfile::tempdir().unwrap(), std::env::var("FILES"));
+        let directory = files.as_deref().map_or(temporary.path(), Path::new);
+        std::fs::write(directory.join("key"), &vendor.sim.keys()[0]).unwrap();
+        std::fs::write(directory.join("admin.token"), ADMIN_TOKEN).unwrap();
         let mut text = configuration(&idp.url(), &vendor.url());
         // A store behind the memory: lines of `[leases]`, with `seal.key` beside them.
         if let Ok(leases) = std::env::var("LEASES") {
-            std::fs::write(directory.path().join("seal.key"), STANDARD.encode([7; 32])).unwrap();
+            std::fs::write(directory.join("seal.key"), STANDARD.encode([7; 32])).unwrap();
             text += &format!("[leases]\n{leases}\n");
         }
         if let Ok(app) = std::env::var("APP") {
             text += &format!("[[app]]\nname = \"portal\"\npath = \"/app\"\nupstreams = [\"{app}\"]\n");
         }
-        let config =
-            Config::parse(&text, "bench.toml", directory.path()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        text += &std::env::var("MORE").unwrap_or_default();
+        let config = Config::parse(&text, "bench.toml", directory).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let metrics = Metrics::new("bench", "bench").unwrap();
         let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
         let sink = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
@@ -49,9 +55,12 @@ pub fn serve() {
         };
         (vendor, idp, server::start(config, options).unwrap_or_else(|fault| panic!("{fault}")))
     });
-    let _ = vendor;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "address {}", _gateway.addresses[0]).unwrap();
+    writeln!(out, "address {}", gateway.addresses[0]).unwrap();
+    writeln!(out, "admin {}", gateway.admin.as_deref().unwrap()).unwrap();
+    for (number, address) in gateway.addresses.iter().enumerate() {
+        writeln!(out, "listener-{number} {address}").unwrap();
+    }
     writeln!(out, "key {}", STANDARD.encode(public_key(&idp.sim.jwks()))).unwrap();
     let users = setting("USERS", 1000);
     for user in 0..users {
@@ -71,17 +80,39 @@ pub fn serve() {
                 writeln!(out, "hangs").unwrap();
             }
             "fetches" => writeln!(out, "{}", idp.sim.fetches() + idp.sim.discoveries()).unwrap(),
+            "revoke" => writeln!(out, "{}", revoke(gateway.admin.as_deref().unwrap(), &idp.url())).unwrap(),
             other => writeln!(out, "what is {other}?").unwrap(),
         }
         out.flush().unwrap();
     }
 }
 
+/// The answer's status line.
+fn revoke(admin: &str, issuer: &str) -> String {
+    let body = format!(r#"{{"issuer": "{issuer}", "subject": "nobody"}}"#);
+    let mut wire = std::net::TcpStream::connect(admin).unwrap();
+    write!(
+        wire,
+        "POST /api/sessions/revoke HTTP/1.1\r\nhost: admin\r\nconnection: close\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    std::io::BufReader::new(wire).read_line(&mut answer).unwrap();
+    answer.trim().to_owned()
+}
+
 fn configuration(idp: &str, vendor: &str) -> String {
+    let server = std::env::var("SERVER").unwrap_or_default();
     format!(
         r#"
 [server]
 public_url = "https://app.example.com"
+{server}
+[admin]
+address = "127.0.0.1:0"
+token = {{ file = "admin.token" }}
 [[listener]]
 address = "127.0.0.1:0"
 [[session.issuer]]
