@@ -346,12 +346,12 @@ impl<G: Records> Book<G> {
         self.store.as_ref()
     }
 
-    /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them.
-    pub fn forget_here(&self, owner: &[u8]) {
+    /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them. Whether any was held.
+    pub fn forget_here(&self, owner: &[u8]) -> bool {
         let (now, number) = (self.clock.moment(), self.next_id());
-        for lease in self.change(owner, now, |record| record.forget(number)).unwrap_or_default() {
-            self.forgotten(&lease);
-        }
+        let dropped = self.change(owner, now, |record| record.forget(number)).unwrap_or_default();
+        dropped.iter().for_each(|lease| self.forgotten(lease));
+        !dropped.is_empty()
     }
 
     pub(super) fn now(&self) -> Moment {

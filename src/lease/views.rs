@@ -56,6 +56,14 @@ impl<G: Records> Book<G> {
         }
     }
 
+    /// Drops from memory the leases of an owner of whom another node says that the session has ended. Where any was held, the store will be told to
+    /// forget too: this node may have kept it there after the other one told it to, for it had not heard yet.
+    pub fn forget_ended(&self, owner: &[u8]) {
+        if let (true, Some(store)) = (self.forget_here(owner), self.store()) {
+            store.invalidate_later(owner);
+        }
+    }
+
     /// The names at vendors under which this owner's leases in memory were minted.
     pub fn external_ids(&self, owner: &[u8]) -> Vec<Box<str>> {
         let names = |record: &Record| record.variants().filter_map(external_id_of).map(Into::into).collect::<Vec<_>>();
@@ -91,6 +99,10 @@ impl<G: Records> Book<G> {
         if let (true, Ok(lease)) = (void, landing) {
             let dropped = self.change(key.owner(), self.now(), |record| record.drop_lease(lease.seq));
             dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+            if let Some(store) = self.store() {
+                // It may have it too, of a generation that began after the session's end.
+                store.invalidate_later(key.owner());
+            }
         }
         void
     }

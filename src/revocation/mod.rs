@@ -240,13 +240,14 @@ impl Revoker {
         let what = Arc::new(what);
         // Before the leases go: they know the names.
         self.providers.revoke(self.persons(&what));
-        let written = async {
-            match self.book.store() {
-                Some(store) => store.revoke(&what).await.is_ok(),
-                None => true,
-            }
+        self.forget_session(&what);
+        self.owners(&what).for_each(|owner| _ = self.book.forget_here(&owner));
+        // The others hear of the end before the store forgets: whatever one of them puts there afterwards it finds in its memory when it hears.
+        let written = match self.book.store() {
+            Some(store) => store.revoke(&what).await.is_ok(),
+            None => true,
         };
-        let (written, told) = tokio::join!(written, self.drop_leases(&what));
+        let told = self.drop_leases(&what).await;
         let subject = what.subject.as_deref().map(|subject| self.sessions.log_id(&what.namespace, subject));
         info!(target: TARGET, source = source.label(), subject, by_session = what.session.is_some(), "sessions ended");
         if written && told { Ok(()) } else { Err(NotRevoked::Unwritten) }
@@ -286,12 +287,6 @@ impl Revoker {
         self.forget_session(what);
         let dropped = self.owners(what).map(async |owner| self.book.drop_owner(&owner).await.is_ok());
         join_all(dropped).await.into_iter().all(|told| told)
-    }
-
-    /// The same of this node's memory alone.
-    fn forget_leases(&self, what: &Revocation) {
-        self.forget_session(what);
-        self.owners(what).for_each(|owner| self.book.forget_here(&owner));
     }
 
     fn forget_session(&self, what: &Revocation) {
@@ -379,7 +374,8 @@ impl Listener for Revoker {
         }
         match self.note(&what) {
             Ok(true) => {
-                self.forget_leases(&what);
+                self.forget_session(&what);
+                self.owners(&what).for_each(|owner| self.book.forget_ended(&owner));
                 self.count(Source::Store, Outcome::Applied);
             }
             // It came from here, or by two ways.

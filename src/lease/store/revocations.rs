@@ -96,15 +96,21 @@ impl SealedStore {
         let due = {
             let mut unwritten = self.unwritten.lock();
             let due = unwritten.iter_mut().filter_map(|(id, (rounds, what))| {
+                let is_first = *rounds == 0;
                 *rounds = rounds.saturating_sub(1);
-                (*rounds == 0).then(|| (*id, Arc::clone(what)))
+                (*rounds == 0).then(|| (*id, Arc::clone(what), is_first))
             });
             due.collect::<Vec<_>>()
         };
-        for (id, what) in due {
+        for (id, what, is_first) in due {
             // The next round tries again.
-            if self.write(id, &what).await.is_ok() {
-                self.unwritten.lock().remove(&id);
+            if self.write(id, &what).await.is_err() {
+                continue;
+            }
+            let mut unwritten = self.unwritten.lock();
+            match unwritten.get_mut(&id) {
+                Some((rounds, _)) if is_first => *rounds = ROUNDS,
+                _ => drop(unwritten.remove(&id)),
             }
         }
     }

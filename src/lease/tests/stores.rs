@@ -254,3 +254,18 @@ async fn a_forgetting_that_comes_while_another_is_told_is_told_too() {
     assert_eq!(store.settle(b"ada").await, Ok(2));
     assert_eq!(store.settle(b"ada").await, Ok(0));
 }
+
+#[tokio::test]
+async fn what_was_held_for_a_session_that_another_node_ended_is_forgotten_by_the_store_too() {
+    let (bench, script, store) = bench();
+    let ada = key("ada");
+    bench.book.forget_ended(ada.owner());
+    assert_eq!(store.settle(ada.owner()).await, Ok(0), "nothing was held");
+    script.begins([claim(0)]);
+    script.kept.lock().push_back(true);
+    bench.hold("ada", HOUR).await;
+    bench.book.forget_ended(ada.owner());
+    assert_eq!(bench.held("ada"), None);
+    script.forgets().send(1).unwrap();
+    assert_eq!(store.settle(ada.owner()).await, Ok(1), "the store is told");
+}
