@@ -13,6 +13,8 @@ mod crashes;
 mod durable;
 #[path = "stores/fleet.rs"]
 mod fleet;
+#[path = "stores/flood.rs"]
+mod flood;
 #[path = "stores/groups.rs"]
 mod groups;
 #[path = "stores/kit.rs"]
