@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Connection, once, request};
 use super::fleet::{Fleet, Leases};
+use super::load::Stop;
 use super::stack::bearer;
 
 /// Requests a second, so that a debug build on two cores has room for a good caller besides.
@@ -39,8 +40,9 @@ fn felt<T>(fleet: &Fleet, token: &str, act: impl FnOnce() -> T) -> (T, Felt) {
             }
             (waits, others)
         });
+        let stopped = Stop(&stop);
         let out = act();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         let (waits, others) = good.join().expect("no panic");
         (out, waits, others)
     });

@@ -107,7 +107,7 @@ pub fn during<T>(fleet: &Fleet, tokens: &[String], act: impl FnOnce() -> T) -> (
 }
 
 /// Ends the load also when what happens fails; the threads would be waited for.
-struct Stop<'a>(&'a AtomicBool);
+pub struct Stop<'a>(pub &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
