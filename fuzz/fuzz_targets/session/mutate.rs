@@ -8,7 +8,7 @@ use super::issuers::{ISSUERS, NOW, SKEW, Signer};
 /// Signers, and ways to forge.
 const WHO: [u8; 16] = *b"0123456789ahijkl";
 /// What headers and payloads are made of.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 15] = [
     "authorization: Bearer $0",
     "Authorization: bearer  $2",
     "authorization: Basic $2",
