@@ -43,6 +43,14 @@ pub fn serve() {
             text += &format!("[[app]]\nname = \"portal\"\npath = \"/app\"\nupstreams = [\"{app}\"]\n");
         }
         text += &std::env::var("MORE").unwrap_or_default();
+        // So many policies; 0: none are asked.
+        if setting("POLICIES", 0) > 0 {
+            let folder = directory.join("policies");
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("a.cedar"), policies(setting("POLICIES", 0))).unwrap();
+            std::fs::write(folder.join("claims.toml"), "groups = \"groups\"\n").unwrap();
+            text += "[policies]\ndirectory = \"policies\"\n";
+        }
         let config = Config::parse(&text, "bench.toml", directory).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let metrics = Metrics::new("bench", "bench").unwrap();
         let lost = metrics.log_lines_lost.with_label_values(&["stdout"]);
@@ -64,11 +72,12 @@ pub fn serve() {
     writeln!(out, "key {}", STANDARD.encode(public_key(&idp.sim.jwks()))).unwrap();
     let users = setting("USERS", 1000);
     for user in 0..users {
-        writeln!(out, "token {}", idp.sim.token(&TokenRequest::user(&format!("user-{user}")).session("s"))).unwrap();
+        let request = TokenRequest::user(&format!("user-{user}")).session("s");
+        writeln!(out, "token {}", idp.sim.token(&with_traits(request, user))).unwrap();
     }
     for fresh in 0..setting("FRESH", 40_000) {
         let request = TokenRequest::user(&format!("user-{}", fresh % users)).session(&format!("s{fresh}"));
-        writeln!(out, "fresh {}", idp.sim.token(&request)).unwrap();
+        writeln!(out, "fresh {}", idp.sim.token(&with_traits(request, fresh))).unwrap();
     }
     writeln!(out, "ready").unwrap();
     out.flush().unwrap();
@@ -101,6 +110,32 @@ fn revoke(admin: &str, issuer: &str) -> String {
     let mut answer = String::new();
     std::io::BufReader::new(wire).read_line(&mut answer).unwrap();
     answer.trim().to_owned()
+}
+
+/// What policies look at, where they are measured: also in the row without any, so that all rows have tokens of one length.
+/// They say ten different things of their scopes.
+fn with_traits(request: TokenRequest, nth: usize) -> TokenRequest {
+    if std::env::var_os("POLICIES").is_none() {
+        return request;
+    }
+    request
+        .claim("groups", ["staff".to_owned(), "clinicians".to_owned(), format!("ward-{nth}")].to_vec())
+        .claim("scope", format!("openid profile scans-{}", nth % 10))
+        .claim("acr", "mfa")
+        .claim("amr", vec!["pwd", "otp"])
+}
+
+/// So many policies, none of which reads the context. All of them have a say about the plug-in, and the first permits.
+fn policies(count: usize) -> String {
+    let scope = "action in Valet::Action::\"use\", resource == Valet::Plugin::\"face-scan\"";
+    let one = |n: usize| match n % 4 {
+        _ if n == 0 => format!("permit(principal in Valet::Group::\"clinicians\", {scope});\n"),
+        0 => format!("permit(principal in Valet::Group::\"team-{n}\", {scope});\n"),
+        1 => format!("forbid(principal in Valet::Group::\"blocked-{n}\", action, resource);\n"),
+        2 => format!("permit(principal, {scope}) when {{ principal.scopes.contains(\"scope-{n}\") }};\n"),
+        _ => format!("forbid(principal, {scope}) when {{ principal has acr && principal.acr == \"level-{n}\" }};\n"),
+    };
+    (0..count).map(one).collect()
 }
 
 fn configuration(idp: &str, vendor: &str) -> String {
