@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 
 use super::entity::{Circumstances, Person};
 use super::evaluate::Decision;
-use super::resource::{Resource, Slices, Target};
+use super::resource::{Asked, Resource, Slices, Target};
 use super::{Action, Policies};
 use crate::clock::{Clock, Timestamp};
 use crate::session::{Session, StepUp};
@@ -151,13 +151,26 @@ impl Inner {
         let decision = if asked.slice.reads.differs_each_time() {
             worst(readings(now).iter().map(|reading| self.resource.decide(asked, &person, reading)))
         } else {
-            self.resource.decide(asked, &person, &Circumstances::at(now))
+            self.ask(asked, &person, now)
         };
         if let (Some(session), Some(answer)) = (lasting, pack(&decision)) {
             let at = asked.slice.reads.has_time().then_some(now);
             session.memo().put(policies.number, question, answer, at);
         }
         self.answer(counts, decision)
+    }
+
+    /// Asks about a person, of whom nothing of the request matters; or knows what was said about people who are alike.
+    fn ask(&self, asked: &Asked, person: &Person<'_>, now: Timestamp) -> Decision {
+        let kind = asked.alike.as_ref().and_then(|alike| Some((alike, alike.kind(person)?)));
+        if let Some(kept) = kind.as_ref().and_then(|(alike, kind)| alike.get(kind)) {
+            return unpack(kept);
+        }
+        let decision = self.resource.decide(asked, person, &Circumstances::at(now));
+        if let (Some((alike, kind)), Some(answer)) = (kind, pack(&decision)) {
+            alike.put(kind, answer);
+        }
+        decision
     }
 
     fn answer(&self, counts: &Counts, decision: Decision) -> Judged {

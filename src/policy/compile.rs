@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
 
+use super::alike::Named;
 use super::annotation;
 use super::entity::Types;
 use super::evaluate;
@@ -223,8 +224,10 @@ fn finish(
 ) -> Option<Policies> {
     /// 0 is the decider of no decision.
     static NEXT: AtomicU64 = AtomicU64::new(1);
+    let types = Types::new().ok()?;
     let policy = |(read, (name, step_up)): (&Read<'_>, (Arc<str>, Option<crate::session::StepUp>))| Policy {
         name,
+        named: Named::of(&read.policy, &types),
         step_up,
         // Without its tree it is taken to read everything.
         reads: read.policy.to_json().map_or(Reads::ALL, |tree| Reads::of(&tree)),
@@ -235,7 +238,7 @@ fn finish(
         policies: read.iter().zip(known).map(policy).collect(),
         questions: AtomicU32::new(0),
         claims: claims.claims(),
-        types: Types::new().ok()?,
+        types,
     })
 }
 

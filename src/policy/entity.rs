@@ -56,6 +56,9 @@ impl Circumstances<'_> {
     }
 }
 
+/// The id of whoever has no session.
+pub(super) const ANONYMOUS: &str = "anonymous";
+
 /// A session without any.
 static NO_TRAITS: LazyLock<Traits> = LazyLock::new(Traits::default);
 
@@ -63,6 +66,11 @@ impl<'a> Person<'a> {
     /// Who has no session.
     pub fn anonymous() -> Self {
         Self { namespace: "", issuer: "", subject: "", session: None, traits: &NO_TRAITS, anonymous: true }
+    }
+
+    /// Whether this is whoever has no session.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        self.anonymous
     }
 
     /// Somebody whom no token vouches for: in a case of a test.
@@ -87,7 +95,7 @@ impl<'a> From<&'a Session> for Person<'a> {
 /// The types of our entities.
 #[derive(Clone, Debug)]
 pub(super) struct Types {
-    user: EntityTypeName,
+    pub user: EntityTypeName,
     pub group: EntityTypeName,
     pub plugin: EntityTypeName,
     pub provider: EntityTypeName,
@@ -149,7 +157,7 @@ impl Types {
     /// The principal's own name, and those of the groups that it is in.
     pub fn names(&self, person: &Person<'_>) -> Names {
         let own = if person.anonymous {
-            uid(&self.user, "anonymous")
+            uid(&self.user, ANONYMOUS)
         } else {
             uid(&self.user, &format!("{} {}", person.namespace, person.subject))
         };

@@ -4,6 +4,7 @@
 //! [`Permit`], which only this module can make, or says why not. Cedar's rules hold: denied unless a `permit` matches, and `forbid` wins. A policy
 //! that fails in evaluation denies, whatever its effect: a `forbid` that can't be read must not open.
 
+mod alike;
 mod annotation;
 mod authorizer;
 pub mod case;
@@ -80,6 +81,7 @@ struct Policy {
     /// `@step_up("…")`: what a denial by this policy alone asks for.
     step_up: Option<StepUp>,
     reads: reads::Reads,
+    named: alike::Named,
     cedar: cedar_policy::Policy,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Entity, EntityUid};
 
+use super::alike::Alike;
 use super::entity::{Circumstances, Person, uid};
 use super::evaluate::{Decision, Question};
 use super::slice::{Slice, Subject};
@@ -35,6 +36,8 @@ pub(super) struct Asked {
     /// Action and resource, with what they are in.
     entities: Vec<Entity>,
     pub slice: Arc<Slice>,
+    /// What was said about people who are alike, where it is the same for all of them.
+    pub alike: Option<Alike>,
 }
 
 /// Slices by the policies in them: most resources share theirs.
@@ -59,10 +62,11 @@ impl Resource {
             let groups: &[EntityUid] = if *action == Action::Reach { &[] } else { std::slice::from_ref(&group) };
             let subject = Subject { action: &name, action_groups: groups, resource: &own, resource_parents: &parents };
             let chosen = subject.select(policies);
+            let alike = Alike::new(chosen.iter().filter_map(|at| policies.policies.get(*at)));
             let slice =
                 slices.entry(chosen).or_insert_with_key(|chosen| Arc::new(Slice::new(policies, chosen))).clone();
             let entities = vec![Entity::new_no_attrs(name.clone(), groups.iter().cloned().collect()), resource.clone()];
-            Asked { action: *action, uid: name, entities, slice }
+            Asked { action: *action, uid: name, entities, slice, alike }
         };
         let actions = actions.iter().map(asked).collect();
         Self { policies: policies.clone(), uid: own, actions }

@@ -195,6 +195,27 @@ proptest! {
         }
     }
 
+    /// People who are alike to the policies share an answer, and nobody gets another's: each gets what would be said to that person alone.
+    #[test]
+    fn who_is_alike_shares_an_answer_and_nobody_gets_another_s(
+        policies in vec(of_somebody(), 0..5),
+        people in vec(traits(), 1..6),
+    ) {
+        let policies: Vec<String> = policies.into_iter().map(|(by_scope, _)| by_scope).collect();
+        let policies = set(&policies.join("\n"));
+        let (authorizer, (clock, _)) = (authorizer(&policies), Clock::manual(NOW));
+        let sessions = people.into_iter().flat_map(|traits| {
+            ["a", "b", "c"].map(|subject| Session { namespace: "i".into(), subject: subject.into(), ..session(traits.clone()) })
+        });
+        for session in sessions.map(Some).chain([None, None]) {
+            let judged = authorizer.judge(Action::Open, session.as_ref(), &clock, |_| unreachable!("nothing of the request is read"));
+            let person = session.as_ref().map_or_else(Person::anonymous, Person::from);
+            let alone = expected(&policies, Action::Open, &person, NOW);
+            prop_assert_eq!(label(&judged.outcome), alone.label());
+            prop_assert_eq!(judged.policy.as_deref(), authorizer.name(&alone));
+        }
+    }
+
     /// A policy that fails in evaluation never opens, whatever stands beside it.
     #[test]
     fn a_policy_that_fails_never_opens(policies in vec(policy(), 0..6), traits in traits(), at in 0..6_usize) {
