@@ -1,36 +1,31 @@
-//! Our Pingora application: one task for each connection, one head after the other.
+//! Our Pingora application: one task for each connection, from its first byte to its last.
+
+mod http1;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::{Buf, BytesMut};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
-use tokio::io::AsyncWriteExt as _;
 
+use self::http1::Http1Connection;
+use crate::gateway::Gateway;
 use crate::gateway::accept::acceptor::{AcceptError, Accepted, Acceptor};
+use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
+use crate::gateway::bounds::Limits;
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::ext_authz;
-use crate::gateway::forward::fast_path::{Client, FastPath, Next};
-use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
+use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::proxy::Forwarder;
-use crate::gateway::forward::session_end;
-use crate::gateway::handle::Disposition;
-use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
-use crate::gateway::http1::reader::{self, Deadline, HeadLimits, Read};
-use crate::gateway::http1::wire::{linger, skip, slim, write};
+use crate::gateway::http1::reader::{Deadline, HeadLimits};
 use crate::gateway::http2::h2_flood::{FloodCounters, FloodGuard, Takes};
 use crate::gateway::in_force::InForce;
-use crate::gateway::receive;
-use crate::gateway::request::ConnectionInfo;
-use crate::gateway::settings::ServerSettings;
 use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
 
@@ -42,67 +37,6 @@ const UNSENT: usize = 64 * 1024;
 
 /// A connection that was taken while we stop has this long to send something.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// The longest that `[server]` may say for a deadline.
-const LONGEST: Duration = Duration::from_secs(3600);
-
-/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that none is opened anew for each burst.
-const IDLE_TO_APPS: usize = 1024;
-
-/// Deadlines, sizes and numbers. What `[server]` says applies within them.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// A connection that has had a request and has no other is closed after this long.
-    pub idle: Duration,
-    /// A connection's first byte is due in this time; a head must be whole this long after its first byte; a body that nobody reads this long after its head; an answer of ours must be taken in this time.
-    pub head: Duration,
-    /// A piece of a request's body to an app is due in this time.
-    pub body: Duration,
-    /// A piece of an app's answer must be taken in this time.
-    pub write: Duration,
-    /// The largest head, in bytes.
-    pub max_head: usize,
-    /// The longest request line, in bytes.
-    pub max_line: usize,
-    /// Connections at once; one more is closed unread.
-    pub max_connections: usize,
-    /// Requests under way to apps and waiting for mints at once; one more is refused.
-    pub max_requests: usize,
-    /// Idle connections that each of the two ways to the apps keeps.
-    pub idle_to_apps: usize,
-    /// Connections of edges at a minter at once; one more is closed.
-    pub max_edge_connections: usize,
-}
-
-impl Limits {
-    /// With what `[server]` says, where that is stricter.
-    pub(crate) fn within(mut self, server: &ServerSettings) -> Self {
-        self.idle = self.idle.min(server.idle_timeout.0);
-        self.body = self.body.min(server.body_stall.0);
-        self.write = self.write.min(server.write_stall.0);
-        self.max_requests = self.max_requests.min(server.max_requests.unwrap_or(usize::MAX));
-        self
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            idle: LONGEST,
-            head: Duration::from_secs(10),
-            body: LONGEST,
-            write: LONGEST,
-            // The longest token (8 KiB by default) in two sources, and room for an app's cookies.
-            max_head: 32 * 1024,
-            max_line: 8 * 1024,
-            // The command line lowers these to what the file descriptors allow.
-            max_connections: 1 << 20,
-            max_requests: 1 << 20,
-            idle_to_apps: IDLE_TO_APPS,
-            max_edge_connections: 1024,
-        }
-    }
-}
 
 /// The data plane on Pingora's listeners.
 pub struct Front {
@@ -178,130 +112,64 @@ impl Front {
             gateway.count_rejected();
             return;
         }
+
+        // What ends it: the end of a drain at once, a stop where nothing is under way, and its deadlines.
         let abort = self.drain.abort();
         let wait = std::pin::pin!(until(abort.clone()));
-        let mut abort = ShutdownSignal::new(&abort, wait);
-        let watch = stop;
+        let abort = ShutdownSignal::new(&abort, wait);
         let grace = tokio::time::Instant::now() + GRACE;
-        let stop = std::pin::pin!(async move {
-            until(watch.clone()).await;
+        let stopped = std::pin::pin!(async move {
+            until(stop.clone()).await;
             tokio::time::sleep_until(grace).await;
         });
         let sleep = std::pin::pin!(tokio::time::sleep(gateway.bounds().idle));
-        let mut deadline = Deadline::new(sleep, ShutdownSignal::new(watch, stop));
-        let mut buffer = BytesMut::new();
-        let mut out = Vec::new();
+        let mut deadline = Deadline::new(sleep, ShutdownSignal::new(stop, stopped));
+
+        let accepted = self.accept(stream, acceptor, &gateway, &mut deadline).await;
+        let Some(Accepted { stream, peer, permit: _permit }) = accepted else { return };
         let Limits { head, max_head, max_line, .. } = *gateway.bounds();
-        deadline.set(head);
+        // A connection holds no configuration, only its requests do.
+        drop(gateway);
+
+        if acceptor.is_ext_authz() {
+            return Box::pin(ext_authz::serve(&self.gateway, &self.drain, stream, peer, stop)).await;
+        }
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return Box::pin(self.http2(stream, &mut deadline, stop)).await;
+        }
+        let tls = stream.get_ssl_digest().is_some();
+        // A client that connects has something to say: its first head is due at once.
+        let limits = HeadLimits { idle: head, head, max_head, max_line };
+        Http1Connection::new(self, (acceptor, stop), (peer, tls), (deadline, abort), limits).serve(stream).await;
+    }
+
+    /// What an accepted connection is, after PROXY protocol and TLS; `None`: it is closed unanswered.
+    async fn accept(
+        &self,
+        stream: Stream,
+        acceptor: &Acceptor,
+        gateway: &Gateway,
+        deadline: &mut Deadline<'_>,
+    ) -> Option<Accepted> {
+        deadline.set(gateway.bounds().head);
         let opened = tokio::select! {
             biased;
             // Boxed: an idle connection does not hold the room for a handshake.
             opened = Box::pin(acceptor.open(stream, gateway.trusted(), &self.connections)) => opened,
-            () = deadline.expires(true) => return,
+            () = deadline.expires(true) => return None,
         };
-        let Accepted { mut stream, peer, permit: _permit } = match opened {
-            Ok(accepted) => accepted,
-            Err(AcceptError::Gone) => return,
-            Err(AcceptError::Full) => return gateway.count_rejected(),
-            Err(AcceptError::Malformed(peer)) => {
-                // Closed unanswered: what is spoken there nobody knows.
-                gateway.reject(&Refusal::BadRequest, &peer, &mut out);
-                return;
-            }
-        };
-        if acceptor.is_ext_authz() {
+        match opened {
             // Whoever may ask learns what a credential is worth.
-            if !peer.is_trusted() && !peer.address().is_some_and(|address| address.is_loopback()) {
-                return gateway.count_rejected();
-            }
-            drop(gateway);
-            return Box::pin(ext_authz::serve(&self.gateway, &self.drain, stream, peer, watch)).await;
-        }
-        // A connection holds no configuration, only its requests do.
-        drop(gateway);
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return Box::pin(self.http2(stream, &mut deadline, watch)).await;
-        }
-        let tls = stream.get_ssl_digest().is_some();
-        // A client that connects has something to say: its first head is due at once.
-        let mut limits = HeadLimits { idle: head, head, max_head, max_line };
-        loop {
-            slim(&mut buffer, &mut out);
-            let read = reader::head(&mut stream, &mut buffer, &mut deadline, &limits).await;
-            let after = match read {
-                Read::Gone => return,
-                Read::Head(end) => {
-                    let gateway = self.gateway.load();
-                    let Limits { idle, write: write_stall, .. } = *gateway.bounds();
-                    limits.idle = idle;
-                    // Boxed: an idle connection does not hold the room for a request.
-                    let lame = || self.drain.is_lame() || acceptor.is_leaving();
-                    let connection =
-                        ConnectionInfo { raw: &buffer[..end], peer: &peer, tls, http2: false, lame: &lame };
-                    let after = Box::pin(gateway.handle(connection, &mut out, abort.received())).await;
-                    if let Disposition::Forward(proxied, UpstreamHead::Wire(head)) = after {
-                        buffer.advance(end);
-                        drop(gateway);
-                        let proxying = self.proxying.load_full();
-                        if let (true, Some(Proxying { fast_path, .. })) =
-                            (proxied.fits_fast_path(), proxying.as_deref())
-                        {
-                            let (ahead, deadline, out) = (&mut buffer, &mut deadline, &mut out);
-                            let client = Client {
-                                stream: &mut stream,
-                                ahead,
-                                deadline,
-                                out,
-                                answered: false,
-                                write: write_stall,
-                            };
-                            match Box::pin(fast_path.exchange(client, &head, &proxied, &mut abort)).await {
-                                Next::KeepAlive => continue,
-                                Next::Close => {
-                                    // It is over for the app.
-                                    drop(proxied);
-                                    return linger(stream).await;
-                                }
-                                Next::Abort => return,
-                            }
-                        }
-                        let exchange = self.exchange(stream, (head, &mut buffer), proxied, &mut abort, watch);
-                        match Box::pin(exchange).await {
-                            Some(back) => stream = back,
-                            None => return,
-                        }
-                        continue;
-                    }
-                    buffer.advance(end);
-                    match after {
-                        Disposition::Receive(post) => {
-                            deadline.set(head);
-                            let body = receive::body(&mut stream, &mut buffer, &post, &mut deadline).await;
-                            let gateway = self.gateway.load_full();
-                            Box::pin(gateway.receive(&post, body, &mut out)).await
-                        }
-                        after => after,
-                    }
-                }
-                Read::Malformed => self.gateway.load().reject(&Refusal::BadRequest, &peer, &mut out),
-                Read::LongTarget => self.gateway.load().reject(&Refusal::UriTooLong, &peer, &mut out),
-                Read::TooLarge => self.gateway.load().reject(&Refusal::HeaderTooLarge, &peer, &mut out),
-                Read::TooSlow => self.gateway.load().reject(&Refusal::TooSlow, &peer, &mut out),
-            };
-            deadline.set(head);
-            if write(&mut stream, &out, &mut deadline).await.is_err() {
-                return;
-            }
-            match after {
-                Disposition::KeepAlive { body: 0 } => {}
-                Disposition::KeepAlive { body } => {
-                    if !skip(&mut stream, &mut buffer, body, &mut deadline).await {
-                        return;
-                    }
-                }
-                Disposition::Close | Disposition::Forward(..) | Disposition::Receive(_) => return linger(stream).await,
+            Ok(accepted) if acceptor.is_ext_authz() && !may_ask(&accepted.peer) => gateway.count_rejected(),
+            Ok(accepted) => return Some(accepted),
+            Err(AcceptError::Gone) => {}
+            Err(AcceptError::Full) => gateway.count_rejected(),
+            // What is spoken there nobody knows.
+            Err(AcceptError::Malformed(peer)) => {
+                gateway.reject(&Refusal::BadRequest, &peer, &mut Vec::new());
             }
         }
+        None
     }
 
     /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
@@ -322,63 +190,11 @@ impl Front {
             _ = abort.wait_for(|abort| *abort) => {}
         }
     }
+}
 
-    /// One request to an app: its head, and what was read behind it. The stream comes back if the client may send another.
-    ///
-    /// Dropped: both connections are cut.
-    async fn exchange(
-        &self,
-        mut stream: Stream,
-        (mut head, read): (BytesMut, &mut BytesMut),
-        proxied: Arc<ProxiedRequest>,
-        abort: &mut ShutdownSignal<'_>,
-        stop: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let proxying = self.proxying.load_full()?;
-        if proxied.chunked {
-            let mut judge = ChunkJudge::new();
-            if judge.take(read).is_err() {
-                self.refuse_body(stream, &proxied).await;
-                return None;
-            }
-            stream = Box::new(JudgedBody::new(stream, judge, Arc::clone(&proxied)));
-        }
-        if !read.is_empty() {
-            head.extend_from_slice(&read.split());
-        }
-        let mut session = ServerSession::new_http1(stream);
-        session.set_connection_user_context(Some(Box::new(Arc::clone(&proxied))));
-        // The head that Pingora reads is ours.
-        session.set_pipelined_prefix(head);
-        let served = proxying.proxy.process_new_http(session, stop);
-        let back = tokio::select! {
-            biased;
-            back = served => back?,
-            () = abort.received() => {
-                self.gateway.load().log_proxied(&proxied, 0, "cut", None, None);
-                return None;
-            }
-            () = session_end::revoked(&proxied, &self.gateway) => {
-                self.gateway.load().log_proxied(&proxied, 0, "session_ended", None, None);
-                return None;
-            }
-        };
-        let back = back.consume().0;
-        if proxied.chunked { JudgedBody::unwrap(back) } else { Some(back) }
-    }
-
-    /// Answers a request whose body is framed wrongly from its first bytes on: nothing of it has gone to the app.
-    async fn refuse_body(&self, mut stream: Stream, proxied: &ProxiedRequest) {
-        let mut out = Vec::new();
-        proxied.refuse(&Refusal::BadRequest, &mut out);
-        let head = self.gateway.load().bounds().head;
-        let written = tokio::time::timeout(head, stream.write_all(&out)).await;
-        let row = Refusal::BadRequest.row();
-        self.gateway.load().log_proxied(proxied, row.status, row.outcome, None, None);
-        if matches!(written, Ok(Ok(()))) && stream.flush().await.is_ok() {
-            linger(stream).await;
-        }
-    }
+/// Whether a proxy at this address may ask what a credential is worth.
+fn may_ask(peer: &Peer) -> bool {
+    peer.is_trusted() || peer.address().is_some_and(|address| address.is_loopback())
 }
 
 /// Ends when this becomes true, or can't any more.

@@ -5,6 +5,7 @@
 
 mod accept;
 mod answer;
+mod bounds;
 mod delegate;
 pub(crate) mod doctor;
 mod drain;
@@ -29,9 +30,10 @@ pub use accept::acceptor::{Acceptor, AcceptorOptions};
 pub use accept::connection::ListenerPolicy;
 pub use accept::forwarded;
 pub use accept::trusted::Trusted;
+pub use bounds::Limits;
 pub use drain::{Drain, Present};
 pub(crate) use forward::headers::is_reserved as is_reserved_field;
-pub use front::{Front, Limits};
+pub use front::Front;
 pub(crate) use http1::head::is_token;
 pub use in_force::InForce;
 pub use judge::app_route::AppParts;
