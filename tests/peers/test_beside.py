@@ -9,7 +9,7 @@ import pytest
 from kit.beside import KINDS, OWN, WIKI
 from kit.client import Wire
 from kit.gateway import PORTAL, VALET, Gateway
-from kit.process import free_port
+from kit.process import free_port, until
 
 MORE = """
 [[app]]
@@ -108,7 +108,9 @@ def test_what_a_client_says_of_its_request_does_not_change_what_is_judged(proxy,
         assert proxy.ask("GET /seen HTTP/1.1", line).status in (400, 401), line
         answer = proxy.ask("GET /seen HTTP/1.1", f"Authorization: Bearer {token}", line)
         assert answer.status == 400 or seen(answer)["target"] == "/seen", line
+    lines = len(gateway.log())
     proxy.ask("GET /seen HTTP/1.1", "X-Forwarded-For: 203.0.113.9", "Forwarded: for=203.0.113.9", "X-Real-IP: 203.0.113.9")
+    until("its access line", lambda: gateway.log()[lines:])
     assert not gateway.log(peer="203.0.113.9")
 
 

@@ -8,7 +8,7 @@ import pytest
 from kit.apps import FOLDER, need
 from kit.client import Curl
 from kit.gateway import Gateway
-from kit.process import Program, free_port
+from kit.process import Program, free_port, until
 from kit.stack import Stack
 
 # Another address of this machine, so that the client's is not HAProxy's.
@@ -44,13 +44,16 @@ def before(request, listening, home):
 
 def test_the_app_learns_the_real_clients_address(listening, before):
     lies = ["--header", "X-Forwarded-For: 10.0.0.1", "--header", "Forwarded: for=10.0.0.2", "--header", "X-Real-IP: 10.0.0.3"]
+    lines = len(listening.gateway.log(path="/seen"))
     answer = before.ask(listening.url("/seen"), *listening.session, *lies)
     assert (answer.status, answer.version) == (200, listening.version)
     told = json.loads(answer.body)
     said = [(name, value) for name, value in told["fields"] if "forwarded" in name or name == "x-real-ip"]
     assert (told["subject"], dict(said)["x-forwarded-for"]) == ("ada", CLIENT)
     assert not [value for _, value in said if "10.0.0" in value]
-    assert listening.gateway.log(path="/seen")[-1]["peer"] == CLIENT
+    # It is written behind the answer.
+    line = until("its access line", lambda: listening.gateway.log(path="/seen")[lines:])
+    assert line[0]["peer"] == CLIENT
 
 
 def test_the_address_is_the_connections_for_each_of_its_requests(listening, before):
