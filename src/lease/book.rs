@@ -9,6 +9,7 @@ use crate::clock::{Clock, Moment};
 use crate::lease::flight::{Begun, MintResult, Ticket};
 use crate::lease::flight_guard::FlightGuard;
 use crate::lease::gauges::Gauges;
+use crate::lease::handover::{OwnerEvent, Tap};
 use crate::lease::held::Lease;
 use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
@@ -33,6 +34,7 @@ pub struct Book<G: Records = ShardedRecords> {
     ids: AtomicU64,
     pub(super) gauges: Gauges,
     pub(super) history: MintHistory,
+    pub(super) tap: Tap,
     /// Behind the memory.
     store: Option<Arc<SealedStore>>,
 }
@@ -54,6 +56,7 @@ impl<G: Records> Book<G> {
         Arc::new(Self {
             store,
             history: MintHistory::default(),
+            tap: Tap::default(),
             records,
             index: Index::default(),
             clock,
@@ -299,6 +302,7 @@ impl<G: Records> Book<G> {
             self.forgotten(&replaced);
         }
         if let (true, Ok(lease)) = (landed.kept, result) {
+            self.tap.tell(|| OwnerEvent::Changed(owner.clone()));
             self.index.add(lease.end, lease.seq, owner);
             self.count_held(1);
             self.evict(now);
@@ -348,6 +352,7 @@ impl<G: Records> Book<G> {
 
     /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them. Whether any was held.
     pub fn forget_here(&self, owner: &[u8]) -> bool {
+        self.tap.tell(|| OwnerEvent::Forgotten(owner.into()));
         let (now, number) = (self.clock.moment(), self.next_id());
         let dropped = self.change(owner, now, |record| record.forget(number)).unwrap_or_default();
         dropped.iter().for_each(|lease| self.forgotten(lease));

@@ -10,10 +10,15 @@ use crate::provider::{MintContext, MintInput};
 use crate::session::Session;
 
 /// What the configuration contributes to a key: SHA-256 over issuer, plug-in, provider, mint and the recipe's fingerprint (which covers its `redirect_hosts`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scope([u8; 32]);
 
 impl Scope {
+    /// The scope of an owner.
+    pub fn of(owner: &[u8]) -> Option<Self> {
+        owner.first_chunk().copied().map(Self)
+    }
+
     /// The owner of this subject's leases.
     pub fn owner(&self, subject: &str) -> Vec<u8> {
         [self.0.as_slice(), subject.as_bytes()].concat()

@@ -7,6 +7,7 @@ mod eviction;
 mod flight;
 mod flight_guard;
 mod gauges;
+mod handover;
 mod held;
 mod index;
 mod key;
@@ -27,6 +28,7 @@ mod views;
 mod tests;
 
 pub use book::Book;
+pub use handover::{HandedOwner, OwnerEvent, Policies};
 pub use held::Lease;
 pub use key::{LeaseKey, Opened, Scope};
 pub use lease_policy::LeasePolicy;

@@ -50,6 +50,11 @@ impl Records for ShardedRecords {
 }
 
 impl ShardedRecords {
+    /// Everybody who is known. A shard is locked while its names are read.
+    pub(super) fn owners(&self) -> Vec<Arc<[u8]>> {
+        self.0.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     /// How many owners are known.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::hash::short;
@@ -85,6 +86,8 @@ pub(super) struct Revocations {
     /// Counts the entries noted. Stored after the maps have the entry: whoever reads the number finds the entry.
     generation: AtomicU64,
     changes: watch::Sender<u64>,
+    /// Where each is told, if anybody wants it.
+    tap: Mutex<Option<UnboundedSender<Arc<Revocation>>>>,
     most: usize,
 }
 
@@ -97,6 +100,7 @@ impl Default for Revocations {
             ends: Mutex::default(),
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
+            tap: Mutex::default(),
             most: MAX_REVOCATIONS,
         }
     }
@@ -152,6 +156,10 @@ impl Revocations {
         // After the maps: a verdict that is stamped with the new number was looked up in them.
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.changes.send_modify(|told| *told = (*told).max(generation));
+        if let Some(tap) = &*self.tap.lock() {
+            // Whoever listened is gone, and will say so itself.
+            let _ = tap.send(Arc::clone(what));
+        }
         Ok(true)
     }
 
@@ -215,6 +223,11 @@ impl Sessions {
     /// Every revocation that has not been forgotten, for a store that may have lost some.
     pub fn revocations(&self) -> Vec<Arc<Revocation>> {
         self.revocations.ends.lock().values().cloned().collect()
+    }
+
+    /// From now on each new revocation is told there; `None`: to nobody.
+    pub fn tell_of_revocations(&self, sender: Option<UnboundedSender<Arc<Revocation>>>) {
+        *self.revocations.tap.lock() = sender;
     }
 
     /// Changes with each revocation.

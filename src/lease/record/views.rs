@@ -1,8 +1,10 @@
 //! What an administrator sees of one owner's leases, and drops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Record;
+use crate::clock::{Moment, Tick};
 use crate::lease::held::Lease;
 
 impl Record {
@@ -15,6 +17,45 @@ impl Record {
     /// Which URLs of this person are held.
     pub(in crate::lease) fn variants(&self) -> impl Iterator<Item = &[u8]> {
         self.slots.iter().filter(|slot| slot.lease.is_some()).map(|slot| &*slot.variant)
+    }
+
+    /// The leases that are held, with their variants.
+    pub(in crate::lease) fn held_leases(&self) -> impl Iterator<Item = (Box<[u8]>, Arc<Lease>)> {
+        self.slots.iter().filter_map(|slot| Some((slot.variant.clone(), slot.lease.clone()?)))
+    }
+
+    /// When mints succeeded, as far as it counts.
+    pub(in crate::lease) fn minted(&self) -> &[Tick] {
+        &self.minted
+    }
+
+    /// Takes over mints of a predecessor, which succeeded so many milliseconds ago.
+    pub(in crate::lease) fn take_minted(&mut self, now: Tick, millis_ago: &[u64], window: Duration) {
+        if millis_ago.is_empty() {
+            return;
+        }
+        self.window = window;
+        self.minted.extend(millis_ago.iter().map(|ago| now.minus(Duration::from_millis(*ago))));
+        self.minted.sort_unstable();
+    }
+
+    /// Takes over a lease of a predecessor, which counts as begun at `start`, unless a better one is held or a mint of this process is under way.
+    /// Whether it is held now, and what it has replaced.
+    pub(in crate::lease) fn take(
+        &mut self,
+        variant: &[u8],
+        start: u64,
+        lease: Arc<Lease>,
+        now: Moment,
+    ) -> (bool, Option<Arc<Lease>>) {
+        let floor = self.floor;
+        let slot = self.slot(variant);
+        let held = slot.lease.as_ref().filter(|held| held.serves(now));
+        if start < floor || held.is_some_and(|held| held.end >= lease.end) {
+            return (false, None);
+        }
+        slot.started = start;
+        (true, slot.lease.replace(lease))
     }
 
     /// Drops the leases of these variants.

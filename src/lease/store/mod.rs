@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::session::Knowledge;
 
-pub use file::{FileStore, OpenFault};
+pub use file::{FileStore, Heir, OpenFault, Written};
 pub use redis::{RedisStore, Way};
 pub use revocations::{Kept, Listener, News};
 pub use seal::{Name, SealingKeys, check_key};

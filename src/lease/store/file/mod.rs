@@ -1,9 +1,10 @@
 //! The durable store: one file of this process alone (redb).
 
+mod batch;
+mod heir;
 mod open;
 mod revocations;
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,9 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
+use self::batch::{Batch, Waiting};
+use self::heir::Keeper;
+pub use self::heir::{Heir, Written};
 pub use self::open::OpenFault;
 use self::open::open;
 use super::revocations::{Kept, News};
@@ -62,52 +66,42 @@ struct Disk {
     capacity: u64,
     clock: Clock,
     database: Mutex<Option<Arc<Database>>>,
+    /// Who has the file; and who is to have it, as the thread finds between two batches.
+    keeper: watch::Sender<Keeper>,
+    wanted: Mutex<Keeper>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     stopped: AtomicBool,
     degraded: IntGauge,
 }
 
-/// What is not on disk yet: the newer before the older.
-#[derive(Default)]
-struct Waiting {
-    next: Batch,
-    /// Being written.
-    now: Arc<Batch>,
-    flushed: Vec<oneshot::Sender<()>>,
-}
-
-#[derive(Default)]
-struct Batch {
-    /// Before the leases are written.
-    forgotten: HashSet<[u8; NAME]>,
-    leases: HashMap<Place, (i64, Vec<u8>)>,
-    revocations: Vec<Kept>,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.forgotten.is_empty() && self.leases.is_empty() && self.revocations.is_empty()
-    }
-
-    /// `Some`: here is the last word on this lease.
-    fn find(&self, name: &Name) -> Option<Option<(i64, Vec<u8>)>> {
-        let held = self.leases.get(&place(name)).cloned();
-        held.map(Some).or_else(|| self.forgotten.contains(&name.owner).then_some(None))
-    }
-}
-
 impl FileStore {
     /// Opens the file, or makes it. One that is torn, or not ours, is set aside, with a line in the log.
     pub fn open(path: &Path, capacity: usize, clock: Clock, metrics: &Metrics) -> Result<Arc<Self>, OpenFault> {
         let database = open(path)?;
+        Self::with(path, Some(database), (capacity, clock, metrics))
+    }
+
+    /// The same for a file that another process has: it is not touched before [`Self::open_now`], and what is asked waits.
+    pub fn later(path: &Path, capacity: usize, clock: Clock, metrics: &Metrics) -> Result<Arc<Self>, OpenFault> {
+        Self::with(path, None, (capacity, clock, metrics))
+    }
+
+    fn with(
+        path: &Path,
+        database: Option<Database>,
+        (capacity, clock, metrics): (usize, Clock, &Metrics),
+    ) -> Result<Arc<Self>, OpenFault> {
+        let keeper = if database.is_some() { Keeper::Ours } else { Keeper::Nobody };
         let degraded = metrics.degraded.with_label_values(&["leases.store"]);
         degraded.set(0);
         let disk = Arc::new(Disk {
             path: path.to_owned(),
             capacity: capacity as u64,
             clock,
-            database: Mutex::new(Some(Arc::new(database))),
+            database: Mutex::new(database.map(Arc::new)),
+            keeper: watch::Sender::new(keeper.clone()),
+            wanted: Mutex::new(keeper),
             waiting: Mutex::default(),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
@@ -144,17 +138,19 @@ impl Disk {
         self.database.lock().clone().ok_or(Lost)
     }
 
-    fn look(&self, name: &Name) -> Result<Option<(i64, Vec<u8>)>, Lost> {
-        {
-            let waiting = self.waiting.lock();
-            if let Some(found) = waiting.next.find(name).or_else(|| waiting.now.find(name)) {
-                return Ok(found);
-            }
+    fn look_in_waiting(&self, place: &Place) -> Option<Option<(i64, Vec<u8>)>> {
+        let waiting = self.waiting.lock();
+        waiting.next.find(place).or_else(|| waiting.now.find(place))
+    }
+
+    fn look(&self, place: &Place) -> Result<Option<(i64, Vec<u8>)>, Lost> {
+        if let Some(found) = self.look_in_waiting(place) {
+            return Ok(found);
         }
         let read = || -> Result<_, redb::Error> {
             let Ok(database) = self.database() else { return Err(redb::Error::DatabaseClosed) };
             let table = database.begin_read()?.open_table(LEASES)?;
-            Ok(table.get(place(name).as_slice())?.map(|held| {
+            Ok(table.get(place.as_slice())?.map(|held| {
                 let (end, sealed) = held.value();
                 (end, sealed.to_vec())
             }))
@@ -171,21 +167,30 @@ impl Disk {
     fn write_out(&self) {
         let mut swept = Instant::now();
         loop {
+            self.follow();
+            let keeper = self.keeper.borrow().clone();
+            if let (Keeper::Nobody, false) = (&keeper, self.stopped.load(Ordering::Relaxed)) {
+                self.pause();
+                continue;
+            }
             let (batch, flushed) = {
                 let mut waiting = self.waiting.lock();
-                if waiting.next.is_empty() && !self.stopped.load(Ordering::Relaxed) {
+                if waiting.next.is_empty() && !waiting.stirred && !self.stopped.load(Ordering::Relaxed) {
                     self.wake.wait_for(&mut waiting, SWEEP);
                 }
+                waiting.stirred = false;
                 waiting.now = Arc::new(std::mem::take(&mut waiting.next));
                 // Callers queued so far are acknowledged when this batch is on disk.
                 (waiting.now.clone(), std::mem::take(&mut waiting.flushed))
             };
             let sweep = swept.elapsed() >= SWEEP;
             let stopped = self.stopped.load(Ordering::Relaxed);
-            if batch.is_empty() && stopped {
+            if (batch.is_empty() && stopped) || matches!(keeper, Keeper::Nobody) {
                 return;
             }
-            if !batch.is_empty() || sweep {
+            if let Keeper::Theirs(heir) = &keeper {
+                self.forward(heir, &batch);
+            } else if !batch.is_empty() || sweep {
                 while let Err(fault) = self.write(&batch, sweep) {
                     self.recover(&fault);
                     if self.stopped.load(Ordering::Relaxed) {
@@ -207,6 +212,14 @@ impl Disk {
             if !stopped {
                 std::thread::sleep(BATCH);
             }
+        }
+    }
+
+    /// Waits for a word on who is to have the file.
+    fn pause(&self) {
+        let mut waiting = self.waiting.lock();
+        if !std::mem::take(&mut waiting.stirred) {
+            self.wake.wait_for(&mut waiting, BATCH);
         }
     }
 
@@ -312,10 +325,7 @@ const OURS: Claim = Claim { fence: 0, generation: 0 };
 #[async_trait]
 impl Backend for FileStore {
     async fn begin(&self, name: &Name, life: Option<Duration>, _: &Known) -> Result<Acquired, Lost> {
-        let (disk, name) = (self.disk.clone(), name.clone());
-        // The disk may be slow, and others have requests.
-        let found = tokio::task::spawn_blocking(move || disk.look(&name));
-        let found = tokio::time::timeout(FLUSHED, found).await.map_err(|_| self.disk.fault())?.map_err(|_| Lost)??;
+        let found = self.disk.find(place(name)).await?;
         let now = self.disk.clock.now();
         let left = |end| Timestamp::from_millis(end).since(now);
         Ok(match (found, life) {

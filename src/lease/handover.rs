@@ -1,0 +1,204 @@
+//! Leases that go from one process to its successor, and those that no plug-in of the configuration in force has any more.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+use zeroize::Zeroizing;
+
+use crate::clock::{Moment, Tick, Timestamp};
+use crate::lease::book::Book;
+use crate::lease::held::{Lease, StoreVersion};
+use crate::lease::key::Scope;
+use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::record::Record;
+use crate::lease::records::{Records, ShardedRecords};
+use crate::lease::rules::Stored;
+
+/// How a book mints for each scope that a configuration has.
+pub type Policies = HashMap<Scope, Arc<LeasePolicy>>;
+
+/// One lease of one owner, in the clear: for a successor of the same user alone.
+#[derive(Serialize, Deserialize)]
+pub struct HandedLease {
+    #[serde(rename = "v", with = "crate::units::base64_bytes")]
+    variant: Vec<u8>,
+    /// The URL or token, byte for byte.
+    #[serde(rename = "u")]
+    url: Zeroizing<String>,
+    #[serde(rename = "t")]
+    is_token: bool,
+    #[serde(rename = "o")]
+    own_end_ms: i64,
+    #[serde(rename = "n")]
+    end_unread: bool,
+    #[serde(rename = "e")]
+    end_ms: i64,
+    #[serde(rename = "b")]
+    began_ms: i64,
+    /// How often it may still be handed out.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
+    /// The owner's generation in the store.
+    #[serde(rename = "g")]
+    generation: u64,
+}
+
+/// What is known of one owner: mints that `mints_per_subject` counts, and a lease.
+#[derive(Serialize, Deserialize)]
+pub struct HandedOwner {
+    /// One person at one plug-in.
+    #[serde(rename = "o", with = "crate::units::base64_bytes")]
+    owner: Vec<u8>,
+    /// How many milliseconds ago mints succeeded.
+    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
+    minted_ms_ago: Vec<u64>,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    lease: Option<HandedLease>,
+}
+
+/// What has become of an owner since a successor asked.
+#[derive(Debug)]
+pub enum OwnerEvent {
+    /// A lease of this owner has come.
+    Changed(Arc<[u8]>),
+    /// This owner's leases were forgotten.
+    Forgotten(Arc<[u8]>),
+}
+
+/// Where owners' events go, if anybody wants them.
+#[derive(Default)]
+pub(super) struct Tap(Mutex<Option<UnboundedSender<OwnerEvent>>>);
+
+impl Tap {
+    pub(super) fn tell(&self, event: impl FnOnce() -> OwnerEvent) {
+        if let Some(sender) = &*self.0.lock() {
+            // Whoever listened is gone, and will say so itself.
+            let _ = sender.send(event());
+        }
+    }
+}
+
+impl<G: Records> Book<G> {
+    /// From now on each lease that comes and each owner that is forgotten is told there; `None`: to nobody.
+    pub fn tell_of_owners(&self, sender: Option<UnboundedSender<OwnerEvent>>) {
+        *self.tap.0.lock() = sender;
+    }
+
+    /// What a successor should know of this owner: a part for each lease, the first one with the mints.
+    pub fn hand_owner(&self, owner: &[u8]) -> Vec<HandedOwner> {
+        let now = self.now();
+        let (leases, minted) = self.records.look(owner, |record| record.handed(now)).unwrap_or_default();
+        let mut parts: Vec<_> = leases
+            .iter()
+            .map(|(variant, lease)| HandedOwner {
+                owner: owner.to_vec(),
+                minted_ms_ago: Vec::new(),
+                lease: Some(handed(variant, lease)),
+            })
+            .collect();
+        if !minted.is_empty() {
+            let bare = || vec![HandedOwner { owner: owner.to_vec(), minted_ms_ago: Vec::new(), lease: None }];
+            if parts.is_empty() {
+                parts = bare();
+            }
+            parts[0].minted_ms_ago = minted;
+        }
+        parts
+    }
+
+    /// Takes over what a predecessor has handed, judged as if it had come from a store. What no plug-in has any more is dropped.
+    pub fn take_owner(&self, handed: HandedOwner, policies: &Policies) {
+        let HandedOwner { owner, minted_ms_ago, lease } = handed;
+        let Some(policy) = Scope::of(&owner).and_then(|scope| policies.get(&scope)) else { return };
+        let (now, seq) = (self.now(), self.next_id());
+        let lease = lease.and_then(|lease| {
+            let HandedLease { variant, url, is_token, uses, generation, .. } = &lease;
+            let url = if *is_token { policy.mint.readmit_token(url)? } else { policy.mint.readmit(url)? };
+            let stored = Stored {
+                url,
+                own_end: Timestamp::from_millis(lease.own_end_ms),
+                end_unread: lease.end_unread,
+                end: Timestamp::from_millis(lease.end_ms),
+                began: Timestamp::from_millis(lease.began_ms),
+            };
+            let mut taken = policy.rules.judge_again(stored, now, seq)?;
+            taken.uses = uses.map(|left| Arc::new(AtomicU32::new(left)));
+            taken.version = StoreVersion { epoch: 0, generation: *generation, shared: false };
+            Some((variant.clone(), Arc::new(taken)))
+        });
+        let within = policy.rules.mints_per_subject.within.0;
+        let (kept, replaced, name) = self.records.with(&owner, |name, record| {
+            record.take_minted(now.tick, &minted_ms_ago, within);
+            let (kept, replaced) = match &lease {
+                Some((variant, lease)) => record.take(variant, seq, lease.clone(), now),
+                None => (false, None),
+            };
+            (kept, replaced, name.clone())
+        });
+        if let Some(replaced) = replaced {
+            self.forgotten(&replaced);
+        }
+        match lease {
+            Some((_, lease)) if kept => {
+                self.index.add(lease.end, lease.seq, name);
+                self.count_held(1);
+                self.evict(now);
+            }
+            _ => {
+                self.change(&name, now, |_| ());
+            }
+        }
+    }
+}
+
+impl Book<ShardedRecords> {
+    /// Everybody of whom something is known.
+    pub fn owners(&self) -> Vec<Arc<[u8]>> {
+        self.records.owners()
+    }
+
+    /// Drops the leases of scopes that are not among these from memory: the configuration in force asks for none of them. Other tasks run between its
+    /// pieces.
+    ///
+    /// Dropped while it runs: the rest stays, is never sent, and goes at its end.
+    pub async fn keep_scopes(self: Arc<Self>, scopes: HashSet<Scope>) {
+        /// Looked at without a pause.
+        const PIECE: usize = 64;
+        for piece in self.owners().chunks(PIECE) {
+            for owner in piece.iter().filter(|owner| Scope::of(owner).is_none_or(|scope| !scopes.contains(&scope))) {
+                self.forget_here(owner);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn handed(variant: &[u8], lease: &Lease) -> HandedLease {
+    HandedLease {
+        variant: variant.to_vec(),
+        // To the successor, over a socket of this user alone.
+        url: lease.url.expose().to_owned().into(),
+        is_token: lease.url.is_token(),
+        own_end_ms: lease.own_end.as_millis(),
+        end_unread: lease.end_unread,
+        end_ms: lease.end.as_millis(),
+        began_ms: lease.began.as_millis(),
+        uses: lease.uses.as_ref().map(|left| left.load(Ordering::Relaxed)),
+        generation: lease.version.generation,
+    }
+}
+
+/// Leases with their variants, and how many milliseconds ago mints succeeded.
+pub(super) type Known = (Vec<(Box<[u8]>, Arc<Lease>)>, Vec<u64>);
+
+impl Record {
+    /// What a successor should know.
+    fn handed(&self, now: Moment) -> Known {
+        let ago = |minted: &Tick| u64::try_from(now.tick.since(*minted).as_millis()).unwrap_or(u64::MAX);
+        (self.held_leases().collect(), self.minted().iter().map(ago).collect())
+    }
+}

@@ -1,0 +1,43 @@
+//! What waits for the disk.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Place;
+use crate::lease::store::revocations::Kept;
+use crate::lease::store::seal::NAME;
+
+/// What is not on disk yet: the newer before the older.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub next: Batch,
+    /// Being written.
+    pub now: Arc<Batch>,
+    pub flushed: Vec<oneshot::Sender<()>>,
+    /// Who is to have the file has changed: no time to sleep.
+    pub stirred: bool,
+}
+
+/// Written together.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Before the leases are written.
+    pub forgotten: HashSet<[u8; NAME]>,
+    pub leases: HashMap<Place, (i64, Vec<u8>)>,
+    pub revocations: Vec<Kept>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.forgotten.is_empty() && self.leases.is_empty() && self.revocations.is_empty()
+    }
+
+    /// `Some`: here is the last word on this lease.
+    pub fn find(&self, place: &Place) -> Option<Option<(i64, Vec<u8>)>> {
+        let held = self.leases.get(place).cloned();
+        let forgotten = || place.first_chunk::<NAME>().is_some_and(|owner| self.forgotten.contains(owner));
+        held.map(Some).or_else(|| forgotten().then_some(None))
+    }
+}
