@@ -131,6 +131,34 @@ pub fn let_everybody_connect(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
 }
 
+/// Lets this user alone connect to a socket: mode 0600.
+pub fn let_nobody_else_connect(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// Checks that nobody but this user and root can put anything in this file's folder, or something else in its place.
+pub fn check_private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let meta = std::fs::metadata(folder)?;
+    let (shown, own) = (folder.display(), rustix::process::geteuid().as_raw());
+    if meta.uid() != own && meta.uid() != 0 {
+        return Err(std::io::Error::other(format!("the folder {shown} is another user's")));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(std::io::Error::other(format!("others can write into the folder {shown}: make it 0700")));
+    }
+    Ok(())
+}
+
+/// The user whose socket it is; `None`: it is no socket, which may be a link.
+pub fn socket_owner(path: &Path) -> std::io::Result<Option<u32>> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let meta = std::fs::symlink_metadata(path)?;
+    Ok(meta.file_type().is_socket().then(|| meta.uid()))
+}
+
 /// Removes a file that nobody uses any more.
 pub fn remove(path: &Path) -> std::io::Result<()> {
     std::fs::remove_file(path)

@@ -1,7 +1,6 @@
 //! Puts it together: what the configuration says becomes listeners, tasks and one gateway; and it stops without losing a request.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
@@ -24,8 +23,11 @@ mod look;
 mod minter;
 mod reload;
 mod revoker;
+mod start;
+mod stop;
 mod tasks;
 mod tls;
+mod upgrade;
 
 pub use bind::{BindFaults, obstacles};
 pub use build::{BuildFault, Components, Plugin, rules};
@@ -33,27 +35,26 @@ pub use generation::Shared;
 pub use handed::Handed;
 pub use minter::MinterComponents;
 pub use reload::{ConfigSource, Reloaded, needs_new_process};
+pub use start::{start, start_with, take_over};
+pub use upgrade::Successor;
 
 use self::admin::AdminListener;
-use self::bind::{Bound, Fresh, Held};
+use self::bind::{Bound, Fresh};
+use self::change::EdgeListener;
 use self::exporting::Exporting;
-use self::generation::{Generation, Origin, Proxying, Surroundings};
+use self::generation::{Generation, Proxying, Surroundings};
 use self::listeners::Listener;
 use self::reload::Prepared;
 use self::revoker::RevokerInForce;
 use self::tasks::Tasks;
+use self::upgrade::{HandOver, UpgradeListener};
 
 use crate::admin::{Admin, Health};
 use crate::clock::Clock;
-use crate::config::{Config, Sections};
 pub use crate::gateway::Limits;
 use crate::gateway::{Drain, Front, InForce};
-use crate::lease::settings::StoreKind;
-use crate::lease::store::{FileStore, Lost, OpenFault};
+use crate::lease::store::{FileStore, OpenFault};
 use crate::logging::LineSink;
-use crate::minter::Serving;
-use crate::otlp;
-use crate::session::Knowledge;
 use crate::telemetry::Metrics;
 
 /// What the configuration does not say.
@@ -79,6 +80,8 @@ pub enum StartFault {
     Store(String, OpenFault),
     /// The revocations in the file of leases can't be read. Where the configuration names it.
     Unreadable(String),
+    /// The process before hands nothing over, or what it has handed over can't be served. Why.
+    Upgrade(String),
 }
 
 impl std::fmt::Display for StartFault {
@@ -88,6 +91,7 @@ impl std::fmt::Display for StartFault {
             Self::Bind(fault) => fault.fmt(f),
             Self::Store(place, fault) => write!(f, "{place}: {fault}"),
             Self::Unreadable(place) => write!(f, "{place}: the revocations in it can't be read"),
+            Self::Upgrade(why) => write!(f, "nothing was taken over: {why}"),
         }
     }
 }
@@ -124,6 +128,9 @@ struct Live {
     stopping: watch::Sender<bool>,
     exporting: Exporting,
     drain_asked: Arc<Notify>,
+    /// The durable store, if there is one.
+    file: Option<Arc<FileStore>>,
+    hand_over: HandOver,
 }
 
 /// What changes with the configuration.
@@ -133,62 +140,13 @@ struct State {
     proxying: Option<Proxying>,
     listeners: Vec<Listener>,
     admin: Option<AdminListener>,
-    /// With its address as configured.
-    serving: Option<(String, Serving)>,
+    edges: Option<EdgeListener>,
+    upgrade: Option<UpgradeListener>,
     tasks: Tasks,
 }
 
-/// Starts everything. When it returns, every address accepts. Must be called on a tokio runtime, on which everything then runs.
-///
-/// Dropped before it returns: nothing serves.
-pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFault> {
-    start_with(config, options, Handed::default())
-}
-
-/// The same with sockets that somebody else has bound: a listener whose `name` one of them has is not bound.
-///
-/// Dropped before it returns: nothing serves.
-pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<ServerHandle, StartFault> {
-    let Options { clock, access_log, limits, mut metrics } = options;
-    metrics.tracer = otlp::tracer(config.telemetry.as_ref(), &metrics);
-    // Pingora takes another one where none is installed; who comes second changes nothing.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let fresh = bind::all(&config, &Held::default(), handed).map_err(StartFault::Bind)?;
-    let file = match (&config.leases.path, config.leases.store) {
-        (Some(path), StoreKind::File) => {
-            let path = config.directory.join(path);
-            let opened = FileStore::open(&path, config.leases.capacity, clock.clone(), &metrics);
-            Some(opened.map_err(|fault| StartFault::Store(config.places.leases.clone(), fault))?)
-        }
-        _ => None,
-    };
-    let around = Surroundings { clock, metrics, access_log, limits };
-    let sections = Sections::of(&config);
-    let (generation, _) =
-        Generation::build(config, sections, Origin::Start(file), &around).map_err(StartFault::Build)?;
-    // Before anything is served.
-    generation.revoker.take_over().map_err(|Lost| StartFault::Unreadable(generation.config.places.leases.clone()))?;
-    if generation.config.leases.store == StoreKind::Redis {
-        generation.components.sessions.set_knowledge(Knowledge::Asking);
-    }
-    let live = Live::new(generation, around);
-    live.open(fresh).map_err(|fault| StartFault::Build(BuildFault(vec![format!("minter: {fault}")])))?;
-    live.export();
-    tokio::spawn(look::at_files(Arc::downgrade(&live), live.stopping.subscribe()));
-    let state = live.state.lock();
-    let running = ServerHandle {
-        addresses: state.listeners.iter().map(|listener| listener.address.clone()).collect(),
-        admin: state.admin.as_ref().map(|admin| admin.address.clone()),
-        minter: state.serving.as_ref().map(|(_, serving)| serving.address.clone()),
-        metrics: live.around.metrics.clone(),
-        live: live.clone(),
-    };
-    drop(state);
-    Ok(running)
-}
-
 impl Live {
-    fn new(generation: Generation, around: Surroundings) -> Arc<Self> {
+    fn new(generation: Generation, around: Surroundings, file: Option<Arc<FileStore>>) -> Arc<Self> {
         let drain = Drain::new(around.metrics.connections.clone());
         let in_force = InForce::new(generation.gateway.clone());
         let listening = RevokerInForce::new(generation.revoker.clone());
@@ -202,7 +160,8 @@ impl Live {
             proxying,
             listeners: Vec::new(),
             admin: None,
-            serving: None,
+            edges: None,
+            upgrade: None,
             tasks: Tasks::default(),
         };
         Arc::new(Self {
@@ -218,6 +177,8 @@ impl Live {
             stopping: watch::Sender::new(false),
             exporting: Exporting::default(),
             drain_asked: Arc::default(),
+            file,
+            hand_over: HandOver::default(),
         })
     }
 
@@ -227,12 +188,10 @@ impl Live {
         let generation = state.generation.clone();
         let admin = Arc::new(Admin::new(state.health.clone(), generation.api(self)));
         let admin = self.admin.get_or_init(|| admin);
-        if let (Some(minter), Some(listener), Some(settings)) =
-            (&generation.components.minter, fresh.minter, &generation.config.minter)
-        {
-            let serving = minter.serve(listener, &generation.components, &generation.shared.bounds, &self.around)?;
-            state.serving = Some((settings.address.clone(), serving));
+        if let Some(listener) = fresh.minter {
+            state.edges = EdgeListener::start(&generation, listener, &self.around)?;
         }
+        self.change_upgrade(&mut state, &generation, fresh.upgrade);
         state.listeners = self.listeners(&generation, Vec::new(), fresh.listeners).0;
         if let (Some(bound), Some(settings)) = (fresh.admin, &generation.config.admin) {
             state.admin = Some(AdminListener::start(&settings.address, bound, admin));
@@ -292,7 +251,10 @@ impl Live {
         leaving.into_iter().for_each(|listener| drop(tokio::spawn(listener.leave(self.front.clone()))));
         self.change_admin(&mut state, &next, fresh.admin);
         self.change_minter(&mut state, &next, fresh.minter);
+        self.change_upgrade(&mut state, &next, fresh.upgrade);
         state.tasks.follow(next.tasks(&self.listening));
+        let scopes = next.revoker.scopes().iter().map(|plugin| plugin.scope).collect();
+        tokio::spawn(next.components.book.clone().keep_scopes(scopes));
         self.note_loaded(&next, Some(&before));
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
@@ -353,41 +315,5 @@ impl ServerHandle {
     /// Reads keys and secrets again. What can't be read keeps its last value, with a line in the log.
     pub fn reread(&self) {
         self.live.generation().components.reread();
-    }
-
-    /// Stops: readiness says no, answers close their connections, listeners close, what is under way ends. Returns when nothing is under
-    /// way, or at `drain`.
-    ///
-    /// Dropped: connections are cut.
-    pub async fn stop(self) {
-        let live = &self.live;
-        live.stopping.send_replace(true);
-        // Nobody else puts a configuration in force from here on.
-        let _turn = live.turn.lock().await;
-        let generation = live.generation();
-        let server = &generation.config.server;
-        {
-            let state = live.state.lock();
-            state.health.drain();
-            state.serving.iter().for_each(|(_, serving)| serving.drain());
-        }
-        tokio::time::sleep(server.drain_delay.0).await;
-        let began = Instant::now();
-        live.drain.lame_duck().await;
-        let (listeners, serving) = {
-            let mut state = live.state.lock();
-            (std::mem::take(&mut state.listeners), state.serving.take())
-        };
-        futures_util::future::join_all(listeners.into_iter().map(|listener| listener.close(&live.front))).await;
-        live.front.cleanup().await;
-        let left = server.drain.0.saturating_sub(began.elapsed());
-        let edges = async {
-            if let Some((_, serving)) = serving {
-                serving.stop(left).await;
-            }
-        };
-        tokio::join!(live.drain.finish(left), edges);
-        live.leave();
-        live.exporting.end().await;
     }
 }

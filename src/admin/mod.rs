@@ -81,6 +81,14 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether requests should be sent here; if not, why.
+    ///
+    /// # Errors
+    /// The reason that `/readyz` gives.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.look().map_or(Ok(()), Err)
+    }
+
     /// Says again what is in trouble.
     pub fn show_trouble(&self) {
         self.look();

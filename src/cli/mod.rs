@@ -13,6 +13,7 @@ mod policy;
 mod recipe;
 mod run;
 mod simulate;
+mod successor;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -52,8 +53,16 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGQUIT, which drain; SIGHUP reads configuration, policies, keys and secrets again.
-    Run(ConfigFile),
+    /// Serve until SIGTERM or SIGQUIT, which drain; SIGHUP reads configuration, policies, keys and secrets again; SIGUSR2 starts the program that is on
+    /// disk now, which takes over.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Take over from the process that listens at server.upgrade_socket: its listeners, leases and revocations. It goes on until this one can
+        /// serve, and also if this one fails; then it drains and ends. Without such a process: a warning, and a start as usual.
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Read configuration, keys and secrets, and print every fault. Touches no network without --live.
     Check {
         #[command(flatten)]
@@ -165,7 +174,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     // Before any library picks another one: there is one crypto library in this process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match arguments.command {
-        Command::Run(file) => run::run(&file),
+        Command::Run { config, upgrade } => run::run(&config, upgrade),
         Command::Check { config, live } => check::check(&config, live),
         Command::Diff { old, new } => diff::diff(&old, &new),
         Command::Open(arguments) => open::open(&arguments),

@@ -21,6 +21,11 @@ pub(super) fn reloading() {
     }
 }
 
+/// Another process of the service is the main one from now on: this one drains, and what it says is not heard any more.
+pub(super) fn main_process(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
+}
+
 /// It drains.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -4,21 +4,27 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, error, info, warn};
 
 use super::fortify::fortify;
-use super::{ConfigFile, End, exit, load, notify, runtime};
+use super::{ConfigFile, End, exit, load, notify, runtime, successor};
 use crate::clock::Clock;
 use crate::config::{self, Config, STDIN};
 use crate::gateway::Limits;
 use crate::logging::{self, LineSink};
-use crate::server::{self, ConfigSource, Handed, Options, StartFault};
+use crate::server::{self, ConfigSource, Handed, Options, ServerHandle, StartFault, Successor};
 use crate::telemetry::{LogLevel, Metrics};
 
-pub(super) fn run(file: &ConfigFile) -> Result<(), End> {
+pub(super) fn run(file: &ConfigFile, upgrade: bool) -> Result<(), End> {
     // Before the first secret is read.
     fortify()?;
     let config = load(file)?;
+    if upgrade && config.server.upgrade_socket.is_none() {
+        return Err(End::new(
+            exit::CONFIG,
+            "valet: --upgrade needs server.upgrade_socket, and the configuration has none",
+        ));
+    }
     let runtime = runtime(config.server.threads)?;
     let logs = Logs::new(&config)?;
-    let served = runtime.block_on(serve(config, file, &logs));
+    let served = runtime.block_on(serve(config, (file, upgrade), &logs));
     // What still runs is beyond the drain's deadline.
     runtime.shutdown_background();
     logs.close();
@@ -52,12 +58,8 @@ impl Logs {
     }
 }
 
-async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End> {
-    let (mut terminate, mut interrupt, mut hangup) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    let mut quit = on(SignalKind::quit())?;
-    // Left alone they would end the process without a word.
-    let (mut first, mut second) = (on(SignalKind::user_defined1())?, on(SignalKind::user_defined2())?);
+async fn serve(config: Config, (file, upgrade): (&ConfigFile, bool), logs: &Logs) -> Result<(), End> {
+    let mut signals = Signals::new()?;
     let options = Options {
         clock: logs.clock.clone(),
         access_log: Some(logs.access.clone()),
@@ -67,11 +69,14 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
     let handed = Handed::from_systemd();
     let handed = handed.map_err(|fault| End::new(exit::SOFTWARE, format!("valet: the sockets of systemd: {fault}")))?;
     let strangers = strangers(&handed, &config);
-    let running = server::start_with(config, options, handed).map_err(|fault| match fault {
+    let started = if upgrade {
+        server::take_over(config, options, handed).await
+    } else {
+        server::start_with(config, options, handed)
+    };
+    let running = started.map_err(|fault| match fault {
         StartFault::Build(faults) => End { code: exit::CONFIG, lines: faults.lines() },
-        fault @ (StartFault::Bind(_) | StartFault::Store(..) | StartFault::Unreadable(_)) => {
-            End::new(exit::SOFTWARE, fault.to_string())
-        }
+        fault => End::new(exit::SOFTWARE, fault.to_string()),
     })?;
     running.reload_from(source(file));
     // From here on both streams are JSON lines.
@@ -79,6 +84,33 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         error!(target: "valet", place, "a task panicked; the others go on");
     }));
+    announce(&running, strangers);
+    notify::ready();
+    let successor = signals.until_the_end(&running, file).await;
+    info!(target: "valet", "draining");
+    let ending = async {
+        match successor {
+            Some(successor) => {
+                // Before it says to systemd that it is ready.
+                notify::main_process(successor.process);
+                successor.announce().await;
+                running.retire(successor).await;
+            }
+            None => {
+                notify::stopping();
+                running.stop().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = ending => info!(target: "valet", "stopped"),
+        // A second Ctrl-C is in a hurry.
+        _ = signals.interrupt.recv() => info!(target: "valet", "stopped at once"),
+    }
+    Ok(())
+}
+
+fn announce(running: &ServerHandle, strangers: Vec<String>) {
     for address in &running.addresses {
         info!(target: "valet", address, version = super::VERSION, "serving");
     }
@@ -91,37 +123,58 @@ async fn serve(config: Config, file: &ConfigFile, logs: &Logs) -> Result<(), End
     for name in strangers {
         warn!(target: "valet", name, "systemd has a socket for a listener of this name, and none has it");
     }
-    notify::ready();
-    loop {
-        tokio::select! {
-            () = notify::feed_watchdog(&running) => {}
-            _ = terminate.recv() => break,
-            () = running.drain_asked() => break,
-            _ = interrupt.recv() => break,
-            // As with nginx: to leave gracefully.
-            _ = quit.recv() => break,
-            _ = hangup.recv() => {
-                notify::reloading();
-                // What came of it is told where it is done.
-                running.reload().await;
-                notify::ready();
-            }
-            _ = first.recv() => {
-                warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads configuration and keys again");
-            }
-            _ = second.recv() => {
-                warn!(target: "valet", "SIGUSR2 does nothing: start another process, and end this one by SIGTERM, which drains");
+}
+
+/// What an operator says to the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
+    first: Signal,
+    second: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, End> {
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+            quit: on(SignalKind::quit())?,
+            // Left alone they would end the process without a word.
+            first: on(SignalKind::user_defined1())?,
+            second: on(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Does what is said until it is time to end; with the process that has taken over, if one has.
+    async fn until_the_end(&mut self, running: &ServerHandle, file: &ConfigFile) -> Option<Successor> {
+        loop {
+            tokio::select! {
+                () = notify::feed_watchdog(running) => {}
+                successor = running.taken_over() => return Some(successor),
+                _ = self.terminate.recv() => return None,
+                () = running.drain_asked() => return None,
+                _ = self.interrupt.recv() => return None,
+                // As with nginx: to leave gracefully.
+                _ = self.quit.recv() => return None,
+                _ = self.hangup.recv() => {
+                    notify::reloading();
+                    // What came of it is told where it is done.
+                    running.reload().await;
+                    notify::ready();
+                }
+                _ = self.first.recv() => {
+                    warn!(target: "valet", "SIGUSR1 does nothing: lines go to stdout and stderr, and no file is opened again; SIGHUP reads configuration and keys again");
+                }
+                _ = self.second.recv() => match running.can_be_taken_over() {
+                    true => successor::start(file),
+                    false => warn!(target: "valet", "SIGUSR2 does nothing without server.upgrade_socket: start another process, and end this one by SIGTERM, which drains"),
+                },
             }
         }
     }
-    info!(target: "valet", "draining");
-    notify::stopping();
-    tokio::select! {
-        () = running.stop() => info!(target: "valet", "stopped"),
-        // A second Ctrl-C is in a hurry.
-        _ = interrupt.recv() => info!(target: "valet", "stopped at once"),
-    }
-    Ok(())
 }
 
 /// The names of sockets that no listener has.

@@ -26,6 +26,8 @@ pub struct Places {
     pub telemetry: String,
     /// `server.threads`
     pub threads: String,
+    /// `server.upgrade_socket`
+    pub upgrade_socket: String,
 }
 
 impl Places {
@@ -44,6 +46,7 @@ impl Places {
             level: of("log", "level"),
             telemetry: show(&Place::root().key("telemetry")),
             threads: of("server", "threads"),
+            upgrade_socket: of("server", "upgrade_socket"),
         }
     }
 }

@@ -43,6 +43,9 @@ pub struct ServerSettings {
     /// A client must take a piece of an app's answer within this.
     #[serde(default = "default_write_stall")]
     pub write_stall: Span,
+    /// Where `valet run --upgrade` takes over from this process: a Unix socket for this user alone, in a folder that nobody else can write into. Off when
+    /// left out.
+    pub upgrade_socket: Option<PathBuf>,
     /// Whether a change of the configuration file, of a file that it names or of the directory of policies is put in force by itself, as SIGHUP does.
     /// Looked at every 2 s; a change counts when the next look finds no other.
     #[serde(default)]
@@ -62,6 +65,7 @@ impl Default for ServerSettings {
             idle_timeout: default_idle_timeout(),
             body_stall: default_body_stall(),
             write_stall: default_write_stall(),
+            upgrade_socket: None,
             watch: false,
         }
     }

@@ -95,6 +95,13 @@ impl Serving {
     /// Dropped: connections are cut when the runtime ends.
     pub async fn stop(self, at_most: Duration) {
         self.drain();
+        self.leave(at_most).await;
+    }
+
+    /// The same where another process listens on: edges connect there, and need no other minter.
+    ///
+    /// Dropped: connections are cut when the runtime ends.
+    pub async fn leave(self, at_most: Duration) {
         self.stop.send_replace(true);
         let _ = tokio::time::timeout(at_most, self.task).await;
     }
@@ -170,12 +177,23 @@ impl Server {
     async fn connection(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
         let role = self.role.load_full();
-        let handshake = tokio::time::timeout(HANDSHAKE, role.tls.accept(stream));
+        let handshake = tokio::time::timeout(HANDSHAKE, async {
+            // Whoever says at once that nothing will come has asked for a sign of life: that is no event.
+            if matches!(stream.peek(&mut [0]).await, Ok(0)) {
+                return None;
+            }
+            Some(role.tls.accept(stream).await)
+        });
         let stream = tokio::select! {
             stream = handshake => stream,
             _ = self.stopped.wait_for(|stop| *stop) => return,
         };
-        let Ok(Ok(stream)) = stream else {
+        let stream = match stream {
+            Ok(None) => return,
+            Ok(Some(stream)) => stream.ok(),
+            Err(_) => None,
+        };
+        let Some(stream) = stream else {
             // No certificate, an unknown authority, or no TLS at all.
             return role.service.count(None, "handshake");
         };

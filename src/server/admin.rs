@@ -26,6 +26,7 @@ pub(super) struct AdminListener {
     pub setting: String,
     /// As bound.
     pub address: String,
+    pub handle: bind::Handle,
     stop: watch::Sender<bool>,
 }
 
@@ -33,11 +34,11 @@ impl AdminListener {
     /// Accepts from now on.
     pub fn start(setting: &str, bound: Bound, admin: &Arc<Admin>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (address, fds, _) = bound.into_parts();
+        let (address, fds, handle) = bound.into_parts();
         let mut service = Service::new("admin".into(), AdminApp(admin.clone()));
         bind::add(&mut service, &address);
         tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
-        Self { setting: setting.to_owned(), address, stop }
+        Self { setting: setting.to_owned(), address, handle, stop }
     }
 
     /// Accepts no more; what is under way is answered.

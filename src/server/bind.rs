@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::listening::Service;
 
 use super::handed::{Handed, Socket};
+use super::upgrade::{Role, UpgradeSocket};
 use crate::config::Config;
 use crate::files;
 use crate::lease::settings::StoreKind;
@@ -122,6 +123,7 @@ pub(super) struct Held<'a> {
     pub listeners: Vec<&'a str>,
     pub admin: Option<&'a str>,
     pub minter: Option<&'a str>,
+    pub upgrade: Option<&'a str>,
 }
 
 /// Every address that was not bound yet.
@@ -130,6 +132,7 @@ pub(super) struct Fresh {
     pub listeners: Vec<Option<Bound>>,
     pub admin: Option<Bound>,
     pub minter: Option<TcpListener>,
+    pub upgrade: Option<UpgradeSocket>,
 }
 
 /// A listener of ours beside Pingora's.
@@ -139,6 +142,14 @@ pub(super) enum Handle {
 }
 
 impl Handle {
+    /// To hand it over.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+
     /// The next connection that waits; `None` if none does.
     pub fn accept(&self) -> Option<L4Stream> {
         match self {
@@ -174,22 +185,48 @@ pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Resul
             listeners.push(None);
             continue;
         }
-        let socket = listener.name.as_ref().and_then(|name| handed.take(name));
+        let before = |handed: &mut Handed| {
+            let socket = handed.take_over(Role::Listener, &listener.address)?;
+            Some(Socket::of(&listener.address, socket))
+        };
+        let socket = listener.name.as_ref().and_then(|name| handed.take(name)).or_else(|| before(&mut handed));
         match socket.map_or_else(|| bind(&listener.address, place), |socket| adopt(socket, &listener.address, place)) {
             Ok(bound) => listeners.push(Some(bound)),
             Err(fault) => faults.push(fault),
         }
     }
     let admin = config.admin.as_ref().filter(|admin| held.admin != Some(&*admin.address));
-    let admin = admin.map(|admin| bind(&admin.address, &places.admin));
+    let admin = admin.map(|admin| match handed.take_over(Role::Admin, &admin.address) {
+        Some(socket) => adopt(Socket::of(&admin.address, socket), &admin.address, &places.admin),
+        None => bind(&admin.address, &places.admin),
+    });
     let admin = admin.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
     let minter = config.minter.as_ref().filter(|minter| held.minter != Some(&*minter.address));
-    let minter = minter.map(|minter| bind_tcp(&minter.address, &places.minter));
+    let minter = minter.map(|minter| match handed.take_over(Role::Minter, &minter.address) {
+        Some(socket) => Ok(TcpListener::from(socket)),
+        None => bind_tcp(&minter.address, &places.minter),
+    });
     let minter = minter.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
+    let path = upgrade_socket(config).filter(|path| held.upgrade != Some(path));
+    let upgrade = path.map(|path| match handed.take_over(Role::Upgrade, &path) {
+        Some(socket) => Ok(UpgradeSocket::adopt(socket)),
+        None => UpgradeSocket::bind(Path::new(&path)).map_err(|cause| BindFault {
+            place: places.upgrade_socket.clone(),
+            address: format!("unix:{path}"),
+            cause,
+        }),
+    });
+    let upgrade = upgrade.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
     if !faults.is_empty() {
         return Err(BindFaults(faults));
     }
-    Ok(Fresh { listeners, admin, minter })
+    Ok(Fresh { listeners, admin, minter, upgrade })
+}
+
+/// `server.upgrade_socket`, from the configuration's folder.
+pub(super) fn upgrade_socket(config: &Config) -> Option<String> {
+    let path = config.directory.join(config.server.upgrade_socket.as_ref()?);
+    Some(path.to_string_lossy().into_owned())
 }
 
 /// What would stand in the way of a start on this machine, now: addresses that are taken, folders that are not there. A line each, which is
@@ -209,6 +246,11 @@ pub fn obstacles(config: &Config) -> Vec<String> {
                 found.extend(taken.map(|fault| fault.to_string()));
             }
         }
+    }
+    if let Some(path) = upgrade_socket(config) {
+        let why = folder(Path::new(&path))
+            .or_else(|| files::check_private_folder(Path::new(&path)).err().map(|fault| fault.to_string()));
+        found.extend(why.map(|why| format!("{}: unix:{path}: {why}", places.upgrade_socket)));
     }
     if let (Some(path), StoreKind::File) = (&config.leases.path, config.leases.store) {
         let path = config.directory.join(path);

@@ -9,15 +9,16 @@ use tokio::sync::Semaphore;
 use crate::admin::Health;
 use crate::clock::Clock;
 use crate::config::{Config, Sections};
-use crate::gateway::settings::ListenerSettings;
+use crate::gateway::settings::{ListenerSettings, PluginSettings};
 use crate::gateway::{Acceptor, Gateway, Limits};
 use crate::lease::store::FileStore;
+use crate::lease::{LeasePolicy, Policies, Scope};
 use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
 use crate::provider::Provider;
 use crate::revocation::Revoker;
 use crate::server::acceptors;
-use crate::server::build::{BuildFault, Components};
+use crate::server::build::{BuildFault, Components, rules};
 use crate::server::builder::LastStep;
 use crate::server::revoker::RevokerInForce;
 use crate::server::tasks::Wanted;
@@ -107,6 +108,32 @@ impl Generation {
             self.components.book.store().cloned(),
             around.clock.clone(),
         )
+    }
+
+    /// How each scope of it is minted.
+    pub fn policies(&self, metrics: &Metrics) -> Policies {
+        let plugins = self.components.plugins.iter().map(|plugin| {
+            let PluginSettings { name, provider, mint, .. } = &plugin.settings;
+            let rules = rules(&plugin.settings, &self.config.providers);
+            let policy = Arc::new(LeasePolicy::new(name, provider, rules, plugin.mint.clone(), metrics));
+            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint, policy)
+        });
+        let offers = self.components.minter.iter().flat_map(|minter| {
+            let policies = minter.offers().map(|(_, policy)| policy.clone());
+            minter
+                .scopes()
+                .zip(policies)
+                .map(|((name, provider, mint, print), policy)| (name, provider, mint, print, policy))
+        });
+        let all: Vec<_> = plugins.chain(offers).collect();
+        let issuers = self.config.session.namespaces();
+        let of = |issuer: &String| {
+            let scope = |(name, provider, mint, print, policy): &(&str, &str, &str, [u8; 32], Arc<LeasePolicy>)| {
+                (Scope::new(issuer, name, provider, mint, print), policy.clone())
+            };
+            all.iter().map(scope).collect::<Vec<_>>()
+        };
+        issuers.iter().flat_map(of).collect()
     }
 
     /// Who looks after its parts.

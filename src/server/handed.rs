@@ -1,19 +1,33 @@
-//! Sockets that somebody else has bound for us, by the names of listeners: systemd (`FileDescriptorName=`, sd_listen_fds(3)).
+//! Sockets that somebody else has bound for us: systemd, by the names of listeners (`FileDescriptorName=`, sd_listen_fds(3)); or a predecessor, by what
+//! they are for and their addresses as configured.
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
-/// Sockets with their names.
+use super::upgrade::Role;
+
+/// Sockets that listen already.
 #[derive(Default)]
-pub struct Handed(Vec<(String, Socket)>);
+pub struct Handed {
+    named: Vec<(String, Socket)>,
+    predecessors: Vec<(Role, String, OwnedFd)>,
+}
 
 /// One that listens.
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Socket {
+    /// A predecessor's, whose address as configured is this.
+    pub fn of(setting: &str, socket: OwnedFd) -> Self {
+        if setting.starts_with("unix:") { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) }
+    }
 }
 
 impl Handed {
@@ -32,17 +46,28 @@ impl Handed {
             };
             handed.extend(socket.map(|socket| (name, socket)));
         }
-        Ok(Self(handed))
+        Ok(Self { named: handed, predecessors: Vec::new() })
     }
 
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.named.iter().map(|(name, _)| name.as_str())
     }
 
     /// The first of this name.
     pub(super) fn take(&mut self, name: &str) -> Option<Socket> {
-        let at = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(at).1)
+        let at = self.named.iter().position(|(known, _)| known == name)?;
+        Some(self.named.remove(at).1)
+    }
+
+    /// Adds one that a predecessor had.
+    pub(super) fn add(&mut self, role: Role, setting: String, socket: OwnedFd) {
+        self.predecessors.push((role, setting, socket));
+    }
+
+    /// The one that a predecessor had for this, at this address as configured.
+    pub(super) fn take_over(&mut self, role: Role, setting: &str) -> Option<OwnedFd> {
+        let at = self.predecessors.iter().position(|(known, address, _)| *known == role && address == setting)?;
+        Some(self.predecessors.remove(at).2)
     }
 }

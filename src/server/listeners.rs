@@ -22,21 +22,24 @@ pub(super) struct Listener {
     /// As bound.
     pub address: String,
     acceptor: Arc<ArcSwap<Acceptor>>,
-    handle: bind::Handle,
+    pub handle: bind::Handle,
+    /// Pingora's accept loops, and what ends them.
+    accepting: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    /// Closes idle connections.
     stop: watch::Sender<bool>,
-    service: JoinHandle<()>,
 }
 
 impl Listener {
     /// Accepts from now on. Each of `threads` tasks takes connections from it.
     pub fn start(setting: &str, bound: Bound, acceptor: Arc<Acceptor>, front: &Arc<Front>, threads: usize) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let ((full, filled), (stop, stopped)) = (watch::channel(false), watch::channel(false));
         let acceptor = Arc::new(ArcSwap::new(acceptor));
         let (address, fds, handle) = bound.into_parts();
-        let mut service = Service::new("gateway".into(), FrontApp { front: front.clone(), acceptor: acceptor.clone() });
+        let app = FrontApp { front: front.clone(), acceptor: acceptor.clone(), stop: stopped };
+        let mut service = Service::new("gateway".into(), app);
         bind::add(&mut service, &address);
-        let service = tokio::spawn(async move { service.start_service(Some(fds), stopped, threads).await });
-        Self { setting: setting.to_owned(), address, acceptor, handle, stop, service }
+        let service = tokio::spawn(async move { service.start_service(Some(fds), filled, threads).await });
+        Self { setting: setting.to_owned(), address, acceptor, handle, accepting: Some((full, service)), stop }
     }
 
     /// From the next connection on they come in like this.
@@ -48,10 +51,9 @@ impl Listener {
     /// reset them.
     ///
     /// Dropped: such connections are reset.
-    pub async fn close(self, front: &Arc<Front>) {
+    pub async fn close(mut self, front: &Arc<Front>) {
+        self.stop_accepting().await;
         self.stop.send_replace(true);
-        // Pingora's accept loop ends; a panic of it is no reason to cut connections.
-        let _ = self.service.await;
         while let Some(stream) = self.handle.accept() {
             let (front, acceptor, present) = (front.clone(), self.acceptor.load_full(), front.enter());
             let stop = self.stop.subscribe();
@@ -59,7 +61,22 @@ impl Listener {
         }
     }
 
-    /// The same when only this one goes: first its answers say that their connections close.
+    /// Takes no more connections: what waits in the kernel is for whoever else has the socket.
+    ///
+    /// Dropped: as when it is done, a moment later.
+    pub async fn stop_accepting(&mut self) {
+        let Some((full, service)) = self.accepting.take() else { return };
+        full.send_replace(true);
+        // Pingora's accept loop ends; a panic of it is no reason to cut connections.
+        let _ = service.await;
+    }
+
+    /// Closes the idle connections of one that accepts no more, because another process does.
+    pub fn end(self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The same as [`Self::close`] when only this one goes: first its answers say that their connections close.
     ///
     /// Dropped: as above.
     pub async fn leave(self, front: Arc<Front>) {
@@ -76,6 +93,8 @@ impl Listener {
 struct FrontApp {
     front: Arc<Front>,
     acceptor: Arc<ArcSwap<Acceptor>>,
+    /// Not the accept loop's, which may end earlier.
+    stop: watch::Receiver<bool>,
 }
 
 #[async_trait::async_trait]
@@ -83,10 +102,10 @@ impl pingora_core::apps::ServerApp for FrontApp {
     async fn process_new(
         self: &Arc<Self>,
         session: pingora_core::protocols::Stream,
-        shutdown: &pingora_core::server::ShutdownWatch,
+        _: &pingora_core::server::ShutdownWatch,
     ) -> Option<pingora_core::protocols::Stream> {
         let acceptor = self.acceptor.load_full();
-        self.front.serve(session, &acceptor, self.front.enter(), shutdown).await;
+        self.front.serve(session, &acceptor, self.front.enter(), &self.stop).await;
         None
     }
 }

@@ -102,7 +102,8 @@ impl Live {
         let held = Held {
             listeners: state.listeners.iter().map(|listener| &*listener.setting).collect(),
             admin: state.admin.as_ref().map(|admin| &*admin.setting),
-            minter: state.serving.as_ref().map(|(setting, _)| &**setting),
+            minter: state.edges.as_ref().map(|edges| &*edges.setting),
+            upgrade: state.upgrade.as_ref().map(|upgrade| &*upgrade.setting),
         };
         bind::all(config, &held, Handed::default())
     }

@@ -99,7 +99,6 @@ fn an_unknown_choice_lists_the_choices() {
 fn keys_of_parts_that_do_not_exist_are_refused() {
     for (text, key) in [
         (with("[server]", "proxies = []"), "server.proxies"),
-        (with("[server]", "upgrade_socket = \"/run/x\""), "server.upgrade_socket"),
         (with("[[listener]]", "cert = \"a\""), "listener.cert"),
         (with("[[session.issuer]]", "logout_audience = \"web\""), "session.issuer.logout_audience"),
         (edited("discovery = true", "discovery = true, proxy = \"x\""), "session.issuer.keys.proxy"),
