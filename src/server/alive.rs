@@ -1,4 +1,4 @@
-//! Whether the data plane is alive: each listener is asked for a sign that takes the whole way of a connection.
+//! Whether the data plane is alive: each listener, the minter's too, is asked for a sign that takes the whole way of a connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,8 @@ impl Live {
             let state = self.state.lock();
             let listeners = state.listeners.iter().zip(&state.generation.config.listeners);
             let asked = listeners.filter(|(_, settings)| !settings.proxy_protocol);
-            asked.map(|(listener, _)| listener.address.clone()).collect()
+            let edges = state.edges.iter().map(|edges| edges.serving.address.clone());
+            asked.map(|(listener, _)| listener.address.clone()).chain(edges).collect()
         };
         let signs = addresses.iter().map(|address| gives_sign(address, patience));
         futures_util::future::join_all(signs).await.into_iter().all(|alive| alive)

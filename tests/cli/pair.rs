@@ -51,7 +51,11 @@ pub struct Minter {
 impl Minter {
     /// Starts it on this file of the folder, and waits until it is ready.
     pub fn start(folder: &Path, file: &str) -> Self {
-        let program = Program::start(valet(folder, &["run", "--config", file]));
+        Self::serving(Program::start(valet(folder, &["run", "--config", file])))
+    }
+
+    /// Takes its addresses from the lines on stderr, and waits until it is ready.
+    pub fn serving(program: Program) -> Self {
         let says = |message: &'static str| {
             program.line(Stream::Stderr, |line| {
                 let line: Value = serde_json::from_str(line).ok()?;

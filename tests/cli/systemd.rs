@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
+use super::client::once;
+use super::pair::{Minter, Pair};
 use super::process::{HANG, Program, VALET, valet};
 use super::stack::{Folder, Gateway, Idp, KEY, Vendor};
 
@@ -88,4 +90,19 @@ fn a_socket_of_systemd_is_taken_by_its_name_and_the_address_is_not_bound() {
     assert_eq!(gateway.address, address);
     assert_eq!(gateway.open(&idp.token("ada")).status, 302);
     gateway.terminate().assert_code(0);
+}
+
+#[test]
+fn a_minter_alone_feeds_its_watchdog_by_a_sign_of_life_that_is_no_event() {
+    let pair = Pair::start(KEY);
+    let systemd = Systemd::at(&pair.folder);
+    let mut command = valet(pair.folder.path(), &["run", "--config", "minter.toml"]);
+    command.env("NOTIFY_SOCKET", pair.folder.path().join("notify")).env("WATCHDOG_USEC", "200000");
+    let minter = Minter::serving(Program::start(command));
+    for _ in 0..3 {
+        while systemd.hears().trim() != "WATCHDOG=1" {}
+    }
+    let metrics = once(&minter.admin, "GET", "/metrics", &[], "").body;
+    assert!(!metrics.contains("outcome=\"handshake\""), "{metrics}");
+    minter.program.terminate().assert_code(0);
 }
