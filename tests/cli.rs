@@ -22,6 +22,8 @@ mod drain;
 mod explain;
 #[path = "cli/howtos.rs"]
 mod howtos;
+#[path = "cli/http2_client.rs"]
+mod http2_client;
 #[path = "cli/live.rs"]
 mod live;
 #[path = "cli/logs.rs"]
@@ -56,3 +58,7 @@ mod split;
 mod stack;
 #[path = "cli/systemd.rs"]
 mod systemd;
+#[path = "cli/upgrade.rs"]
+mod upgrade;
+#[path = "cli/upgrade_failures.rs"]
+mod upgrade_failures;

@@ -112,6 +112,26 @@ impl Connection {
         Some(answer)
     }
 
+    /// The status of the next head, whatever comes behind it.
+    pub fn head(&mut self) -> u16 {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            assert!(self.more().is_some_and(|more| more > 0), "no head");
+        };
+        let head = String::from_utf8_lossy(&self.read.drain(..end + 4).collect::<Vec<u8>>()).into_owned();
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status")
+    }
+
+    /// The next so many bytes; `None` if the connection ended before.
+    pub fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            self.more().filter(|more| *more > 0)?;
+        }
+        Some(self.read.drain(..count).collect())
+    }
+
     /// All that comes until the other side closes.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more().is_some_and(|more| more > 0) {}

@@ -232,7 +232,7 @@ fn take(message: Message, live: &Live, book: &Arc<Book>, policies: &Policies) ->
     match message {
         Message::Revoked(what) => live.listening.revoke(*what),
         Message::Owner(owner) => book.take_owner(*owner, policies),
-        Message::Forgotten(owner) => book.forget_here(&owner),
+        Message::Forgotten(owner) => drop(book.forget_here(&owner)),
         _ => return Err(out_of_turn()),
     }
     Ok(())

@@ -240,14 +240,16 @@ fn parts(batch: &Batch) -> Vec<Written> {
         size += sealed.len() + place.len();
         part.leases.push((Packed(place.to_vec()), *end, Packed(sealed.clone())));
         if size > PIECE {
-            (parts.push(std::mem::take(&mut part)), size = 0);
+            parts.push(std::mem::take(&mut part));
+            size = 0;
         }
     }
     for kept in &batch.revocations {
         size += kept.sealed.len() + NAME;
         part.revocations.push((kept.id, kept.expires, Packed(kept.sealed.clone())));
         if size > PIECE {
-            (parts.push(std::mem::take(&mut part)), size = 0);
+            parts.push(std::mem::take(&mut part));
+            size = 0;
         }
     }
     if size > 0 {
