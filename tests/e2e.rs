@@ -67,6 +67,8 @@ mod reload;
 mod reload_listeners;
 #[path = "e2e/reload_refused.rs"]
 mod reload_refused;
+#[path = "e2e/reload_sign_out.rs"]
+mod reload_sign_out;
 #[path = "e2e/revocation.rs"]
 mod revocation;
 #[path = "e2e/routes.rs"]

@@ -156,3 +156,29 @@ async fn who_asks_gets_it_too() {
     assert_eq!(verified(&key_set(&stack).await, &told).1["exp"], START + 10);
     ask("/other").await.assert_field("x-auth-assertion", &told);
 }
+
+#[tokio::test]
+async fn a_reload_that_puts_another_key_first_signs_with_it_and_publishes_both() {
+    let (app, stack) = portal("").await;
+    let asked = || async {
+        stack.get("/").bearer(token(&stack, "ada")).send().await.assert_status(200);
+        app.last().field("x-auth-assertion").expect("an assertion").to_owned()
+    };
+    let (first, before) = (asked().await, key_set(&stack).await);
+    let config = stack.config();
+    let swapped =
+        config.replace("[{ file = \"a.pem\" }, { file = \"b.pem\" }]", "[{ file = \"b.pem\" }, { file = \"a.pem\" }]");
+    assert_ne!(config, swapped);
+    assert_eq!(stack.reload_with(&swapped).await, ["assertion"]);
+    let (second, after) = (asked().await, key_set(&stack).await);
+    // Whoever holds the old word, or the old key set, can still verify.
+    verified(&after, &first);
+    let (header, _) = verified(&before, &second);
+    assert_eq!((&header.kid, after.keys.len()), (&after.keys[0].common.key_id, 2));
+    assert_ne!(verified(&after, &first).0.kid, header.kid);
+    // A key that is replaced in its file.
+    std::fs::write(stack.directory.path().join("b.pem"), key()).expect("our file");
+    assert_eq!(stack.reload_with(&swapped).await, ["assertion"]);
+    assert!(!key_set(&stack).await.keys.iter().any(|key| key.common.key_id == header.kid));
+    verified(&key_set(&stack).await, &asked().await);
+}

@@ -128,3 +128,23 @@ async fn only_trusted_proxies_and_this_machine_may_ask() {
     }
     assert_eq!(stack.answered("turned_away"), 1);
 }
+
+#[tokio::test]
+async fn a_reload_changes_what_is_answered_and_may_take_the_listener_out() {
+    // A listener is known by its address as configured, and two with port 0 would be one.
+    let listener = LISTENER.replace("127.0.0.1", "127.0.0.2");
+    let claims = "claims = { \"x-auth-email\" = \"email\" }";
+    let stack = ready(Setup::new().tables(&format!("{listener}{WIKI}{claims}"))).await;
+    let fields = [bearer(&stack)];
+    let told = checked(&stack, to_page(&fields)).await;
+    assert_eq!((told.status, told.field("x-auth-mail")), (200, None));
+    let renamed = stack.config().replace("x-auth-email", "x-auth-mail");
+    assert_eq!(stack.reload_with(&renamed).await, ["app.wiki"]);
+    let told = checked(&stack, to_page(&fields)).await;
+    assert_eq!((told.status, told.field("x-auth-subject")), (200, Some("ada")));
+    assert_eq!(told.field("x-auth-email"), None);
+    let gone = renamed.replace(&listener, "");
+    assert_ne!(gone, renamed);
+    stack.reload_with(&gone).await;
+    assert_eq!(stack.gateway().addresses_now().len(), 1);
+}

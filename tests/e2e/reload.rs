@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use valet_gateway::demo::provider::Faults;
 
-use crate::kit::{App, FACE_SCAN, Setup, Stack, Wire};
+use crate::kit::{App, FACE_SCAN, Setup, Stack, Wire, until};
 
 /// Another plug-in of the same vendor.
 const SECOND: &str = "[[plugin]]\nname = \"second\"\nprovider = \"intelliprove\"\nmint = \"face-scan\"\npath = \"/plugins/second\"\nreuse = \"user\"\n";
@@ -276,4 +276,19 @@ async fn a_volume_whose_links_are_swapped_is_put_in_force_by_itself() {
     std::fs::rename(folder.join("..tmp"), folder.join("..data")).unwrap();
     crate::kit::until("it is in force", || stack.count("valet_reloads_total", &[("outcome", "applied")]) == 1).await;
     stack.get("/plugins/second").as_user("ada").send().await.assert_status(302);
+}
+
+#[tokio::test]
+async fn leases_of_a_recipe_that_has_changed_leave_the_memory() {
+    let stack = Setup::new().tables(SECOND).start().await;
+    stack.url_of("ada").await;
+    stack.get("/plugins/second").as_user("ada").send().await.assert_status(302);
+    assert_eq!(stack.count("valet_leases_held", &[]), 2);
+    // A plug-in that is taken out takes its leases along, and only them.
+    let config = stack.config();
+    stack.reload_with(&config.replace(SECOND, "")).await;
+    until("its lease is gone", || stack.count("valet_leases_held", &[]) == 1).await;
+    let text = config.replace("redirect_hosts = [\"127.0.0.1\"]", "redirect_hosts = [\"127.0.0.1\", \"y.example\"]");
+    stack.reload_with(&text).await;
+    until("the other is gone", || stack.count("valet_leases_held", &[]) == 0).await;
 }

@@ -14,21 +14,21 @@ use crate::kit::{FACE_SCAN, HOST, Setup, Stack};
 const LOGOUT: &str = "/.valet/backchannel-logout";
 const EVENTS: &str = "/.valet/events";
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type";
+pub const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type";
 const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type";
 
 /// One issuer that sends logout tokens, and a second identity provider that is a transmitter. What a logout token holds is the test's.
-async fn stack() -> Stack {
+pub async fn stack() -> Stack {
     Setup::new().tables("[session.logout]").start().await
 }
 
 /// A good logout token of this user; the test takes something away or adds it.
-fn logout_token(user: &str) -> TokenRequest {
+pub fn logout_token(user: &str) -> TokenRequest {
     let token = TokenRequest::user(user).expires_in(120).claim("events", json!({ LOGOUT_EVENT: {} })).without("name");
     TokenRequest { typ: Some("logout+jwt".into()), ..token }
 }
 
-async fn post_form(stack: &Stack, body: &str) -> Answer {
+pub async fn post_form(stack: &Stack, body: &str) -> Answer {
     let ask = stack.post(LOGOUT).field("Content-Type", "application/x-www-form-urlencoded");
     ask.body(body).send().await
 }
@@ -37,7 +37,7 @@ async fn logout(stack: &Stack, token: &TokenRequest) -> Answer {
     post_form(stack, &format!("logout_token={}", stack.idp().token(token))).await
 }
 
-fn counted(stack: &Stack, source: &str) -> [u64; 3] {
+pub fn counted(stack: &Stack, source: &str) -> [u64; 3] {
     ["applied", "ignored", "refused"]
         .map(|outcome| stack.count("valet_revocations_total", &[("source", source), ("outcome", outcome)]))
 }
@@ -214,7 +214,7 @@ async fn bad_logout_tokens_count_as_refused_credentials_of_their_address() {
 }
 
 /// The second identity provider is the transmitter.
-async fn with_events() -> Stack {
+pub async fn with_events() -> Stack {
     let idps = Setup::new().issuers(&["{sub}", "b|{sub}"]);
     idps.session_tables(|idps| {
         format!(
@@ -227,12 +227,12 @@ async fn with_events() -> Stack {
 }
 
 /// A good security event of this type.
-fn event(kind: &str, subject: Value) -> TokenRequest {
+pub fn event(kind: &str, subject: Value) -> TokenRequest {
     let token = TokenRequest::user("nobody").claim("events", json!({ kind: {} })).claim("sub_id", subject);
     TokenRequest { typ: Some("secevent+jwt".into()), ..token.without("sub").without("exp").without("name") }
 }
 
-async fn push(stack: &Stack, token: String) -> Answer {
+pub async fn push(stack: &Stack, token: String) -> Answer {
     stack.post(EVENTS).field("Content-Type", "application/secevent+jwt").body(token).send().await
 }
 

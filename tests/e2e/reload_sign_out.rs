@@ -1,0 +1,45 @@
+//! Sign-out across a reload: what was ended stays ended, what was used stays used.
+
+use serde_json::json;
+use valet_gateway::demo::idp::TokenRequest;
+
+use crate::kit::FACE_SCAN;
+use crate::kit::setup::START;
+use crate::sign_out::{CAEP, counted, event, logout_token, post_form, push, stack, with_events};
+
+#[tokio::test]
+async fn a_reload_keeps_who_was_signed_out_and_which_logout_tokens_were_used() {
+    let stack = stack().await;
+    let session = stack.idp().token(&TokenRequest::user("ada").session("s").claim("iat", START));
+    stack.get(FACE_SCAN).bearer(&session).send().await.assert_status(302);
+    let body = format!("logout_token={}", stack.idp().token(&logout_token("ada")));
+    post_form(&stack, &body).await.assert_status(200);
+    let moved = stack.config().replace("[session.logout]", "[session.logout]\npath = \"/.valet/signed-out\"");
+    assert_eq!(stack.reload_with(&moved).await, ["session"]);
+    stack.get(FACE_SCAN).bearer(&session).send().await.assert_problem(401, "session-invalid");
+    post_form(&stack, &body).await.assert_status(404);
+    let again = stack.post("/.valet/signed-out").field("Content-Type", "application/x-www-form-urlencoded").body(&body);
+    again.send().await.assert_status(200);
+    assert_eq!(counted(&stack, "logout"), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_a_transmitter_must_say_and_keeps_what_it_has_said() {
+    let stack = with_events().await;
+    let of = |user: &str| json!({ "format": "opaque", "id": user });
+    let kind = format!("{CAEP}/session-revoked");
+    stack.get(FACE_SCAN).as_user("ada").send().await.assert_status(302);
+    push(&stack, stack.idp_at(1).token(&event(&kind, of("ada")))).await.assert_status(202);
+    let config = stack.config();
+    let at = config.find("[session.events]").expect("it is there");
+    let (before, events) = config.split_at(at);
+    let moved = format!("{before}{}", events.replacen("audiences = [\"my-app\"]", "audiences = [\"other-app\"]", 1));
+    assert_eq!(stack.reload_with(&moved).await, ["session"]);
+    stack.get(FACE_SCAN).as_user("ada").send().await.assert_problem(401, "session-invalid");
+    stack.get(FACE_SCAN).as_user("eve").send().await.assert_status(302);
+    let refused = push(&stack, stack.idp_at(1).token(&event(&kind, of("eve")))).await;
+    assert_eq!(refused.assert_status(400).json()["err"], "invalid_audience");
+    assert_eq!(stack.reload_with(&config).await, ["session"]);
+    push(&stack, stack.idp_at(1).token(&event(&kind, of("eve")))).await.assert_status(202);
+    stack.get(FACE_SCAN).as_user("eve").send().await.assert_problem(401, "session-invalid");
+}
