@@ -168,7 +168,10 @@ impl Book<ShardedRecords> {
     pub async fn keep_scopes(self: Arc<Self>, scopes: HashSet<Scope>) {
         /// Looked at without a pause.
         const PIECE: usize = 64;
-        for piece in self.owners().chunks(PIECE) {
+        let book = self.clone();
+        // A hundred thousand names take longer than a request should wait for its thread.
+        let Ok(owners) = tokio::task::spawn_blocking(move || book.owners()).await else { return };
+        for piece in owners.chunks(PIECE) {
             for owner in piece.iter().filter(|owner| Scope::of(owner).is_none_or(|scope| !scopes.contains(&scope))) {
                 self.forget_here(owner);
             }

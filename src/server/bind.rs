@@ -248,8 +248,7 @@ pub fn obstacles(config: &Config) -> Vec<String> {
         }
     }
     if let Some(path) = upgrade_socket(config) {
-        let why = folder(Path::new(&path))
-            .or_else(|| files::check_private_folder(Path::new(&path)).err().map(|fault| fault.to_string()));
+        let why = folder(Path::new(&path));
         found.extend(why.map(|why| format!("{}: unix:{path}: {why}", places.upgrade_socket)));
     }
     if let (Some(path), StoreKind::File) = (&config.leases.path, config.leases.store) {
