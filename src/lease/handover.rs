@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
-use zeroize::Zeroizing;
 
-use crate::clock::{Moment, Tick, Timestamp};
+use crate::clock::{Moment, Tick};
 use crate::lease::book::Book;
 use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::Scope;
 use crate::lease::lease_policy::LeasePolicy;
 use crate::lease::record::Record;
 use crate::lease::records::{Records, ShardedRecords};
-use crate::lease::rules::Stored;
+use crate::lease::share::{entry, readmit};
+use crate::lease::store::Entry;
 
 /// How a book mints for each scope that a configuration has.
 pub type Policies = HashMap<Scope, Arc<LeasePolicy>>;
@@ -26,19 +26,8 @@ pub type Policies = HashMap<Scope, Arc<LeasePolicy>>;
 pub struct HandedLease {
     #[serde(rename = "v", with = "crate::units::base64_bytes")]
     variant: Vec<u8>,
-    /// The URL or token, byte for byte.
-    #[serde(rename = "u")]
-    url: Zeroizing<String>,
-    #[serde(rename = "t")]
-    is_token: bool,
-    #[serde(rename = "o")]
-    own_end_ms: i64,
-    #[serde(rename = "n")]
-    end_unread: bool,
     #[serde(rename = "e")]
-    end_ms: i64,
-    #[serde(rename = "b")]
-    began_ms: i64,
+    entry: Entry,
     /// How often it may still be handed out.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     uses: Option<u32>,
@@ -116,19 +105,11 @@ impl<G: Records> Book<G> {
         let Some(policy) = Scope::of(&owner).and_then(|scope| policies.get(&scope)) else { return };
         let (now, seq) = (self.now(), self.next_id());
         let lease = lease.and_then(|lease| {
-            let HandedLease { variant, url, is_token, uses, generation, .. } = &lease;
-            let url = if *is_token { policy.mint.readmit_token(url)? } else { policy.mint.readmit(url)? };
-            let stored = Stored {
-                url,
-                own_end: Timestamp::from_millis(lease.own_end_ms),
-                end_unread: lease.end_unread,
-                end: Timestamp::from_millis(lease.end_ms),
-                began: Timestamp::from_millis(lease.began_ms),
-            };
-            let mut taken = policy.rules.judge_again(stored, now, seq)?;
+            let HandedLease { variant, entry, uses, generation } = lease;
+            let mut taken = readmit(policy, &entry, None, now, seq)?;
             taken.uses = uses.map(|left| Arc::new(AtomicU32::new(left)));
-            taken.version = StoreVersion { epoch: 0, generation: *generation, shared: false };
-            Some((variant.clone(), Arc::new(taken)))
+            taken.version = StoreVersion { epoch: 0, generation, shared: false };
+            Some((variant, Arc::new(taken)))
         });
         let within = policy.rules.mints_per_subject.within.0;
         let (kept, replaced, name) = self.records.with(&owner, |name, record| {
@@ -183,13 +164,7 @@ impl Book<ShardedRecords> {
 fn handed(variant: &[u8], lease: &Lease) -> HandedLease {
     HandedLease {
         variant: variant.to_vec(),
-        // To the successor, over a socket of this user alone.
-        url: lease.url.expose().to_owned().into(),
-        is_token: lease.url.is_token(),
-        own_end_ms: lease.own_end.as_millis(),
-        end_unread: lease.end_unread,
-        end_ms: lease.end.as_millis(),
-        began_ms: lease.began.as_millis(),
+        entry: entry(lease),
         uses: lease.uses.as_ref().map(|left| left.load(Ordering::Relaxed)),
         generation: lease.version.generation,
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::lease::book::Book;
 use crate::lease::flight::MintResult;
 use crate::lease::held::{Lease, StoreVersion};
@@ -11,6 +11,7 @@ use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
 use crate::lease::record::Record;
 use crate::lease::records::Records;
+use crate::lease::rules::Stored;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::lease::store::{AcquireResult, Claim, Entry, Lost, Name, RENEW, SealedStore};
 use crate::provider::{MintFailure, MintInput, Reason};
@@ -235,18 +236,8 @@ impl<G: Records> Book<G> {
         entry: &Entry,
         (epoch, generation, left): (u32, u64, Duration),
     ) -> Option<Arc<Lease>> {
-        let mint = &flight.policy.mint;
-        let url = if entry.is_token { mint.readmit_token(&entry.url)? } else { mint.readmit(&entry.url)? };
-        let now = self.now();
-        let stored = crate::lease::rules::Stored {
-            url,
-            own_end: Timestamp::from_millis(entry.own_end_ms),
-            end_unread: entry.end_unread,
-            // By the store's clock, too: the node that minted it may have another one.
-            end: Timestamp::from_millis(entry.end_ms).min(now.wall.plus(left)),
-            began: Timestamp::from_millis(entry.began_ms),
-        };
-        let mut lease = flight.policy.rules.judge_again(stored, now, flight.id)?;
+        // By the store's clock, too: the node that minted it may have another one.
+        let mut lease = readmit(flight.policy, entry, Some(left), self.now(), flight.id)?;
         lease.version = StoreVersion { epoch, generation, shared: true };
         flight.policy.counts.shared.inc();
         Some(Arc::new(lease))
@@ -286,9 +277,10 @@ fn is_counted(result: &MintResult) -> bool {
     result.as_ref().is_ok_and(|lease| lease.is_counted())
 }
 
-fn entry(lease: &Lease) -> Entry {
+/// What of a lease another process may take over.
+pub(super) fn entry(lease: &Lease) -> Entry {
     Entry {
-        // Sealed, into the store.
+        // Sealed, into the store; or over a socket of this user alone, to the successor.
         url: lease.url.expose().to_owned().into(),
         is_token: lease.url.is_token(),
         own_end_ms: lease.own_end.as_millis(),
@@ -296,4 +288,25 @@ fn entry(lease: &Lease) -> Entry {
         end_ms: lease.end.as_millis(),
         began_ms: lease.began.as_millis(),
     }
+}
+
+/// A lease of another process, judged as if it had just been minted; it ends at the latest when nothing is `left` of it.
+pub(super) fn readmit(
+    policy: &LeasePolicy,
+    entry: &Entry,
+    left: Option<Duration>,
+    now: Moment,
+    seq: u64,
+) -> Option<Lease> {
+    let mint = &policy.mint;
+    let url = if entry.is_token { mint.readmit_token(&entry.url)? } else { mint.readmit(&entry.url)? };
+    let end = Timestamp::from_millis(entry.end_ms);
+    let stored = Stored {
+        url,
+        own_end: Timestamp::from_millis(entry.own_end_ms),
+        end_unread: entry.end_unread,
+        end: left.map_or(end, |left| end.min(now.wall.plus(left))),
+        began: Timestamp::from_millis(entry.began_ms),
+    };
+    policy.rules.judge_again(stored, now, seq)
 }
