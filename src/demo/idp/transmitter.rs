@@ -10,15 +10,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 
+use super::sign_out::{LOGOUT_EVENT, LOGOUT_LIFE_SECS};
 use super::{IdpSim, TokenRequest};
 use crate::demo::fault::reason;
 use crate::http_client::Client;
-
-/// The member of `events` that makes a token a logout token (Back-Channel Logout 1.0, section 2.4).
-const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
-/// Two minutes at most, says section 4 of the same.
-const LOGOUT_LIFE_SECS: i64 = 120;
 
 /// The types of events that have a short name here, by the space of their URIs.
 const TYPES: [(&str, &[&str]); 3] = [
