@@ -17,6 +17,7 @@ use crate::gateway::doctor::Came;
 use crate::gateway::forward::headers::{self, BadFields};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
 use crate::gateway::http1::head::{BadHead, Body, FEW_HEADERS, Head, MAX_HEADERS};
+use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::decide::{MAX_BODY, Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
 use crate::gateway::judge::original::{AnswerOptions, Original};
@@ -223,8 +224,9 @@ impl Gateway {
         let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
-                // A lease that was held has not been waited for.
-                let now = if log.source == Some(Source::Hit) { log.time } else { self.clock.now() };
+                // A known session and a held lease have not been waited for. What JSON promises is of now all the same.
+                let waited = (log.check, log.source) != (Some(Check::Cached), Some(Source::Hit));
+                let now = if waited || json { self.clock.now() } else { log.time };
                 let remaining = lease.remaining(now);
                 log.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());

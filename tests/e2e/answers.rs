@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use valet_gateway::demo::idp::TokenRequest;
+use valet_gateway::demo::fault::Fail;
+use valet_gateway::demo::idp::{IdpFaults, IdpOn, TokenRequest};
 use valet_gateway::demo::provider::{Faults, UrlFault};
 
 use crate::kit::setup::START;
@@ -102,6 +103,25 @@ async fn a_program_gets_the_url_and_its_own_end_as_json() {
     stack.advance(Duration::from_millis(500));
     let later = stack.get(FACE_SCAN).as_user("ada").for_json().send().await.json();
     assert_eq!((&later["url"], &later["expires_in"]), (&body["url"], &7199.into()));
+}
+
+#[tokio::test]
+async fn a_held_url_promises_what_is_left_of_it_though_the_keys_of_its_session_were_waited_for() {
+    let stack = Stack::start().await;
+    let held = stack.get(FACE_SCAN).as_user("ada").for_json().send().await.assert_status(200).json();
+    stack.advance(Duration::from_secs(30));
+    stack.idp().rotate(true).unwrap();
+    stack.idp().set_faults(IdpFaults { on: IdpOn::Keys, ..IdpFaults::failing(Fail::Hang) });
+    let fetches = stack.idp().fetches();
+    let token = stack.idp().token(&TokenRequest::user("ada"));
+    let mut waiting = stack.get(FACE_SCAN).bearer(token).for_json().start().await;
+    stack.idp().until_fetches(fetches + 1).await;
+    stack.advance(Duration::from_secs(5));
+    stack.idp().set_faults(IdpFaults::default());
+    let answer = waiting.answer().await.assert_status(200).json();
+    assert_eq!(answer["url"], held["url"]);
+    let promised = |answer: &serde_json::Value| answer["expires_in"].as_u64().unwrap();
+    assert_eq!(promised(&answer), promised(&held) - 35);
 }
 
 #[tokio::test]
