@@ -58,10 +58,11 @@ count: setup ## count the instructions of a request on each of its ways, beside 
 lint: setup-lint ## formatting, clippy and rustdoc, warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --no-default-features --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
 
-dist: setup ## build the program that ships: target/dist/valet
-	$(CARGO) build $(LOCKED) --profile dist
+dist: setup ## build the program that ships: target/dist/valet; SIMULATORS=no leaves demo and simulate out, as the container does
+	$(CARGO) build $(LOCKED) --profile dist --bin valet $(if $(filter no,$(SIMULATORS)),--no-default-features)
 
 clean: ## remove what was built and fetched
 	$(CARGO) clean

@@ -2,7 +2,9 @@
 //!
 //! Both are read through [`Clock`], so that tests and the demo can move time instead of waiting for it.
 
+#[cfg(any(test, feature = "simulators"))]
 use std::sync::Arc;
+#[cfg(any(test, feature = "simulators"))]
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -147,11 +149,16 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { start: Instant },
+    System {
+        start: Instant,
+    },
+    #[cfg(any(test, feature = "simulators"))]
     Manual(Arc<ClockControl>),
+    #[cfg(any(test, feature = "simulators"))]
     Shifted(Instant, Arc<ClockControl>),
 }
 
+#[cfg(any(test, feature = "simulators"))]
 /// Moves a manual or shifted [`Clock`].
 #[derive(Debug)]
 pub struct ClockControl {
@@ -159,6 +166,7 @@ pub struct ClockControl {
     tick: AtomicI64,
 }
 
+#[cfg(any(test, feature = "simulators"))]
 impl ClockControl {
     /// Time goes on: both readings move.
     pub fn advance(&self, span: Duration) {
@@ -178,12 +186,14 @@ impl Clock {
         Self(Source::System { start: Instant::now() })
     }
 
+    #[cfg(any(test, feature = "simulators"))]
     /// A clock that stands still until its hands are moved.
     pub fn manual(start: Timestamp) -> (Self, Arc<ClockControl>) {
         let clock_control = Arc::new(ClockControl { wall: AtomicI64::new(start.0), tick: AtomicI64::new(0) });
         (Self(Source::Manual(clock_control.clone())), clock_control)
     }
 
+    #[cfg(any(test, feature = "simulators"))]
     /// The machine's clocks, on which the hands are added: time goes by itself, and can be made to go faster.
     pub fn shifted() -> (Self, Arc<ClockControl>) {
         let clock_control = Arc::new(ClockControl { wall: AtomicI64::new(0), tick: AtomicI64::new(0) });
@@ -194,7 +204,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => system_now(),
+            #[cfg(any(test, feature = "simulators"))]
             Source::Manual(clock_control) => Timestamp(clock_control.wall.load(Ordering::SeqCst)),
+            #[cfg(any(test, feature = "simulators"))]
             Source::Shifted(_, clock_control) => {
                 Timestamp(system_now().0.saturating_add(clock_control.wall.load(Ordering::SeqCst)))
             }
@@ -205,7 +217,9 @@ impl Clock {
     pub fn tick(&self) -> Tick {
         match &self.0 {
             Source::System { start } => Tick(millis(start.elapsed())),
+            #[cfg(any(test, feature = "simulators"))]
             Source::Manual(clock_control) => Tick(clock_control.tick.load(Ordering::SeqCst)),
+            #[cfg(any(test, feature = "simulators"))]
             Source::Shifted(start, clock_control) => {
                 Tick(millis(start.elapsed()).saturating_add(clock_control.tick.load(Ordering::SeqCst)))
             }

@@ -9,7 +9,7 @@
 //! | [`server`] | configuration → listeners, tasks, one gateway; stopping without losing a request |
 //! | [`config`] | the whole file as types, every fault at once |
 //! | [`admin`] | health and metrics, on an address of their own |
-//! | [`demo`] | simulators of vendor and identity provider, and the whole in one process |
+//! | [`demo`] | simulators of vendor and identity provider, and the whole in one process: with the feature `simulators`, which is on unless left out |
 //! | [`gateway`] | the data plane: a head is read, the questions are asked in their order, the answer is written |
 //! | [`minter`] | the role that holds the key: edges ask it, it believes none of them |
 //! | [`problem`] | every refusal and its status, one table |
@@ -37,6 +37,7 @@ pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "simulators")]
 pub mod demo;
 pub mod files;
 pub mod gateway;

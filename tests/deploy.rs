@@ -142,6 +142,12 @@ fn a_unit_brings_every_file_that_its_configuration_names() {
 }
 
 #[test]
+fn the_image_has_no_simulators() {
+    let build = include_str!("../deploy/Dockerfile").lines().find(|line| line.starts_with("RUN cargo build")).unwrap();
+    assert!(build.contains("--no-default-features"), "{build}");
+}
+
+#[test]
 fn the_image_is_built_from_all_that_the_build_reads() {
     let let_in: Vec<&str> =
         include_str!("../deploy/Dockerfile.dockerignore").lines().filter_map(|line| line.strip_prefix('!')).collect();

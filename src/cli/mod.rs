@@ -1,6 +1,7 @@
 //! The command line: start-up as a story.
 
 mod check;
+#[cfg(feature = "simulators")]
 mod demo;
 mod diff;
 mod doctor;
@@ -12,6 +13,7 @@ mod open;
 mod policy;
 mod recipe;
 mod run;
+#[cfg(feature = "simulators")]
 mod simulate;
 mod successor;
 
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Fault};
+#[cfg(feature = "simulators")]
 use crate::demo::cli::Simulate;
 use crate::gateway::Asked;
 
@@ -38,6 +41,7 @@ mod exit {
 }
 
 /// The name of the hidden command.
+#[cfg(feature = "simulators")]
 const MINTER: &str = "demo-minter";
 
 /// Version and revision.
@@ -46,6 +50,10 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("VALET_R
 /// A session gateway: checks each session's JWT, holds one vendor plug-in URL per user, and redirects the browser to a fresh one.
 #[derive(Parser)]
 #[command(name = "valet", version = VERSION, arg_required_else_help = true)]
+#[cfg_attr(
+    not(feature = "simulators"),
+    command(after_help = "Built without `valet demo` and `valet simulate`: the feature `simulators`.")
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -108,6 +116,7 @@ enum Command {
     /// Policies: run their cases, print their schema.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    #[cfg(feature = "simulators")]
     /// The gateway, an app behind it, a vendor and an identity provider on loopback, in one process or in two (--split). Prints the
     /// address of a page to look at, and opens it where a desktop is.
     Demo {
@@ -123,9 +132,11 @@ enum Command {
         #[arg(long)]
         split: bool,
     },
+    #[cfg(feature = "simulators")]
     /// The second process of `valet demo --split`, which starts it.
     #[command(name = MINTER, hide = true)]
     DemoMinter,
+    #[cfg(feature = "simulators")]
     /// The vendor or the identity provider alone, for your own tests. Not for production.
     #[command(subcommand)]
     Simulate(Simulate),
@@ -185,8 +196,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Recipe(command) => recipe::recipe(&command),
         Command::Policy(command) => policy::policy(command),
+        #[cfg(feature = "simulators")]
         Command::Demo { port, no_open, split } => demo::demo(port, !no_open, split),
+        #[cfg(feature = "simulators")]
         Command::DemoMinter => demo::minter(),
+        #[cfg(feature = "simulators")]
         Command::Simulate(which) => simulate::simulate(which),
     };
     match done {
