@@ -89,6 +89,8 @@ mod times;
 mod tls;
 #[path = "e2e/traces.rs"]
 mod traces;
+#[path = "e2e/uploads.rs"]
+mod uploads;
 #[path = "e2e/vendor.rs"]
 mod vendor;
 #[path = "e2e/websockets.rs"]

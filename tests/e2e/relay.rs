@@ -1,4 +1,4 @@
-//! The two ways to an app: a `GET` without a body takes the short one, and nobody can tell.
+//! Answers of an app: to a request with a body as to one without. Which way a request takes nobody can tell: HTTP/1.0 goes by Pingora's proxy.
 
 use tokio::net::TcpListener;
 
@@ -11,17 +11,17 @@ async fn before(app: &App, lines: &str) -> Stack {
     Stack::before(app, &format!("session = \"none\"\n{lines}")).await
 }
 
-/// The same request by the long way: with a body, which the app reads and nobody else looks at.
-fn long(ask: Ask<'_>) -> Ask<'_> {
+/// The same request with a body, which the app reads and nobody else looks at.
+fn bodied(ask: Ask<'_>) -> Ask<'_> {
     ask.body("x")
 }
 
-/// The same request by both ways, the short one first.
+/// The same request without a body and with one.
 fn both<'s>(stack: &'s Stack, target: &str) -> [Ask<'s>; 2] {
-    [stack.get(target), long(stack.get(target))]
+    [stack.get(target), bodied(stack.get(target))]
 }
 
-/// The fields that an app said; `Date` is that of the app by one way and ours by the other.
+/// The fields that an app said.
 fn said(answer: &Answer) -> Vec<String> {
     let ours = ["date", "connection", "x-request-id"];
     let fields = answer.fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
@@ -40,7 +40,7 @@ async fn whole(ask: Ask<'_>) -> String {
 }
 
 #[tokio::test]
-async fn both_ways_answer_alike() {
+async fn requests_with_a_body_and_without_are_answered_alike() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     for answer in [
@@ -58,11 +58,11 @@ async fn both_ways_answer_alike() {
         "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
     ] {
         let target = says("/say", answer);
-        let short = stack.get(&target).send().await;
-        let other = long(stack.get(&target)).send().await;
-        assert_eq!((short.status, said(&short)), (other.status, said(&other)), "{answer}");
-        assert_eq!(short.body, other.body, "{answer}");
-        for (way, answer) in [("short", &short), ("long", &other)] {
+        let bare = stack.get(&target).send().await;
+        let other = bodied(stack.get(&target)).send().await;
+        assert_eq!((bare.status, said(&bare)), (other.status, said(&other)), "{answer}");
+        assert_eq!(bare.body, other.body, "{answer}");
+        for (way, answer) in [("bare", &bare), ("with a body", &other)] {
             let id = answer.field("x-request-id").unwrap_or_default();
             assert_eq!(id.len(), 36, "{way}: {answer}");
             assert!(answer.field("date").is_some(), "{way}: {answer}");
@@ -90,7 +90,7 @@ fn unchunked(mut body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn large_bodies_arrive_byte_for_byte_by_both_ways() {
+async fn large_bodies_arrive_byte_for_byte_with_a_body_and_without() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     for kind in ["sized", "chunks"] {
@@ -121,7 +121,7 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_no_interim_answers() {
 }
 
 #[tokio::test]
-async fn who_expects_a_word_before_the_answer_gets_it() {
+async fn expect_100_continue_without_a_body_is_answered_too() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     let mut sent = stack.get("/").field("Expect", "100-continue").start().await;
@@ -130,7 +130,7 @@ async fn who_expects_a_word_before_the_answer_gets_it() {
 }
 
 #[tokio::test]
-async fn bodies_without_a_length_are_chunks_by_both_ways() {
+async fn bodies_without_a_length_are_chunks_with_a_body_and_without() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     for (path, answer, pieces) in [
@@ -144,7 +144,7 @@ async fn bodies_without_a_length_are_chunks_by_both_ways() {
         ("/say-and-close", "HTTP/1.0 200 OK\r\n\r\n", ""),
     ] {
         let target = says(path, answer);
-        for (way, ask) in ["short", "long"].into_iter().zip(both(&stack, &target)) {
+        for (way, ask) in ["bare", "with a body"].into_iter().zip(both(&stack, &target)) {
             let text = whole(ask).await;
             let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{way}: {text}"));
             assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{way}: {head}");
@@ -155,7 +155,7 @@ async fn bodies_without_a_length_are_chunks_by_both_ways() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_502_by_both_ways() {
+async fn what_is_no_answer_is_502_with_a_body_and_without() {
     let app = App::start().await;
     let stack = before(&app, "").await;
     for answer in [
@@ -246,7 +246,7 @@ async fn a_request_is_not_asked_again_once_the_client_has_heard_of_it() {
     let target = says("/say-and-close", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
     for ask in both(&stack, &target) {
         stack.get("/").send().await.assert_status(200);
-        long(stack.get("/")).send().await.assert_status(200);
+        bodied(stack.get("/")).send().await.assert_status(200);
         let before = app.seen().len();
         let mut sent = ask.start().await;
         sent.answer().await.assert_status(103);
@@ -376,8 +376,8 @@ async fn before_all(upstreams: &[&str], failures: u32) -> Stack {
 }
 
 #[tokio::test]
-async fn an_upstream_that_fails_is_left_alone_by_both_ways() {
-    for by_long in [false, true] {
+async fn an_upstream_that_fails_is_left_alone_with_a_body_and_without() {
+    for with_body in [false, true] {
         let app = App::start().await;
         let closes = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = closes.local_addr().expect("an address").to_string();
@@ -385,7 +385,7 @@ async fn an_upstream_that_fails_is_left_alone_by_both_ways() {
         let stack = before_all(&[&address, &app.address], 2).await;
         let mut refused = 0;
         for _ in 0..10 {
-            let ask = if by_long { long(stack.get("/")) } else { stack.get("/") };
+            let ask = if with_body { bodied(stack.get("/")) } else { stack.get("/") };
             refused += u64::from(ask.send().await.status == 502);
         }
         assert_eq!((refused, stack.count("valet_upstream_ejections_total", &[])), (2, 1));

@@ -117,6 +117,15 @@ impl Wire {
         std::mem::replace(&mut self.buffer, rest) == wanted.as_bytes()
     }
 
+    /// So many bytes, which come next.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            assert!(self.more().await, "closed after {} of {count} bytes", self.buffer.len());
+        }
+        let rest = self.buffer.split_off(count);
+        std::mem::replace(&mut self.buffer, rest).to_vec()
+    }
+
     /// All that comes until the peer closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}

@@ -148,6 +148,8 @@ pub(in crate::gateway) fn request(
         let value = match left {
             Redaction::Nothing => continue,
             Redaction::Whole if is(&"content-length") => Cow::Borrowed(without_zeros(field.value)),
+            // Nothing else was taken, in whatever letters.
+            Redaction::Whole if is(&"transfer-encoding") => Cow::Borrowed(&b"chunked"[..]),
             Redaction::Whole => Cow::Borrowed(field.value),
             Redaction::Value(value) => Cow::Owned(value),
         };

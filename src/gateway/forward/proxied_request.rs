@@ -14,6 +14,7 @@ use crate::app::{Address, Picked};
 use crate::clock::Timestamp;
 use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::answer::reply::Reply;
+use crate::gateway::forward::body_limits::BodyMeter;
 use crate::gateway::forward::headers::{self, BadFields, Identity};
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::authenticate::Check;
@@ -67,8 +68,14 @@ pub(in crate::gateway) struct ProxiedRequest {
     /// The policy that decided.
     pub policy: Option<Arc<str>>,
     pub websocket: bool,
-    /// A `GET` without a body, over HTTP/1.1.
+    /// Over HTTP/1.1, with an answer that has a body if it says so.
     plain: bool,
+    /// How its body is framed by the client.
+    pub body: Body,
+    /// It may be asked twice (RFC 9110, section 9.2.2).
+    pub idempotent: bool,
+    /// The client waits for a word of the app before it sends the body.
+    pub expects_continue: bool,
     /// The body comes in chunks of HTTP/1.
     pub chunked: bool,
     /// The framing of those turned out to be wrong.
@@ -131,7 +138,10 @@ impl ProxiedRequest {
             check: log.check,
             policy: log.policy.clone(),
             websocket: head.wants_websocket(),
-            plain: is_plain(head),
+            plain: head.modern && !head.http2 && head.method != "HEAD",
+            body: head.body,
+            idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
+            expects_continue: head.expects_continue,
             chunked: !head.http2 && head.body == Body::Chunked,
             misframed: AtomicBool::new(false),
             trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
@@ -174,10 +184,6 @@ impl ProxiedRequest {
     }
 }
 
-fn is_plain(head: &Head<'_>) -> bool {
-    is_get(head) && head.modern && !head.http2
-}
-
 fn is_get(head: &Head<'_>) -> bool {
     head.method == "GET" && head.body == Body::Empty
 }
@@ -210,9 +216,8 @@ pub(in crate::gateway) struct ProxyContext {
     pub tried: SmallVec<[Address; 2]>,
     /// The app waited in vain for the rest of the request's body.
     pub unsent: bool,
-    /// Bytes of the request's body so far, and when the first of them came.
-    pub body: u64,
-    pub body_began: Option<Instant>,
+    /// What has come of the request's body so far.
+    pub body: BodyMeter,
     /// Answers before the answer so far.
     pub interim: usize,
     /// Why it was refused after all.

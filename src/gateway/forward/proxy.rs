@@ -27,11 +27,6 @@ use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
-/// A body comes at this rate at least, in bytes a second, once [`SLOW_AFTER`] has passed: who sends slower holds connections open.
-const MIN_BODY_RATE: u64 = 256;
-
-const SLOW_AFTER: Duration = Duration::from_secs(10);
-
 /// Pingora's view of the gateway.
 pub(in crate::gateway) struct Forwarder {
     pub gateway: Arc<InForce>,
@@ -127,21 +122,15 @@ impl ProxyHttp for Forwarder {
             *body = None;
         }
         let Some(piece) = body else { return Ok(()) };
-        context.body += piece.len() as u64;
-        let began = *context.body_began.get_or_insert_with(Instant::now);
         if context.is_revoked(&self.gateway.load().sessions) {
             return Err(Error::new_down(REVOKED));
         }
-        let proxied = proxied(context)?;
-        if context.body > proxied.forward.app().max_body {
-            return Err(Error::new_down(TOO_LARGE));
-        }
+        let most = proxied(context)?.forward.app().max_body;
         let stall = self.gateway.load().bounds().body;
-        let late = began.elapsed().saturating_sub(SLOW_AFTER.max(stall)).as_secs();
-        if context.body < late.saturating_mul(MIN_BODY_RATE) {
-            return Err(Error::new_down(TOO_SLOW));
-        }
-        Ok(())
+        context.body.take(piece.len(), most, stall).map_err(|refusal| match refusal {
+            Refusal::BodyTooLarge => Error::new_down(TOO_LARGE),
+            _ => Error::new_down(TOO_SLOW),
+        })
     }
 
     async fn upstream_response_filter(

@@ -15,7 +15,7 @@ use crate::gateway::accept::acceptor::Acceptor;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::bounds::Limits;
-use crate::gateway::forward::fast_path::{Client, Next};
+use crate::gateway::forward::fast_path::{Client, Next, Upload};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::forward::session_end;
 use crate::gateway::handle::Disposition;
@@ -39,6 +39,8 @@ pub(super) struct Http1Connection<'c> {
     limits: HeadLimits,
     /// `server.write_stall`, as the request under way began with it.
     write_stall: Duration,
+    /// `server.body_stall`, likewise.
+    body_stall: Duration,
     buffer: BytesMut,
     out: Vec<u8>,
 }
@@ -51,8 +53,9 @@ impl<'c> Http1Connection<'c> {
         (deadline, abort): (Deadline<'c>, ShutdownSignal<'c>),
         limits: HeadLimits,
     ) -> Self {
-        let (write_stall, buffer, out) = (Duration::ZERO, BytesMut::new(), Vec::new());
-        Self { front, acceptor, stop, peer, tls, deadline, abort, limits, write_stall, buffer, out }
+        let (write_stall, body_stall) = (Duration::ZERO, Duration::ZERO);
+        let (buffer, out) = (BytesMut::new(), Vec::new());
+        Self { front, acceptor, stop, peer, tls, deadline, abort, limits, write_stall, body_stall, buffer, out }
     }
 
     /// Answers one request after the other until the connection ends.
@@ -94,8 +97,8 @@ impl<'c> Http1Connection<'c> {
     /// The answer to the request whose head is the first `end` bytes of the buffer, or that it goes to an app.
     async fn judge(&mut self, end: usize) -> Disposition {
         let gateway = self.front.gateway.load();
-        let Limits { idle, write, .. } = *gateway.bounds();
-        (self.limits.idle, self.write_stall) = (idle, write);
+        let Limits { idle, write, body, .. } = *gateway.bounds();
+        (self.limits.idle, self.write_stall, self.body_stall) = (idle, write, body);
         let lame = || self.front.drain.is_lame() || self.acceptor.is_leaving();
         let connection =
             ConnectionInfo { raw: &self.buffer[..end], peer: &self.peer, tls: self.tls, http2: false, lame: &lame };
@@ -141,6 +144,7 @@ impl<'c> Http1Connection<'c> {
             out: &mut self.out,
             answered: false,
             write: self.write_stall,
+            upload: Upload::new(&proxied, false, self.body_stall).map(Box::new),
         };
         match proxying.fast_path.exchange(client, &head, &proxied, &mut self.abort).await {
             Next::KeepAlive => Some(stream),

@@ -80,12 +80,19 @@ impl ChunkJudge {
     }
 
     /// Judges the bytes that follow those of the last call. Behind the end of the body anything may stand.
-    pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), BadChunk> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), BadChunk> {
+        self.read(bytes, |_| {}).map(|_| ())
+    }
+
+    /// The same, and gives the data in them; with how many of them belong to the body.
+    pub fn read(&mut self, mut bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
+        let given = bytes.len();
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
-                State::Done => return Ok(()),
+                State::Done => break,
                 State::Data(left) => {
                     let here = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    data(&bytes[..here]);
                     bytes = &bytes[here..];
                     let left = left - here as u64;
                     self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
@@ -96,7 +103,7 @@ impl ChunkJudge {
                 }
             }
         }
-        Ok(())
+        Ok(given - bytes.len())
     }
 
     fn step(&mut self, state: State, byte: u8) -> Result<State, BadChunk> {

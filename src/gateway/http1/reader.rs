@@ -62,7 +62,8 @@ impl<'c> Deadline<'c> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, heed_stop: bool) -> Poll<()> {
+    /// Ready when it is due. With `heed_stop` also when the listener stops.
+    pub fn poll(&mut self, cx: &mut Context<'_>, heed_stop: bool) -> Poll<()> {
         if heed_stop && self.stop.poll(cx).is_ready() {
             return Poll::Ready(());
         }

@@ -1,13 +1,19 @@
 //! The client's side of the fast path: a connection of HTTP/1.1.
 
+use std::future::poll_fn;
 use std::io::{self, Write as _};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _};
 
-use crate::gateway::forward::fast_path::{Downstream, Framing, Stop};
+use crate::gateway::forward::fast_path::Stop;
+use crate::gateway::forward::fast_path::answer_head::Framing;
+use crate::gateway::forward::fast_path::ask::Downstream;
+use crate::gateway::forward::fast_path::upload::{Http1Source, Upload};
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::http1::wire;
 
@@ -29,11 +35,22 @@ pub(in crate::gateway) struct Client<'c, 'a> {
     pub answered: bool,
     /// It takes a piece of the answer in this time.
     pub write: Duration,
+    /// The body of its request. Boxed: a request without one does not hold the room for it.
+    pub upload: Option<Box<Upload>>,
 }
 
 impl Downstream for Client<'_, '_> {
-    async fn left(&mut self) {
-        gone(self.stream, self.ahead).await;
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        poll_gone(self.stream, self.ahead, cx)
+    }
+
+    fn upload(&mut self) -> Option<&mut Upload> {
+        self.upload.as_deref_mut()
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        upload.poll(&mut Http1Source { stream: self.stream, ahead: self.ahead }, cx)
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
@@ -43,15 +60,40 @@ impl Downstream for Client<'_, '_> {
 }
 
 impl Client<'_, '_> {
+    /// Reads what of the request's body is here: what is framed wrongly from its first bytes on gets to no app.
+    pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
+        if self.ahead.is_empty() {
+            return Ok(());
+        }
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let mut source = Http1Source { stream: self.stream, ahead: self.ahead };
+        poll_fn(|cx| Poll::Ready(upload.prepare(&mut source, cx))).await
+    }
+
+    /// Whether the body of its request has not gone to the app as a whole.
+    pub(super) fn is_sending(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| !upload.is_whole())
+    }
+
+    /// The answer is whole, and the rest of the request's body follows as long as the app takes it.
+    pub(super) async fn finish_upload(&mut self, expects_continue: bool) {
+        // A client that waited to be asked for the body, and got its answer instead, sends none.
+        if self.upload.as_ref().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
+            // The answer counts, whatever becomes of the body.
+            let _ = poll_fn(|cx| self.poll_upload(cx)).await;
+        }
+    }
+
     pub(super) async fn send(&mut self) -> Result<(), Stop> {
         if self.out.is_empty() {
             return Ok(());
         }
         self.answered = true;
-        self.deadline.set(self.write);
-        let taken = wire::write(self.stream, self.out, self.deadline).await;
+        let out = std::mem::take(self.out);
+        let sent = self.write(&out).await;
+        *self.out = out;
         self.out.clear();
-        taken.map_err(|_| Stop::Client)
+        sent
     }
 
     /// A piece of the body, behind what is to go out already.
@@ -64,25 +106,56 @@ impl Client<'_, '_> {
             self.out.extend_from_slice(piece);
         } else {
             self.send().await?;
-            self.deadline.set(self.write);
-            wire::write(self.stream, piece, self.deadline).await.map_err(|_| Stop::Client)?;
+            self.write(piece).await?;
         }
         if framing == Framing::Chunked {
             self.out.extend_from_slice(b"\r\n");
         }
         Ok(())
     }
+
+    /// Writes all of it. While the client takes nothing, the body of its request goes on.
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+        self.deadline.set(self.write);
+        if !self.is_sending() {
+            return wire::write(self.stream, bytes, self.deadline).await.map_err(|_| Stop::Client);
+        }
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = poll_write_all(self.stream, &mut bytes, cx) {
+                return Poll::Ready(written.map_err(|_| Stop::Client));
+            }
+            if self.deadline.poll(cx, false).is_ready() {
+                return Poll::Ready(Err(Stop::Client));
+            }
+            match self.poll_upload(cx) {
+                Poll::Ready(Err(stop)) => Poll::Ready(Err(stop)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
 }
 
-/// Ends when the client has left. What it sends before that is kept; beyond a bound it must wait, and is not missed until it has its answer.
-async fn gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
-    while ahead.len() < MAX_AHEAD {
-        match stream.read_buf(ahead).await {
-            Ok(n) if n > 0 => {}
-            _ => return,
+/// Ready when all of it is on its way; what is, is no longer in `bytes`.
+fn poll_write_all(stream: &mut Stream, bytes: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        match ready!(Pin::new(&mut *stream).poll_write(cx, bytes))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            taken => *bytes = &bytes[taken..],
         }
     }
-    std::future::pending().await
+    Pin::new(stream).poll_flush(cx)
+}
+
+/// Ready when the client has left. What it sends before that is kept; beyond a bound it must wait, and is not missed until it has its answer.
+fn poll_gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut, cx: &mut Context<'_>) -> Poll<()> {
+    while ahead.len() < MAX_AHEAD {
+        match ready!(pin!(stream.read_buf(ahead)).poll(cx)) {
+            Ok(n) if n > 0 => {}
+            _ => return Poll::Ready(()),
+        }
+    }
+    Poll::Pending
 }
 
 #[cfg(test)]
@@ -91,6 +164,10 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+
+    async fn gone(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) {
+        poll_fn(|cx| poll_gone(stream, ahead, cx)).await;
+    }
 
     #[tokio::test]
     async fn a_client_that_sends_ahead_is_kept_waiting_at_a_bound_and_missed_when_it_leaves() {

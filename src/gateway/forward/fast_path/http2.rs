@@ -1,9 +1,11 @@
 //! A `GET` of HTTP/2 by the fast path: the answer is read from the app no faster than the client takes it (RFC 9113, section 5.2).
 
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use h2::SendStream;
 use http::Version;
 use pingora::http::ResponseHeader;
@@ -17,8 +19,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::app::{Picked, cause_of};
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
+use crate::gateway::forward::fast_path::answer_head::is_possible;
+use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
-use crate::gateway::forward::fast_path::{Downstream, FastPath, FastPathContext, Stop, is_possible};
+use crate::gateway::forward::fast_path::upload::Upload;
+use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -48,7 +53,7 @@ impl FastPath {
         };
         let (outcome, cause) = match carried {
             Ok(()) => ("forwarded", None),
-            Err(Stop::Client) => ("cancelled", None),
+            Err(Stop::Client | Stop::Refused(_)) => ("cancelled", None),
             Err(Stop::SessionEnd) => {
                 if let ServerSession::H2(client) = exchange.as_downstream_mut() {
                     // Not to be taken for a whole answer.
@@ -106,7 +111,7 @@ impl FastPath {
             }
             // Pingora has no way for one over HTTP/2.
             interim += 1;
-            client.wait(app.read_response()).await?;
+            client.wait(proxied.forward.app().read_timeout, app.read_response()).await?;
         };
         context.answered(&self.gateway.load(), proxied, head.status);
         let status = head.status.as_u16();
@@ -149,8 +154,16 @@ impl FastPath {
 }
 
 impl Downstream for Http2 {
-    async fn left(&mut self) {
-        let _ = self.idle().await;
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.idle().poll_unpin(cx).map(|_| ())
+    }
+
+    fn upload(&mut self) -> Option<&mut Upload> {
+        None
+    }
+
+    fn poll_upload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        Poll::Ready(Ok(()))
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {

@@ -75,7 +75,7 @@ where
 }
 
 /// Ready when it is due. A time that has moved on costs nothing until the old one is over.
-fn poll_timer(timer: &mut Pin<&mut Sleep>, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+pub(super) fn poll_timer(timer: &mut Pin<&mut Sleep>, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
     if due < timer.deadline() {
         timer.as_mut().reset(due);
     }
@@ -107,7 +107,7 @@ impl Patience {
 }
 
 /// A span that no clock reaches the end of is as good as a year.
-fn after(since: Instant, span: Duration) -> Instant {
+pub(super) fn after(since: Instant, span: Duration) -> Instant {
     since.checked_add(span).unwrap_or(since + YEAR)
 }
 

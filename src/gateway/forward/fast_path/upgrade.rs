@@ -17,8 +17,10 @@ use tokio::time::timeout;
 
 use crate::gateway::delegate::delegate_to_inner;
 use crate::gateway::forward::attempt::MAX_INTERIM;
+use crate::gateway::forward::fast_path::answer_head::write_head;
+use crate::gateway::forward::fast_path::ask::{Downstream as _, Tried};
 use crate::gateway::forward::fast_path::tunnel::{self, Patience};
-use crate::gateway::forward::fast_path::{Client, Downstream as _, FastPath, FastPathContext, Stop, Tried, write_head};
+use crate::gateway::forward::fast_path::{Client, FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::http_client::Cause;
@@ -50,7 +52,7 @@ impl FastPath {
         let mut upstream = UpstreamReader { inner: stream, ahead: BytesMut::new() };
         let mut interim = 0;
         loop {
-            let (answer, length) = client.wait(upstream.head(app.read_timeout)).await?;
+            let (answer, length) = client.wait(app.read_timeout, upstream.head(app.read_timeout)).await?;
             if answer.status == StatusCode::SWITCHING_PROTOCOLS {
                 if !is_websocket(&answer) {
                     return Err(Stop::App(Cause::NotHttp));
@@ -75,7 +77,7 @@ impl FastPath {
             if !answer.status.is_informational() {
                 let mut session = HttpSession::new(Box::new(upstream));
                 session.read_timeout = Some(app.read_timeout);
-                client.wait(session.read_response()).await?;
+                client.wait(app.read_timeout, session.read_response()).await?;
                 return Ok(Some(session));
             }
             if interim == MAX_INTERIM {
