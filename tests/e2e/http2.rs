@@ -14,12 +14,21 @@ async fn http2(app: Option<&App>) -> (Stack, SendRequest<Bytes>) {
 
 /// The same with these lines for the app.
 pub async fn http2_with(app: Option<&App>, lines: &str) -> (Stack, SendRequest<Bytes>) {
+    started(|setup| app.into_iter().fold(setup, |setup, app| setup.app(app, lines))).await
+}
+
+/// The same before the app at this address.
+pub async fn http2_before(address: &str, lines: &str) -> (Stack, SendRequest<Bytes>) {
+    let app = format!("[[app]]\nname = \"portal\"\nupstreams = [\"{address}\"]\n{lines}");
+    started(|setup| setup.tables(&app)).await
+}
+
+async fn started(with_app: impl FnOnce(Setup) -> Setup) -> (Stack, SendRequest<Bytes>) {
     let authority = Authority::new();
     let site = authority.site(&[HOST]);
     let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
     let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key);
-    let setup = app.into_iter().fold(setup, |setup, app| setup.app(app, lines));
-    let stack = setup.start().await;
+    let stack = with_app(setup).start().await;
     stack.until_ready().await;
     let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
     let (send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");

@@ -1,4 +1,4 @@
-//! Answers of apps over HTTP/2: by the fast path as by the long one, and no faster than the client takes them.
+//! Bodies over HTTP/2: of answers, no faster than the client takes them, and of requests, no faster than the app does.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::kit::tls::{Authority, Client};
 use crate::kit::{App, HOST, Setup, Stack, in_time, until};
 
 #[tokio::test]
-async fn both_ways_answer_http_2_alike() {
+async fn requests_with_a_body_and_without_are_answered_alike_over_http_2() {
     let app = App::start().await;
     let (_stack, mut send) = http2_with(Some(&app), "session = \"none\"").await;
     for (path, answer) in [
@@ -46,16 +46,18 @@ async fn both_ways_answer_http_2_alike() {
         ("/say-and-close", "SSH-2.0-x\r\n\r\n"),
     ] {
         let target = says(path, answer);
-        let short = ask(&mut send, "GET", &target, &[], "").await;
+        let bare = ask(&mut send, "GET", &target, &[], "").await;
         assert!(app.last().field("content-length").is_none());
-        let long = ask(&mut send, "GET", &target, &[], "x").await;
-        assert!(app.last().field("transfer-encoding").is_some(), "the long way has a body");
-        assert_eq!(short.said(), long.said(), "{answer}");
+        for (method, fields) in [("GET", &[][..]), ("POST", &[("content-length", "1")])] {
+            let bodied = ask(&mut send, method, &target, fields, "x").await;
+            assert_eq!(app.last().body, b"x", "it has a body");
+            assert_eq!(bare.said(), bodied.said(), "{answer}");
+        }
     }
 }
 
 #[tokio::test]
-async fn an_app_is_told_the_same_of_http_2_by_both_ways() {
+async fn an_app_is_told_the_same_over_http_2_with_a_body_and_without() {
     let app = App::start().await;
     let (stack, mut send) = http2_with(Some(&app), "").await;
     let bearer = format!("Bearer {}", stack.token("ada"));
@@ -195,8 +197,12 @@ async fn memory_of_400_streams_whose_clients_take_nothing() {
         let mut builder = h2::client::Builder::new();
         let (mut send, connection) = builder.initial_window_size(0).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
         tokio::spawn(connection);
-        for _ in 0..100 {
-            let (answer, _) = send.send_request(get("/"), true).expect("sent");
+        for n in 0..100 {
+            // Each second one with a body.
+            let (answer, mut body) = send.send_request(get("/"), n % 2 == 0).expect("sent");
+            if n % 2 == 1 {
+                body.send_data(Bytes::from_static(b"a body"), true).expect("sent");
+            }
             kept.push((send.clone(), in_time("a head", answer).await.expect("a head").into_body()));
         }
     }

@@ -1,7 +1,9 @@
 //! Requests with bodies to an app, by a connection on which the test decides what the app reads and says.
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 
+use crate::http2::{ask, http2_before, http2_with};
 use crate::kit::app::large;
 use crate::kit::{App, HOST, Setup, Stack, Wire, in_time, until};
 
@@ -254,4 +256,82 @@ async fn requests_with_bodies_sent_ahead_are_answered_each_in_its_order() {
     let bodies: Vec<Vec<u8>> = app.seen().into_iter().map(|seen| seen.body).collect();
     assert_eq!(bodies, [&b"one"[..], b"two", b"", b"one"]);
     assert_eq!(app.connections(), 1);
+}
+
+/// Sends this over HTTP/2 in pieces, each as the window opens.
+async fn send_all(stream: &mut h2::SendStream<Bytes>, body: &[u8]) {
+    let mut left = Bytes::copy_from_slice(body);
+    while !left.is_empty() {
+        stream.reserve_capacity(left.len());
+        let room = in_time("a window", std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let now = left.split_to(room.expect("a stream").expect("a window").min(left.len()));
+        stream.send_data(now, false).expect("sent");
+    }
+    stream.send_data(Bytes::new(), true).expect("sent");
+}
+
+fn post() -> http::Request<()> {
+    http::Request::post(format!("https://{HOST}/x")).body(()).expect("a request")
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_over_http_2_byte_for_byte_and_the_connection_to_the_app_stays() {
+    let app = App::start().await;
+    let (stack, mut send) = http2_with(Some(&app), "session = \"none\"").await;
+    let body = large();
+    for announced in [false, true] {
+        let mut request = post();
+        if announced {
+            request.headers_mut().insert("content-length", body.len().into());
+        }
+        let (answer, mut stream) = send.send_request(request, false).expect("sent");
+        send_all(&mut stream, &body).await;
+        assert_eq!(in_time("an answer", answer).await.expect("an answer").status(), 200);
+        let seen = app.last();
+        assert!(seen.body == body);
+        assert_eq!(seen.field("transfer-encoding"), (!announced).then_some("chunked"));
+    }
+    assert_eq!(app.connections(), 1);
+    until("they are told of", || stack.answered("forwarded") == 2).await;
+}
+
+#[tokio::test]
+async fn bounds_of_a_body_hold_over_http_2() {
+    let app = App::start().await;
+    let (stack, mut send) =
+        http2_with(Some(&app), "session = \"none\"\nmax_body = \"10B\"\nread_timeout = \"300ms\"").await;
+    assert_eq!(ask(&mut send, "POST", "/x", &[], "0123456789").await.status, 200);
+    assert_eq!(ask(&mut send, "POST", "/x", &[], "0123456789x").await.status, 413);
+    assert_eq!(ask(&mut send, "POST", "/x", &[("content-length", "11")], "0123456789x").await.status, 413);
+    // One that does not come.
+    let (answer, mut stream) = send.send_request(post(), false).expect("sent");
+    stream.send_data(Bytes::from_static(b"half"), false).expect("sent");
+    assert_eq!(in_time("an answer", answer).await.expect("an answer").status(), 408);
+    // One whose client takes it back.
+    let seen = app.seen().len();
+    let (answer, mut stream) = send.send_request(post(), false).expect("sent");
+    stream.send_data(Bytes::from_static(b"half"), false).expect("sent");
+    until("the app has its head", || app.seen().len() > seen).await;
+    stream.send_reset(h2::Reason::CANCEL);
+    drop(answer);
+    until("it is told of", || stack.answered("cancelled") == 1).await;
+    assert_eq!((stack.answered("too_slow"), stack.answered("too_large")), (1, 2));
+    assert_eq!(app.seen().iter().filter(|seen| seen.body.len() == 4).count(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_goes_on_over_http_2() {
+    let app = ByHand::start().await;
+    let (stack, mut send) = http2_before(&app.address(), "session = \"none\"").await;
+    let (answer, mut stream) = send.send_request(post(), false).expect("sent");
+    stream.send_data(Bytes::from_static(b"abc"), false).expect("sent");
+    let mut to = app.accept().await;
+    to.read_to("3\r\nabc\r\n").await;
+    to.write(OK).await;
+    let mut answer = in_time("an answer", answer).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert_eq!(in_time("a body", answer.body_mut().data()).await.expect("a piece").expect("a piece"), "ok");
+    stream.send_data(Bytes::from_static(b"def"), true).expect("sent");
+    to.read_to("3\r\ndef\r\n0\r\n\r\n").await;
+    until("it is told of", || stack.answered("forwarded") == 1).await;
 }

@@ -112,7 +112,7 @@ impl ProxiedRequest {
             place: start.to_app,
             keeps_state: start.place.parent.is_some(),
         };
-        let upstream_head = if connection.http2 && !(is_get(head) && forward.app().is_plain()) {
+        let upstream_head = if connection.http2 && (head.method == "HEAD" || !forward.app().is_plain()) {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);
             headers::request(head, &identity, sources, &mut fields)?;
             UpstreamHead::Fields(fields)
@@ -126,6 +126,9 @@ impl ProxiedRequest {
             headers::request(head, &identity, sources, &mut wire)?;
             if head.http2 && forward.app().request_host.is_none() && head.all("host").next().is_none() {
                 headers::Sink::field(&mut wire, "host", head.host.as_bytes());
+            }
+            if head.http2 && head.body == Body::Chunked {
+                headers::Sink::field(&mut wire, "transfer-encoding", b"chunked");
             }
             wire.extend_from_slice(b"\r\n");
             UpstreamHead::Wire(wire)
@@ -182,10 +185,6 @@ impl ProxiedRequest {
         };
         if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
     }
-}
-
-fn is_get(head: &Head<'_>) -> bool {
-    head.method == "GET" && head.body == Body::Empty
 }
 
 impl ProxyContext {

@@ -66,7 +66,7 @@ impl ProxyHttp for Forwarder {
         if let Some(head) = context.wire.take() {
             let proxied = proxied(context)?;
             // Boxed: what is answered at once does not hold the room for an app's answer.
-            Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, write)).await;
+            Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, (write, body))).await;
             return Ok(true);
         }
         let proxied = proxied(context)?;

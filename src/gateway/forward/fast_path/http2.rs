@@ -1,10 +1,12 @@
-//! A `GET` of HTTP/2 by the fast path: the answer is read from the app no faster than the client takes it (RFC 9113, section 5.2).
+//! A request of HTTP/2 by the fast path: each side is read no faster than the other takes it (RFC 9113, section 5.2).
 
+use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use h2::SendStream;
 use http::Version;
@@ -17,65 +19,71 @@ use pingora_core::protocols::http::v2::server::HttpSession as Http2;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use crate::app::{Picked, cause_of};
+use crate::app::Picked;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
 use crate::gateway::forward::fast_path::answer_head::is_possible;
 use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
-use crate::gateway::forward::fast_path::upload::Upload;
+use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::write;
 use crate::http_client::Cause;
+use crate::problem::Refusal;
 
 /// While others wait for room, a client that takes nothing has this long.
 pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
 
 impl FastPath {
-    /// One request, with its head as the app gets it, and its answer; `stall`: the client takes a piece of it in this time.
+    /// One request, with its head as the app gets it, and its answer; `stall`: the client takes a piece of it in this time, and sends one
+    /// of its body in that.
     pub async fn exchange_http2(
         &self,
         exchange: &mut Exchange,
         head: &[u8],
         proxied: &ProxiedRequest,
-        stall: Duration,
+        (stall, body_stall): (Duration, Duration),
     ) {
         let mut context = FastPathContext::default();
         let mut abort = self.drain.abort();
-        let ServerSession::H2(client) = exchange.as_downstream_mut() else { return };
+        let ServerSession::H2(stream) = exchange.as_downstream_mut() else { return };
+        let upload = Upload::new(proxied, true, body_stall).map(Box::new);
+        let mut client = Client { stream, sender: None, upload, stall };
         let carried = tokio::select! {
             biased;
-            carried = self.carry_http2(client, head, proxied, stall, &mut context) => carried,
+            carried = self.carry_http2(&mut client, head, proxied, &mut context) => carried,
             _ = abort.wait_for(|abort| *abort) => Err(Stop::Abort),
             () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
+        drop(client);
         let (outcome, cause) = match carried {
             Ok(()) => ("forwarded", None),
-            Err(Stop::Client | Stop::Refused(_)) => ("cancelled", None),
+            Err(Stop::Client) => ("cancelled", None),
+            Err(Stop::Abort) => ("cut", None),
             Err(Stop::SessionEnd) => {
-                if let ServerSession::H2(client) = exchange.as_downstream_mut() {
-                    // Not to be taken for a whole answer.
-                    client.shutdown();
-                }
+                reset(exchange);
                 ("session_ended", None)
             }
-            Err(Stop::Abort) => ("cut", None),
+            // The app's answer is going out; that the rest of the request did not come then is no matter.
+            Err(Stop::Refused(_)) if context.status != 0 => {
+                reset(exchange);
+                ("forwarded", None)
+            }
+            Err(Stop::Refused(refusal)) => {
+                refuse(exchange, &refusal, proxied, &mut context).await;
+                (refusal.row().outcome, None)
+            }
             Err(Stop::App(why)) => {
                 if let Some(picked) = &context.picked {
                     picked.failed(why);
                 }
                 let refusal = behind(why);
                 if context.status == 0 {
-                    let mut out = Vec::new();
-                    proxied.refuse(&refusal, &mut out);
-                    if write(exchange, &out).await.is_ok() {
-                        context.status = refusal.row().status;
-                    }
-                } else if let ServerSession::H2(client) = exchange.as_downstream_mut() {
-                    // Not to be taken for a whole answer.
-                    client.shutdown();
+                    refuse(exchange, &refusal, proxied, &mut context).await;
+                } else {
+                    reset(exchange);
                 }
                 (refusal.row().outcome, Some(why))
             }
@@ -91,13 +99,14 @@ impl FastPath {
 
     async fn carry_http2(
         &self,
-        client: &mut Http2,
+        client: &mut Client<'_>,
         head: &[u8],
         proxied: &ProxiedRequest,
-        stall: Duration,
         context: &mut FastPathContext,
     ) -> Result<(), Stop> {
+        client.prepare().await?;
         let mut app = self.ask(client, head, proxied, context).await?;
+        let patience = proxied.forward.app().read_timeout;
         let mut interim = 0;
         let head = loop {
             let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
@@ -111,59 +120,156 @@ impl FastPath {
             }
             // Pingora has no way for one over HTTP/2.
             interim += 1;
-            client.wait(proxied.forward.app().read_timeout, app.read_response()).await?;
+            client.wait(patience, app.read_response()).await?;
         };
         context.answered(&self.gateway.load(), proxied, head.status);
         let status = head.status.as_u16();
         let done = app.is_body_done();
-        client.write_response_header(Box::new(head), done).map_err(|_| Stop::Client)?;
+        client.stream.write_response_header(Box::new(head), done).map_err(|_| Stop::Client)?;
         context.status = status;
         if !done {
-            self.body(client, &mut app, stall).await?;
+            client.sender = Some(client.stream.take_response_body_writer().ok_or(Stop::Client)?);
+            self.body(client, &mut app, patience).await?;
         }
-        self.give_back(app, context).await;
+        let whole = client.finish_upload(proxied.expects_continue).await;
+        if whole {
+            self.give_back(app, context).await;
+        }
         Ok(())
     }
 
     /// The answer's body. Nothing more of it is read before the client has a window for it.
-    async fn body(&self, client: &mut Http2, app: &mut HttpSession, stall: Duration) -> Result<(), Stop> {
-        let Some(mut to) = client.take_response_body_writer() else { return Err(Stop::Client) };
+    async fn body(&self, client: &mut Client<'_>, app: &mut HttpSession, patience: Duration) -> Result<(), Stop> {
         let unsent = &self.unsent;
         while !app.is_body_done() {
-            room(&mut to, 1, stall, unsent).await?;
-            let read = tokio::select! {
-                biased;
-                read = app.read_body_ref() => read.map_err(|error| Stop::App(cause_of(&error)))?,
-                _ = std::future::poll_fn(|cx| to.poll_reset(cx)) => return Err(Stop::Client),
-            };
-            let mut piece = read.unwrap_or_default();
+            client.room(1, unsent).await?;
+            let mut piece = client.wait(patience, app.read_body_ref()).await?.unwrap_or_default();
             while !piece.is_empty() {
-                let size = room(&mut to, piece.len(), stall, unsent).await?.min(piece.len());
+                let size = client.room(piece.len(), unsent).await?.min(piece.len());
                 let (now, later) = piece.split_at(size);
-                let now = tokio::select! {
-                    biased;
-                    now = timeout(stall, unsent.keep(now)) => now.map_err(|_| Stop::Client)?,
-                    _ = std::future::poll_fn(|cx| to.poll_reset(cx)) => return Err(Stop::Client),
-                };
-                to.send_data(now, false).map_err(|_| Stop::Client)?;
+                let stall = client.stall;
+                let kept = client.beside(timeout(stall, unsent.keep(now))).await?.map_err(|_| Stop::Client)?;
+                client.send(kept, false)?;
                 piece = later;
             }
         }
-        to.send_data(Bytes::new(), true).map_err(|_| Stop::Client)
+        client.send(Bytes::new(), true)
     }
 }
 
-impl Downstream for Http2 {
+/// Our answer in place of the app's.
+async fn refuse(exchange: &mut Exchange, refusal: &Refusal, proxied: &ProxiedRequest, context: &mut FastPathContext) {
+    let mut out = Vec::new();
+    proxied.refuse(refusal, &mut out);
+    if write(exchange, &out).await.is_ok() {
+        context.status = refusal.row().status;
+    }
+}
+
+/// What has gone out is not to be taken for a whole answer.
+fn reset(exchange: &mut Exchange) {
+    if let ServerSession::H2(stream) = exchange.as_downstream_mut() {
+        stream.shutdown();
+    }
+}
+
+/// The client's side of the fast path: a stream of HTTP/2.
+struct Client<'c> {
+    stream: &'c mut Http2,
+    /// Of the answer's body, once its head is on its way.
+    sender: Option<SendStream<Bytes>>,
+    upload: Option<Box<Upload>>,
+    /// It takes a piece of the answer in this time.
+    stall: Duration,
+}
+
+impl Client<'_> {
+    /// Reads what of the request's body is here.
+    async fn prepare(&mut self) -> Result<(), Stop> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        poll_fn(|cx| Poll::Ready(upload.prepare(&mut Frames(self.stream), cx))).await
+    }
+
+    /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
+    async fn finish_upload(&mut self, expects_continue: bool) -> bool {
+        if self.upload.as_ref().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
+            // The answer counts, whatever becomes of the body.
+            let _ = poll_fn(|cx| self.poll_upload(cx)).await;
+        }
+        let Some(upload) = &mut self.upload else { return true };
+        upload.release();
+        upload.is_whole()
+    }
+
+    fn send(&mut self, piece: Bytes, last: bool) -> Result<(), Stop> {
+        let to = self.sender.as_mut().ok_or(Stop::Client)?;
+        to.send_data(piece, last).map_err(|_| Stop::Client)
+    }
+
+    /// What `work` comes to, while the client is there and the body of its request goes on.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if let Poll::Ready(Err(stop)) = self.poll_upload(cx) {
+                return Poll::Ready(Err(stop));
+            }
+            self.poll_left(cx).map(|()| Err(Stop::Client))
+        })
+        .await
+    }
+
+    /// Ends when the client takes a byte or more of this many that it is to get; with how many.
+    async fn room(&mut self, wanted: usize, unsent: &Unsent) -> Result<usize, Stop> {
+        let to = self.sender.as_mut().ok_or(Stop::Client)?;
+        // No more than is there to be sent: other streams share the connection's window.
+        to.reserve_capacity(wanted);
+        if to.capacity() > 0 {
+            return Ok(to.capacity());
+        }
+        // What is read for it already waits here. Where there is no room for that, who takes nothing makes some.
+        let _held = unsent.hold(STALLED).ok_or(Stop::Client)?;
+        let since = Instant::now();
+        loop {
+            let left = self.stall.saturating_sub(since.elapsed());
+            if left.is_zero() || (unsent.is_scarce() && since.elapsed() >= SHORT) {
+                return Err(Stop::Client);
+            }
+            let opened = poll_fn(|cx| {
+                if let Poll::Ready(Err(stop)) = self.poll_upload(cx) {
+                    return Poll::Ready(Err(stop));
+                }
+                match self.sender.as_mut().map(|to| to.poll_capacity(cx)) {
+                    Some(Poll::Pending) => Poll::Pending,
+                    Some(Poll::Ready(Some(Ok(size)))) => Poll::Ready(Ok(size)),
+                    _ => Poll::Ready(Err(Stop::Client)),
+                }
+            });
+            match timeout(left.min(SHORT), opened).await {
+                Ok(Ok(0)) | Err(_) => {}
+                Ok(opened) => return opened,
+            }
+        }
+    }
+}
+
+impl Downstream for Client<'_> {
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.idle().poll_unpin(cx).map(|_| ())
+        match &mut self.sender {
+            Some(sender) => sender.poll_reset(cx).map(|_| ()),
+            None => self.stream.idle().poll_unpin(cx).map(|_| ()),
+        }
     }
 
     fn upload(&mut self) -> Option<&mut Upload> {
-        None
+        self.upload.as_deref_mut()
     }
 
-    fn poll_upload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        Poll::Ready(Ok(()))
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        upload.poll(&mut Frames(self.stream), cx)
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
@@ -175,25 +281,22 @@ impl Downstream for Http2 {
     }
 }
 
-/// Ends when the client takes a byte or more of this many that it is to get; with how many.
-async fn room(to: &mut SendStream<Bytes>, wanted: usize, stall: Duration, unsent: &Unsent) -> Result<usize, Stop> {
-    // No more than is there to be sent: other streams share the connection's window.
-    to.reserve_capacity(wanted);
-    if to.capacity() > 0 {
-        return Ok(to.capacity());
-    }
-    // What is read for it already waits here. Where there is no room for that, who takes nothing makes some.
-    let _held = unsent.hold(STALLED).ok_or(Stop::Client)?;
-    let since = Instant::now();
-    loop {
-        let left = stall.saturating_sub(since.elapsed());
-        if left.is_zero() || (unsent.is_scarce() && since.elapsed() >= SHORT) {
-            return Err(Stop::Client);
-        }
-        match timeout(left.min(SHORT), std::future::poll_fn(|cx| to.poll_capacity(cx))).await {
-            Ok(Some(Ok(0))) | Err(_) => {}
-            Ok(Some(Ok(size))) => return Ok(size),
-            Ok(_) => return Err(Stop::Client),
+/// The frames of a request's body. The client's window opens again by what was taken: it holds no more than one window here.
+struct Frames<'s>(&'s mut Http2);
+
+impl Source for Frames<'_> {
+    fn poll_body(&mut self, _: &mut Incoming, data: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
+        loop {
+            match ready!(self.0.poll_read_body_bytes(cx)) {
+                Some(Ok(piece)) => data.extend_from_slice(&piece),
+                Some(Err(_)) => return Poll::Ready(Err(Stop::Client)),
+                None => return Poll::Ready(Ok(true)),
+            }
+            let ended = self.0.is_body_done();
+            // A frame without data ends nothing unless it says so.
+            if ended || !data.is_empty() {
+                return Poll::Ready(Ok(ended));
+            }
         }
     }
 }
