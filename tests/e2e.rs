@@ -87,6 +87,8 @@ mod telemetry;
 mod times;
 #[path = "e2e/tls.rs"]
 mod tls;
+#[path = "e2e/tls_apps.rs"]
+mod tls_apps;
 #[path = "e2e/traces.rs"]
 mod traces;
 #[path = "e2e/uploads.rs"]

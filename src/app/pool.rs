@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -39,7 +39,10 @@ pub struct Pool {
     pub(super) degraded: IntGauge,
     pub(super) failures: Failures,
     balance: Balance,
+    /// Each upstream speaks HTTP/1.1 in the clear.
     plain: bool,
+    /// Some upstream speaks HTTP/2: it is configured so, or chose so when it was connected to by TLS.
+    http2: AtomicBool,
     turn: AtomicUsize,
     pub(super) endpoints: ArcSwap<Endpoints>,
     /// Held while `endpoints` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
@@ -92,6 +95,7 @@ impl Pool {
             failures: Failures::new(&settings.name, metrics),
             balance: settings.balance,
             plain: targets.iter().all(|target| target.scheme == Scheme::Http),
+            http2: AtomicBool::new(targets.iter().any(|target| target.scheme == Scheme::H2c)),
             turn: AtomicUsize::new(0),
             endpoints: ArcSwap::default(),
             known: Mutex::new(vec![Vec::new(); targets.len()]),
@@ -137,6 +141,16 @@ impl Pool {
     /// Whether each upstream speaks HTTP/1.1 in the clear.
     pub fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// Whether no upstream is known to speak HTTP/2. By TLS each chooses, and which it chose is known once it was connected to.
+    pub fn is_http_1(&self) -> bool {
+        !self.http2.load(Ordering::Relaxed)
+    }
+
+    /// An upstream chose HTTP/2.
+    pub fn note_http_2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
     }
 
     /// Whether some upstream is believed by the machine's own authorities. If not, its connections need none of them.

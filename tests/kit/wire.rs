@@ -117,6 +117,16 @@ impl Wire {
         std::mem::replace(&mut self.buffer, rest) == wanted.as_bytes()
     }
 
+    /// The next head, with its empty line; `None`: the connection ends before it.
+    pub async fn next_head(&mut self) -> Option<String> {
+        while !self.buffer.windows(4).any(|four| four == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.read_to("\r\n\r\n").await)
+    }
+
     /// So many bytes, which come next.
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {

@@ -53,6 +53,8 @@ pub(in crate::gateway) enum Next {
     Close,
     /// The answer is not whole, or nobody reads it.
     Abort,
+    /// Nothing was sent to the app or taken from the client: the app speaks HTTP/2, by Pingora's proxy.
+    Http2,
 }
 
 /// Why an answer did not come through whole.
@@ -63,6 +65,8 @@ enum Stop {
     Client,
     /// The body of the client's request: what is wrong with it.
     Refused(Refusal),
+    /// The app speaks HTTP/2.
+    Http2,
     /// The gateway stops.
     Abort,
     /// The session of a WebSocket is over.
@@ -121,6 +125,7 @@ impl FastPath {
         };
         let (outcome, next, cause) = match carried {
             Ok(next) => ("forwarded", next, None),
+            Err(Stop::Http2) => return Next::Http2,
             Err(Stop::Client) => ("cancelled", Next::Abort, None),
             Err(Stop::Abort) => ("cut", Next::Abort, None),
             // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
@@ -178,8 +183,14 @@ impl FastPath {
                 None => return Ok(Next::Close),
             }
         } else {
+            // An app by TLS may turn out to speak HTTP/2, and all goes another way then.
+            let taken = (!proxied.forward.app().is_plain() && client.upload.is_some()).then(|| client.ahead.clone());
             client.prepare().await?;
-            self.ask(client, head, proxied, context).await?
+            let asked = self.ask(client, head, proxied, context).await;
+            if let (Err(Stop::Http2), Some(taken)) = (&asked, taken) {
+                *client.ahead = taken;
+            }
+            asked?
         };
         let patience = proxied.forward.app().read_timeout;
         let mut interim = 0;

@@ -57,6 +57,17 @@ pub(in crate::gateway) enum UpstreamHead {
     Fields(Vec<(HeaderName, HeaderValue)>),
 }
 
+/// The fields of a head that was written for HTTP/1, for an app that turned out to speak HTTP/2.
+pub(in crate::gateway) fn fields_of(wire: &[u8]) -> Vec<(HeaderName, HeaderValue)> {
+    let lines = wire.split(|byte| *byte == b'\n').skip(1).filter_map(|line| line.strip_suffix(b"\r"));
+    let fields = lines.filter_map(|line| {
+        let (name, value) = line.split_at(memchr::memchr(b':', line)?);
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(2..)?).ok()?))
+    });
+    // How a body is framed is between two sides of HTTP/1.
+    fields.filter(|(name, _)| *name != http::header::TRANSFER_ENCODING).collect()
+}
+
 /// A request that may go to an app.
 pub(in crate::gateway) struct ProxiedRequest {
     pub forward: Forward,
@@ -112,7 +123,7 @@ impl ProxiedRequest {
             place: start.to_app,
             keeps_state: start.place.parent.is_some(),
         };
-        let upstream_head = if connection.http2 && (head.method == "HEAD" || !forward.app().is_plain()) {
+        let upstream_head = if connection.http2 && (head.method == "HEAD" || !forward.app().is_http_1()) {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);
             headers::request(head, &identity, sources, &mut fields)?;
             UpstreamHead::Fields(fields)
@@ -156,9 +167,9 @@ impl ProxiedRequest {
         Ok((proxied, upstream_head))
     }
 
-    /// Whether the fast path can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too, in the clear.
+    /// Whether the fast path can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too.
     pub fn fits_fast_path(&self) -> bool {
-        self.plain && (self.websocket || self.forward.app().is_plain())
+        self.plain && (self.websocket || self.forward.app().is_http_1())
     }
 
     /// When a WebSocket ends at the latest: with its session, where the app says so.

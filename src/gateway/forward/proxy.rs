@@ -20,8 +20,8 @@ use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
 use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
 use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::headers;
-use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
-use crate::gateway::http2::exchange::write;
+use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, fields_of};
+use crate::gateway::http2::exchange::{replace, write};
 use crate::gateway::request::micros;
 use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
@@ -66,8 +66,10 @@ impl ProxyHttp for Forwarder {
         if let Some(head) = context.wire.take() {
             let proxied = proxied(context)?;
             // Boxed: what is answered at once does not hold the room for an app's answer.
-            Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, (write, body))).await;
-            return Ok(true);
+            if Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, (write, body))).await {
+                return Ok(true);
+            }
+            replace(exchange.req_header_mut(), proxied, fields_of(&head))?;
         }
         let proxied = proxied(context)?;
         if exchange.req_header().version == Version::HTTP_10 {

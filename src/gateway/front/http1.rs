@@ -147,6 +147,7 @@ impl<'c> Http1Connection<'c> {
             upload: Upload::new(&proxied, false, self.body_stall).map(Box::new),
         };
         match proxying.fast_path.exchange(client, &head, &proxied, &mut self.abort).await {
+            Next::Http2 => Box::pin(self.exchange(stream, head, proxied, &proxying)).await,
             Next::KeepAlive => Some(stream),
             Next::Close => {
                 // It is over for the app.

@@ -94,7 +94,7 @@ async fn body(exchange: &mut Exchange) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The head that goes on is ours.
-fn replace(
+pub(in crate::gateway) fn replace(
     request: &mut RequestHeader,
     proxied: &ProxiedRequest,
     fields: Vec<(HeaderName, HeaderValue)>,

@@ -191,6 +191,16 @@ impl AppRoute {
         self.pool.is_plain()
     }
 
+    /// Whether it is spoken to in HTTP/1.1, as far as is known, in the clear or by TLS.
+    pub fn is_http_1(&self) -> bool {
+        self.pool.is_http_1()
+    }
+
+    /// An upstream chose HTTP/2 when it was connected to by TLS.
+    pub fn note_http_2(&self) {
+        self.pool.note_http_2();
+    }
+
     /// What becomes of each field that carries a claim.
     pub fn explain_fields(&self, session: &Session) -> Vec<String> {
         let told = self.claims.iter().filter_map(|(name, at)| Some(explain_field(name, session.fields().get(*at)?)));

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::Peer as _;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
+use pingora_core::protocols::{ALPN, Stream};
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
@@ -156,6 +156,10 @@ impl FastPath {
             // Boxed: a request that finds an idle connection does not hold the room for opening one.
             let connected = Box::pin(self.connector.new_stream(peer)).await.map(|stream| (stream, false));
             let error = match connected {
+                Ok((stream, _)) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
+                    proxied.forward.app().note_http_2();
+                    return Err(Stop::Http2);
+                }
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };

@@ -50,7 +50,7 @@ impl Downstream for Client<'_, '_> {
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        upload.poll(&mut Http1Source { stream: self.stream, ahead: self.ahead }, cx)
+        upload.poll(&mut Http1Source { stream: Some(self.stream), ahead: self.ahead }, cx)
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
@@ -60,13 +60,10 @@ impl Downstream for Client<'_, '_> {
 }
 
 impl Client<'_, '_> {
-    /// Reads what of the request's body is here: what is framed wrongly from its first bytes on gets to no app.
+    /// Takes what of the request's body was read ahead: what is framed wrongly from its first bytes on gets to no app.
     pub(super) async fn prepare(&mut self) -> Result<(), Stop> {
-        if self.ahead.is_empty() {
-            return Ok(());
-        }
         let Some(upload) = &mut self.upload else { return Ok(()) };
-        let mut source = Http1Source { stream: self.stream, ahead: self.ahead };
+        let mut source = Http1Source::<Stream> { stream: None, ahead: self.ahead };
         poll_fn(|cx| Poll::Ready(upload.prepare(&mut source, cx))).await
     }
 

@@ -37,7 +37,7 @@ use crate::problem::Refusal;
 pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
 
 impl FastPath {
-    /// One request, with its head as the app gets it, and its answer; `stall`: the client takes a piece of it in this time, and sends one
+    /// One request, with its head as the app gets it, and its answer; `false`: the app speaks HTTP/2, and nothing was sent or taken. `stall`: the client takes a piece of it in this time, and sends one
     /// of its body in that.
     pub async fn exchange_http2(
         &self,
@@ -45,10 +45,10 @@ impl FastPath {
         head: &[u8],
         proxied: &ProxiedRequest,
         (stall, body_stall): (Duration, Duration),
-    ) {
+    ) -> bool {
         let mut context = FastPathContext::default();
         let mut abort = self.drain.abort();
-        let ServerSession::H2(stream) = exchange.as_downstream_mut() else { return };
+        let ServerSession::H2(stream) = exchange.as_downstream_mut() else { return true };
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
         let mut client = Client { stream, sender: None, upload, stall };
         let carried = tokio::select! {
@@ -60,6 +60,7 @@ impl FastPath {
         drop(client);
         let (outcome, cause) = match carried {
             Ok(()) => ("forwarded", None),
+            Err(Stop::Http2) => return false,
             Err(Stop::Client) => ("cancelled", None),
             Err(Stop::Abort) => ("cut", None),
             Err(Stop::SessionEnd) => {
@@ -95,6 +96,7 @@ impl FastPath {
             context.picked.as_ref().map(Picked::label),
             cause,
         );
+        true
     }
 
     async fn carry_http2(
@@ -104,7 +106,10 @@ impl FastPath {
         proxied: &ProxiedRequest,
         context: &mut FastPathContext,
     ) -> Result<(), Stop> {
-        client.prepare().await?;
+        // Of what comes by frames nothing goes back: an app by TLS may turn out to speak HTTP/2.
+        if proxied.forward.app().is_plain() {
+            client.prepare().await?;
+        }
         let mut app = self.ask(client, head, proxied, context).await?;
         let patience = proxied.forward.app().read_timeout;
         let mut interim = 0;

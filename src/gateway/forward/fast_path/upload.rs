@@ -292,7 +292,8 @@ fn chunk(data: &[u8], last: bool) -> BytesMut {
 
 /// A client's connection of HTTP/1.1, and what was read of it ahead.
 pub(super) struct Http1Source<'s, S> {
-    pub stream: &'s mut S,
+    /// `None`: nothing more is read.
+    pub stream: Option<&'s mut S>,
     pub ahead: &'s mut BytesMut,
 }
 
@@ -307,7 +308,7 @@ impl<S: AsyncRead + Unpin> Source for Http1Source<'_, S> {
             Incoming::Length(left) => {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX).min(PIECE);
                 if self.ahead.is_empty() {
-                    ready!(poll_fill(self.stream, data, most, cx))?;
+                    ready!(poll_fill(self.stream.as_deref_mut(), data, most, cx))?;
                 } else {
                     data.extend_from_slice(&self.ahead.split_to(most.min(self.ahead.len())));
                 }
@@ -323,7 +324,7 @@ impl<S: AsyncRead + Unpin> Source for Http1Source<'_, S> {
                     return Poll::Ready(Ok(judge.is_done()));
                 }
                 if self.ahead.is_empty() {
-                    ready!(poll_fill(self.stream, self.ahead, PIECE, cx))?;
+                    ready!(poll_fill(self.stream.as_deref_mut(), self.ahead, PIECE, cx))?;
                 }
             },
             Incoming::Frames => Poll::Ready(Err(Stop::Client)),
@@ -333,11 +334,12 @@ impl<S: AsyncRead + Unpin> Source for Http1Source<'_, S> {
 
 /// Ready when something has come: this much at most, and no more than [`PIECE`].
 fn poll_fill(
-    stream: &mut (impl AsyncRead + Unpin),
+    stream: Option<&mut (impl AsyncRead + Unpin)>,
     into: &mut BytesMut,
     most: usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Stop>> {
+    let Some(stream) = stream else { return Poll::Pending };
     // On the stack: a body that does not come holds no room.
     let mut room = [MaybeUninit::uninit(); PIECE];
     let mut read = ReadBuf::uninit(&mut room[..most]);

@@ -18,7 +18,7 @@ fn read(mut incoming: Incoming, sent: &[u8], fits: usize) -> Result<(Vec<u8>, Ve
             left = &left[now..];
         }
         let mut data = BytesMut::new();
-        let mut source = Http1Source { stream: &mut ours, ahead: &mut ahead };
+        let mut source = Http1Source { stream: Some(&mut ours), ahead: &mut ahead };
         let done = poll_fn(|cx| source.poll_body(&mut incoming, &mut data, cx)).now_or_never();
         all.extend_from_slice(&data);
         match done {
@@ -66,7 +66,7 @@ async fn a_client_that_ends_before_its_body_has_left() {
     let (client, mut ours): (DuplexStream, _) = tokio::io::duplex(64);
     drop(client);
     let mut ahead = BytesMut::from(&b"12"[..]);
-    let mut source = Http1Source { stream: &mut ours, ahead: &mut ahead };
+    let mut source = Http1Source { stream: Some(&mut ours), ahead: &mut ahead };
     let (mut incoming, mut data) = (Incoming::Length(5), BytesMut::new());
     assert!(matches!(poll_fn(|cx| source.poll_body(&mut incoming, &mut data, cx)).await, Ok(false)));
     assert!(matches!(poll_fn(|cx| source.poll_body(&mut incoming, &mut data, cx)).await, Err(Stop::Client)));
