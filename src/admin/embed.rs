@@ -50,14 +50,16 @@ impl EmbedPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::RedirectHost;
+    use crate::setting::TextSetting;
 
     fn policy(hosts: &[&str], permissions: &[&str]) -> Value {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let hosts: Vec<_> = hosts.iter().map(|host| RedirectHost::read(host).unwrap()).collect();
         let policy = EmbedPolicy {
             plugin: "face-scan".into(),
             origin: "https://app.example.com".into(),
             path: "/plugins/face-scan".into(),
-            hosts: RedirectHosts::parse(&hosts).unwrap(),
+            hosts: RedirectHosts::from(&*hosts),
             permissions: permissions.iter().map(|name| (*name).to_owned()).collect(),
         };
         policy.json()

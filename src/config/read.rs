@@ -241,8 +241,16 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_newtype_struct(self)
+    /// A setting with a type of its own names itself by an example ([`crate::setting`]), which is what its hole reads as.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        example: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        match self.0 {
+            Value::Hole => visitor.visit_newtype_struct(de::value::BorrowedStrDeserializer::new(example)),
+            _ => visitor.visit_newtype_struct(self),
+        }
     }
 
     forward_to_deserialize_any! { i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct ignored_any }

@@ -49,7 +49,7 @@ pub use self::needs::{
 pub(crate) use self::pace::Pace;
 pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
-pub use self::redirect_hosts::{RedirectHosts, UrlFault};
+pub use self::redirect_hosts::{RedirectHost, RedirectHosts, UrlFault};
 pub use self::remote::{HealthStatus, Remote, RemoteParts};
 pub use self::template::is_whole_number;
 pub use self::trial::Trial;

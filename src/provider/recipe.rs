@@ -127,18 +127,21 @@ pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, Strin
         true => Base::compile(&settings.base_url, &mut faults),
         false => Some(Base::default()),
     };
-    let redirect_hosts = hosts(settings, needs, &mut faults);
+    if settings.redirect_hosts.is_empty() && needs.urls {
+        faults.push(("redirect_hosts".into(), "at least one host is required".into()));
+    }
     let auth = match &source.auth {
         None if !needs.calls => Some(Auth::None),
         auth => Auth::compile(auth.as_ref(), &mut faults),
     };
     let Calls { register, mints, revoke, forget } = calls(settings, &source, auth.as_ref(), &mut faults);
-    match (base, redirect_hosts, auth) {
-        (Some(base), Some(redirect_hosts), Some(mut auth)) if faults.is_empty() => {
+    match (base, auth) {
+        (Some(base), Some(mut auth)) if faults.is_empty() => {
             if let Auth::Token(grant) = &mut auth {
                 grant.set_base_url(base.url());
             }
             let secret_headers = settings.secret_headers.keys().filter_map(|name| key_field(name).ok()).collect();
+            let redirect_hosts = RedirectHosts::from(&*settings.redirect_hosts);
             let parts = Parts { base, auth, secret_headers, redirect_hosts, register, mints, revoke, forget };
             let claims = claim_names(settings).into_iter().map(|(name, _)| name).collect();
             Ok(Recipe { fingerprint: fingerprint(&parts), parts, claims })
@@ -223,21 +226,6 @@ fn secret_headers(settings: &ProviderSettings, auth: Option<&Auth>, faults: &mut
         }
     }
     names
-}
-
-fn hosts(settings: &ProviderSettings, needs: Needs, faults: &mut Faults) -> Option<RedirectHosts> {
-    if settings.redirect_hosts.is_empty() && needs.urls {
-        faults.push(("redirect_hosts".into(), "no minted URL could be sent on: name at least one host".into()));
-    }
-    let verdict = RedirectHosts::parse(&settings.redirect_hosts);
-    verdict
-        .map_err(|wrong| {
-            let numbered = |(index, message): (usize, String)| {
-                ("redirect_hosts".into(), format!("entry {}: {message}", index + 1))
-            };
-            faults.extend(wrong.into_iter().map(numbered));
-        })
-        .ok()
 }
 
 impl Register {

@@ -2,16 +2,19 @@
 
 mod browser;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
+use crate::setting::{FieldFault, TextSetting, text_setting};
+
 /// A longer URL would not pass the header limits of common servers and proxies on the way.
 const MAX_URL_BYTES: usize = 8 * 1024;
 
-/// The hosts that are allowed.
+/// The hosts that are allowed. An empty list allows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RedirectHosts(Box<[Pattern]>);
+pub struct RedirectHosts(Box<[RedirectHost]>);
 
 /// Why a minted URL is not sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,28 +25,22 @@ pub enum UrlFault {
     ForbiddenHost,
 }
 
+/// An entry of `redirect_hosts`: `host`, `host:port`, `*.suffix`, `*.suffix:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern {
+pub struct RedirectHost {
     /// In the form in which the URL parser writes it: lower case, Punycode, IPv6 in brackets.
     host: Box<str>,
     wildcard: bool,
     port: Option<u16>,
 }
 
-impl RedirectHosts {
-    /// Reads `host`, `host:port`, `*.suffix`, `*.suffix:port`. Faults: (index in the list, message). The list may be empty: it allows nothing.
-    pub fn parse(entries: &[String]) -> Result<Self, Vec<(usize, String)>> {
-        let mut patterns = Vec::new();
-        let mut faults = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
-            match Pattern::parse(entry) {
-                Ok(pattern) => patterns.push(pattern),
-                Err(message) => faults.push((index, message.to_owned())),
-            }
-        }
-        if faults.is_empty() { Ok(Self(patterns.into())) } else { Err(faults) }
+impl From<&[RedirectHost]> for RedirectHosts {
+    fn from(entries: &[RedirectHost]) -> Self {
+        Self(entries.into())
     }
+}
 
+impl RedirectHosts {
     /// Judges a URL as it came from the vendor. What is allowed opens, in any browser, the host that was judged.
     pub fn check(&self, text: &str) -> Result<(), UrlFault> {
         let url = plain(text).ok_or(UrlFault::Nonsense)?;
@@ -69,7 +66,7 @@ impl RedirectHosts {
 
     /// The entries in one agreed form, sorted, without repetition.
     pub(super) fn canonical(&self) -> Vec<String> {
-        let mut entries: Vec<String> = self.0.iter().map(Pattern::canonical).collect();
+        let mut entries: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         entries.sort();
         entries.dedup();
         entries
@@ -120,22 +117,30 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-impl Pattern {
+text_setting!(RedirectHost);
+
+impl TextSetting for RedirectHost {
+    const EXAMPLE: &'static str = "embed.example.com";
+
+    fn read(text: &str) -> Result<Self, FieldFault> {
+        Self::parse(text).map_err(FieldFault::of_value)
+    }
+}
+
+impl RedirectHost {
     fn parse(entry: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "expected `host`, `host:port` or `*.suffix`";
         let entry = entry.to_lowercase();
-        if entry.contains("://") || entry.contains(['/', '?', '#', '@', '\\']) {
-            return Err("expected a host, not a URL");
+        if entry.contains(['/', '?', '#', '@', '\\']) {
+            return Err(EXPECTED);
         }
-        let (name, port) = split_port(&entry).ok_or(EXPECTED)?;
+        let (name, port) =
+            split_port(&entry).ok_or("a port is a number from 1 to 65535, without a zero at its beginning")?;
         let (name, wildcard) = match name.strip_prefix("*.") {
             Some(suffix) => (suffix, true),
             None => (name, false),
         };
-        if name.contains('*') {
-            return Err("`*.` can only stand at the start, before a name");
-        }
-        if name.split('.').any(str::is_empty) {
+        if name.contains('*') || name.len() > 253 || name.split('.').any(str::is_empty) {
             return Err(EXPECTED);
         }
         let host = Host::parse(name).map_err(|_| EXPECTED)?;
@@ -147,10 +152,12 @@ impl Pattern {
         if wildcard {
             match &host {
                 Host::Domain(name) if is_public_suffix(name) => {
-                    return Err("a public suffix: anybody can have a name below it");
+                    return Err(
+                        "`*.` before a public suffix would allow everybody's hosts; name the vendor's own domain",
+                    );
                 }
                 Host::Domain(_) => {}
-                Host::Ipv4(_) | Host::Ipv6(_) => return Err("`*.` can't stand before an address"),
+                Host::Ipv4(_) | Host::Ipv6(_) => return Err("`*.` goes before a domain, not before an IP address"),
             }
         }
         Ok(Self { host: text.into(), wildcard, port })
@@ -164,11 +171,14 @@ impl Pattern {
             (true, None) => false,
         }
     }
+}
 
-    fn canonical(&self) -> String {
+impl fmt::Display for RedirectHost {
+    /// In one agreed form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = if self.wildcard { "*." } else { "" };
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{star}{}{port}", self.host)
+        write!(f, "{star}{}{port}", self.host)
     }
 }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::de::value::SeqAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::RedirectHost;
 use crate::certificate::CertificateFiles;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
@@ -43,7 +44,7 @@ pub struct ProviderSettings {
     pub secret_headers: BTreeMap<String, SecretSource>,
     /// The hosts to which a minted URL may point: `host`, `host:port`, `*.suffix`. Required, but where all mints are tokens.
     #[serde(default)]
-    pub redirect_hosts: Vec<String>,
+    pub redirect_hosts: Vec<RedirectHost>,
     /// A file with the certificates (PEM) of the authorities that sign `base_url`'s certificate, instead of the machine's own.
     pub ca: Option<PathBuf>,
     /// The HTTP proxy through which `base_url` is called.

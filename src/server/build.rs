@@ -365,7 +365,7 @@ fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
         plugin: name.clone(),
         origin: opened.origin().ascii_serialization(),
         path: path.clone(),
-        hosts: RedirectHosts::parse(&provider.redirect_hosts).ok()?,
+        hosts: RedirectHosts::from(&*provider.redirect_hosts),
         permissions: permissions.clone(),
     })
 }

@@ -137,33 +137,6 @@ pub(super) fn host(text: &str) -> Result<Host, &'static str> {
     Ok(host)
 }
 
-/// An entry of `redirect_hosts`: `host`, `host:port`, `*.suffix`, `*.suffix:port`.
-pub(super) fn redirect_host(text: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected `host`, `host:port` or `*.suffix`";
-    let (name, wild) = text.strip_prefix("*.").map_or((text, false), |rest| (rest, true));
-    let (name, port) = match name.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, Some(port)),
-        _ => (name, None),
-    };
-    if port.is_some_and(|p| {
-        !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_ok_and(|p| p == 0) || p.parse::<u16>().is_err()
-    }) {
-        return Err(EXPECTED);
-    }
-    match host(name).map_err(|_| EXPECTED)? {
-        Host::Domain(name) if wild && is_public_suffix(&name) => {
-            Err("`*.` before a public suffix would allow everybody's hosts; name the vendor's own domain")
-        }
-        Host::Ipv4(_) | Host::Ipv6(_) if wild => Err("`*.` goes before a domain, not before an IP address"),
-        _ => Ok(()),
-    }
-}
-
-/// A name below which anybody can register, by the public suffix list; a single label counts as one, `localhost` does not.
-fn is_public_suffix(name: &str) -> bool {
-    name != "localhost" && psl::suffix_str(name) == Some(name)
-}
-
 /// Where a browser is sent to sign in: a path of our own host, or an http(s) URL.
 pub(super) fn login_url(text: &str) -> Result<(), String> {
     if !super::is_visible(text.as_bytes()) || text.contains('\\') {
@@ -179,50 +152,6 @@ pub(super) fn login_url(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirect_hosts_are_hosts_with_an_optional_port_or_star() {
-        for good in [
-            "a.example",
-            "A.Example",
-            "a.example:8443",
-            "*.intelliprove.com",
-            "*.a.co.uk",
-            "127.0.0.1:9000",
-            "[::1]:9000",
-            "[::1]",
-            "localhost",
-            "*.localhost",
-            "bücher.example",
-        ] {
-            assert_eq!(redirect_host(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "",
-            "*",
-            "*.",
-            "*.com",
-            "*.co.uk",
-            "*.github.io",
-            "*.internal",
-            "a.*.example",
-            "*.*.a.example",
-            "https://a.example",
-            "a.example/",
-            "a.example:",
-            "a.example:0",
-            "a.example:65536",
-            "a.example:+1",
-            "a..example",
-            "a.example.",
-            "*.127.0.0.1",
-            "*.[::1]",
-            "u@a.example",
-            "a b",
-        ] {
-            assert!(redirect_host(bad).is_err(), "{bad:?} was taken");
-        }
-    }
 
     #[test]
     fn an_origin_is_written_as_browsers_send_it() {

@@ -67,6 +67,24 @@ fn a_minter_needs_no_listener_and_an_edge_no_key() {
 }
 
 #[test]
+fn a_redirect_host_that_no_url_could_match_is_one_fault_of_an_edge_as_of_a_key_holder() {
+    let hosts =
+        |text: String| text.replace("[\"*.intelliprove.com\"]", "[\"*.vendor.localhost\", \"a.example.com:08443\"]");
+    for text in [hosts(edge(LINK)), hosts(GOOD.to_owned())] {
+        let folder = folder_with_site(&["minter.internal"], (2020, 2999));
+        let faults = Config::parse(&text, "valet.toml", folder.path()).unwrap_err();
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let at = text.lines().position(|line| line.starts_with("redirect_hosts")).unwrap() + 1;
+        assert_eq!(
+            lines,
+            [format!(
+                "valet.toml:{at}:41 provider.redirect_hosts: a port is a number from 1 to 65535, without a zero at its beginning"
+            )]
+        );
+    }
+}
+
+#[test]
 fn an_edge_with_an_api_key_is_refused() {
     let key = "provider.api_key: an edge holds no API key: the minter has it; take one of the two out";
     assert_judged(&edge(&format!("{LINK}\napi_key = {{ file = \"secrets/intelliprove.key\" }}")), &[key]);

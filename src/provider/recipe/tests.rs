@@ -109,7 +109,7 @@ name = "x"
 base_url = "http://canary.example/?a"
 api_key = { env = "KEY" }
 auth = { header = "x-api-key", bearer = true }
-redirect_hosts = ["*.com", "ok.example", "https://canary"]
+redirect_hosts = ["ok.example"]
 timeout = "0s"
 max_in_flight = 0
 breaker = { failures = 0, within = "0s" }
@@ -141,8 +141,6 @@ path = "/{language}"
         "mint.a.path",
         "mint.b.expires",
         "mint.b.url",
-        "redirect_hosts",
-        "redirect_hosts",
         "register.accept",
         "register.accept_if",
         "register.path",

@@ -2,12 +2,12 @@
 
 use url::Host;
 
-use super::{Pattern, RedirectHosts, is_local};
+use super::{RedirectHost, RedirectHosts, is_local};
 
 impl RedirectHosts {
     /// Sources of a Content-Security-Policy (CSP Level 3, section 2.3.1) that cover each allowed URL, and no more.
     pub fn csp_sources(&self) -> Vec<String> {
-        self.0.iter().flat_map(Pattern::sources).collect()
+        self.0.iter().flat_map(RedirectHost::sources).collect()
     }
 
     /// The allowed origins, each exactly; `None`: they can't be counted.
@@ -22,7 +22,7 @@ impl RedirectHosts {
     }
 }
 
-impl Pattern {
+impl RedirectHost {
     fn is_local(&self) -> bool {
         Host::parse(&self.host).is_ok_and(|host| is_local(&host))
     }

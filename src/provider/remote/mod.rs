@@ -74,8 +74,7 @@ impl Remote {
     /// The minters are taken to be there until one shows that it is not.
     pub fn new(settings: &ProviderSettings, parts: RemoteParts, clock: Clock, metrics: &Metrics) -> Self {
         let RemoteParts { client, looks, origins, claim_names } = parts;
-        // Checked with the configuration; one that was not allows nothing.
-        let redirect_hosts = RedirectHosts::parse(&settings.redirect_hosts).unwrap_or_default();
+        let redirect_hosts = RedirectHosts::from(&*settings.redirect_hosts);
         let told = settings.minter.iter().flat_map(|link| &link.claims);
         let place = |name: &String| Some((name.as_str().into(), claim_names.iter().position(|known| known == name)?));
         let gauge = |origin: &String| metrics.minter_up.with_label_values(&[&settings.name, origin]);
