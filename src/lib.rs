@@ -58,3 +58,4 @@ pub mod session;
 pub mod setting;
 pub mod telemetry;
 pub mod units;
+mod web;

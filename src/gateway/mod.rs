@@ -34,7 +34,6 @@ pub use bounds::Limits;
 pub use drain::{Drain, Present};
 pub(crate) use forward::headers::is_reserved as is_reserved_field;
 pub use front::Front;
-pub(crate) use http1::head::is_token;
 pub use in_force::InForce;
 pub use judge::app_route::AppParts;
 pub(crate) use judge::app_route::app_at;

@@ -50,10 +50,14 @@ fn token(settings: &ProviderSettings, auth: Option<&AuthSettings>, lines: &mut V
         lines.push(("token", format!("grant_type client_credentials, client {} {how}", oauth2.client_id)));
     }
     if let Some(login) = &auth.login {
-        lines.push(("token", format!("POST {}{}", settings.base_url.trim_end_matches('/'), login.path)));
+        lines.push(("token", format!("POST {}{}", base_url(settings), login.path)));
         let body = login.json.as_ref().map(ToString::to_string).or_else(|| login.form.as_ref().map(pairs));
         lines.extend(body.map(|body| ("token", body.replace("{api_key}", "<api_key>"))));
     }
+}
+
+fn base_url(settings: &ProviderSettings) -> String {
+    settings.base_url.as_ref().map_or_else(String::new, ToString::to_string)
 }
 
 fn describe_call(
@@ -64,7 +68,7 @@ fn describe_call(
     lines: &mut Vec<(&'static str, String)>,
 ) {
     let method = call.method.clone().unwrap_or_else(|| call.default_method.to_string());
-    let mut target = format!("{}{}", settings.base_url.trim_end_matches('/'), call.path.as_deref().unwrap_or_default());
+    let mut target = format!("{}{}", base_url(settings), call.path.as_deref().unwrap_or_default());
     let mut query: Vec<String> = call.query.iter().flatten().map(|(name, text)| format!("{name}={text}")).collect();
     let auth = source.auth.clone().unwrap_or_default();
     query.extend(auth.query.iter().map(|name| format!("{name}=<api_key>")));

@@ -13,15 +13,16 @@ use zeroize::Zeroizing;
 
 use super::answer::is_pointer;
 use super::auth::basic;
+use super::base_url::BaseUrl;
 use super::call::{FORM, UNRESERVED, has_dot_segment, literal_fits, put_pair};
 use super::diagnosis::{Diagnosis, Step};
 use super::jwt;
-use super::recipe::Base;
 use super::settings::{ClientAuth, LoginSettings, Oauth2Settings};
 use super::template::Unfit;
 use super::token::seconds;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
+use crate::setting::TextSetting;
 
 /// An access token is a word; what is longer is something else.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -77,7 +78,7 @@ pub(super) struct Login {
 impl Oauth2 {
     pub(super) fn compile(settings: &Oauth2Settings, fault: &mut impl FnMut(&str, &str)) -> Option<Self> {
         let Oauth2Settings { token_url, client_id, scope, audience, client_auth, algorithm, key_id } = settings;
-        let url = Base::check(token_url).map_err(|message| fault("token_url", message)).ok();
+        let url = BaseUrl::read(token_url).map_err(|wrong| fault("token_url", &wrong.message)).ok();
         if client_id.is_empty() || client_id.chars().any(char::is_control) {
             fault("client_id", "must not be empty, and has no control characters");
         }

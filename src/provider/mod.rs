@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod api_keys;
 mod auth;
+mod base_url;
 mod body;
 mod breaker;
 mod call;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::base_url::BaseUrl;
 pub use self::describe::describe;
 pub use self::mint_context::{MintContext, Reason, Share};
 pub use self::needs::{

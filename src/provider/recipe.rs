@@ -1,19 +1,19 @@
 //! A vendor's calls as data: presets and the operator's own keys, read once and checked whole.
 
 use http::HeaderName;
-use url::Url;
 
 use super::auth::{Auth, key_field};
+use super::base_url::BaseUrl;
 use super::call::{CallTemplate, Surroundings, fields, register_source, revoke_source};
 use super::fingerprint::fingerprint;
 use super::jwt::LocalJwt;
 use super::needs::{Needs, claim_names};
-use super::pace::MAX_RATE;
 use super::preset::{Source, effective, preset_names};
-use super::redirect_hosts::{RedirectHosts, is_local};
+use super::redirect_hosts::RedirectHosts;
 use super::settings::{AcceptIf, ProviderSettings, RegisterSettings, RevokeSettings};
 use super::template::{Place, Value};
 use crate::secret::Secret;
+use crate::setting::FieldFault;
 
 mod mint;
 
@@ -22,7 +22,7 @@ pub(super) use self::mint::{How, MintCall};
 /// The statuses that mean that a user exists, where the recipe names none.
 const ACCEPTED: [u16; 2] = [200, 201];
 
-type Faults = Vec<(String, String)>;
+type Faults = Vec<FieldFault>;
 
 /// Everything that Valet knows of how a vendor is called. Holds no secret.
 #[derive(Clone, Debug)]
@@ -78,65 +78,40 @@ impl Base {
         if self.authority.is_empty() { String::new() } else { self.origin() + &self.path }
     }
 
-    fn compile(text: &str, faults: &mut Faults) -> Option<Self> {
-        let url = Self::check(text).map_err(|message| faults.push(("base_url".into(), message.into()))).ok()?;
-        let host = url.host()?;
-        let authority = url.port().map_or(host.to_string(), |port| format!("{host}:{port}"));
-        Some(Self { scheme: url.scheme().into(), authority, path: url.path().trim_end_matches('/').into() })
-    }
-
-    /// A URL to which a secret may go.
-    pub(super) fn check(text: &str) -> Result<Url, &'static str> {
-        let url = Url::parse(text).map_err(|_| "expected a URL such as \"https://api.example.com\"")?;
-        let host = url.host().ok_or("expected a URL such as \"https://api.example.com\"")?;
-        match url.scheme() {
-            "https" => {}
-            "http" if is_local(&host) => {}
-            "http" => {
-                return Err(
-                    "the API key would travel in the clear: https:// is required, but on loopback and *.localhost",
-                );
-            }
-            _ => return Err("expected an https:// URL"),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("a user name or password can't stand here; the key has its own place");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("expected no `?` and no `#`; parameters stand in the calls");
-        }
-        Ok(url)
-    }
-
     /// `host` or `host:port`.
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
 }
 
+impl From<&BaseUrl> for Base {
+    fn from(url: &BaseUrl) -> Self {
+        Self { scheme: url.scheme().into(), authority: url.authority(), path: url.path().into() }
+    }
+}
+
 /// Reads a provider's recipe. Faults are (key path below the provider, message), all of them; no message repeats a value.
-pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<(String, String)>> {
+pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<FieldFault>> {
     let mut faults = Faults::new();
-    limits(settings, &mut faults);
     let Ok(source) = effective(settings) else {
-        faults.push(("preset".into(), format!("unknown; known are {}", preset_names().join(", "))));
+        faults.push(FieldFault::at("preset", format!("unknown; known are {}", preset_names().join(", "))));
         return Err(faults);
     };
     let needs = Needs::of(&source);
-    let base = match needs.base_url || !settings.base_url.is_empty() {
-        true => Base::compile(&settings.base_url, &mut faults),
-        false => Some(Base::default()),
-    };
+    if settings.base_url.is_none() && needs.base_url {
+        faults.push(FieldFault::at("base_url", "is required"));
+    }
+    let base = settings.base_url.as_ref().map(Base::from).unwrap_or_default();
     if settings.redirect_hosts.is_empty() && needs.urls {
-        faults.push(("redirect_hosts".into(), "at least one host is required".into()));
+        faults.push(FieldFault::at("redirect_hosts", "at least one host is required"));
     }
     let auth = match &source.auth {
         None if !needs.calls => Some(Auth::None),
         auth => Auth::compile(auth.as_ref(), &mut faults),
     };
     let Calls { register, mints, revoke, forget } = calls(settings, &source, auth.as_ref(), &mut faults);
-    match (base, auth) {
-        (Some(base), Some(mut auth)) if faults.is_empty() => {
+    match auth {
+        Some(mut auth) if faults.is_empty() => {
             if let Auth::Token(grant) = &mut auth {
                 grant.set_base_url(base.url());
             }
@@ -161,7 +136,7 @@ struct Calls {
 fn calls(settings: &ProviderSettings, source: &Source, auth: Option<&Auth>, faults: &mut Faults) -> Calls {
     let secret_headers = secret_headers(settings, auth, faults);
     let around = Surroundings { auth, headers: &[], secret_headers: &secret_headers, place: Place::default() };
-    let mut fault = |key: &str, message: &str| faults.push((key.to_owned(), message.to_owned()));
+    let mut fault = |key: &str, message: &str| faults.push(FieldFault::at(key, message));
     let headers = fields("headers", &source.headers, &around, &mut fault);
     let around = Surroundings { headers: &headers, ..around };
     let mut register = source.register.as_ref().and_then(|register| Register::compile(register, &around, faults));
@@ -169,7 +144,7 @@ fn calls(settings: &ProviderSettings, source: &Source, auth: Option<&Auth>, faul
     let mints: Vec<MintCall> =
         source.mint.iter().filter_map(|(name, mint)| MintCall::compile(name, mint, &behind, faults)).collect();
     if source.mint.is_empty() {
-        faults.push(("mint".into(), "missing: a preset, or at least one [provider.mint.NAME]".into()));
+        faults.push(FieldFault::at("mint", "missing: a preset, or at least one [provider.mint.NAME]"));
     }
     let mut of_a_person = |key: &str, call: &Option<RevokeSettings>| {
         let call = revoke_source(call.as_ref()?).compile(key, &around, faults)?;
@@ -180,7 +155,7 @@ fn calls(settings: &ProviderSettings, source: &Source, auth: Option<&Auth>, faul
         };
         if call.templates().iter().flat_map(|template| template.values()).any(unknown) {
             let message = "a person's call has no session: claims and parameters are not known, but for {claim:NAME?}, which is left out";
-            faults.push((key.to_owned(), message.to_owned()));
+            faults.push(FieldFault::at(key, message));
         }
         Some(call)
     };
@@ -193,29 +168,11 @@ fn calls(settings: &ProviderSettings, source: &Source, auth: Option<&Auth>, faul
     Calls { register, mints, revoke, forget }
 }
 
-fn limits(settings: &ProviderSettings, faults: &mut Faults) {
-    let mut positive = |good: bool, key: &str| {
-        if !good {
-            faults.push((key.into(), "must be more than zero".into()));
-        }
-    };
-    positive(!settings.timeout.0.is_zero(), "timeout");
-    positive(settings.max_in_flight > 0, "max_in_flight");
-    positive(settings.breaker.failures > 0, "breaker.failures");
-    positive(!settings.breaker.within.0.is_zero(), "breaker.within");
-    if settings.rate.is_some_and(|rate| !(1..=MAX_RATE).contains(&rate)) {
-        faults.push(("rate".into(), "expected 1 to 10000 calls a second; left out, there is no bound".into()));
-    }
-    if settings.quota_header.as_ref().is_some_and(|name| HeaderName::try_from(name).is_err()) {
-        faults.push(("quota_header".into(), "expected the name of a header field".into()));
-    }
-}
-
 /// The names of `secret_headers`.
 fn secret_headers(settings: &ProviderSettings, auth: Option<&Auth>, faults: &mut Faults) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for name in settings.secret_headers.keys() {
-        let mut fault = |message: &str| faults.push((format!("secret_headers.{name}"), message.to_owned()));
+        let mut fault = |message: &str| faults.push(FieldFault::at(format!("secret_headers.{name}"), message));
         match key_field(name) {
             Ok(field) if auth.is_some_and(|auth| auth.takes(&field)) => {
                 fault("this header field is the API key's");
@@ -235,14 +192,14 @@ impl Register {
         let accept_if = settings.accept_if.clone().unwrap_or_default();
         let is_status = |status: &u16| (200..=599).contains(status);
         if !accept.iter().all(is_status) {
-            faults.push(("register.accept".into(), "expected statuses from 200 to 599".into()));
+            faults.push(FieldFault::at("register.accept", "expected statuses from 200 to 599"));
         }
         if accept.is_empty() && accept_if.is_empty() {
-            faults.push(("register.accept".into(), "no answer would mean that the user exists".into()));
+            faults.push(FieldFault::at("register.accept", "no answer would mean that the user exists"));
         }
         if !accept_if.iter().all(AcceptIf::is_sound) {
             let message = "expected a status from 200 to 599 and a text that is not empty";
-            faults.push(("register.accept_if".into(), message.into()));
+            faults.push(FieldFault::at("register.accept_if", message));
         }
         Some(Self { call: call?, accept, accept_if, wanted: Vec::new() })
     }

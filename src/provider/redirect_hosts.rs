@@ -3,11 +3,11 @@
 mod browser;
 
 use std::fmt;
-use std::net::IpAddr;
 
 use url::{Host, Url};
 
 use crate::setting::{FieldFault, TextSetting, text_setting};
+use crate::web::is_local;
 
 /// A longer URL would not pass the header limits of common servers and proxies on the way.
 const MAX_URL_BYTES: usize = 8 * 1024;
@@ -70,18 +70,6 @@ impl RedirectHosts {
         entries.sort();
         entries.dedup();
         entries
-    }
-}
-
-/// Loopback addresses, `localhost` and the names below it (RFC 6761, section 6.3).
-pub(super) fn is_local<S: AsRef<str>>(host: &Host<S>) -> bool {
-    match host {
-        Host::Ipv4(address) => IpAddr::from(*address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::from(*address).is_loopback(),
-        Host::Domain(name) => {
-            let name = name.as_ref();
-            name == "localhost" || name.ends_with(".localhost")
-        }
     }
 }
 

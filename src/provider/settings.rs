@@ -7,12 +7,15 @@ use schemars::JsonSchema;
 use serde::de::value::SeqAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::RedirectHost;
+use super::pace::MAX_RATE;
+use super::{BaseUrl, RedirectHost};
 use crate::certificate::CertificateFiles;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::secret::SecretSources;
+use crate::setting::FieldFault;
 use crate::units::Span;
+use crate::web::is_token;
 
 mod auth;
 mod calls;
@@ -29,8 +32,7 @@ pub struct ProviderSettings {
     /// A recipe that Valet brings, such as `intelliprove-v2` or `onfido`.
     pub preset: Option<String>,
     /// Where the API is; the key is sent to this scheme, host and port only. Required, but with `minter`, and where all mints are signed here.
-    #[serde(default)]
-    pub base_url: String,
+    pub base_url: Option<BaseUrl>,
     /// The API key; of two, the second is tried when the vendor answers 401 or 403 to the first. Required, but with `minter`.
     pub api_key: Option<SecretSources>,
     /// Who mints, where this process is an edge that holds no key: in place of `base_url`, `api_key` and the recipe.
@@ -74,6 +76,34 @@ pub struct ProviderSettings {
     pub revoke: Option<RevokeSettings>,
     /// The call that erases a person.
     pub forget: Option<RevokeSettings>,
+}
+
+/// Shorter than this no vendor answers over the internet.
+const MIN_TIMEOUT: Span = Span(std::time::Duration::from_millis(100));
+/// Longer than this no browser waits.
+const MAX_TIMEOUT: Span = Span::secs(60);
+
+impl ProviderSettings {
+    /// What is wrong with the bounds and names that stand for themselves; the recipe's own faults `compile` finds.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let mut demand = |good: bool, path: &str, message: &str| {
+            if !good {
+                faults.push(FieldFault::at(path, message));
+            }
+        };
+        let breaker = self.breaker;
+        demand((MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout), "timeout", "expected \"100ms\" to \"60s\"");
+        demand(self.max_in_flight > 0, "max_in_flight", "at least 1");
+        demand(breaker.failures > 0, "breaker.failures", "at least 1");
+        demand(!breaker.within.0.is_zero(), "breaker.within", "must be longer than nothing");
+        demand(!breaker.pause.0.is_zero(), "breaker.pause", "must be longer than nothing");
+        let rate = self.rate.is_none_or(|rate| (1..=MAX_RATE).contains(&rate));
+        demand(rate, "rate", "expected 1 to 10000 calls a second; left out, there is no bound");
+        let field = self.quota_header.as_ref().is_none_or(|name| is_token(name.as_bytes()));
+        demand(field, "quota_header", "expected the name of a header field");
+        faults
+    }
 }
 
 /// `minter`: the way to the minters of one provider, over HTTP/2 with mutual TLS.

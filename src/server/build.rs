@@ -165,7 +165,7 @@ impl Components {
         let names = ClaimNames { recipes: &claim_names, fields: &field_names, assertions: &assertion_names };
         let sessions = builder.sessions(names);
         let signer = builder.signer();
-        let sources = Sources::parse(&config.session.sources).map_err(|faults| builder.faults.extend(faults)).ok();
+        let sources = Sources::from(&*config.session.sources);
         let providers: Vec<Provider> =
             config.providers.iter().filter_map(|settings| builder.provider(settings, &claim_names)).collect();
         let plugins: Vec<Plugin> =
@@ -185,8 +185,8 @@ impl Components {
         };
         let token = config.admin.as_ref().and_then(|admin| admin.token.as_ref());
         let admin_token = token.and_then(|source| builder.secret("admin.token", source, Box::new(check_token)));
-        match (sessions, sources, builder.faults.is_empty()) {
-            (Some(sessions), Some(sources), true) => Ok((
+        match (sessions, builder.faults.is_empty()) {
+            (Some(sessions), true) => Ok((
                 Self {
                     sessions,
                     sources,

@@ -46,6 +46,11 @@ impl SignatureAlgorithm {
         }
     }
 
+    /// Whether it verifies by a shared secret (HMAC), and not by a public key.
+    pub(crate) fn is_symmetric(self) -> bool {
+        self.kind() == Kind::Secret
+    }
+
     /// The fewest bytes of a shared secret: those of the hash (RFC 7518, section 3.2). Zero for the others.
     pub(super) fn min_secret_bytes(self) -> usize {
         match self {

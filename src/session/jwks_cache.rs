@@ -379,7 +379,7 @@ fn source(
     if algorithms.is_empty() {
         faults.push("algorithms: names none".to_owned());
     }
-    if algorithms.iter().any(|a| (a.min_secret_bytes() > 0) != symmetric) {
+    if algorithms.iter().any(|a| a.is_symmetric() != symmetric) {
         faults
             .push("algorithms: HS256, HS384 and HS512 need `keys = { secret = … }`, the others any other form".into());
     }

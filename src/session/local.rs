@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::key_set::{self, Reading};
-use super::keys::Key;
+use super::keys::{Key, KeyFault};
 use super::pem;
 use super::settings::SignatureAlgorithm;
 use crate::files::{self, Wanted};
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource};
 
 /// Larger than any key file by two orders of magnitude; a bound so that a wrong path (a log, a device) is refused.
 const MAX_FILE_KIB: u64 = 1024;
@@ -47,6 +47,8 @@ impl Local {
             Self::Set(path) => {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let body = files::read_bounded(path, MAX_FILE_KIB, "key")?;
+                let shown = path.display();
+                is_key_set(&body).map_err(|wrong| format!("{shown} {wrong}{}", instead_of_set(&body)))?;
                 let set = key_set::read_jwk_set(&body, algorithms)
                     .ok_or_else(|| fault(&format!("is no key set (RFC 7517){}", instead_of_set(&body))))?;
                 // In a file of one's own each key is meant.
@@ -62,6 +64,13 @@ impl Local {
                 let fault = |fault: &str| format!("{}: {fault}", path.display());
                 let bytes = files::read_bounded(path, MAX_FILE_KIB, "key")?;
                 let instead = files::instead_of_pem(&bytes, Wanted::PublicKey);
+                let shown = path.display();
+                if memchr::memmem::find(&bytes, b"-----BEGIN ").is_none() {
+                    return Err(format!("{shown} is not PEM: it has no line `-----BEGIN …`{instead}"));
+                }
+                if memchr::memmem::find(&bytes, b"PRIVATE KEY-----").is_some() {
+                    return Err(format!("{shown} holds a private key; only the public one belongs here"));
+                }
                 let key = pem::read(&bytes).map_err(|e| fault(&format!("{e}{instead}")))?;
                 if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
                     return Err(fault("the key serves none of the configured algorithms"));
@@ -71,7 +80,7 @@ impl Local {
             Self::Secret(source, directory) => {
                 let secret = source.read(directory).map_err(|fault| fault.0)?;
                 // Goes into the verifier of this issuer's tokens.
-                Key::secret(secret.expose(), algorithms).map(one).map_err(|fault| fault.to_string())
+                Key::secret(secret.expose(), algorithms).map(one).map_err(|fault| secret_fault(fault, algorithms))
             }
         }
     }
@@ -86,8 +95,31 @@ impl Local {
     }
 }
 
+/// Why this secret can't serve the algorithms, in the operator's words.
+pub(super) fn try_secret(secret: &Secret, algorithms: &[SignatureAlgorithm]) -> Result<(), String> {
+    // Measured here, goes nowhere.
+    Key::secret(secret.expose(), algorithms).map(drop).map_err(|fault| secret_fault(fault, algorithms))
+}
+
+fn secret_fault(fault: KeyFault, algorithms: &[SignatureAlgorithm]) -> String {
+    let least = algorithms.iter().map(|algorithm| algorithm.min_secret_bytes()).max().unwrap_or(0);
+    match fault {
+        KeyFault::ShortSecret => format!("for these algorithms a secret has at least {least} bytes (RFC 7518)"),
+        other => other.to_string(),
+    }
+}
+
+/// A key set (RFC 7517, section 5) is a JSON object with a list `keys`.
+fn is_key_set(body: &[u8]) -> Result<(), &'static str> {
+    let set: serde_json::Value = serde_json::from_slice(body).map_err(|_| "is not JSON")?;
+    match set.get("keys") {
+        Some(serde_json::Value::Array(_)) => Ok(()),
+        _ => Err("is no key set: it has no list `keys`"),
+    }
+}
+
 /// To be said behind "is no key set": what it is instead, as far as it can be told.
-pub(super) fn instead_of_set(body: &[u8]) -> &'static str {
+fn instead_of_set(body: &[u8]) -> &'static str {
     if memchr::memmem::find(body, b"-----BEGIN ").is_some() {
         ": it is PEM; name it by `pem_file`"
     } else if serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|key| key.get("kty").is_some()) {

@@ -63,7 +63,7 @@ pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use revocation::{Full, MAX_REVOCATIONS, Revocable, Revocation};
 pub use security_event::{EndedSession, EventFault, SecurityEvent};
 pub use signed::Signed;
-pub use sources::{Ambiguous, Credential, Found, SourceKind, Sources};
+pub use sources::{Ambiguous, Credential, Found, Source, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use take_over::TakenOver;
 pub use token::bare as bare_type;
@@ -78,9 +78,12 @@ pub fn try_jwks_file(
     local::Local::Set(path.to_owned()).try_out(algorithms)
 }
 
-/// To be said of a file that is no key set: what it is instead, as far as it can be told.
-pub fn instead_of_set(body: &[u8]) -> &'static str {
-    local::instead_of_set(body)
+/// Why a shared secret can't serve these algorithms, in the operator's words.
+///
+/// # Errors
+/// It is shorter than the hash of one of them (RFC 7518, section 3.2), or holds a PEM.
+pub fn try_secret(secret: &crate::secret::Secret, algorithms: &[settings::SignatureAlgorithm]) -> Result<(), String> {
+    local::try_secret(secret, algorithms)
 }
 
 /// Why a PEM file can't serve these algorithms, in the operator's words.

@@ -1,7 +1,8 @@
 //! Redacts credentials from what goes on to an app.
 
 use super::pieces::Number;
-use super::sources::{Source, Sources, is_token_byte};
+use super::sources::{Source, Sources};
+use crate::web::is_token_byte;
 
 /// What is left of a field.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,10 +115,11 @@ fn without_pair(wanted: &[u8], field: &[u8]) -> Redaction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setting::TextSetting;
 
     fn redact(name: &str, value: &str) -> Option<String> {
         let list = ["header:authorization", "cookie:session", "header:x-token", "cookie:other"];
-        let sources = Sources::parse(&list.map(str::to_owned)).unwrap();
+        let sources = Sources::from(&list.map(|text| Source::read(text).unwrap())[..]);
         match sources.redact(name.as_bytes(), value.as_bytes()) {
             Redaction::Whole => Some(value.to_owned()),
             Redaction::Nothing => None,

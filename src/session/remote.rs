@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::key_set::{self, Reading};
 use super::settings::{IssuerSettings, SignatureAlgorithm};
 use super::shown;
 use crate::http_client::Cause;
+use crate::web::secure_url;
 
 /// The whole of one attempt, discovery included. Keys are fetched ahead, so that nobody waits for a slow provider to be patient with it.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,12 +152,12 @@ impl Place {
     /// The discovery document of an issuer: one `/` at the issuer's end is not doubled (section 4.1). `None` when the issuer is no safe address.
     pub(super) fn of_issuer(issuer: &str) -> Option<Self> {
         let text = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
-        Some(Self::Discovery { document: safe_url(&text)?, issuer: issuer.to_owned() })
+        Some(Self::Discovery { document: secure_url(&text).ok()?, issuer: issuer.to_owned() })
     }
 
     /// A key set's address. `None` when it is no safe one.
     pub(super) fn of_set(url: &str) -> Option<Self> {
-        safe_url(url).map(Self::Set)
+        secure_url(url).ok().map(Self::Set)
     }
 
     /// Fetches the set. Ends within [`FETCH_TIMEOUT`], whatever the client does. Dropped, the fetch is given up.
@@ -200,22 +201,10 @@ fn key_set_address(document: &[u8], issuer: &str) -> Result<Url, FetchFault> {
     if document.issuer != issuer {
         return Err(FetchFault::OtherIssuer(document.issuer));
     }
-    let address = safe_url(&document.jwks_uri).ok_or(FetchFault::Address)?;
+    let address = secure_url(&document.jwks_uri).map_err(|_| FetchFault::Address)?;
     // An issuer elsewhere has no say over what is asked on this machine.
     let steps_down = address.scheme() == "http" && !issuer.starts_with("http://");
     if steps_down { Err(FetchFault::Address) } else { Ok(address) }
-}
-
-/// `https://`, or `http://` on loopback and `*.localhost`; no userinfo.
-fn safe_url(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let local = match url.host()? {
-        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    let bare = url.username().is_empty() && url.password().is_none();
-    (bare && (url.scheme() == "https" || (url.scheme() == "http" && local))).then_some(url)
 }
 
 #[cfg(test)]
@@ -225,7 +214,7 @@ mod tests {
     #[test]
     fn keys_come_over_https_but_on_loopback() {
         for good in ["https://idp.example/jwks", "http://127.0.0.1:9/k", "http://[::1]/k", "http://idp.localhost/k"] {
-            assert!(safe_url(good).is_some(), "{good}");
+            assert!(secure_url(good).is_ok(), "{good}");
         }
         for wrong in [
             "http://idp.example/jwks",
@@ -237,7 +226,7 @@ mod tests {
             "http://127.0.0.1@idp.example/",
             "http://10.0.0.1/",
         ] {
-            assert!(safe_url(wrong).is_none(), "{wrong}");
+            assert!(secure_url(wrong).is_err(), "{wrong}");
         }
     }
 

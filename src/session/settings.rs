@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::sources::Source;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::units::Span;
@@ -20,7 +21,7 @@ pub use self::sign_out::{EventsSettings, LogoutSettings, TransmitterSettings};
 pub struct SessionSettings {
     /// Where a credential is looked for, in order: `header:NAME` or `cookie:NAME`.
     #[serde(default = "default_sources")]
-    pub sources: Vec<String>,
+    pub sources: Vec<Source>,
     /// Tolerance at both ends of a token's life, at most 5 minutes.
     #[serde(default = "default_clock_skew")]
     pub clock_skew: Span,
@@ -288,8 +289,8 @@ impl KeysSettings {
     }
 }
 
-fn default_sources() -> Vec<String> {
-    vec!["header:authorization".into(), "cookie:session".into()]
+fn default_sources() -> Vec<Source> {
+    vec![Source::Authorization, Source::Cookie((*b"session").into())]
 }
 fn default_clock_skew() -> Span {
     Span::secs(30)

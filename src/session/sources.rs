@@ -1,10 +1,13 @@
 //! Where a request's credentials are read: `header:NAME` and `cookie:NAME`, in the order of `[session] sources`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::pieces::{Joined, Number, Pieces};
+use crate::setting::{FieldFault, TextSetting, text_setting};
+use crate::web::is_token;
 
 /// The places of `[session] sources`, read once at start-up.
 #[derive(Clone, Debug)]
@@ -12,8 +15,9 @@ pub struct Sources {
     pub(super) list: Box<[Source]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+/// An entry of `session.sources`: `header:NAME` or `cookie:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
     /// The `Bearer` scheme of `Authorization`.
     Authorization,
     /// Another header, its raw value. The name is in lower case.
@@ -58,28 +62,13 @@ pub struct Ambiguous;
 /// The value of each source so far; four is more than anyone lists.
 type Values<'a> = SmallVec<[Option<&'a [u8]>; 4]>;
 
-impl Sources {
-    /// Reads `header:NAME` and `cookie:NAME`. Every fault, in the operator's words.
-    pub fn parse(list: &[String]) -> Result<Self, Vec<String>> {
-        let mut sources = Vec::with_capacity(list.len());
-        let mut faults = Vec::new();
-        for text in list {
-            match parse_one(text) {
-                Some(source) if sources.contains(&source) => {
-                    faults.push(format!("session.sources: {text:?} is named twice"));
-                }
-                Some(source) => sources.push(source),
-                None => faults.push(format!(
-                    "session.sources: {text:?} is no source; expected \"header:NAME\" or \"cookie:NAME\""
-                )),
-            }
-        }
-        if list.is_empty() {
-            faults.push("session.sources: names no source, so no request could have a session".into());
-        }
-        if faults.is_empty() { Ok(Self { list: sources.into() }) } else { Err(faults) }
+impl From<&[Source]> for Sources {
+    fn from(list: &[Source]) -> Self {
+        Self { list: list.into() }
     }
+}
 
+impl Sources {
     /// Whether a source is the header of exactly this name, `Authorization` aside.
     pub fn names_header(&self, name: &[u8]) -> bool {
         self.list.iter().any(|source| matches!(source, Source::Header(own) if name.eq_ignore_ascii_case(own)))
@@ -150,24 +139,41 @@ impl<'a> Found<'a> {
     }
 }
 
-fn parse_one(text: &str) -> Option<Source> {
-    let (kind, name) = text.split_once(':')?;
-    if name.is_empty() || !name.bytes().all(is_token_byte) {
-        return None;
-    }
-    match (kind, name.to_ascii_lowercase().as_str()) {
-        // The cookies' own source is `cookie:NAME`; the whole field is never a token.
-        ("header", "cookie") => None,
-        ("header", "authorization") => Some(Source::Authorization),
-        ("header", name) => Some(Source::Header(name.as_bytes().into())),
-        ("cookie", _) => Some(Source::Cookie(name.as_bytes().into())),
-        _ => None,
+text_setting!(Source);
+
+impl TextSetting for Source {
+    const EXAMPLE: &'static str = "header:authorization";
+
+    fn read(text: &str) -> Result<Self, FieldFault> {
+        let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+        // Field names have no case (RFC 9110, section 5.1), cookie names do.
+        match (kind, name.to_ascii_lowercase().as_str()) {
+            ("header", "cookie") => {
+                Err(FieldFault::of_value("the whole field is never a token: name the cookie, `cookie:NAME`"))
+            }
+            ("header", "authorization") => Ok(Self::Authorization),
+            ("header", lower) if is_token(lower.as_bytes()) => Ok(Self::Header(lower.as_bytes().into())),
+            ("cookie", _) if is_token(name.as_bytes()) => Ok(Self::Cookie(name.as_bytes().into())),
+            _ => {
+                let bare = kind.trim();
+                let meant = match bare.eq_ignore_ascii_case("authorization") || bare.eq_ignore_ascii_case("bearer") {
+                    true => "; did you mean \"header:authorization\"?",
+                    false => "",
+                };
+                Err(FieldFault::of_value(format!("expected `header:NAME` or `cookie:NAME`{meant}")))
+            }
+        }
     }
 }
 
-/// `tchar` of RFC 9110, section 5.6.2; a cookie's name has the same alphabet.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authorization => f.write_str("header:authorization"),
+            Self::Header(name) => write!(f, "header:{}", String::from_utf8_lossy(name)),
+            Self::Cookie(name) => write!(f, "cookie:{}", String::from_utf8_lossy(name)),
+        }
+    }
 }
 
 /// Equal values are one; an empty one is none.
@@ -223,7 +229,7 @@ mod tests {
     use super::*;
 
     fn sources(list: &[&str]) -> Sources {
-        Sources::parse(&list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).unwrap()
+        Sources::from(&*list.iter().map(|text| Source::read(text).unwrap()).collect::<Vec<_>>())
     }
 
     /// What the default sources find, in words.
@@ -380,10 +386,12 @@ mod tests {
     }
 
     #[test]
-    fn every_faulty_source_is_named() {
-        let list = ["query:token", "header:", "cookie:a b", "header:cookie", "cookie:s", "cookie:s", "session"];
-        let faults = Sources::parse(&list.map(String::from)).unwrap_err();
-        assert_eq!(faults.len(), 6, "{faults:#?}");
-        assert!(Sources::parse(&[]).is_err());
+    fn what_is_no_source_is_a_fault() {
+        for wrong in ["query:token", "header:", "cookie:a b", "header:cookie", "header:a b", "session", ""] {
+            assert!(Source::read(wrong).is_err(), "{wrong:?} was taken");
+        }
+        for good in ["header:authorization", "header:x-token", "cookie:__Host-session"] {
+            assert_eq!(Source::read(good).unwrap().to_string(), good);
+        }
     }
 }

@@ -27,8 +27,8 @@ const ORDER: [&str; 20] = [
 ];
 
 /// Every module may use them, and they may use one another.
-const LEAVES: [&str; 9] =
-    ["logging", "telemetry", "secret", "clock", "certificate", "files", "units", "meant", "setting"];
+const LEAVES: [&str; 10] =
+    ["logging", "telemetry", "secret", "clock", "certificate", "files", "units", "meant", "setting", "web"];
 
 /// The simulators stand in for other companies' systems: they share nothing with the gateway that they test but the leaves.
 const DEMO: &str = "demo";

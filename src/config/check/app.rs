@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::origin::{host, login_url, origin};
 use super::plugin::path;
 use super::session::claim_path;
-use super::{Report, is_token, name};
+use super::{Report, name};
 use crate::app::Pool;
 use crate::app::settings::AppSettings;
 use crate::clock::Clock;
@@ -14,6 +14,7 @@ use crate::config::tree::Place;
 use crate::gateway::is_reserved_field;
 use crate::telemetry::Metrics;
 use crate::units::Bytes;
+use crate::web::is_token;
 
 /// Fields that frame a request or carry credentials, beside those that are ours: a claim must not stand in for them.
 const RESERVED_FIELDS: [&str; 8] =
@@ -111,7 +112,7 @@ fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
         let place = place.key(field);
         // As an app may read it.
         let plain = field.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        if !is_token(field) {
+        if !is_token(field.as_bytes()) {
             report.fault(&place, "expected the name of a header field");
         } else if RESERVED_FIELDS.contains(&plain.as_str()) || is_reserved_field(field) {
             report.fault(&place, "this field can't carry a claim");
@@ -125,9 +126,8 @@ fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
 /// What the pool says of its settings: addresses, certificates, times.
 fn pool(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
     let Ok(metrics) = Metrics::new("", "") else { return };
-    for fault in Pool::open(settings, report.directory, Clock::system(), &metrics).err().unwrap_or_default() {
-        let place = report.resolve(place, fault.key);
-        report.fault(&place, fault.message);
+    if let Err(faults) = Pool::open(settings, report.directory, Clock::system(), &metrics) {
+        report.fields(place, faults);
     }
     if let Some(certificate) = &settings.client_certificate {
         report.warnings.extend(super::files::readable_by_others(&report.directory.join(&certificate.key)));

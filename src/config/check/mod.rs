@@ -27,6 +27,7 @@ use super::gather::Found;
 use super::tree::{Node, Place, Value};
 use super::{Config, Source};
 use crate::secret::{Secret, SecretSource};
+use crate::setting::FieldFault;
 
 /// What the rules found.
 pub(super) struct Report<'a> {
@@ -75,6 +76,14 @@ impl Report<'_> {
     fn note(&mut self, place: &Place, verdict: Result<(), impl Into<String>>) {
         if let Err(message) = verdict {
             self.fault(place, message);
+        }
+    }
+
+    /// Records what a settings type says of itself, each at its key below the place.
+    fn fields(&mut self, place: &Place, faults: impl IntoIterator<Item = FieldFault>) {
+        for FieldFault { path, message } in faults {
+            let place = self.resolve(place, &path);
+            self.fault(&place, message);
         }
     }
 
@@ -159,11 +168,6 @@ fn name(text: &str) -> Result<(), &'static str> {
         return Err("expected a name of 1 to 64 letters, digits, `-` and `_`");
     }
     Ok(())
-}
-
-/// A token (RFC 9110, section 5.6.2): what names a header field or a cookie.
-fn is_token(text: &str) -> bool {
-    crate::gateway::is_token(text.as_bytes())
 }
 
 /// Visible ASCII without spaces, 0x21 to 0x7E.

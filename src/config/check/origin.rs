@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use url::{Host, Url};
+pub(super) use crate::web::{host, is_local, secure_url};
+
+use crate::web::web_url;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,51 +56,6 @@ fn takes_both_families() -> bool {
     std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() == "0")
 }
 
-/// Loopback or `localhost` or below it: where `http://` is allowed.
-pub(super) fn is_local(host: &Host<impl AsRef<str>>) -> bool {
-    match host {
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-        Host::Domain(name) => {
-            let name = name.as_ref().trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-    }
-}
-
-/// An http(s) URL without user name and password, of visible ASCII and without `\`; `http` only on loopback and `*.localhost`.
-pub(super) fn secure_url(text: &str) -> Result<Url, String> {
-    let url = web_url(text)?;
-    match url.host() {
-        Some(host) if url.scheme() == "http" && !is_local(&host) => {
-            Err("`http://` is allowed on loopback and `*.localhost` only; use `https://`".into())
-        }
-        _ => Ok(url),
-    }
-}
-
-/// An http(s) URL that parses to what is written: the parser repairs spaces and `\`, we refuse them.
-pub(super) fn web_url(text: &str) -> Result<Url, String> {
-    let lower = text.to_ascii_lowercase();
-    if !(lower.starts_with("https://") || lower.starts_with("http://")) {
-        return Err("expected a URL that starts with `https://`".into());
-    }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
-        return Err("a URL has no spaces, control characters or `\\`".into());
-    }
-    let url = Url::parse(text).map_err(|e| format!("expected a URL: {e}"))?;
-    if !url.username().is_empty() || url.password().is_some() || has_userinfo(text) {
-        return Err("a URL must not hold a user name or password".into());
-    }
-    Ok(url)
-}
-
-/// Also an empty one (`https://@host`), which the parser drops.
-fn has_userinfo(text: &str) -> bool {
-    let after = text.split_once("://").map_or("", |(_, rest)| rest);
-    after.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
-}
-
 /// Exactly an origin as browsers send it (RFC 6454): lower case, no default port, no slash at its end.
 pub(super) fn origin(text: &str) -> Result<(), String> {
     let url = secure_url(text)?;
@@ -113,28 +70,6 @@ pub(super) fn origin(text: &str) -> Result<(), String> {
         return Err("expected an origin such as \"https://app.example.com\", without path or query".into());
     }
     Err(format!("write the origin as \"{canonical}\""))
-}
-
-/// A URL below which calls are made: no query, no fragment.
-pub(super) fn base_url(text: &str) -> Result<(), String> {
-    let url = secure_url(text)?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("expected a URL without query and fragment".into());
-    }
-    Ok(())
-}
-
-/// A host name or IP address, of any case and script.
-pub(super) fn host(text: &str) -> Result<Host, &'static str> {
-    const EXPECTED: &str = "expected a host name such as \"app.example.com\"";
-    let host = Host::parse(text).map_err(|_| EXPECTED)?;
-    if let Host::Domain(name) = &host {
-        let bad = |label: &str| label.is_empty() || label.contains('*');
-        if name.split('.').any(bad) || name.len() > 253 {
-            return Err(EXPECTED);
-        }
-    }
-    Ok(host)
 }
 
 /// Where a browser is sent to sign in: a path of our own host, or an http(s) URL.

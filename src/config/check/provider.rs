@@ -1,32 +1,26 @@
 //! `[[provider]]`.
 
-use super::origin::base_url;
 use super::template::Piece;
 use super::{Report, name, remote, route, template};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::meant::did_you_mean;
-use crate::provider;
 use crate::provider::settings::ProviderSettings;
+use crate::provider::{self, BaseUrl};
 use crate::secret::SecretSources;
-use crate::units::Span;
-
-/// Shorter than this no vendor answers over the internet.
-const MIN_TIMEOUT: Span = Span(std::time::Duration::from_millis(100));
-/// Longer than this no browser waits.
-const MAX_TIMEOUT: Span = Span::secs(60);
+use crate::setting::FieldFault;
 
 /// What the recipe's compiler finds, but for what this file says itself, at better places: the key's path below the provider, such as
 /// `mint.embed.url`, and the message.
-fn recipe_faults(settings: &ProviderSettings) -> Vec<(String, String)> {
+fn recipe_faults(settings: &ProviderSettings) -> Vec<FieldFault> {
     let ours = |key: &str| {
         let top = key.split('.').next().unwrap_or(key);
         (key == "auth" && settings.auth.is_none() && settings.preset.is_none())
             || key == "mint"
-            || ["base_url", "breaker", "max_in_flight", "preset", "redirect_hosts", "timeout"].contains(&top)
+            || ["base_url", "preset", "redirect_hosts"].contains(&top)
     };
     let faults = provider::compile(settings).err().unwrap_or_default();
-    faults.into_iter().filter(|(key, _)| !ours(key)).collect()
+    faults.into_iter().filter(|fault| !ours(&fault.path)).collect()
 }
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
@@ -36,7 +30,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
         redirect_hosts(settings, &place, report);
-        limits(settings, &place, report);
+        report.fields(&place, settings.faults());
         if let Some(link) = &settings.minter {
             remote::check(link, settings.timeout, &place, report);
             continue;
@@ -49,7 +43,8 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         recipe(settings, &place, report);
         api_key(settings, &place, report);
         secret_headers(settings, &place, report);
-        route::check(settings.ca.as_deref(), settings.proxy.as_ref(), &settings.base_url, &place, report);
+        let is_plain = settings.base_url.as_ref().is_some_and(BaseUrl::is_plain);
+        route::check(settings.ca.as_deref(), settings.proxy.as_ref(), is_plain, &place, report);
         subject_hash(settings, &place, config.log.subject_key.is_some(), report);
         side_by_side(settings, report);
         // The compiler reads all of the recipe: one with a hole would get faults about what was made up.
@@ -57,21 +52,15 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
             .iter()
             .all(|key| report.sound(&place.key(key)))
         {
-            for (dotted, message) in recipe_faults(settings) {
-                let place = report.resolve(&place, &dotted);
-                report.fault(&place, message);
-            }
+            report.fields(&place, recipe_faults(settings));
         }
     }
 }
 
 fn base(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
-    let place = place.key("base_url");
     let (_, required, _) = provider::requires(settings);
-    if report.written(&place) {
-        report.note(&place, base_url(&settings.base_url));
-    } else if required {
-        report.fault(&place, "is required");
+    if settings.base_url.is_none() && required {
+        report.fault(&place.key("base_url"), "is required");
     }
 }
 
@@ -134,24 +123,6 @@ fn secret_headers(settings: &ProviderSettings, provider: &Place, report: &mut Re
 fn redirect_hosts(settings: &ProviderSettings, provider: &Place, report: &mut Report<'_>) {
     if settings.redirect_hosts.is_empty() && provider::requires(settings).2 {
         report.fault(&provider.key("redirect_hosts"), "at least one host is required");
-    }
-}
-
-fn limits(settings: &ProviderSettings, place: &Place, report: &mut Report<'_>) {
-    if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&settings.timeout) {
-        report.fault(&place.key("timeout"), "expected \"100ms\" to \"60s\"");
-    }
-    if settings.max_in_flight == 0 {
-        report.fault(&place.key("max_in_flight"), "at least 1");
-    }
-    let breaker = place.key("breaker");
-    if settings.breaker.failures == 0 {
-        report.fault(&breaker.key("failures"), "at least 1");
-    }
-    for (key, span) in [("within", settings.breaker.within), ("pause", settings.breaker.pause)] {
-        if span == Span::secs(0) {
-            report.fault(&breaker.key(key), "must be longer than nothing");
-        }
     }
 }
 

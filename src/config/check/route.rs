@@ -8,20 +8,19 @@ use crate::http_client::Route;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 
-/// Why the way that they describe can't be gone to this address. `owner` is where the two keys stand.
+/// Why the way that they describe can't be gone. `is_plain`: the address is `http://`; `owner` is where the two keys stand.
 pub(super) fn check(
     ca: Option<&Path>,
     proxy: Option<&ProxySettings>,
-    address: &str,
+    is_plain: bool,
     owner: &Place,
     report: &mut Report<'_>,
 ) {
     if ["ca", "proxy"].iter().any(|key| !report.sound(&owner.key(key))) {
         return;
     }
-    for fault in Route::open(ca, proxy, report.directory).err().unwrap_or_default() {
-        let place = report.resolve(owner, fault.key);
-        report.fault(&place, fault.message);
+    if let Err(faults) = Route::open(ca, proxy, report.directory) {
+        report.fields(owner, faults);
     }
     if let Some(source @ SecretSource::File(_)) = proxy.and_then(ProxySettings::credentials) {
         // A second reading, for the warning alone; a fault of it was said above.
@@ -30,7 +29,7 @@ pub(super) fn check(
             report.secret(&place, source);
         }
     }
-    if address.to_ascii_lowercase().starts_with("http://") {
+    if is_plain {
         for (key, given) in [("ca", ca.is_some()), ("proxy", proxy.is_some())] {
             if given {
                 report.fault(&owner.key(key), "has a meaning for `https://` addresses only");

@@ -1,11 +1,11 @@
 //! `[session]` and `[[session.issuer]]`.
 
 use super::origin::{is_local, login_url, secure_url};
-use super::{Report, files, is_token, persons, route, sign_out, template};
+use super::{Report, persons, route, sign_out, template};
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, SignatureAlgorithm, TENANT};
-use crate::session::{bare_type, try_jwks_file, try_pem_file};
+use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, TENANT};
+use crate::session::{bare_type, try_jwks_file, try_pem_file, try_secret};
 use crate::units::Span;
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
@@ -89,25 +89,8 @@ fn sources(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {
     if session.sources.is_empty() {
         report.fault(place, "at least one source is required");
     }
-    let mut keys = Vec::new();
-    for (i, source) in session.sources.iter().enumerate() {
-        let key = match source.split_once(':') {
-            // Field names have no case (RFC 9110, section 5.1), cookie names do.
-            Some(("header", name)) if is_token(name) => ("header", name.to_ascii_lowercase()),
-            Some(("cookie", name)) if is_token(name) => ("cookie", name.to_owned()),
-            _ => {
-                let bare = source.split(':').next().unwrap_or_default().trim();
-                let meant = match bare.eq_ignore_ascii_case("authorization") || bare.eq_ignore_ascii_case("bearer") {
-                    true => "; did you mean \"header:authorization\"?",
-                    false => "",
-                };
-                report.fault(&place.index(i), format!("expected `header:NAME` or `cookie:NAME`{meant}"));
-                continue;
-            }
-        };
-        keys.push((place.index(i), key));
-    }
-    report.unique(keys, "this source stands in the list already");
+    let sources = session.sources.iter().enumerate().map(|(i, source)| (place.index(i), source));
+    report.unique(sources, "this source stands in the list already");
 }
 
 fn issuer(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
@@ -168,24 +151,6 @@ pub(super) fn claim_path(claim: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The shortest secret of an HMAC algorithm in bytes (RFC 7518, section 3.2); `None` for the asymmetric ones.
-fn least_secret(algorithm: SignatureAlgorithm) -> Option<usize> {
-    match algorithm {
-        SignatureAlgorithm::HS256 => Some(32),
-        SignatureAlgorithm::HS384 => Some(48),
-        SignatureAlgorithm::HS512 => Some(64),
-        SignatureAlgorithm::RS256
-        | SignatureAlgorithm::RS384
-        | SignatureAlgorithm::RS512
-        | SignatureAlgorithm::PS256
-        | SignatureAlgorithm::PS384
-        | SignatureAlgorithm::PS512
-        | SignatureAlgorithm::ES256
-        | SignatureAlgorithm::ES384
-        | SignatureAlgorithm::EdDSA => None,
-    }
-}
-
 /// What an entry of `keys` verifies. A public key must never be taken for an HMAC secret, so the two families never meet in one entry.
 fn algorithms(
     settings: &IssuerSettings,
@@ -210,7 +175,7 @@ fn algorithms(
     }
     let with_secret = keys.secret.is_some();
     for (i, algorithm) in named.iter().enumerate() {
-        let message = match (least_secret(*algorithm).is_some(), with_secret) {
+        let message = match (algorithm.is_symmetric(), with_secret) {
             (true, false) => "this algorithm needs `keys = { secret = … }`",
             (false, true) => "with `keys.secret` only HS256, HS384 and HS512 can be used",
             (true, true) | (false, false) => continue,
@@ -277,7 +242,7 @@ fn key_entry(settings: &IssuerSettings, keys: &KeysSettings, place: &Place, repo
     }
     if let Some(path) = jwks_file {
         let path = report.directory.join(path);
-        let read = files::key_set(&path).and_then(|()| try_jwks_file(&path, algorithms));
+        let read = try_jwks_file(&path, algorithms);
         match read {
             Ok(left_out) => report.warnings.extend(left_out),
             Err(fault) => report.fault(&place.key("jwks_file"), fault),
@@ -285,16 +250,13 @@ fn key_entry(settings: &IssuerSettings, keys: &KeysSettings, place: &Place, repo
     }
     if let Some(path) = pem_file {
         let path = report.directory.join(path);
-        let read = files::pem(&path).and_then(|()| try_pem_file(&path, algorithms));
+        let read = try_pem_file(&path, algorithms);
         report.note(&place.key("pem_file"), read);
     }
     if let Some(source) = secret {
         let place = place.key("secret");
-        let least = algorithms.iter().filter_map(|algorithm| least_secret(*algorithm)).max().unwrap_or(0);
-        let read = report.secret(&place, source);
-        // Measured here, goes nowhere.
-        if read.is_some_and(|secret| secret.expose().len() < least) {
-            report.fault(&place, format!("for these algorithms a secret has at least {least} bytes (RFC 7518)"));
+        if let Some(secret) = report.secret(&place, source) {
+            report.note(&place, try_secret(&secret, algorithms));
         }
     }
 }
@@ -312,10 +274,10 @@ fn way(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
         })
         .collect();
     // Of several one that goes in the clear is at fault for all.
-    let clear = addresses.iter().find(|address| address.to_ascii_lowercase().starts_with("http://"));
-    match clear.or(addresses.first()) {
-        Some(address) => route::check(ca, proxy, address, place, report),
-        None => {
+    let is_plain = addresses.iter().any(|address| address.to_ascii_lowercase().starts_with("http://"));
+    match addresses.is_empty() {
+        false => route::check(ca, proxy, is_plain, place, report),
+        true => {
             for (key, given) in [("ca", ca.is_some()), ("proxy", proxy.is_some())] {
                 if given {
                     report.fault(&place.key(key), "has a meaning for fetched keys only: `discovery` or `jwks_url`");

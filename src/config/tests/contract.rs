@@ -37,7 +37,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((config.log.level, config.log.access), (LogLevel::Info, true));
     assert!(config.log.subject_key.is_none());
     let session = &config.session;
-    assert_eq!(session.sources, strings(&["header:authorization", "cookie:session"]));
+    let sources: Vec<String> = session.sources.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, strings(&["header:authorization", "cookie:session"]));
     assert_eq!((session.clock_skew, session.max_token_bytes, session.cache), (Span::secs(30), 8192, 100_000));
     assert_eq!(session.login_url, None);
     let issuer = &session.issuers[0];

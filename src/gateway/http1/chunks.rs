@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::gateway::delegate::delegate_to_inner;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::http1::head::MAX_HEADERS;
+use crate::web::is_token_byte;
 
 /// The digits of a chunk's size: Pingora reads no more, and no chunk is larger than they say.
 const MAX_DIGITS: u8 = 15;
@@ -123,8 +124,8 @@ impl ChunkJudge {
             (State::Name | State::Value | State::Closed, b'\r') => State::LineEnd,
             (State::BeforeName | State::BeforeValue, b' ' | b'\t') => state,
             (State::BeforeValue, b'"') => State::Quoted,
-            (State::BeforeName | State::Name, byte) if is_token(byte) => State::Name,
-            (State::BeforeValue | State::Value, byte) if is_token(byte) => State::Value,
+            (State::BeforeName | State::Name, byte) if is_token_byte(byte) => State::Name,
+            (State::BeforeValue | State::Value, byte) if is_token_byte(byte) => State::Value,
             (State::Quoted, b'"') => State::Closed,
             (State::Quoted, b'\\') => State::Escaped,
             (State::Quoted | State::Escaped, byte) if is_text(byte) => State::Quoted,
@@ -139,7 +140,7 @@ impl ChunkJudge {
             }
             (State::Trailer, b'\r') => State::BodyEnd,
             (State::TrailerName, b':') => State::TrailerValue,
-            (State::Trailer | State::TrailerName, byte) if is_token(byte) => State::TrailerName,
+            (State::Trailer | State::TrailerName, byte) if is_token_byte(byte) => State::TrailerName,
             (State::TrailerValue, b'\r') => State::TrailerEnd,
             (State::TrailerValue, byte) if is_text(byte) => State::TrailerValue,
             (State::TrailerEnd, b'\n') if self.trailers < MAX_HEADERS => {
@@ -184,11 +185,6 @@ pub(in crate::gateway) fn data(mut body: &[u8]) -> Option<Vec<u8>> {
 
 fn is_trailer(state: State) -> bool {
     matches!(state, State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerEnd | State::BodyEnd)
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What a value may hold (RFC 9110, section 5.5): no control character but the tab.

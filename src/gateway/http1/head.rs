@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Request};
 
+pub(in crate::gateway) use crate::web::is_token;
+
 /// More header lines than this are refused: browsers send about 20.
 pub(in crate::gateway) const MAX_HEADERS: usize = 100;
 
@@ -237,11 +239,6 @@ fn content_length(value: &[u8]) -> Result<u64, BadHead> {
         return Err(BadHead::Malformed);
     }
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(BadHead::Malformed)
-}
-
-/// A token (RFC 9110, section 5.6.2): what names a method, a header field or a cookie.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
 /// Whether there are only visible characters of ASCII in it. Without a branch for each byte, so that the compiler makes vectors of it.

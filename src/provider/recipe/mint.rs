@@ -6,9 +6,10 @@ use super::Faults;
 use crate::provider::answer::{ExpiryRule, UrlRule, UsesRule};
 use crate::provider::call::{CallTemplate, Surroundings, has_dot_segment, literal_fits, mint_source};
 use crate::provider::jwt::LocalJwt;
-use crate::provider::redirect_hosts::is_local;
 use crate::provider::settings::{AcceptIf, MintSettings, RetrySettings};
 use crate::provider::template::{Part, Place, Template, Value};
+use crate::setting::FieldFault;
+use crate::web::is_local;
 
 /// One mint.
 #[derive(Clone, Debug)]
@@ -94,7 +95,7 @@ impl MintCall {
                 LocalJwt::compile(jwt, around.place, &format!("{prefix}.jwt"), faults).map(How::Sign)
             }
         };
-        let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
+        let mut fault = |key: &str, message: &str| faults.push(FieldFault::at(format!("{prefix}.{key}"), message));
         let stands = where_it_stands(settings, around.place, &mut fault);
         let expires = expires(settings, stands.as_ref().map(|(_, url)| url), &mut fault);
         let uses = uses(settings, &mut fault);
@@ -128,7 +129,7 @@ fn no_call(settings: &MintSettings, prefix: &str, faults: &mut Faults) {
         ("retry", settings.retry.is_some()),
     ];
     for (key, _) in written.into_iter().filter(|(_, written)| *written) {
-        faults.push((format!("{prefix}.{key}"), "contradicts `jwt`: what is signed here needs no call".into()));
+        faults.push(FieldFault::at(format!("{prefix}.{key}"), "contradicts `jwt`: what is signed here needs no call"));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use url::Host;
 
-use super::{RedirectHost, RedirectHosts, is_local};
+use super::{RedirectHost, RedirectHosts};
+use crate::web::is_local;
 
 impl RedirectHosts {
     /// Sources of a Content-Security-Policy (CSP Level 3, section 2.3.1) that cover each allowed URL, and no more.

@@ -1,0 +1,71 @@
+//! Words of HTTP that settings and requests share: tokens, hosts, URLs. Each has one reading, here.
+
+use url::{Host, Url};
+
+/// A character of a token (`tchar` of RFC 9110, section 5.6.2); a cookie's name has the same alphabet.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A token: what names a method, a header field or a cookie.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+}
+
+/// Loopback or `localhost` or below it: where `http://` is allowed.
+pub(crate) fn is_local(host: &Host<impl AsRef<str>>) -> bool {
+    match host {
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        Host::Domain(name) => {
+            let name = name.as_ref().trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+/// An http(s) URL without user name and password, of visible ASCII and without `\`; `http` only on loopback and `*.localhost`.
+pub(crate) fn secure_url(text: &str) -> Result<Url, String> {
+    let url = web_url(text)?;
+    match url.host() {
+        Some(host) if url.scheme() == "http" && !is_local(&host) => {
+            Err("`http://` is allowed on loopback and `*.localhost` only; use `https://`".into())
+        }
+        _ => Ok(url),
+    }
+}
+
+/// An http(s) URL that parses to what is written: the parser repairs spaces and `\`, we refuse them.
+pub(crate) fn web_url(text: &str) -> Result<Url, String> {
+    let lower = text.to_ascii_lowercase();
+    if !(lower.starts_with("https://") || lower.starts_with("http://")) {
+        return Err("expected a URL that starts with `https://`".into());
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+        return Err("a URL has no spaces, control characters or `\\`".into());
+    }
+    let url = Url::parse(text).map_err(|e| format!("expected a URL: {e}"))?;
+    if !url.username().is_empty() || url.password().is_some() || has_userinfo(text) {
+        return Err("a URL must not hold a user name or password".into());
+    }
+    Ok(url)
+}
+
+/// Also an empty one (`https://@host`), which the parser drops.
+fn has_userinfo(text: &str) -> bool {
+    let after = text.split_once("://").map_or("", |(_, rest)| rest);
+    after.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+/// A host name or IP address, of any case and script.
+pub(crate) fn host(text: &str) -> Result<Host, &'static str> {
+    const EXPECTED: &str = "expected a host name such as \"app.example.com\"";
+    let host = Host::parse(text).map_err(|_| EXPECTED)?;
+    if let Host::Domain(name) = &host {
+        let bad = |label: &str| label.is_empty() || label.contains('*');
+        if name.split('.').any(bad) || name.len() > 253 {
+            return Err(EXPECTED);
+        }
+    }
+    Ok(host)
+}
