@@ -6,6 +6,7 @@ mod hints;
 mod leases;
 mod limits;
 mod login;
+mod many;
 mod minter;
 mod page;
 mod policies;
