@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::files::{self, Wanted};
+use crate::setting::FieldFault;
 
 /// Larger than any chain or key; a bound so that a wrong path is refused and not read whole.
 const MAX_KIB: u64 = 1024;
@@ -44,51 +45,41 @@ pub struct Certificate {
     pub ends: Timestamp,
 }
 
-/// What is wrong with the pair, in the operator's words. Names files, never their content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertificateFault {
-    /// The chain can't be used.
-    Chain(String),
-    /// The key can't be used, or belongs to another certificate.
-    Key(String),
-}
-
-impl CertificateFault {
-    /// Which key of the configuration it is about, and what is wrong.
-    pub fn parts(&self) -> (&'static str, &str) {
-        match self {
-            Self::Chain(fault) => ("chain", fault),
-            Self::Key(fault) => ("key", fault),
-        }
-    }
-}
-
 impl Certificate {
-    /// Reads both files. `directory` is where relative paths start. Every fault at once.
-    pub fn read(pair: &CertificateFiles, directory: &Path) -> Result<Self, Vec<CertificateFault>> {
+    /// Reads both files. `directory` is where relative paths start.
+    ///
+    /// # Errors
+    /// Every fault at once, at `chain` or `key`: one can't be used, or the key belongs to another certificate. They name files, never their content.
+    pub fn read(pair: &CertificateFiles, directory: &Path) -> Result<Self, Vec<FieldFault>> {
         let (chain_path, key_path) = (directory.join(&pair.chain), directory.join(&pair.key));
         let (chain, key) = match (chain(&chain_path), key(&key_path)) {
             (Ok(chain), Ok(key)) => (chain, key),
             (chain, key) => {
-                let (chain, key) = (chain.err().map(CertificateFault::Chain), key.err().map(CertificateFault::Key));
+                let (chain, key) = (
+                    chain.err().map(|fault| FieldFault::at("chain", fault)),
+                    key.err().map(|fault| FieldFault::at("key", fault)),
+                );
                 return Err(chain.into_iter().chain(key).collect());
             }
         };
         let shown = chain_path.display();
         let leaf = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
         let Some((_, leaf)) = leaf else {
-            return Err(vec![CertificateFault::Chain(format!("{shown}: the first certificate can't be read"))]);
+            return Err(vec![FieldFault::at("chain", format!("{shown}: the first certificate can't be read"))]);
         };
         let (names, validity) = (names(&leaf), leaf.validity());
         let (begins, ends) = (validity.not_before.timestamp(), validity.not_after.timestamp());
         let served = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|fault| {
             let key = key_path.display();
-            vec![CertificateFault::Key(match fault {
-                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    format!("{key} does not belong to the first certificate of {shown}")
-                }
-                _ => format!("{key}: this kind of key is not known"),
-            })]
+            vec![FieldFault::at(
+                "key",
+                match fault {
+                    Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                        format!("{key} does not belong to the first certificate of {shown}")
+                    }
+                    _ => format!("{key}: this kind of key is not known"),
+                },
+            )]
         })?;
         let (begins, ends) = (Timestamp::from_secs(begins), Timestamp::from_secs(ends));
         Ok(Self { served: Arc::new(served), names, begins, ends })
@@ -165,11 +156,10 @@ mod tests {
         folder
     }
 
-    fn fault(folder: &tempfile::TempDir) -> (&'static str, String) {
+    fn fault(folder: &tempfile::TempDir) -> FieldFault {
         let faults = Certificate::read(&pair(), folder.path()).unwrap_err();
         let [fault] = faults.as_slice() else { panic!("{faults:?}") };
-        let (key, text) = fault.parts();
-        (key, text.replace(folder.path().to_str().unwrap(), "DIR"))
+        FieldFault::at(&fault.path, fault.message.replace(folder.path().to_str().unwrap(), "DIR"))
     }
 
     #[test]
@@ -188,15 +178,15 @@ mod tests {
         std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
         assert_eq!(
             fault(&folder),
-            ("key", "DIR/site.key does not belong to the first certificate of DIR/site.pem".into())
+            FieldFault::at("key", "DIR/site.key does not belong to the first certificate of DIR/site.pem")
         );
         std::fs::write(&key, "no key").unwrap();
-        assert_eq!(fault(&folder), ("key", "DIR/site.key holds no private key in PEM".into()));
+        assert_eq!(fault(&folder), FieldFault::at("key", "DIR/site.key holds no private key in PEM"));
         let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
         std::fs::write(&key, locked).unwrap();
-        assert!(fault(&folder).1.contains("is encrypted"));
+        assert!(fault(&folder).message.contains("is encrypted"));
         std::fs::write(&key, "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n").unwrap();
-        assert_eq!(fault(&folder), ("key", "DIR/site.key: this kind of key is not known".into()));
+        assert_eq!(fault(&folder), FieldFault::at("key", "DIR/site.key: this kind of key is not known"));
     }
 
     #[test]
@@ -204,17 +194,17 @@ mod tests {
         let folder = folder(&["a.example"]);
         let chain = folder.path().join("site.pem");
         std::fs::write(&chain, "text").unwrap();
-        assert_eq!(fault(&folder), ("chain", "DIR/site.pem holds no certificate in PEM".into()));
+        assert_eq!(fault(&folder), FieldFault::at("chain", "DIR/site.pem holds no certificate in PEM"));
         std::fs::write(&chain, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").unwrap();
-        assert_eq!(fault(&folder), ("chain", "DIR/site.pem: the first certificate can't be read".into()));
+        assert_eq!(fault(&folder), FieldFault::at("chain", "DIR/site.pem: the first certificate can't be read"));
         std::fs::remove_file(&chain).unwrap();
-        assert_eq!(fault(&folder).0, "chain");
+        assert_eq!(fault(&folder).path, "chain");
     }
 
     #[test]
     fn both_files_are_judged_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let faults = Certificate::read(&pair(), folder.path()).unwrap_err();
-        assert_eq!(faults.iter().map(|fault| fault.parts().0).collect::<Vec<_>>(), ["chain", "key"]);
+        assert_eq!(faults.iter().map(|fault| &*fault.path).collect::<Vec<_>>(), ["chain", "key"]);
     }
 }

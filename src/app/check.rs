@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::uri::{Authority, PathAndQuery};
 use rustls::pki_types::ServerName;
 
-use super::PoolFault;
 use super::settings::{AppSettings, HealthSettings, SessionNeed, WebsocketEnd};
 use super::target::{Target, number, read_host};
+use crate::setting::FieldFault;
 
 const A_HOST: &str = "expected a host name or an IP address, with or without a port, such as \"app.internal:8080\"";
 
@@ -16,9 +16,9 @@ const A_HOST: &str = "expected a host name or an IP address, with or without a p
 const MAX_UPSTREAMS: usize = 64;
 
 /// The upstreams, and whatever is wrong with them and with the numbers beside them.
-pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<PoolFault>) -> Vec<Arc<Target>> {
+pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<FieldFault>) -> Vec<Arc<Target>> {
     let mut targets: Vec<Arc<Target>> = Vec::new();
-    let mut note = |message| faults.push(PoolFault { key: "upstreams", message });
+    let mut note = |message: String| faults.push(FieldFault::at("upstreams", message));
     for (place, text) in settings.upstreams.iter().enumerate() {
         match Target::parse(text) {
             // What stands before an `@` may be a password.
@@ -39,11 +39,11 @@ pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<PoolFault>) -> Ve
         more => note(format!("{more} upstreams, at most {MAX_UPSTREAMS}: a DNS name may stand for several")),
     }
     if settings.request.host.as_ref().is_some_and(|host| !is_host(host)) {
-        faults.push(PoolFault { key: "request.host", message: A_HOST.into() });
+        faults.push(FieldFault::at("request.host", A_HOST));
     }
     if settings.websocket_ends_with == WebsocketEnd::Session && settings.session == SessionNeed::None {
         let message = "an app with `session = \"none\"` has no session that could end a WebSocket";
-        faults.push(PoolFault { key: "websocket_ends_with", message: message.into() });
+        faults.push(FieldFault::at("websocket_ends_with", message));
     }
     let any_tls = settings.upstreams.iter().any(|text| text.starts_with("https://"));
     without_tls(settings, any_tls, faults);
@@ -52,8 +52,8 @@ pub(super) fn targets(settings: &AppSettings, faults: &mut Vec<PoolFault>) -> Ve
 }
 
 /// Keys that say something of TLS where there is none: somebody takes the way to the app for a safe one, and it is not.
-fn without_tls(settings: &AppSettings, any_tls: bool, faults: &mut Vec<PoolFault>) {
-    let mut note = |key, message: &str| faults.push(PoolFault { key, message: message.into() });
+fn without_tls(settings: &AppSettings, any_tls: bool, faults: &mut Vec<FieldFault>) {
+    let mut note = |key: &str, message: &str| faults.push(FieldFault::at(key, message));
     if let Some(name) = &settings.server_name
         && ServerName::try_from(name.as_str()).is_err()
     {
@@ -69,8 +69,8 @@ fn without_tls(settings: &AppSettings, any_tls: bool, faults: &mut Vec<PoolFault
     }
 }
 
-fn numbers(settings: &AppSettings, faults: &mut Vec<PoolFault>) {
-    let mut note = |key, message: &str| faults.push(PoolFault { key, message: message.into() });
+fn numbers(settings: &AppSettings, faults: &mut Vec<FieldFault>) {
+    let mut note = |key: &str, message: &str| faults.push(FieldFault::at(key, message));
     let mut spans = vec![
         ("connect_timeout", settings.connect_timeout),
         ("read_timeout", settings.read_timeout),

@@ -29,14 +29,5 @@ pub use pool::Pool;
 /// The `tracing` target of this module.
 const TARGET: &str = "valet::app";
 
-/// What the settings of an app can be wrong in, in the operator's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolFault {
-    /// The key below the app: `upstreams`, `ca`, `client_certificate.key`.
-    pub key: &'static str,
-    /// What is wrong. Names places and values that are no secrets.
-    pub message: String,
-}
-
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,9 @@ use super::resolve::{Resolver, SystemResolver};
 use super::settings::{AppSettings, Balance, EjectionSettings, HealthSettings};
 use super::target::{Scheme, Target};
 use super::tls::{Tls, try_roots_of_the_machine};
-use super::{PoolFault, balance, check, health, resolve, upstream};
+use super::{balance, check, health, resolve, upstream};
 use crate::clock::Clock;
+use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
 /// Pools of this process so far. Their numbers tell them apart in Pingora's pool of connections: one that has other certificates, be it the same app's
@@ -56,7 +57,7 @@ impl Pool {
         directory: &Path,
         clock: Clock,
         metrics: &Metrics,
-    ) -> Result<Arc<Self>, Vec<PoolFault>> {
+    ) -> Result<Arc<Self>, Vec<FieldFault>> {
         Self::open_with(settings, directory, clock, metrics, Arc::new(SystemResolver))
     }
 
@@ -66,7 +67,7 @@ impl Pool {
         clock: Clock,
         metrics: &Metrics,
         resolver: Arc<dyn Resolver>,
-    ) -> Result<Arc<Self>, Vec<PoolFault>> {
+    ) -> Result<Arc<Self>, Vec<FieldFault>> {
         let mut faults = Vec::new();
         let targets = check::targets(settings, &mut faults);
         let tls = Tls::open(settings, directory, &mut faults);
@@ -75,7 +76,7 @@ impl Pool {
         if peers.trust_the_machine()
             && let Err(message) = try_roots_of_the_machine()
         {
-            faults.push(PoolFault { key: "ca", message });
+            faults.push(FieldFault::at("ca", message));
         }
         if !faults.is_empty() {
             return Err(faults);

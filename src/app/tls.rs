@@ -11,11 +11,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::PoolFault;
 use super::settings::{AppSettings, ClientCertificateSettings};
 use crate::files::{self, Wanted};
 use crate::http_client::authorities;
 use crate::secret::SecretSource;
+use crate::setting::FieldFault;
 
 /// Ten certificates are a long chain, and none of them needs more than a few KiB.
 const MAX_CHAIN_KIB: u64 = 64;
@@ -30,8 +30,8 @@ pub(super) struct Tls {
 
 impl Tls {
     /// Reads the files now; relative paths start in `directory`.
-    pub(super) fn open(settings: &AppSettings, directory: &Path, faults: &mut Vec<PoolFault>) -> Self {
-        let mut note = |key, message| faults.push(PoolFault { key, message });
+    pub(super) fn open(settings: &AppSettings, directory: &Path, faults: &mut Vec<FieldFault>) -> Self {
+        let mut note = |key: &str, message: String| faults.push(FieldFault::at(key, message));
         let ca = settings.ca.as_ref().map(|path| ca(&directory.join(path)).map_err(|message| note("ca", message)));
         let client = settings.client_certificate.as_ref().map(|settings| client(settings, directory, &mut note));
         Self { ca: ca.and_then(Result::ok), client: client.flatten() }

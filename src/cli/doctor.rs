@@ -79,7 +79,7 @@ fn origin(text: &str) -> Result<Url, End> {
 
 fn client(ca: Option<&Path>) -> Result<Client, End> {
     let route = Route::open(ca, None, Path::new("")).map_err(|faults| {
-        let lines = faults.into_iter().map(|fault| format!("--{}: {}", fault.key, fault.message)).collect();
+        let lines = faults.into_iter().map(|fault| format!("--{}: {}", fault.path, fault.message)).collect();
         End { code: exit::CONFIG, lines }
     })?;
     Client::through(route).map_err(|_| End::new(exit::SOFTWARE, "valet: no HTTP client can be made"))

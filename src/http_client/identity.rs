@@ -8,7 +8,8 @@ use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 
-use crate::certificate::{Certificate, CertificateFault, CertificateFiles};
+use crate::certificate::{Certificate, CertificateFiles};
+use crate::setting::FieldFault;
 
 /// Shown in each handshake that asks for it. A reading that fails keeps the one before.
 #[derive(Debug)]
@@ -20,13 +21,13 @@ pub struct Identity {
 
 impl Identity {
     /// Reads both files. Every fault at once.
-    pub fn open(files: CertificateFiles, directory: &Path) -> Result<Self, Vec<CertificateFault>> {
+    pub fn open(files: CertificateFiles, directory: &Path) -> Result<Self, Vec<FieldFault>> {
         let current = ArcSwap::new(Certificate::read(&files, directory)?.served);
         Ok(Self { files, directory: directory.to_owned(), current })
     }
 
     /// Reads them again; connections that stand are not touched.
-    pub fn reread(&self) -> Result<(), Vec<CertificateFault>> {
+    pub fn reread(&self) -> Result<(), Vec<FieldFault>> {
         let fresh = Certificate::read(&self.files, &self.directory)?;
         if fresh.served.cert != self.current.load().cert {
             let (chain, ends) = (self.files.chain.display().to_string(), fresh.ends.rfc3339());

@@ -34,7 +34,7 @@ use cause::{Names, Proxied};
 pub use identity::Identity;
 use kept::{Counting, NoAnswer, Traffic};
 use route::Proxy;
-pub use route::{Route, RouteFault, authorities};
+pub use route::{Route, authorities};
 
 /// An idle connection is closed after this: before common servers do (Node.js after 5 s, others after 15 s to 75 s), so that few requests meet a
 /// connection that is just being closed.

@@ -14,18 +14,10 @@ use super::identity::Identity;
 use super::settings::ProxySettings;
 use crate::files::{self, Wanted};
 use crate::secret::Secret;
+use crate::setting::FieldFault;
 
 /// A bundle of all public authorities is a fifth of it; a bound so that a wrong path (a log, a device) is refused.
 const MAX_BUNDLE_KIB: u64 = 1024;
-
-/// What a route can be wrong in, in the operator's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteFault {
-    /// The key below the issuer or provider: `ca`, `proxy`, `proxy.credentials`.
-    pub key: &'static str,
-    /// What is wrong. Names places, never a secret.
-    pub message: String,
-}
 
 /// The way to one outside system.
 #[derive(Default)]
@@ -43,10 +35,13 @@ pub(super) struct Proxy {
 }
 
 impl Route {
-    /// Reads `ca` and `proxy` now; relative paths start in `directory`. Every fault at once. Touches no network.
-    pub fn open(ca: Option<&Path>, proxy: Option<&ProxySettings>, directory: &Path) -> Result<Self, Vec<RouteFault>> {
+    /// Reads `ca` and `proxy` now; relative paths start in `directory`. Touches no network.
+    ///
+    /// # Errors
+    /// Every fault at once, at `ca`, `proxy` or `proxy.credentials` of the issuer or provider. They name places, never a secret.
+    pub fn open(ca: Option<&Path>, proxy: Option<&ProxySettings>, directory: &Path) -> Result<Self, Vec<FieldFault>> {
         let mut faults = Vec::new();
-        let mut note = |key, message| faults.push(RouteFault { key, message });
+        let mut note = |key: &str, message: String| faults.push(FieldFault::at(key, message));
         let roots = ca.and_then(|path| roots(&directory.join(path)).map_err(|message| note("ca", message)).ok());
         let proxy = proxy.and_then(|settings| {
             let address = proxy_address(settings.url()).map_err(|message| note("proxy", message.into())).ok();
@@ -61,8 +56,8 @@ impl Route {
     }
 
     /// The way to a system of our own: these authorities alone, this certificate, HTTP/2.
-    pub fn to_our_own(ca: &Path, identity: Arc<Identity>, directory: &Path) -> Result<Self, RouteFault> {
-        let roots = roots(&directory.join(ca)).map_err(|message| RouteFault { key: "ca", message })?;
+    pub fn to_our_own(ca: &Path, identity: Arc<Identity>, directory: &Path) -> Result<Self, FieldFault> {
+        let roots = roots(&directory.join(ca)).map_err(|message| FieldFault::at("ca", message))?;
         Ok(Self { roots: Some(roots), proxy: None, identity: Some(identity) })
     }
 

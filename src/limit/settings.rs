@@ -1,8 +1,11 @@
 //! `[limits]`: how much one client, one person or one tenant may ask.
 
+use std::ops::RangeInclusive;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::setting::FieldFault;
 use crate::units::Span;
 
 /// `[limits]`. Each limit is off when left out.
@@ -49,4 +52,46 @@ pub struct MintShareSettings {
     pub count: u32,
     /// In how long.
     pub within: Span,
+}
+
+/// A node does not serve more requests in a second than this.
+const MAX_RATE: u32 = 1_000_000;
+/// Refused credentials older than this say nothing of an address: others have it by then.
+const INVALID_WITHIN: RangeInclusive<Span> = Span::secs(1)..=Span::secs(86_400);
+/// Vendors count by the month at most.
+const MINTS_WITHIN: RangeInclusive<Span> = Span::secs(1)..=Span::secs(31 * 86_400);
+
+impl LimitsSettings {
+    /// What is wrong with them.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let rates = [("per_subject", self.per_subject), ("per_address", self.per_address)];
+        let mut faults: Vec<_> =
+            rates.into_iter().filter_map(|(key, rate)| Some(rate?.faults(key))).flatten().collect();
+        if let Some(CountSettings { count, within }) = self.invalid_per_address {
+            faults.extend(window("invalid_per_address", count, within, &INVALID_WITHIN));
+        }
+        if let Some(MintShareSettings { count, within, .. }) = self.mints_per {
+            faults.extend(window("mints_per", count, within, &MINTS_WITHIN));
+        }
+        faults
+    }
+}
+
+impl RateSettings {
+    /// What is wrong with it, at this key.
+    pub fn faults(&self, key: &str) -> Vec<FieldFault> {
+        let wrong =
+            [("rate", self.rate), ("burst", self.burst)].into_iter().filter(|(_, n)| !(1..=MAX_RATE).contains(n));
+        wrong
+            .map(|(name, _)| FieldFault::at(format!("{key}.{name}"), "expected a whole number from 1 to 1000000"))
+            .collect()
+    }
+}
+
+fn window(key: &str, count: u32, within: Span, bounds: &RangeInclusive<Span>) -> Vec<FieldFault> {
+    let few = (count == 0).then(|| FieldFault::at(format!("{key}.count"), "at least 1"));
+    let out_of_bounds = (!bounds.contains(&within)).then(|| {
+        FieldFault::at(format!("{key}.within"), format!("expected \"{}\" to \"{}\"", bounds.start(), bounds.end()))
+    });
+    few.into_iter().chain(out_of_bounds).collect()
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::certificate::CertificateFiles;
 use crate::limit::settings::RateSettings;
+use crate::setting::FieldFault;
 
 /// `[minter]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -28,6 +29,16 @@ pub struct MinterSettings {
     /// The edges that may ask. Others are refused, whoever signed their certificates.
     #[serde(default, rename = "edge")]
     pub edges: Vec<EdgeSettings>,
+}
+
+impl MinterSettings {
+    /// What is wrong with its bounds.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let rates = [("per_edge", self.per_edge), ("per_provider", self.per_provider)];
+        let counts = rates.into_iter().flat_map(|(key, rate)| [(key, "rate", rate.rate), (key, "burst", rate.burst)]);
+        let none = counts.filter(|(_, _, count)| *count == 0);
+        none.map(|(key, name, _)| FieldFault::at(format!("{key}.{name}"), "at least 1")).collect()
+    }
 }
 
 /// `minter.tls`.

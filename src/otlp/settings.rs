@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use crate::setting::FieldFault;
+
 /// `[telemetry]`: traces and metrics for an OpenTelemetry collector.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -21,14 +23,15 @@ impl Default for TelemetrySettings {
 }
 
 impl TelemetrySettings {
-    /// What is wrong with it: key and message.
-    pub fn faults(&self) -> Vec<(&'static str, String)> {
+    /// What is wrong with it.
+    pub fn faults(&self) -> Vec<FieldFault> {
         let mut faults = Vec::new();
         if self.otlp.as_deref().is_some_and(|text| endpoint(text, "traces").is_none()) {
-            faults.push(("otlp", "expected the address of a collector such as \"http://127.0.0.1:4318\"".to_owned()));
+            faults
+                .push(FieldFault::at("otlp", "expected the address of a collector such as \"http://127.0.0.1:4318\""));
         }
         if !(0.0..=1.0).contains(&self.sample) {
-            faults.push(("sample", "expected a number from 0 to 1".to_owned()));
+            faults.push(FieldFault::at("sample", "expected a number from 0 to 1"));
         }
         faults
     }
@@ -66,11 +69,11 @@ mod tests {
     fn what_is_no_collector_and_no_share_is_a_fault() {
         for wrong in ["", "127.0.0.1:4318", "grpc://c:4317", "http://user:pass@c:4318", "http://c:4318?key=1"] {
             let settings = TelemetrySettings { otlp: Some(wrong.into()), sample: 0.5 };
-            assert_eq!(settings.faults().first().map(|(key, _)| *key), Some("otlp"), "{wrong}");
+            assert_eq!(settings.faults().first().map(|fault| &*fault.path), Some("otlp"), "{wrong}");
         }
         for wrong in [-0.1, 1.1, f64::NAN] {
             let settings = TelemetrySettings { otlp: None, sample: wrong };
-            assert_eq!(settings.faults().first().map(|(key, _)| *key), Some("sample"), "{wrong}");
+            assert_eq!(settings.faults().first().map(|fault| &*fault.path), Some("sample"), "{wrong}");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::settings::AuthSettings;
 use super::signature::{Hmac, Outgoing, Sigv4};
 use super::template::Unfit;
 use crate::secret::Secret;
+use crate::setting::FieldFault;
 
 /// Where the key stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +37,13 @@ pub(super) enum Auth {
 pub(super) const ONE: &str =
     "expected exactly one of `header`, `bearer = true`, `query`, `basic`, `oauth2`, `login`, `hmac`, `sigv4`";
 
-type Faults = Vec<(String, String)>;
+type Faults = Vec<FieldFault>;
 
 impl Auth {
     /// Reads `auth`; faults are (key, message).
     pub(super) fn compile(settings: Option<&AuthSettings>, faults: &mut Faults) -> Option<Self> {
         let mut fault = |key: &str, message: &str| {
-            faults.push((key.into(), message.into()));
+            faults.push(FieldFault::at(key, message));
             None
         };
         let Some(settings) = settings else {
@@ -95,7 +96,7 @@ impl Auth {
             _ => "sigv4",
         };
         let before = faults.len();
-        let mut fault = |key: &str, message: &str| faults.push((format!("auth.{form}.{key}"), message.to_owned()));
+        let mut fault = |key: &str, message: &str| faults.push(FieldFault::at(format!("auth.{form}.{key}"), message));
         let auth = match settings {
             AuthSettings { oauth2: Some(oauth2), .. } => {
                 Oauth2::compile(oauth2, &mut fault).map(|oauth2| Self::Token(Box::new(Grant::Oauth2(oauth2))))
@@ -273,7 +274,7 @@ mod tests {
             ("basic = \"a\\nb\"", "auth.basic"),
         ] {
             let faults = auth(toml).unwrap_err();
-            assert_eq!(faults[0].0, key, "{toml}: {faults:?}");
+            assert_eq!(faults[0].path, key, "{toml}: {faults:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::settings::JwtSettings;
 use super::template::{Place, Template, Unfit, Values};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
+use crate::setting::FieldFault;
 
 /// `jwt` of a mint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +63,9 @@ impl LocalJwt {
         settings: &JwtSettings,
         place: Place,
         prefix: &str,
-        faults: &mut Vec<(String, String)>,
+        faults: &mut Vec<FieldFault>,
     ) -> Option<Self> {
-        let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
+        let mut fault = |key: &str, message: &str| faults.push(FieldFault::at(format!("{prefix}.{key}"), message));
         let algorithm = algorithm(&settings.algorithm).map_err(|message| fault("algorithm", message)).ok();
         if settings.header.get("alg").is_some() {
             fault("header.alg", "the algorithm stands in `algorithm`");

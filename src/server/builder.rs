@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::HeaderName;
 use tracing::info;
 
+use crate::app::Pool;
 use crate::app::settings::AppSettings;
-use crate::app::{Pool, PoolFault};
 use crate::assertion::{Audience, BAD_KEY, Signer};
 use crate::certificate::CertificateFiles;
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::files;
 use crate::gateway::Claims;
 use crate::gateway::settings::{ClientCertificate, ListenerSettings, PluginSettings};
 use crate::http_client::settings::ProxySettings;
-use crate::http_client::{Client, Identity, Route, RouteFault};
+use crate::http_client::{Client, Identity, Route};
 use crate::lease::settings::StoreKind;
 use crate::lease::store::settings::RedisSettings;
 use crate::lease::store::{Backend, FileStore, RedisStore, SealedStore, Way};
@@ -33,6 +33,7 @@ use crate::server::key_sets::KeySets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::settings::IssuerSettings;
 use crate::session::{ClaimNames, KeyClient, Sessions};
+use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
 /// Where parts are made, faults are gathered, and secrets are noted for rereading.
@@ -73,8 +74,7 @@ impl Builder<'_> {
         let client_of = |issuer: &IssuerSettings| {
             let client = self.client_through(issuer.ca.as_deref(), issuer.proxy.as_ref());
             let client = client.map_err(|faults| {
-                let place =
-                    |RouteFault { key, message }| format!("session.issuer {:?}: {key}: {message}", issuer.issuer);
+                let place = |fault: FieldFault| format!("session.issuer {:?}: {fault}", issuer.issuer);
                 faults.into_iter().map(place).collect::<Vec<String>>()
             })?;
             Ok(Arc::new(KeySets { client, tracer: metrics.tracer.clone(), clock: clock.clone() }) as Arc<dyn KeyClient>)
@@ -114,8 +114,7 @@ impl Builder<'_> {
         let recipe: Recipe = match provider::compile(settings) {
             Ok(recipe) => recipe.with_claims(claim_names),
             Err(faults) => {
-                self.faults
-                    .extend(faults.iter().map(|(key, fault)| format!("provider.{key}: {fault} (provider {name})")));
+                self.faults.extend(faults.iter().map(|fault| format!("provider.{fault} (provider {name})")));
                 return None;
             }
         };
@@ -142,7 +141,7 @@ impl Builder<'_> {
         let secrets = VendorSecrets { keys, subject: subject_key, headers };
         let client = self.client_through(settings.ca.as_deref(), settings.proxy.as_ref());
         let client = client.map_err(|faults| {
-            let place = |RouteFault { key, message }| format!("provider.{key}: {message} (provider {name})");
+            let place = |fault: FieldFault| format!("provider.{fault} (provider {name})");
             self.faults.extend(faults.into_iter().map(place));
         });
         let vendor = Vendor::new(settings, recipe, secrets, client.ok()?, self.clock.clone(), self.metrics);
@@ -163,13 +162,12 @@ impl Builder<'_> {
     }
 
     /// The client that all share, or one that goes its own way. Faults by their keys.
-    fn client_through(&self, ca: Option<&Path>, proxy: Option<&ProxySettings>) -> Result<Client, Vec<RouteFault>> {
+    fn client_through(&self, ca: Option<&Path>, proxy: Option<&ProxySettings>) -> Result<Client, Vec<FieldFault>> {
         let route = Route::open(ca, proxy, &self.config.directory)?;
         if route.is_plain() {
             return Ok(self.client.clone());
         }
-        Client::through(route)
-            .map_err(|_| vec![RouteFault { key: "ca", message: "no HTTP client can be made".to_owned() }])
+        Client::through(route).map_err(|_| vec![FieldFault::at("ca", "no HTTP client can be made")])
     }
 
     pub fn certificates(&mut self, files: &[CertificateFiles]) -> Option<Arc<Certificates>> {
@@ -266,7 +264,7 @@ impl Builder<'_> {
             Some(pool) => pool,
             None => {
                 let pool = Pool::open(settings, &self.config.directory, self.clock.clone(), self.metrics);
-                let place = |PoolFault { key, message }| format!("app.{key}: {message} (app {name})");
+                let place = |fault: FieldFault| format!("app.{fault} (app {name})");
                 pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?
             }
         };

@@ -15,9 +15,8 @@ use super::builder::Builder;
 use super::client_ca::{Asked, ClientCa};
 use super::generation::{Generation, Surroundings};
 use super::tls::Certificates;
-use crate::certificate::CertificateFault;
 use crate::gateway::{Limits, settings};
-use crate::http_client::{Client, Identity, Route, RouteFault};
+use crate::http_client::{Client, Identity, Route};
 use crate::lease::settings::{MintsPerSubject, Reuse};
 use crate::lease::{LeasePolicy, Parameters, Rules};
 use crate::minter::settings::MinterSettings;
@@ -25,6 +24,7 @@ use crate::minter::{self, AtOnce, Bounded, MintService, MintServiceParts, Offer,
 use crate::policy::{Action, Authorizers, Target};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
+use crate::setting::FieldFault;
 
 /// The minter's part of a process, made but not started.
 #[derive(Clone)]
@@ -196,10 +196,9 @@ impl Builder<'_> {
         });
         let identity = Arc::new(identity.ok()?);
         let mut client = || {
-            let route =
-                Route::to_our_own(&link.ca, identity.clone(), directory).map_err(|RouteFault { key, message }| {
-                    self.faults.push(format!("provider.minter.{key}: {message} (provider {name})"));
-                });
+            let route = Route::to_our_own(&link.ca, identity.clone(), directory).map_err(|fault| {
+                self.faults.push(format!("provider.minter.{fault} (provider {name})"));
+            });
             let client = Client::through(route.ok()?).map_err(|_| {
                 self.faults.push(format!("provider.minter: no HTTP client can be made (provider {name})"));
             });
@@ -227,10 +226,10 @@ fn default_rules() -> Rules {
 }
 
 /// `key: what is wrong`, by the keys of a certificate in `minter`.
-pub(super) fn identity_fault(fault: &CertificateFault) -> String {
-    match fault.parts() {
-        ("chain", fault) => format!("certificate: {fault}"),
-        (key, fault) => format!("{key}: {fault}"),
+pub(super) fn identity_fault(fault: &FieldFault) -> String {
+    match &*fault.path {
+        "chain" => format!("certificate: {}", fault.message),
+        _ => fault.to_string(),
     }
 }
 

@@ -13,9 +13,10 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureScheme, version};
 use tracing::info;
 
-use crate::certificate::{Certificate, CertificateFault, CertificateFiles};
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::gateway::settings::TlsVersion;
 use crate::server::client_ca::ClientCa;
+use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
 /// The certificates of one listener.
@@ -95,9 +96,8 @@ impl Certificates {
     }
 }
 
-fn line(fault: &CertificateFault) -> String {
-    let (key, fault) = fault.parts();
-    format!("listener.tls.{key}: {fault}")
+fn line(fault: &FieldFault) -> String {
+    format!("listener.tls.{fault}")
 }
 
 impl ResolvesServerCert for Certificates {

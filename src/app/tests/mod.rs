@@ -22,6 +22,7 @@ use super::settings::AppSettings;
 use super::*;
 use crate::clock::{Clock, ClockControl, Timestamp};
 use crate::http_client::Cause;
+use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
 /// A pool, and the hands of its clock.
@@ -38,7 +39,7 @@ fn settings(keys: Value) -> AppSettings {
     serde_json::from_value(app).unwrap()
 }
 
-fn open(settings: &AppSettings, directory: &Path) -> Result<Arc<Pool>, Vec<PoolFault>> {
+fn open(settings: &AppSettings, directory: &Path) -> Result<Arc<Pool>, Vec<FieldFault>> {
     Pool::open(settings, directory, Clock::system(), &Metrics::new("0", "0").unwrap())
 }
 

@@ -6,14 +6,14 @@ use super::*;
 /// `key: message` of each fault.
 fn faults(keys: Value) -> Vec<String> {
     let faults = open(&settings(keys), Path::new(".")).err().unwrap_or_default();
-    faults.into_iter().map(|fault| format!("{}: {}", fault.key, fault.message)).collect()
+    faults.into_iter().map(|fault| format!("{}: {}", fault.path, fault.message)).collect()
 }
 
-fn keys_at_fault(mut keys: Value) -> Vec<&'static str> {
+fn keys_at_fault(mut keys: Value) -> Vec<String> {
     if keys["upstreams"].is_null() {
         keys["upstreams"] = json!(["127.0.0.1:3000"]);
     }
-    open(&settings(keys), Path::new(".")).err().unwrap_or_default().iter().map(|fault| fault.key).collect()
+    open(&settings(keys), Path::new(".")).err().unwrap_or_default().iter().map(|fault| fault.path.clone()).collect()
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Way {
     fn faults(&self, keys: Value) -> Vec<String> {
         let faults = open(&settings(keys), self.folder.path()).err().unwrap_or_default();
         let shown = format!("{}/", self.folder.path().display());
-        faults.iter().map(|fault| format!("{}: {}", fault.key, fault.message.replace(&shown, ""))).collect()
+        faults.iter().map(|fault| format!("{}: {}", fault.path, fault.message.replace(&shown, ""))).collect()
     }
 
     /// The status of an answer, and whether the connection had served before. It is kept for the next one.

@@ -8,6 +8,7 @@ use crate::config::tree::Place;
 use crate::gateway::Trusted;
 use crate::gateway::settings::{ListenerKind, ListenerSettings};
 use crate::http_client::authorities;
+use crate::setting::FieldFault;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let trusted = trusted(&config.server.trusted_proxies, report);
@@ -124,7 +125,7 @@ fn announced(listener: &ListenerSettings, trusted: &Trusted, place: &Place, repo
 pub(super) fn certificate(
     pair: &CertificateFiles,
     place: &Place,
-    rename: &dyn Fn(&'static str) -> &'static str,
+    rename: &dyn for<'k> Fn(&'k str) -> &'k str,
     report: &mut Report<'_>,
 ) -> Option<Certificate> {
     if !report.sound(place) {
@@ -133,10 +134,8 @@ pub(super) fn certificate(
     let certificate = match Certificate::read(pair, report.directory) {
         Ok(certificate) => certificate,
         Err(faults) => {
-            for fault in faults {
-                let (key, message) = fault.parts();
-                report.fault(&place.key(rename(key)), message);
-            }
+            let named = |fault: FieldFault| FieldFault::at(rename(&fault.path), fault.message);
+            report.fields(place, faults.into_iter().map(named));
             return None;
         }
     };

@@ -5,7 +5,6 @@ use super::listener::certificate;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::http_client::authorities;
-use crate::limit::settings::RateSettings;
 use crate::meant::did_you_mean;
 use crate::minter::settings::{EdgeSettings, MinterSettings};
 use crate::provider;
@@ -17,9 +16,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let Some(settings) = &config.minter else { return };
     let place = Place::root().key("minter");
     tls(settings, &place.key("tls"), report);
-    for (key, rate) in [("per_edge", settings.per_edge), ("per_provider", settings.per_provider)] {
-        bound(rate, &place.key(key), report);
-    }
+    report.fields(&place, settings.faults());
     if !settings.verify_sessions {
         report.warnings.push("minter.verify_sessions is off: an edge that is taken over mints for anybody".into());
     }
@@ -51,14 +48,6 @@ fn tls(settings: &MinterSettings, place: &Place, report: &mut Report<'_>) {
     let ca = place.key("client_ca");
     if report.sound(&ca) {
         report.note(&ca, authorities(&report.directory.join(&settings.tls.client_ca)).map(drop));
-    }
-}
-
-fn bound(rate: RateSettings, place: &Place, report: &mut Report<'_>) {
-    for (key, value) in [("rate", rate.rate), ("burst", rate.burst)] {
-        if value == 0 {
-            report.fault(&place.key(key), "at least 1");
-        }
     }
 }
 

@@ -83,7 +83,9 @@ fn certificates(link: &MinterLink, place: &Place, report: &mut Report<'_>) {
         return;
     }
     let place = place.clone();
-    let rename = |key: &'static str| if key == "chain" { "certificate" } else { key };
+    fn rename(key: &str) -> &str {
+        if key == "chain" { "certificate" } else { key }
+    }
     let Some(certificate) = certificate(&link.identity(), &place, &rename, report) else { return };
     if certificate.names.is_empty() {
         let shown = report.directory.join(&link.certificate).display().to_string();
@@ -93,6 +95,6 @@ fn certificates(link: &MinterLink, place: &Place, report: &mut Report<'_>) {
     }
     let Ok(identity) = Identity::open(link.identity(), report.directory) else { return };
     if let Err(fault) = Route::to_our_own(&link.ca, std::sync::Arc::new(identity), report.directory) {
-        report.fault(&place.key(fault.key), fault.message);
+        report.fields(&place, [fault]);
     }
 }

@@ -7,7 +7,5 @@ use crate::config::tree::Place;
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let Some(settings) = &config.telemetry else { return };
     let place = Place::root().key("telemetry");
-    for (key, message) in settings.faults() {
-        report.fault(&place.key(key), message);
-    }
+    report.fields(&place, settings.faults());
 }

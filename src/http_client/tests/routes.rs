@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::http_client::settings::{ProxySettings, ProxyTable};
 use crate::secret::SecretSource;
+use crate::setting::FieldFault;
 
 /// An authority, and a server that answers each connection's one request with `hello`; its certificate is for 127.0.0.1 and localhost.
 struct Site {
@@ -113,7 +114,7 @@ impl Relay {
 }
 
 /// A route as a configuration describes it, in a folder with these files.
-fn route(ca: Option<&str>, proxy: Option<ProxySettings>) -> Result<Route, Vec<RouteFault>> {
+fn route(ca: Option<&str>, proxy: Option<ProxySettings>) -> Result<Route, Vec<FieldFault>> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.pem"), ca.unwrap_or_default()).unwrap();
     std::fs::write(folder.path().join("credentials"), "valet:pa:ss\n").unwrap();
@@ -194,8 +195,8 @@ async fn a_call_in_the_clear_never_enters_a_proxy() {
 
 #[test]
 fn each_fault_of_a_route_names_its_key() {
-    let keys = |route: Result<Route, Vec<RouteFault>>| -> Vec<&'static str> {
-        route.err().unwrap().iter().map(|fault| fault.key).collect()
+    let keys = |route: Result<Route, Vec<FieldFault>>| -> Vec<String> {
+        route.err().unwrap().iter().map(|fault| fault.path.clone()).collect()
     };
     let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for ca in ["", "text", junk, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {

@@ -10,6 +10,7 @@ use crate::provider::auth::Auth;
 use crate::provider::body::Body;
 use crate::provider::settings::{MintSettings, RegisterSettings, RevokeSettings};
 use crate::provider::template::{Part, Place, Template, Value};
+use crate::setting::FieldFault;
 
 /// What of the provider each of its calls has to fit.
 pub(in crate::provider) struct Surroundings<'a> {
@@ -51,10 +52,10 @@ impl CallSource<'_> {
         &self,
         prefix: &str,
         around: &Surroundings<'_>,
-        faults: &mut Vec<(String, String)>,
+        faults: &mut Vec<FieldFault>,
     ) -> Option<CallTemplate> {
         let before = faults.len();
-        let mut fault = |key: &str, message: &str| faults.push((format!("{prefix}.{key}"), message.to_owned()));
+        let mut fault = |key: &str, message: &str| faults.push(FieldFault::at(format!("{prefix}.{key}"), message));
         let method = self.method(&mut fault);
         let path = self.path(around.place, &mut fault);
         let query = parameters("query", self.query, around.place, &mut fault);

@@ -7,12 +7,13 @@ use super::super::MintInput;
 use super::super::auth::Auth;
 use super::super::template::Place;
 use super::*;
+use crate::setting::FieldFault;
 
 fn call(toml: &str) -> CallTemplate {
     try_call(toml).unwrap()
 }
 
-fn try_call(toml: &str) -> Result<CallTemplate, Vec<(String, String)>> {
+fn try_call(toml: &str) -> Result<CallTemplate, Vec<FieldFault>> {
     let settings: super::super::settings::RevokeSettings = toml::from_str(toml).unwrap();
     let mut faults = Vec::new();
     let source = CallSource {
@@ -157,7 +158,7 @@ fn a_form_says_so_and_has_no_json_beside_it() {
         ("headers = { X-Client-Id = 'a' }\nquery = { client = '1' }", "c.headers.X-Client-Id"),
     ] {
         let faults = try_call(&format!("{IN_FORM}\n{more}")).unwrap_err();
-        assert_eq!(faults.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), [key], "{more}");
+        assert_eq!(faults.iter().map(|fault| &*fault.path).collect::<Vec<_>>(), [key], "{more}");
     }
     assert_eq!(try_call("path = '/'\nform = { '' = 'x', a = '{' }").unwrap_err().len(), 2);
     let own = format!("{IN_FORM}\nheaders = {{ content-type = 'application/x-www-form-urlencoded; charset=utf-8' }}");
@@ -172,7 +173,7 @@ fn every_fault_of_a_call_is_named_with_its_key() {
         "method = 'get'\npath = 'users'\nquery = { a = '{', '' = 'x' }\n\
          headers = { host = 'x', 'b d' = 'x', X-Api-Key = 'x', e = 'é', f = '', a = '1', A = '2' }\njson = { g = { h = ['{x}'] } }",
     );
-    let mut keys: Vec<_> = faults.unwrap_err().into_iter().map(|(key, _)| key).collect();
+    let mut keys: Vec<_> = faults.unwrap_err().into_iter().map(|fault| fault.path).collect();
     keys.sort();
     assert_eq!(
         keys,
