@@ -1,5 +1,8 @@
 //! Tells the program which commit it was built from: `VALET_REVISION` where a build without git sets it, else what git says.
 
+// Cargo tells a build script all it knows by the environment.
+#![allow(clippy::disallowed_methods)]
+
 use std::path::Path;
 use std::process::Command;
 

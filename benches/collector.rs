@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --profile dist --bench collector`; `SECONDS=60 CONNECTIONS=8 USERS=1000` are the defaults. Each request is traced (`sample = 1.0`).
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -4,6 +4,8 @@
 //! `cargo bench --profile dist --bench first_sight`; `ROUNDS=12 CONNECTIONS=64 USERS=1000 FRESH=36000` are the defaults. Without HAProxy
 //! (Debian's package `haproxy`) its row is left out.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

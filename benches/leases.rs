@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --profile dist --bench leases`; `LEASES=1000000` is the default.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::sync::Arc;

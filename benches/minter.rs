@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --profile dist --bench minter`; `ROUNDS=12 USERS=200` are the defaults.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

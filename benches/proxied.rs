@@ -4,6 +4,8 @@
 //! `cargo bench --profile dist --bench proxied`; `ROUNDS=24 SECONDS=1 CONNECTIONS=64 USERS=1000` are the defaults. With `INSTRUCTIONS=1` it
 //! counts instructions in user space by callgrind instead.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

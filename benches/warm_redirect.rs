@@ -4,6 +4,8 @@
 //! `INSTRUCTIONS=1` it counts instructions in user space by callgrind instead, which repeat where times do not; `BASELINE=PATH` then counts
 //! another build of this bench beside it.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

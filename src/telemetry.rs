@@ -152,6 +152,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All of them, at zero. `revision` is the commit the binary was built from.
+    #[allow(clippy::too_many_lines, reason = "a table: one entry for each metric")]
     pub fn new(version: &str, revision: &str) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let vec = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {

@@ -1,5 +1,7 @@
 //! The product from outside: real sockets, a simulated vendor, simulated identity providers, time that is moved and not waited for.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

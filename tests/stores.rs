@@ -1,6 +1,8 @@
 //! Leases that several nodes share, and leases that outlive a process: real processes, real servers, and everything that happens to both.
 //! Each test starts what it needs on free ports of the loopback and ends every one of them, also when it fails.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 // A test may panic: that is how it fails. And a test that leaves something out says so on the terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 

@@ -1,5 +1,7 @@
 //! The house rules that neither the compiler nor clippy knows. Each rule is tried on snippets of its own below the tree's check.
 
+// Tests and measurements take orders from the environment, and tell a story from its begin to its end.
+#![allow(clippy::disallowed_methods, clippy::too_many_lines)]
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

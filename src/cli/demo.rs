@@ -113,6 +113,10 @@ fn introduce(stack: &Stack) {
 }
 
 /// Whether somebody sits before a screen: nothing is opened for a script, or through a remote shell.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "whether a browser can be opened here, only the session's environment says"
+)]
 fn has_desktop() -> bool {
     let screen = cfg!(target_os = "macos")
         || ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|it| !it.is_empty()));

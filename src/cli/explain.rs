@@ -19,6 +19,7 @@ use crate::telemetry::Metrics;
 /// Longer than any header that a server takes.
 const MAX_INPUT: u64 = 1024 * 1024;
 
+#[allow(clippy::too_many_lines, reason = "one page of text, from its first line to its last")]
 pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<(), End> {
     fortify()?;
     if file.config.as_os_str() == STDIN {

@@ -126,6 +126,10 @@ impl Components {
 
     /// The same at a start, with the durable store, opened; or beside the parts that are in force, from which they take over what is the same. Those in
     /// force don't change before the last steps are done.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "the parts of a configuration in the order in which they need one another"
+    )]
     pub(super) fn with(
         config: &Config,
         sections: &Sections,

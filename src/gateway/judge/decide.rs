@@ -197,6 +197,10 @@ impl Gateway {
     }
 
     /// A request to a plug-in.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "a signature of ten lines; the questions in their order read best in one place"
+    )]
     async fn plugin<'g, 'h>(
         &'g self,
         head: &Head<'h>,

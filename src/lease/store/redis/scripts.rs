@@ -144,6 +144,10 @@ pub(super) fn millis(span: Duration) -> u32 {
 }
 
 /// Microseconds of this century are whole in a double.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a number that grows from one start of the store to the next; no rule of time reads it"
+)]
 pub(super) fn micros() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(0)
