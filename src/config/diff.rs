@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use super::sections::numbered;
+
 /// Longer values are cut: a line is for reading.
 const MAX_VALUE: usize = 120;
 
@@ -83,12 +85,13 @@ fn shown(value: &Value) -> String {
 
 fn sections(text: &str) -> BTreeMap<String, Section> {
     let mut file: Table = toml::from_str(text).unwrap_or_default();
-    let mut sections = BTreeMap::new();
+    let (mut sections, mut seen) = (BTreeMap::new(), BTreeMap::new());
     for (keys, called, by) in NAMED {
         for (at, entry) in take_list(&mut file, keys).into_iter().enumerate() {
             let Value::Table(entry) = entry else { continue };
             let name = entry.get(*by).and_then(Value::as_str).map_or_else(|| at.to_string(), ToOwned::to_owned);
-            let section: &mut Section = sections.entry(format!("{called}.{name}")).or_default();
+            let name = numbered(&mut seen, format!("{called}.{name}"));
+            let section: &mut Section = sections.entry(name).or_default();
             section.flatten("", entry);
         }
     }
@@ -139,6 +142,16 @@ mod tests {
             ]
         );
         assert!(diff(old, old).is_empty());
+    }
+
+    #[test]
+    fn listeners_of_one_address_as_written_are_told_apart_by_their_order() {
+        let one = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+        let hsts = "hsts = \"365d\"\n";
+        let (two, second) = (format!("{one}{one}"), "listener.127.0.0.1:0#2");
+        assert_eq!(diff(one, &two), [format!("+ {second}")]);
+        assert_eq!(diff(&two, &format!("{two}{hsts}")), [format!("~ {second} hsts: (left out) → \"365d\"")]);
+        assert_eq!(diff(&two, &format!("{one}{hsts}{one}")), ["~ listener.127.0.0.1:0 hsts: (left out) → \"365d\""]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use fault::Fault;
 pub use places::Places;
 pub use policies::{PolicyDirectory, inventory, policy_directory, policy_schema};
 pub use schema::schema;
-pub use sections::Sections;
+pub use sections::{Sections, listener_sections};
 
 use crate::admin::settings::AdminSettings;
 use crate::app::settings::AppSettings;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, policies};
 use crate::files;
+use crate::gateway::settings::ListenerSettings;
 use crate::provider::settings::ProviderSettings;
 use crate::secret::{SecretSource, SecretSources};
 use crate::session::settings::{IssuerSettings, TransmitterSettings};
@@ -65,10 +66,10 @@ impl Sections {
         for issuer in &config.session.issuers {
             sections.add(format!("issuer.{}", issuer.issuer), at, issuer, &issuer_files(issuer));
         }
-        for listener in &config.listeners {
+        for (listener, name) in config.listeners.iter().zip(listener_sections(&config.listeners)) {
             let pairs = listener.tls.iter().flat_map(|pair| [&pair.chain, &pair.key]);
             let paths: Vec<_> = pairs.chain(&listener.client_ca).collect();
-            sections.add(format!("listener.{}", listener.address), at, listener, &paths);
+            sections.add(name, at, listener, &paths);
         }
         let session = crate::session::settings::SessionSettings { issuers: Vec::new(), ..config.session.clone() };
         let transmitters = session.events.iter().flat_map(|events| &events.transmitters);
@@ -144,6 +145,20 @@ impl Sections {
         let settings = |sections: &Self| sections.sections.get(name).map(|section| section.settings);
         settings(self).is_some() && settings(self) == settings(other)
     }
+}
+
+/// The section of each listener, in their order: `listener.ADDRESS` as written. With port 0 several listeners may have one address as written: the second
+/// of them is `listener.ADDRESS#2`.
+pub fn listener_sections(listeners: &[ListenerSettings]) -> Vec<String> {
+    let mut seen = BTreeMap::new();
+    listeners.iter().map(|listener| numbered(&mut seen, format!("listener.{}", listener.address))).collect()
+}
+
+/// The name itself the first time, then `NAME#2` and so on.
+pub(super) fn numbered(seen: &mut BTreeMap<String, usize>, name: String) -> String {
+    let count = seen.entry(name.clone()).or_default();
+    *count += 1;
+    if *count == 1 { name } else { format!("{name}#{count}") }
 }
 
 fn path_of(source: &SecretSource) -> Option<&PathBuf> {

@@ -10,16 +10,16 @@ use crate::server::BuildFault;
 use crate::server::tls::ListenerTls;
 use crate::telemetry::Metrics;
 
-/// In the order of the listeners, as `tls` is. `kept`: the acceptor of this address that is in force, where it stays as it is: its TLS sessions can be
-/// resumed.
+/// In the order of the listeners, as `tls` is. `kept`: the acceptor that is in force for the listener at this place, where it stays as it
+/// is: its TLS sessions can be resumed.
 pub(super) fn make(
     config: &Config,
     tls: &[Option<ListenerTls>],
     metrics: &Metrics,
-    kept: impl Fn(&str) -> Option<Arc<Acceptor>>,
+    kept: impl Fn(usize) -> Option<Arc<Acceptor>>,
 ) -> Result<Vec<Arc<Acceptor>>, BuildFault> {
-    let acceptors = config.listeners.iter().zip(tls).map(|(listener, tls)| {
-        if let Some(acceptor) = kept(&listener.address) {
+    let acceptors = config.listeners.iter().zip(tls).enumerate().map(|(at, (listener, tls))| {
+        if let Some(acceptor) = kept(at) {
             return Ok(acceptor);
         }
         let tls = tls.as_ref().map(ListenerTls::acceptor).transpose();

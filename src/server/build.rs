@@ -13,7 +13,7 @@ use crate::app::Pool;
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::assertion::{Audience, Signer};
 use crate::clock::Clock;
-use crate::config::{Config, Sections};
+use crate::config::{Config, Sections, listener_sections};
 use crate::gateway::settings::PluginSettings;
 use crate::gateway::{AppParts, Claims, Gateway, GatewayParts, Inboxes, PluginParts, Trusted};
 use crate::http_client::{Client, Identity};
@@ -175,7 +175,8 @@ impl Components {
         let plugins: Vec<Plugin> =
             config.plugins.iter().filter_map(|settings| builder.plugin(settings, &providers, &claim_names)).collect();
         let apps: Vec<App> = config.apps.iter().enumerate().filter_map(|at| builder.app(at, names)).collect();
-        let listener_tls = config.listeners.iter().map(|listener| builder.listener_tls(listener)).collect();
+        let listener_tls = config.listeners.iter().zip(listener_sections(&config.listeners));
+        let listener_tls = listener_tls.map(|(listener, section)| builder.listener_tls(listener, &section)).collect();
         let minter = config.minter.as_ref().and_then(|settings| builder.minter(settings, &providers, &claim_names));
         let book = match origin {
             Origin::Start(file) => {

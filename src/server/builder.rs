@@ -183,9 +183,9 @@ impl Builder<'_> {
         Some(kept)
     }
 
-    /// How a listener speaks TLS, if it does.
-    pub fn listener_tls(&mut self, listener: &ListenerSettings) -> Option<ListenerTls> {
-        if let Some(kept) = self.before.and_then(|before| before.listener_tls(self.sections, listener)) {
+    /// How the listener with this section speaks TLS, if it does.
+    pub fn listener_tls(&mut self, listener: &ListenerSettings, section: &str) -> Option<ListenerTls> {
+        if let Some(kept) = self.before.and_then(|before| before.listener_tls(self.sections, section)) {
             return Some(kept);
         }
         let certificates = self.certificates(&listener.tls);

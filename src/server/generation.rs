@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use crate::admin::Health;
 use crate::clock::Clock;
-use crate::config::{Config, Sections};
-use crate::gateway::settings::{ListenerSettings, PluginSettings};
+use crate::config::{Config, Sections, listener_sections};
+use crate::gateway::settings::PluginSettings;
 use crate::gateway::{Acceptor, Gateway, Limits};
 use crate::lease::store::FileStore;
 use crate::lease::{LeasePolicy, Policies, Scope};
@@ -77,25 +77,29 @@ impl Generation {
         let lines = access_log.clone().filter(|_| config.log.access);
         let gateway = components.gateway(&config, clock, metrics, lines, shared.clone());
         let revoker = components.revoker(&config, clock, metrics);
-        let kept = |address: &str| before.and_then(|before| before.acceptor(&config, &sections, address));
+        let names = listener_sections(&config.listeners);
+        let kept = |at: usize| before.and_then(|before| before.acceptor(&config, &sections, names.get(at)?));
         let acceptors = acceptors::make(&config, &components.listener_tls, metrics, kept)?;
         Ok((Self { config, sections, components, gateway, revoker, shared, acceptors }, last_steps))
     }
 
-    /// The acceptor of this listener, where the next configuration says the same of it, files included.
-    fn acceptor(&self, next: &Config, sections: &Sections, address: &str) -> Option<Arc<Acceptor>> {
-        let same = self.sections.is_same(sections, &format!("listener.{address}"));
+    /// The acceptor of the listener with this section, where the next configuration says the same of it, files included.
+    fn acceptor(&self, next: &Config, sections: &Sections, section: &str) -> Option<Arc<Acceptor>> {
         // Where it redirects to.
-        let same = same && self.config.server.public_url == next.server.public_url;
-        let at = self.config.listeners.iter().position(|listener| listener.address == address)?;
-        self.acceptors.get(at).filter(|_| same).cloned()
+        let same = self.config.server.public_url == next.server.public_url;
+        self.acceptors.get(self.listener(sections, section)?).filter(|_| same).cloned()
     }
 
-    /// How this listener speaks TLS, where the next configuration says the same of it, files included: its acceptor may stay, and looks there.
-    pub fn listener_tls(&self, sections: &Sections, listener: &ListenerSettings) -> Option<ListenerTls> {
-        let same = self.sections.is_same(sections, &format!("listener.{}", listener.address));
-        let at = self.config.listeners.iter().position(|known| known.address == listener.address)?;
-        self.components.listener_tls.get(at).filter(|_| same).cloned().flatten()
+    /// How the listener with this section speaks TLS, where the next configuration says the same of it, files included: its acceptor may stay, and looks
+    /// there.
+    pub fn listener_tls(&self, sections: &Sections, section: &str) -> Option<ListenerTls> {
+        self.components.listener_tls.get(self.listener(sections, section)?).cloned().flatten()
+    }
+
+    /// Where among the listeners the one with this section stands, if the next configuration says the same of it, files included.
+    fn listener(&self, sections: &Sections, section: &str) -> Option<usize> {
+        let same = self.sections.is_same(sections, section);
+        listener_sections(&self.config.listeners).iter().position(|known| known == section).filter(|_| same)
     }
 
     /// What is told of it.

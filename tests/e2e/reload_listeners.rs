@@ -61,3 +61,32 @@ async fn a_configuration_that_is_refused_leaves_no_address_bound() {
     stack.reload_with(&good.replacen("[[listener]]", &one, 1)).await;
     Wire::open(&free.to_string()).await;
 }
+
+#[tokio::test]
+async fn two_listeners_of_one_address_as_written_change_each_by_itself() {
+    let stack = Setup::new().tables("[[listener]]\naddress = \"127.0.0.1:0\"").start().await;
+    let addresses = stack.gateway().addresses_now();
+    let ask = stack.get("/plugins/face-scan").as_user("ada").bytes();
+    let statuses = || async {
+        let mut statuses = Vec::new();
+        for address in &addresses {
+            let mut wire = Wire::open(address).await;
+            wire.write(&ask).await;
+            statuses.push(wire.answer().await.status);
+        }
+        statuses
+    };
+    assert_eq!(statuses().await, [302, 302]);
+    let plain = stack.config();
+    let one = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    let redirects = format!("{one}redirect = \"https\"\n");
+    let first = plain.replacen(one, &redirects, 1);
+    assert_eq!(stack.reload_with(&first).await, ["listener.127.0.0.1:0"]);
+    assert_eq!(statuses().await, [308, 302]);
+    let at = plain.rfind(one).unwrap();
+    let second = format!("{}{redirects}{}", &plain[..at], &plain[at + one.len()..]);
+    assert_eq!(stack.reload_with(&second).await, ["listener.127.0.0.1:0", "listener.127.0.0.1:0#2"]);
+    assert_eq!(statuses().await, [302, 308]);
+    assert_eq!(stack.reload_with(&plain.replacen(one, "", 1)).await, ["listener.127.0.0.1:0#2"]);
+    assert_eq!(stack.gateway().addresses_now(), addresses[..1]);
+}
