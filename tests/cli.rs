@@ -64,3 +64,5 @@ mod systemd;
 mod upgrade;
 #[path = "cli/upgrade_failures.rs"]
 mod upgrade_failures;
+#[path = "cli/upgrade_left.rs"]
+mod upgrade_left;

@@ -125,6 +125,8 @@ impl<G: Records> Book<G> {
         }
         match lease {
             Some((_, lease)) if kept => {
+                // A successor of this one's own may be listening.
+                self.tap.tell(|| OwnerEvent::Changed(name.clone()));
                 self.index.add(lease.end, lease.seq, name);
                 self.count_held(1);
                 self.evict(now);

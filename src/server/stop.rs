@@ -59,7 +59,7 @@ impl ServerHandle {
     }
 
     /// Ends what is under way here, after a successor has taken over: answers close their connections, WebSockets and streams go on within `drain`. What
-    /// a mint that lands here brings, and whoever is signed out meanwhile, the successor is told, and tells.
+    /// a mint that lands here brings, and whoever is signed out meanwhile, the successor is told, and tells; a process before, which still drains, too.
     ///
     /// Dropped: connections are cut.
     pub async fn retire(self, successor: Successor) {
@@ -79,7 +79,11 @@ impl ServerHandle {
                 edges.leave(drain).await;
             }
         };
-        tokio::join!(gateway, edges);
+        // What is said between the process before and the one that has taken over goes through this one.
+        let predecessor = async {
+            let _ = tokio::time::timeout(drain, live.hand_over.predecessor_gone()).await;
+        };
+        tokio::join!(gateway, edges, predecessor);
         live.leave();
         if let Some(file) = &live.file {
             // What mints have brought at last is written by the successor.

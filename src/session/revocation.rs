@@ -87,7 +87,7 @@ pub(super) struct Revocations {
     generation: AtomicU64,
     changes: watch::Sender<u64>,
     /// Where each is told, if anybody wants it.
-    tap: Mutex<Option<UnboundedSender<Arc<Revocation>>>>,
+    taps: Mutex<Vec<UnboundedSender<Arc<Revocation>>>>,
     most: usize,
 }
 
@@ -100,7 +100,7 @@ impl Default for Revocations {
             ends: Mutex::default(),
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
-            tap: Mutex::default(),
+            taps: Mutex::default(),
             most: MAX_REVOCATIONS,
         }
     }
@@ -156,10 +156,8 @@ impl Revocations {
         // After the maps: a verdict that is stamped with the new number was looked up in them.
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.changes.send_modify(|told| *told = (*told).max(generation));
-        if let Some(tap) = &*self.tap.lock() {
-            // Whoever listened is gone, and will say so itself.
-            let _ = tap.send(Arc::clone(what));
-        }
+        // Whoever listens no more is told nothing any more.
+        self.taps.lock().retain(|tap| tap.send(Arc::clone(what)).is_ok());
         Ok(true)
     }
 
@@ -225,9 +223,14 @@ impl Sessions {
         self.revocations.ends.lock().values().cloned().collect()
     }
 
-    /// From now on each new revocation is told there; `None`: to nobody.
-    pub fn tell_of_revocations(&self, sender: Option<UnboundedSender<Arc<Revocation>>>) {
-        *self.revocations.tap.lock() = sender;
+    /// From now on each new revocation is told there too, until its receiver is dropped.
+    pub fn tell_of_revocations(&self, sender: UnboundedSender<Arc<Revocation>>) {
+        self.revocations.taps.lock().push(sender);
+    }
+
+    /// Tells whoever was told by the sessions before.
+    pub(super) fn tell_as(&self, before: &Self) {
+        *self.revocations.taps.lock() = before.revocations.taps.lock().clone();
     }
 
     /// Changes with each revocation.

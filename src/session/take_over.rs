@@ -23,6 +23,7 @@ impl TakenOver {
         self.jwks_caches.into_iter().for_each(|(jwks, fresh)| jwks.take_keys_of(&fresh));
         if let Some((own, before)) = self.relisted {
             own.list_again(&before, now);
+            own.tell_as(&before);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Vendor, identity provider and gateway, each a process of its own, as an operator would start them.
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -260,4 +261,26 @@ impl Stack {
         let gateway = Gateway::start(&folder);
         Self { vendor, idp, folder, gateway }
     }
+}
+
+/// An app that agrees to a WebSocket, and says again what it hears. Its address.
+pub fn echo() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                    head.push(byte[0]);
+                }
+                let agreed = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+                // The other side closes when it has heard enough.
+                let _ = stream.write_all(agreed.as_bytes());
+                let _ = stream.try_clone().and_then(|mut back| std::io::copy(&mut stream, &mut back));
+            });
+        }
+    });
+    address
 }

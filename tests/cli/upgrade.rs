@@ -1,6 +1,5 @@
 //! Another process takes over: its listeners, leases and revocations, and no request is lost.
 
-use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -11,12 +10,12 @@ use serde_json::{Value, json};
 use super::client::{Connection, once, request};
 use super::http2_client;
 use super::process::{Program, Stream, until, valet};
-use super::stack::{Folder, Gateway, Idp, Vendor, bearer};
+use super::stack::{Folder, Gateway, Idp, Vendor, bearer, echo};
 
 const KEY: &str = "the-key-of-this-test";
 const TOKEN: &str = "the-admin-token-of-this-test-0123456789abcdef";
 const SEAL: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=";
-const FILE_STORE: &str =
+pub const FILE_STORE: &str =
     "\n[leases]\nstore = \"file\"\npath = \"leases.redb\"\nseal_keys = [{ file = \"seal.key\" }]\n";
 
 /// A gateway that can be taken over.
@@ -137,28 +136,6 @@ fn sigusr2_starts_the_program_on_disk_which_takes_over() {
     assert_eq!(stack.gateway.open(&ada).location(), url);
     let killed = std::process::Command::new("sh").arg("-c").arg(format!("kill {process}")).status();
     assert!(killed.expect("sh runs").success());
-}
-
-/// An app that agrees to a WebSocket, and says again what it hears. Its address.
-fn echo() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            std::thread::spawn(move || {
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
-                    head.push(byte[0]);
-                }
-                let agreed = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-                // The other side closes when it has heard enough.
-                let _ = stream.write_all(agreed.as_bytes());
-                let _ = stream.try_clone().and_then(|mut back| std::io::copy(&mut stream, &mut back));
-            });
-        }
-    });
-    address
 }
 
 /// A WebSocket that is open for some hundred messages, each of which must come back.

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::client::{Answer, once};
+use super::client::{Answer, Connection, once, request};
 use super::fleet::{Fleet, Leases, timed};
-use super::process::until;
+use super::process::{until, valet};
 use super::server::Server;
-use super::stack::bearer;
+use super::stack::{bearer, echo};
 
 const TOKEN: &str = "the-token-of-this-test";
 
@@ -151,4 +151,31 @@ fn redis_does_not_tell_of_whom_a_revocation_is() {
     assert!(bytes.windows(11).any(|window| window == b"revocations"));
     assert!(!bytes.windows(person.len()).any(|window| window == person.as_bytes()));
     assert!(server.entries().iter().all(|entry| entry.ttl > 0), "everything ends by itself");
+}
+
+/// The process that has taken over from it is gone, and cannot tell it: the store does.
+#[test]
+fn a_websocket_that_stays_in_a_process_that_was_taken_over_ends_by_what_the_store_says() {
+    let Some(server) = Server::redis(&[]) else { return };
+    let leases = Leases::redis(&[server.url()]);
+    let mut fleet = nodes(1, &leases);
+    let app = format!("[[app]]\nname = \"echo\"\npath = \"/echo/\"\nupstreams = [\"{}\"]\n\n[session]\n", echo());
+    let drain = "drain = \"30s\"\n";
+    fleet =
+        fleet.replacing("[session]\n", &app).replacing(drain, &format!("{drain}upgrade_socket = \"upgrade.sock\"\n"));
+    let file = fleet.file(&leases);
+    let old = fleet.add_by(valet(fleet.path(), &["run", "--config", &file]));
+    fleet.nodes[old].until_ready();
+    let ada = fleet.idp.token("ada");
+    let mut socket = Connection::open(&fleet.nodes[old].address);
+    assert!(socket.send(request("GET", "/echo/", &["connection: upgrade", "upgrade: websocket", &bearer(&ada)], "")));
+    assert_eq!(socket.head(), 101);
+    let new = fleet.add_by(valet(fleet.path(), &["run", "--config", &file, "--upgrade"]));
+    fleet.kill(new);
+    assert!(socket.send("hello") && socket.bytes(5).is_some(), "the WebSocket was cut");
+    assert_eq!(revoke(&fleet, 0, "ada").status, 204);
+    let answered = Instant::now();
+    socket.rest();
+    // Long before the end of `drain`.
+    assert!(answered.elapsed() < Duration::from_secs(10), "{:?}", answered.elapsed());
 }

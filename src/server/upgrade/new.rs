@@ -74,8 +74,13 @@ pub(in crate::server) async fn take_over(
     if let Some(channel) = old.channel {
         info!(target: "valet", process = old.process, "taken over from the process before");
         let (told, revoked) = mpsc::unbounded_channel();
-        live.generation().components.sessions.tell_of_revocations(Some(told));
-        tokio::spawn(attend(channel, Arc::downgrade(&live), policies, revoked));
+        live.generation().components.sessions.tell_of_revocations(told);
+        let (draining, attending) =
+            (live.hand_over.predecessor(), attend(channel, Arc::downgrade(&live), policies, revoked));
+        tokio::spawn(async move {
+            attending.await;
+            drop(draining);
+        });
     }
     Ok(running)
 }
@@ -269,8 +274,5 @@ async fn attend(
             break;
         }
     }
-    if let Some(live) = live.upgrade() {
-        live.generation().components.sessions.tell_of_revocations(None);
-        info!(target: "valet", "the process before has ended");
-    }
+    info!(target: "valet", "the process before has ended");
 }

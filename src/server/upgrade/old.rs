@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -80,9 +80,21 @@ pub(in crate::server) struct HandOver {
     one: tokio::sync::Mutex<()>,
     successor: Mutex<Option<Successor>>,
     done: Notify,
+    /// Held while the process before drains.
+    predecessor: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl HandOver {
+    /// To be held while the process before drains. `None`: it is held.
+    pub(super) fn predecessor(&self) -> Option<OwnedMutexGuard<()>> {
+        self.predecessor.clone().try_lock_owned().ok()
+    }
+
+    /// Returns when the process before has ended. Dropped: nothing.
+    pub async fn predecessor_gone(&self) {
+        let _gone = self.predecessor.lock().await;
+    }
+
     /// Returns when a successor has taken over. Dropped: nothing is lost.
     pub async fn done(&self) -> Successor {
         loop {
@@ -226,7 +238,7 @@ impl Live {
         let generation = self.generation();
         let (sessions, book) = (&generation.components.sessions, &generation.components.book);
         let ((tell_revoked, revoked), (tell_owners, owners)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        sessions.tell_of_revocations(Some(tell_revoked));
+        sessions.tell_of_revocations(tell_revoked);
         book.tell_of_owners(Some(tell_owners));
         let mut events = Events { revoked, owners };
         // Before the leases: none of the ended is taken over.
@@ -348,7 +360,6 @@ impl Drop for Lending<'_> {
             return;
         }
         let generation = self.live.generation();
-        generation.components.sessions.tell_of_revocations(None);
         generation.components.book.tell_of_owners(None);
         if let Some(file) = &self.live.file {
             file.take_back();

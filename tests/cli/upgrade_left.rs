@@ -1,0 +1,104 @@
+//! What stays in the old process after another has taken over: WebSockets, and mints under way.
+
+use serde_json::json;
+
+use super::client::{Connection, request};
+use super::process::until;
+use super::stack::{Gateway, bearer, echo};
+use super::upgrade::{FILE_STORE, Upgradable};
+
+/// An app behind which WebSockets say again what they hear.
+fn app() -> String {
+    format!("\n[[app]]\nname = \"echo\"\npath = \"/echo/\"\nupstreams = [\"{}\"]\n", echo())
+}
+
+/// A WebSocket of this person, open.
+fn socket(stack: &Upgradable, token: &str) -> Connection {
+    let mut socket = Connection::open(&stack.gateway.address);
+    let fields = ["connection: upgrade", "upgrade: websocket", &bearer(token)];
+    assert!(socket.send(request("GET", "/echo/", &fields, "")));
+    assert_eq!(socket.head(), 101);
+    echoes(&mut socket);
+    socket
+}
+
+#[track_caller]
+fn echoes(socket: &mut Connection) {
+    assert!(socket.send("hello"), "the WebSocket was cut");
+    assert_eq!(socket.bytes(5).as_deref(), Some(&b"hello"[..]), "the WebSocket was cut");
+}
+
+/// The next process takes over; the one before goes on.
+fn taken_over(stack: &mut Upgradable) -> Gateway {
+    let next = Gateway::serving(stack.successor());
+    std::mem::replace(&mut stack.gateway, next)
+}
+
+#[test]
+fn a_websocket_in_the_old_process_ends_when_its_session_is_revoked_at_the_new_one() {
+    for more in ["", FILE_STORE] {
+        let mut stack = Upgradable::start(&format!("{more}{}", app()));
+        let (ada, bob) = (stack.idp.token("ada"), stack.idp.token("bob"));
+        let (mut adas, mut bobs) = (socket(&stack, &ada), socket(&stack, &bob));
+        let mut before = taken_over(&mut stack);
+        echoes(&mut adas);
+        stack.revoke("ada");
+        adas.rest();
+        echoes(&mut bobs);
+        assert!(before.program.runs(), "it waits for the other one");
+        drop(bobs);
+        before.program.end().assert_code(0);
+    }
+}
+
+/// The first of three processes still drains when the third has taken over from the second, which passes on what is said between them.
+#[test]
+fn a_websocket_in_the_process_before_the_old_one_ends_too() {
+    let mut stack = Upgradable::start(&app());
+    let (ada, bob) = (stack.idp.token("ada"), stack.idp.token("bob"));
+    let (mut adas, mut bobs) = (socket(&stack, &ada), socket(&stack, &bob));
+    let first = taken_over(&mut stack);
+    let second = taken_over(&mut stack);
+    echoes(&mut adas);
+    stack.revoke("ada");
+    adas.rest();
+    echoes(&mut bobs);
+    drop(bobs);
+    first.program.end().assert_code(0);
+    second.program.end().assert_code(0);
+}
+
+/// The vendor is asked by each of the two at most once, and each person ends with one URL.
+#[test]
+fn a_mint_under_way_and_one_begun_meanwhile_are_two_at_most_and_leave_one_url() {
+    for more in ["", FILE_STORE] {
+        let mut stack = Upgradable::start(more);
+        let ada = stack.idp.token("ada");
+        let open = request("GET", "/plugins/face-scan", &[&bearer(&ada)], "");
+        stack.vendor.faults(json!({ "fail": "hang", "on": "mint" }));
+        let ask = |stack: &Upgradable| {
+            let mut asked = Connection::open(&stack.gateway.address);
+            assert!(asked.send(&open));
+            asked
+        };
+        let mut in_old: Vec<_> = (0..3).map(|_| ask(&stack)).collect();
+        until("the old one asks the vendor", || (stack.vendor.mint_calls() == 1).then_some(()));
+        let before = taken_over(&mut stack);
+        let mut in_new: Vec<_> = (0..3).map(|_| ask(&stack)).collect();
+        until("the new one asks the vendor", || (stack.vendor.mint_calls() == 2).then_some(()));
+        stack.vendor.faults(json!({}));
+        let mut urls: Vec<String> = Vec::new();
+        for asked in in_old.iter_mut().chain(&mut in_new) {
+            let answer = asked.answer().expect("a whole answer");
+            assert_eq!(answer.status, 302, "{answer:?}");
+            urls.push(answer.location().to_owned());
+        }
+        before.program.end().assert_code(0);
+        let now = stack.gateway.open(&ada).location().to_owned();
+        assert!(urls.contains(&now), "what is held was handed out");
+        for _ in 0..3 {
+            assert_eq!(stack.gateway.open(&ada).location(), now, "one URL from here on");
+        }
+        assert_eq!(stack.vendor.mint_calls(), 2);
+    }
+}
