@@ -60,6 +60,8 @@ mod split;
 mod stack;
 #[path = "cli/systemd.rs"]
 mod systemd;
+#[path = "cli/systemd_real.rs"]
+mod systemd_real;
 #[path = "cli/upgrade.rs"]
 mod upgrade;
 #[path = "cli/upgrade_failures.rs"]
