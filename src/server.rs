@@ -122,7 +122,7 @@ struct Live {
     admin: OnceLock<Arc<Admin>>,
     source: OnceLock<ConfigSource>,
     /// Held by who reloads.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     state: parking_lot::Mutex<State>,
     /// True when the process is about to end.
     stopping: watch::Sender<bool>,
@@ -172,7 +172,7 @@ impl Live {
             drain,
             admin: OnceLock::new(),
             source: OnceLock::new(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             state: parking_lot::Mutex::new(state),
             stopping: watch::Sender::new(false),
             exporting: Exporting::default(),
@@ -259,6 +259,8 @@ impl Live {
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
         state.generation = next;
+        drop(state);
+        tokio::spawn(generation::bury(before));
     }
 
     fn note_loaded(&self, generation: &Generation, before: Option<&Generation>) {

@@ -30,6 +30,8 @@ mod privacy;
 mod process;
 #[path = "stores/relay.rs"]
 mod relay;
+#[path = "stores/reload.rs"]
+mod reload;
 #[path = "stores/resp.rs"]
 mod resp;
 #[path = "stores/revocations.rs"]

@@ -16,7 +16,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What is looked at, for one configuration.
 struct Looked {
-    generation: Arc<Generation>,
+    /// Not held: whoever drops the last handle pays for all that it holds.
+    generation: Weak<Generation>,
     /// Keys, secrets and certificates, each of which is read again by itself.
     keys: Watch,
     /// With `server.watch` everything, for a reload.
@@ -38,7 +39,7 @@ impl Looked {
         let file = live.source.get().and_then(|source| source.file.as_ref());
         let changing = file.and_then(|file| digest_of(file)).is_some_and(|digest| digest != generation.config.digest)
             || !generation.sections.changed(&named).is_empty();
-        Self { keys, all, generation, changing }
+        Self { keys, all, generation: Arc::downgrade(&generation), changing }
     }
 
     /// Whether it is time for a reload: something has changed, and nothing since the look before.
@@ -65,7 +66,7 @@ pub(super) async fn at_files(live: Weak<Live>, mut stop: watch::Receiver<bool>) 
         let Some(live) = live.upgrade() else { return };
         let current = live.generation();
         let looked = match &mut looked {
-            Some(looked) if Arc::ptr_eq(&looked.generation, &current) => looked,
+            Some(looked) if looked.generation.as_ptr() == Arc::as_ptr(&current) => looked,
             other => {
                 *other = Some(Looked::at(&live));
                 continue;

@@ -42,7 +42,7 @@ impl Live {
     ///
     /// Dropped while it waits or builds: nothing has changed.
     pub(super) async fn reload(self: &Arc<Self>) -> Reloaded {
-        let _one_at_a_time = self.turn.lock().await;
+        let one_at_a_time = self.turn.clone().lock_owned().await;
         let live = self.clone();
         // Reading, and compiling policies, may take longer than a request should wait for its thread.
         let prepared = tokio::task::spawn_blocking(move || live.prepare()).await;
@@ -56,7 +56,14 @@ impl Live {
             }
             Ok(Some(prepared)) => {
                 let changed = prepared.changed.clone();
-                self.put_in_force(prepared);
+                let live = self.clone();
+                // A thousand plug-ins take as long here. Whoever waits for this may be dropped: the turn is held until it is done.
+                let step = tokio::task::spawn_blocking(move || {
+                    live.put_in_force(prepared);
+                    drop(one_at_a_time);
+                });
+                // Nothing in it fails.
+                let _ = step.await;
                 reloads.with_label_values(&["applied"]).inc();
                 info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
                 Reloaded::Applied(changed)

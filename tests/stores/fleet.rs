@@ -45,6 +45,11 @@ impl Leases {
         Self { lines, redis: Vec::new(), seal_keys: vec!["seal.key".into()] }
     }
 
+    /// In this process alone.
+    pub fn memory() -> Self {
+        Self { lines: vec!["store = \"memory\"".into()], redis: Vec::new(), seal_keys: Vec::new() }
+    }
+
     /// `on_store_loss`.
     pub fn on_loss(mut self, what: &str) -> Self {
         self.lines.retain(|line| !line.starts_with("on_store_loss"));
@@ -66,7 +71,10 @@ impl Leases {
 
     fn text(&self) -> String {
         let keys: Vec<String> = self.seal_keys.iter().map(|file| format!("{{ file = {file:?} }}")).collect();
-        let mut text = format!("\n[leases]\n{}\nseal_keys = [{}]\n", self.lines.join("\n"), keys.join(", "));
+        let mut text = format!("\n[leases]\n{}\n", self.lines.join("\n"));
+        if !keys.is_empty() {
+            text.push_str(&format!("seal_keys = [{}]\n", keys.join(", ")));
+        }
         if !self.redis.is_empty() {
             text.push_str(&format!("\n[leases.redis]\n{}\n", self.redis.join("\n")));
         }
