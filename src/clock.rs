@@ -2,6 +2,7 @@
 //!
 //! Both are read through [`Clock`], so that tests and the demo can move time instead of waiting for it.
 
+use std::cell::Cell;
 #[cfg(any(test, feature = "simulators"))]
 use std::sync::Arc;
 #[cfg(any(test, feature = "simulators"))]
@@ -63,18 +64,30 @@ impl Timestamp {
         if !(0..=LAST).contains(&self.0) {
             return out.extend_from_slice(self.rfc3339().as_bytes());
         }
-        let (days, millis) = (self.0 / 86_400_000, self.0 % 86_400_000);
-        let (year, month, day) = civil(days);
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        put(&mut text[..4], year);
-        put(&mut text[5..7], month);
-        put(&mut text[8..10], day);
-        put(&mut text[11..13], millis / 3_600_000);
-        put(&mut text[14..16], millis / 60_000 % 60);
-        put(&mut text[17..19], millis / 1000 % 60);
-        put(&mut text[20..23], millis % 1000);
+        thread_local! {
+            /// The last second that this thread wrote: most lines are of the same one as the line before.
+            static WRITTEN: Cell<(i64, [u8; 24])> = const { Cell::new((i64::MIN, *b"0000-00-00T00:00:00.000Z")) };
+        }
+        let (second, mut text) = WRITTEN.get();
+        if second != self.as_secs() {
+            write_second(self.as_secs(), &mut text);
+            WRITTEN.set((self.as_secs(), text));
+        }
+        put(&mut text[20..23], self.0 % 1000);
         out.extend_from_slice(&text);
     }
+}
+
+/// Date and time of a second since the epoch, over those in `text`.
+fn write_second(second: i64, text: &mut [u8; 24]) {
+    let (days, second) = (second / 86_400, second % 86_400);
+    let (year, month, day) = civil(days);
+    put(&mut text[..4], year);
+    put(&mut text[5..7], month);
+    put(&mut text[8..10], day);
+    put(&mut text[11..13], second / 3600);
+    put(&mut text[14..16], second / 60 % 60);
+    put(&mut text[17..19], second % 60);
 }
 
 /// Year, month and day of a day since the epoch, by the proleptic Gregorian calendar: Hinnant's `civil_from_days`, for days from the epoch on.
@@ -216,20 +229,30 @@ impl Clock {
 
     /// The monotonic clock.
     pub fn tick(&self) -> Tick {
+        self.tick_at(Instant::now())
+    }
+
+    fn tick_at(&self, now: Instant) -> Tick {
         match &self.0 {
-            Source::System { start } => Tick(millis(start.elapsed())),
+            Source::System { start } => Tick(millis(now.duration_since(*start))),
             #[cfg(any(test, feature = "simulators"))]
             Source::Manual(clock_control) => Tick(clock_control.tick.load(Ordering::SeqCst)),
             #[cfg(any(test, feature = "simulators"))]
             Source::Shifted(start, clock_control) => {
-                Tick(millis(start.elapsed()).saturating_add(clock_control.tick.load(Ordering::SeqCst)))
+                let shift = clock_control.tick.load(Ordering::SeqCst);
+                Tick(millis(now.duration_since(*start)).saturating_add(shift))
             }
         }
     }
 
     /// Both.
     pub fn moment(&self) -> Moment {
-        Moment { wall: self.now(), tick: self.tick() }
+        self.moment_at(Instant::now())
+    }
+
+    /// Both, where the machine's monotonic clock was read just now for something else.
+    pub fn moment_at(&self, now: Instant) -> Moment {
+        Moment { wall: self.now(), tick: self.tick_at(now) }
     }
 }
 

@@ -1,6 +1,5 @@
 //! One request: from the bytes of its head to the bytes of its answer, its counters and its access line.
 
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::gateway::answer::reply::Reply;
 use crate::gateway::doctor::Came;
 use crate::gateway::forward::headers::{self, BadFields};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
-use crate::gateway::http1::head::{BadHead, Body, FEW_HEADERS, Head, MAX_HEADERS};
+use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::decide::{MAX_BODY, Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
@@ -49,32 +48,9 @@ pub(super) enum Disposition {
 }
 
 impl Gateway {
-    /// Answers the request whose head is `connection.raw` into `out`, or sends it on its way to an app. `abort` ends the wait for a mint.
+    /// Answers a request into `out`, or sends it on its way to an app. `abort` ends the wait for a mint.
     ///
     /// Dropped: nothing is answered; a mint that it waits for goes on.
-    pub(super) async fn handle(
-        &self,
-        connection: ConnectionInfo<'_>,
-        out: &mut Vec<u8>,
-        abort: impl Future<Output = ()>,
-    ) -> Disposition {
-        let mut few = [const { MaybeUninit::uninit() }; FEW_HEADERS];
-        let mut many = Vec::new();
-        let head = match Head::parse(connection.raw, &mut few, &self.own_host) {
-            Err(BadHead::TooManyHeaders) => {
-                many.resize_with(MAX_HEADERS, MaybeUninit::uninit);
-                Head::parse(connection.raw, &mut many, &self.own_host)
-            }
-            read => read,
-        };
-        match head {
-            Ok(head) => self.answer(&head, &connection, out, abort).await,
-            Err(BadHead::Malformed) => self.reject(&Refusal::BadRequest, connection.peer, out),
-            Err(BadHead::TooManyHeaders) => self.reject(&Refusal::HeaderTooLarge, connection.peer, out),
-        }
-    }
-
-    /// The same for a head that is read.
     pub(super) async fn answer(
         &self,
         head: &Head<'_>,
@@ -82,7 +58,9 @@ impl Gateway {
         out: &mut Vec<u8>,
         abort: impl Future<Output = ()>,
     ) -> Disposition {
-        let (began, time) = (Instant::now(), self.clock.now());
+        let began = Instant::now();
+        let moment = self.clock.moment_at(began);
+        let time = moment.wall;
         let (id, place) = self.identify(head, connection.peer);
         let (address, client) = connection.peer.client(head, &self.trusted);
         let accepted = connection.peer.connection();
@@ -91,7 +69,7 @@ impl Gateway {
         let options = asked.as_ref().and_then(|asked| Some(asked.as_ref().ok()?.options));
         let came = Came { trusted: connection.peer.is_trusted(), tls: connection.tls };
         let request_id = id.text();
-        let log = RequestLog::new(time, place, request_id);
+        let log = RequestLog::new(moment, place, request_id);
         let mut log = RequestLog { address, redirect_to, asked: options, came, ..log };
         let original = asked.map(|asked| asked.map(|original| original.head(head)));
         // What is judged: the request itself, or the one that another proxy asks about.
@@ -226,7 +204,7 @@ impl Gateway {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
                 // A known session and a held lease have not been waited for. What JSON promises is of now all the same.
                 let waited = (log.check, log.source) != (Some(Check::Cached), Some(Source::Hit));
-                let now = if waited || json { self.clock.now() } else { log.time };
+                let now = if waited || json { self.clock.now() } else { log.moment.wall };
                 let remaining = lease.remaining(now);
                 log.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());

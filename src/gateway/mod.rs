@@ -74,7 +74,7 @@ pub struct Gateway {
     /// Our own origin, from `public_url`.
     public_origin: Box<str>,
     /// `host[:port]` of it.
-    own_host: Box<str>,
+    pub(in crate::gateway) own_host: Box<str>,
     trusted: Trusted,
     metrics: Metrics,
     access_log: Option<LineSink>,

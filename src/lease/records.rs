@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 
 use crate::lease::record::Record;
 
@@ -22,9 +23,9 @@ pub trait Records: Send + Sync + 'static {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 }
 
-/// The real ground: DashMap and tokio. Shard locks are held for the closure only, never across an `.await`.
+/// The real ground: DashMap and tokio. Seeded at random: nobody outside knows which owners share a shard. Shard locks are held for the closure only, never across an `.await`.
 #[derive(Default)]
-pub struct ShardedRecords(DashMap<Arc<[u8]>, Record>);
+pub struct ShardedRecords(DashMap<Arc<[u8]>, Record, RandomState>);
 
 impl Records for ShardedRecords {
     fn with<R>(&self, owner: &[u8], act: impl FnOnce(&Arc<[u8]>, &mut Record) -> R) -> R {

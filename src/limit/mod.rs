@@ -18,9 +18,10 @@ use prometheus::IntCounter;
 pub use self::connections::{ConnectionLimiter, ConnectionPermit, prefix};
 pub use self::mints::MintShares;
 use self::rate::RateLimit;
+pub use self::rate::{TokenBucket, nanos};
 use self::settings::LimitsSettings;
 use self::window::WindowLimit;
-use crate::clock::Clock;
+use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;
 
 /// Moments that are remembered of an address's refused credentials.
@@ -50,12 +51,8 @@ impl Limits {
         let refused = |limit: &str| metrics.limited.with_label_values(&[limit]);
         Self {
             settings: settings.clone(),
-            per_subject: settings
-                .per_subject
-                .map(|rate| (Arc::new(RateLimit::new(rate, clock)), refused("per_subject"))),
-            per_address: settings
-                .per_address
-                .map(|rate| (Arc::new(RateLimit::new(rate, clock)), refused("per_address"))),
+            per_subject: settings.per_subject.map(|rate| (Arc::new(RateLimit::new(rate)), refused("per_subject"))),
+            per_address: settings.per_address.map(|rate| (Arc::new(RateLimit::new(rate)), refused("per_address"))),
             invalid_per_address: settings
                 .invalid_per_address
                 .map(|count| (Arc::new(WindowLimit::new(count, INVALID_STEPS, clock)), refused("invalid_per_address"))),
@@ -79,18 +76,18 @@ impl Limits {
 
     /// Takes one request of this address (an IPv6 address counts with its /64), or says how long until one would pass. `None`: a peer on a Unix
     /// socket has no address, and is not limited by it.
-    pub fn take_address(&self, address: Option<IpAddr>, taken: &mut Taken) -> Result<(), Duration> {
+    pub fn take_address(&self, address: Option<IpAddr>, now: Tick, taken: &mut Taken) -> Result<(), Duration> {
         let (Some((limit, refused)), Some(address)) = (&self.per_address, address) else { return Ok(()) };
         let key = prefix(address);
-        limit.take(&key).inspect_err(|_| refused.inc())?;
+        limit.take(&key, now).inspect_err(|_| refused.inc())?;
         taken.address = Some(key);
         Ok(())
     }
 
     /// Takes one request of this person, or says how long until one would pass.
-    pub fn take_person(&self, person: &PersonKey, taken: &mut Taken) -> Result<(), Duration> {
+    pub fn take_person(&self, person: &PersonKey, now: Tick, taken: &mut Taken) -> Result<(), Duration> {
         let Some((limit, refused)) = &self.per_subject else { return Ok(()) };
-        limit.take(person).inspect_err(|_| refused.inc())?;
+        limit.take(person, now).inspect_err(|_| refused.inc())?;
         taken.person = Some(*person);
         Ok(())
     }

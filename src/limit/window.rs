@@ -6,9 +6,12 @@ use std::time::Duration;
 use quick_cache::Equivalent;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
-use super::rate::{EXPECTED_KEYS, MAX_KEYS, Unit};
+use super::rate::MAX_KEYS;
 use super::settings::CountSettings;
 use crate::clock::{Clock, Tick};
+
+/// How many keys there is room for from the start; more is taken as they come.
+const EXPECTED_KEYS: usize = 4096;
 
 /// At most `count` events of one key in any span of `within`.
 ///
@@ -82,6 +85,16 @@ impl<K: Hash + Eq> WindowLimit<K> {
             // Of actions that the closure does not take, and of a time-out that was not asked for.
             EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => act(&mut Window::default()),
         }
+    }
+}
+
+/// Each key counts as one.
+#[derive(Clone)]
+struct Unit;
+
+impl<K, V> quick_cache::Weighter<K, V> for Unit {
+    fn weight(&self, _: &K, _: &V) -> u64 {
+        1
     }
 }
 

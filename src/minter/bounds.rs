@@ -1,35 +1,37 @@
 //! Rate limits of a minter: by edge and by provider.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
+use crate::clock::Clock;
 use crate::limit::settings::RateSettings;
+use crate::limit::{TokenBucket, nanos};
 use crate::provider::{Mint, MintFailure, MintInput, Minted};
 use crate::telemetry::Metrics;
 
 /// So many a second in the long run, so many at once.
 pub(super) struct Rate {
-    limiter: DefaultDirectRateLimiter,
-    clock: DefaultClock,
+    bucket: TokenBucket,
+    /// When it is full again, in nanoseconds of the clock.
+    full: Mutex<u64>,
+    clock: Clock,
 }
 
 impl Rate {
-    /// Checked with the configuration; of nothing one is allowed.
     pub fn new(settings: RateSettings) -> Self {
-        let at_least_one = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(settings.rate)).allow_burst(at_least_one(settings.burst));
-        Self { limiter: RateLimiter::direct(quota), clock: DefaultClock::default() }
+        Self { bucket: TokenBucket::new(settings), full: Mutex::new(0), clock: Clock::system() }
     }
 
     /// One more, or how long until one is allowed.
     pub fn admit(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|early| early.wait_time_from(self.clock.now()))
+        let now = nanos(self.clock.tick());
+        let mut full = self.full.lock();
+        *full = self.bucket.take(*full, now)?;
+        Ok(())
     }
 }
 

@@ -153,17 +153,8 @@ pub(in crate::gateway) fn line(out: &mut Vec<u8>, facts: &AccessRecord<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn number(out: &mut Vec<u8>, mut number: u64) {
-    // `u64::MAX` has 20 digits.
-    let (mut digits, mut at) = ([0; 20], 20);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
+fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A word of ours, of the configuration's names, or of base64url: nothing in it needs an escape.

@@ -47,7 +47,9 @@ impl Gateway {
     ///
     /// Dropped: nothing is answered.
     pub(super) async fn check_request(&self, asked: CheckRequest, asker: &Peer, drain: &Drain) -> CheckResponse {
-        let (began, time) = (Instant::now(), self.clock.now());
+        let began = Instant::now();
+        let moment = self.clock.moment_at(began);
+        let time = moment.wall;
         let attributes = asked.attributes.unwrap_or_default();
         let source = attributes.source.and_then(|source| source.address?.socket_address?.address.parse().ok());
         // As if the client that Envoy sees were connected to us: if that is a trusted proxy too, it speaks for another.
@@ -65,7 +67,7 @@ impl Gateway {
             (address, client.into_owned())
         });
         let options = AnswerOptions { cut_cookie: true, preflight: true, never_login: false };
-        let log = RequestLog::new(time, place, id.text());
+        let log = RequestLog::new(moment, place, id.text());
         let mut log = RequestLog { address, asked: Some(options), ..log };
         let mut abort = drain.abort();
         let verdict = tokio::select! {

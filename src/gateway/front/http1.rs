@@ -1,5 +1,6 @@
 //! One connection of HTTP/1: a head is read, the request is judged, and it is answered here or forwarded to an app.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::forward::session_end;
 use crate::gateway::handle::Disposition;
 use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
+use crate::gateway::http1::head::{BadHead, FEW_HEADERS, Head, MAX_HEADERS};
 use crate::gateway::http1::reader::{self, Deadline, HeadLimits, Read};
 use crate::gateway::http1::wire::{linger, skip, slim, write};
 use crate::gateway::receive::{self, Post};
@@ -102,7 +104,21 @@ impl<'c> Http1Connection<'c> {
         let lame = || self.front.drain.is_lame() || self.acceptor.is_leaving();
         let connection =
             ConnectionInfo { raw: &self.buffer[..end], peer: &self.peer, tls: self.tls, http2: false, lame: &lame };
-        let disposition = gateway.handle(connection, &mut self.out, self.abort.received()).await;
+        // In one future: each that is made is moved once, whole.
+        let mut few = [const { MaybeUninit::uninit() }; FEW_HEADERS];
+        let mut many = Vec::new();
+        let head = match Head::parse(connection.raw, &mut few, &gateway.own_host) {
+            Err(BadHead::TooManyHeaders) => {
+                many.resize_with(MAX_HEADERS, MaybeUninit::uninit);
+                Head::parse(connection.raw, &mut many, &gateway.own_host)
+            }
+            read => read,
+        };
+        let disposition = match head {
+            Ok(head) => gateway.answer(&head, &connection, &mut self.out, self.abort.received()).await,
+            Err(BadHead::Malformed) => gateway.reject(&Refusal::BadRequest, connection.peer, &mut self.out),
+            Err(BadHead::TooManyHeaders) => gateway.reject(&Refusal::HeaderTooLarge, connection.peer, &mut self.out),
+        };
         self.buffer.advance(end);
         disposition
     }

@@ -260,13 +260,13 @@ pub(in crate::gateway) fn is_host(text: &str) -> bool {
         },
     };
     let labels = name.strip_suffix('.').unwrap_or(name);
+    // Without a branch for each byte, so that the compiler makes vectors of it.
+    let fits = |b: u8| b.is_ascii_alphanumeric() | matches!(b, b'-' | b'_' | b':' | b'.');
+    let pairs = labels.as_bytes().iter().zip(labels.as_bytes().get(1..).unwrap_or_default());
     // No label is empty: no dot stands first, behind another, or last.
-    let mut last = b'.';
-    let named = labels.bytes().all(|b| {
-        let fits = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':') || (b == b'.' && last != b'.');
-        last = b;
-        fits
-    }) && last != b'.';
+    let named = labels.bytes().fold(true, |named, b| named & fits(b))
+        && !matches!(labels.as_bytes(), [] | [b'.', ..] | [.., b'.'])
+        && pairs.fold(true, |apart, (first, next)| apart & !((*first == b'.') & (*next == b'.')));
     let ported = port.is_empty()
         || port.strip_prefix(':').is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()));
     named && ported

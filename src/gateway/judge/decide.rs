@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::app::settings::SessionNeed;
+use crate::clock::Moment;
 use crate::gateway::Gateway;
 use crate::gateway::accept::connection;
 use crate::gateway::doctor;
@@ -69,7 +70,7 @@ impl Gateway {
         head: Result<&Head<'h>, Refusal>,
         log: &mut RequestLog<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
-        self.limits.take_address(log.address, &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        self.limits.take_address(log.address, log.moment.tick, &mut log.taken).map_err(Refusal::TooManyRequests)?;
         let head = head?;
         if let Some(origin) = log.redirect_to {
             return connection::moved(head.target, origin).map(Verdict::Moved).ok_or(Refusal::BadRequest);
@@ -155,7 +156,7 @@ impl Gateway {
         let session = match app.need {
             SessionNeed::None => None,
             SessionNeed::Required | SessionNeed::Optional => {
-                match self.session(head, app.need, (log.time, log.address)).await {
+                match self.session(head, app.need, (log.moment.wall, log.address)).await {
                     Ok(found) => found.map(|Believed { session, check, .. }| {
                         log.check = Some(check);
                         session
@@ -173,7 +174,9 @@ impl Gateway {
         };
         log.session.clone_from(&session);
         if let Some(session) = &session {
-            self.limits.take_person(session.person(), &mut log.taken).map_err(Refusal::TooManyRequests)?;
+            self.limits
+                .take_person(session.person(), log.moment.tick, &mut log.taken)
+                .map_err(Refusal::TooManyRequests)?;
         }
         // To the app ` ada` and `ada` would be one person: white space at the ends of a field is no part of it.
         if session.as_ref().is_some_and(|session| !is_carried_whole(session.subject())) {
@@ -226,7 +229,7 @@ impl Gateway {
         }
 
         let Believed { session, check, kind, token } =
-            match self.session(head, SessionNeed::Required, (log.time, log.address)).await {
+            match self.session(head, SessionNeed::Required, (log.moment.wall, log.address)).await {
                 Ok(Some(believed)) => believed,
                 Ok(None) => return Err(Refusal::Internal),
                 Err(refusal) => {
@@ -236,7 +239,7 @@ impl Gateway {
             };
         log.check = Some(check);
         log.session = Some(session.clone());
-        self.limits.take_person(session.person(), &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        self.limits.take_person(session.person(), log.moment.tick, &mut log.taken).map_err(Refusal::TooManyRequests)?;
         if kind == SourceKind::Cookie {
             let allowed = match renew {
                 true => cross_site::allows_post(head, &self.public_origin, &route.allowed_origins),
@@ -258,7 +261,9 @@ impl Gateway {
             Ok(permit) => {
                 let asker = Asker { token: &token, request_id: log.request_id, place: log.place };
                 let began = AtomicBool::new(false);
-                let leased = self.lease(route, &session, (opened, asker, &began), renew, &permit).await;
+                // A session that is known has not been waited for.
+                let now = if check == Check::Cached { log.moment } else { self.clock.moment() };
+                let leased = self.lease(route, (&session, now), (opened, asker, &began), renew, &permit).await;
                 log.began_mint = began.into_inner();
                 leased.map(|(lease, source)| (lease, source, permit))
             }
@@ -311,7 +316,7 @@ impl Gateway {
     async fn lease(
         &self,
         route: &PluginRoute,
-        session: &Session,
+        (session, now): (&Session, Moment),
         (opened, asker, began): (Opened<'_>, Asker<'_>, &AtomicBool),
         renew: bool,
         _permit: &Permit,
@@ -324,7 +329,7 @@ impl Gateway {
         };
         let (book, lease_policy) = (&self.book, &route.lease_policy);
         if let (Reuse::User | Reuse::Session, false) = (lease_policy.rules.reuse, renew)
-            && let Some((lease, ahead)) = book.held(lease_policy, &key, self.clock.moment())
+            && let Some((lease, ahead)) = book.held(lease_policy, &key, now)
         {
             if ahead {
                 book.ahead(lease_policy, &key, input);

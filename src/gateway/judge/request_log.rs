@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::Moment;
 use crate::gateway::doctor::Came;
 use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::original::AnswerOptions;
@@ -18,7 +18,7 @@ use crate::telemetry::{Place, TraceContext};
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
 pub(in crate::gateway) struct RequestLog<'g, 'h> {
     /// When its head was there.
-    pub time: Timestamp,
+    pub moment: Moment,
     pub request_id: &'h str,
     /// Where it stands in a trace.
     pub place: Place,
@@ -53,9 +53,9 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
 
 impl<'h> RequestLog<'_, 'h> {
     /// Of a request of which nothing else is known yet.
-    pub fn new(time: Timestamp, place: Place, request_id: &'h str) -> Self {
+    pub fn new(moment: Moment, place: Place, request_id: &'h str) -> Self {
         Self {
-            time,
+            moment,
             request_id,
             place,
             began_mint: false,
