@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::process::{Server, wrapped};
 
@@ -13,15 +14,17 @@ pub struct Counts {
     pub functions: BTreeMap<String, f64>,
 }
 
-/// A server under callgrind.
+/// A server under callgrind. With `PROFILES=DIRECTORY` its profiles are kept there, for `callgrind_annotate`.
 pub struct Profiled {
     pub server: Server,
     directory: tempfile::TempDir,
+    started: usize,
     parts: usize,
 }
 
 impl Profiled {
     pub fn start(name: &'static str, command: &Command) -> Self {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
         let directory = tempfile::tempdir().unwrap();
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--tool=callgrind", "--compress-strings=no", "--compress-pos=no", "--dump-line=no"]);
@@ -29,7 +32,7 @@ impl Profiled {
         let spawned =
             wrapped(valgrind, command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let server = Server::listen(name, spawned.expect("valgrind is needed to count instructions"));
-        Self { server, directory, parts: 0 }
+        Self { server, directory, started: STARTED.fetch_add(1, Ordering::Relaxed), parts: 0 }
     }
 
     /// What the server runs while `load` makes this many requests, for one of them.
@@ -39,6 +42,9 @@ impl Profiled {
         self.control("--dump");
         self.parts += 1;
         let text = std::fs::read_to_string(self.part()).unwrap();
+        if let Ok(kept) = std::env::var("PROFILES") {
+            std::fs::write(PathBuf::from(kept).join(format!("{}.{}", self.started, self.parts)), &text).unwrap();
+        }
         let per_request = |count: u64| count as f64 / requests as f64;
         let functions = functions(&text);
         Counts {
