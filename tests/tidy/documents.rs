@@ -59,6 +59,14 @@ fn resolve(path: &str, target: &str) -> String {
     parts.join("/")
 }
 
+/// Cells of tables that are longer than a reader takes in at a glance: they should be paragraphs or a list.
+pub fn long_cells(path: &str, text: &str) -> Vec<String> {
+    const MOST: usize = 200;
+    let rows = text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let long = rows.filter(|(_, line)| line.split('|').any(|cell| cell.chars().count() > MOST));
+    long.map(|(at, _)| format!("{path}:{}: a cell of more than {MOST} characters", at + 1)).collect()
+}
+
 /// Metrics with labels that stand in the code or on the page, but not in both.
 pub fn metrics_differ(code: &str, page: &str) -> Vec<String> {
     differ(&metrics_of_code(code), &metrics_of_page(page), "docs/metrics.md")
@@ -133,6 +141,13 @@ mod tests {
         let text = "[a](../LICENSE) [b](c.md#part) [d](https://example.com/e) [f](#g)\n```\n[h](i.md)\n```\n[j](k.md)";
         let faults = broken_links("docs/a.md", text, |path| ["LICENSE", "docs/c.md"].contains(&path));
         assert_eq!(faults, ["docs/a.md:5: there is no docs/k.md"]);
+    }
+
+    #[test]
+    fn a_long_cell_is_named_and_a_long_line_is_not() {
+        let (cell, long) = ("x".repeat(150), "x".repeat(201));
+        assert!(long_cells("a.md", &format!("| {cell} | {cell} |\n{long}")).is_empty());
+        assert_eq!(long_cells("a.md", &format!("\n| {long} |")), ["a.md:2: a cell of more than 200 characters"]);
     }
 
     #[test]
