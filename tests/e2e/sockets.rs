@@ -22,6 +22,10 @@ async fn an_app_on_a_socket_is_reached_on_each_way_and_its_connections_are_used_
         stack.get("/").body("a body").send().await.assert_status(200);
         assert_eq!(app.last().body, b"a body");
     }
+    assert_eq!(app.connections(), 1, "with a body too");
+    for _ in 0..3 {
+        stack.ask("HEAD", "/").send().await.assert_status(200);
+    }
     assert_eq!(app.connections(), 2, "and so does Pingora's proxy");
     let mut tunnel = stack.wire().await;
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
