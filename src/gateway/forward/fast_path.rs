@@ -1,5 +1,6 @@
-//! The fast path to an app: a `GET` without a body, HTTP/1.1 on both sides, in the clear to the app; and every WebSocket. Connections, the reading of
-//! answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `headers` wrote goes out as it is.
+//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, but for `HEAD`, and every WebSocket.
+//! Connections, the reading of answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `headers` wrote
+//! goes out as it is.
 
 mod answer_head;
 mod ask;
@@ -233,12 +234,8 @@ impl FastPath {
         }
         if client.is_sending() {
             client.send().await?;
-            client.finish_upload(proxied.expects_continue).await;
         }
-        let whole = !client.is_sending();
-        if let Some(upload) = &mut client.upload {
-            upload.release();
-        }
+        let whole = client.finish_upload(proxied.expects_continue).await;
         if !proxied.websocket && whole {
             self.give_back(app, context).await;
         }

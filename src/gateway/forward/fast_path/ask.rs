@@ -34,6 +34,18 @@ pub(super) trait Downstream {
     /// Sends the head of a request without a body on, in this time.
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()>;
 
+    /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
+    async fn finish_upload(&mut self, expects_continue: bool) -> bool {
+        // A client that waited to be asked for the body, and got its answer instead, sends none.
+        if self.upload().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
+            // The answer counts, whatever becomes of the body.
+            let _ = std::future::poll_fn(|cx| self.poll_upload(cx)).await;
+        }
+        let Some(upload) = self.upload() else { return true };
+        upload.release();
+        upload.is_whole()
+    }
+
     /// What the app's side of it comes to, while the client is there. Where the request has a body, that goes on meanwhile, and from its end on the
     /// app may be silent for this long; where it has none, `work` knows its own time.
     async fn wait<T>(&mut self, span: Duration, work: impl Future<Output = pingora::Result<T>>) -> Result<T, Stop> {

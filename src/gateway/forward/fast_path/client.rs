@@ -72,15 +72,6 @@ impl Client<'_, '_> {
         self.upload.as_ref().is_some_and(|upload| !upload.is_whole())
     }
 
-    /// The answer is whole, and the rest of the request's body follows as long as the app takes it.
-    pub(super) async fn finish_upload(&mut self, expects_continue: bool) {
-        // A client that waited to be asked for the body, and got its answer instead, sends none.
-        if self.upload.as_ref().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
-            // The answer counts, whatever becomes of the body.
-            let _ = poll_fn(|cx| self.poll_upload(cx)).await;
-        }
-    }
-
     pub(super) async fn send(&mut self) -> Result<(), Stop> {
         if self.out.is_empty() {
             return Ok(());

@@ -195,17 +195,6 @@ impl Client<'_> {
         poll_fn(|cx| Poll::Ready(upload.prepare(&mut Frames(self.stream), cx))).await
     }
 
-    /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
-    async fn finish_upload(&mut self, expects_continue: bool) -> bool {
-        if self.upload.as_ref().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
-            // The answer counts, whatever becomes of the body.
-            let _ = poll_fn(|cx| self.poll_upload(cx)).await;
-        }
-        let Some(upload) = &mut self.upload else { return true };
-        upload.release();
-        upload.is_whole()
-    }
-
     fn send(&mut self, piece: Bytes, last: bool) -> Result<(), Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         to.send_data(piece, last).map_err(|_| Stop::Client)
