@@ -234,7 +234,7 @@ impl Live {
         let before = state.generation.clone();
         let proxying = next.proxying();
         if let Some(proxying) = proxying.filter(|_| proxying != state.proxying) {
-            self.front.set_proxy(proxying.conf(), &next.shared.bounds);
+            self.front.set_proxy(proxying.conf());
             state.proxying = Some(proxying);
         }
         last_steps.into_iter().for_each(|step| step());

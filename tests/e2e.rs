@@ -41,6 +41,8 @@ mod front;
 mod http2;
 #[path = "e2e/http2_bodies.rs"]
 mod http2_bodies;
+#[path = "e2e/http2_streams.rs"]
+mod http2_streams;
 #[path = "e2e/limits.rs"]
 mod limits;
 #[path = "e2e/listeners.rs"]

@@ -1,19 +1,20 @@
 //! Our Pingora application: one task for each connection, from its first byte to its last.
 
 mod http1;
+mod http2;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use pingora::proxy::{HttpProxy, http_proxy};
-use pingora_core::apps::{HttpServerApp as _, HttpServerOptions, ServerApp as _};
-use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora_core::apps::HttpServerApp as _;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 
 use self::http1::Http1Connection;
+use self::http2::Http2Connection;
 use crate::gateway::Gateway;
 use crate::gateway::accept::acceptor::{AcceptError, Accepted, Acceptor};
 use crate::gateway::accept::peer::Peer;
@@ -21,19 +22,13 @@ use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::bounds::Limits;
 use crate::gateway::drain::{Drain, Present};
 use crate::gateway::ext_authz;
-use crate::gateway::forward::fast_path::FastPath;
+use crate::gateway::forward::fast_path::{FastPath, Unsent};
 use crate::gateway::forward::proxy::Forwarder;
 use crate::gateway::http1::reader::{Deadline, HeadLimits};
 use crate::gateway::http2::h2_flood::{FloodCounters, FloodGuard, Takes};
 use crate::gateway::in_force::InForce;
 use crate::limit::ConnectionLimiter;
 use crate::problem::Refusal;
-
-/// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
-const DATA_FRAME_BUDGET: usize = 1 << 20;
-
-/// Bytes of an answer that a stream of HTTP/2 may have in h2 before the client takes them.
-const UNSENT: usize = 64 * 1024;
 
 /// A connection that was taken while we stop has this long to send something.
 const GRACE: Duration = Duration::from_secs(1);
@@ -42,23 +37,25 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Front {
     gateway: Arc<InForce>,
     drain: Arc<Drain>,
-    /// `None`: there are no apps, and no HTTP/2 is spoken.
+    /// `None`: there are no apps.
     proxying: ArcSwapOption<Proxying>,
+    /// What clients of HTTP/2 do not take.
+    unsent: Arc<Unsent>,
     flood_counters: FloodCounters,
     connections: Arc<ConnectionLimiter>,
 }
 
 /// The ways to the apps, with their connections.
 struct Proxying {
-    /// The way to the apps, and the reading of HTTP/2.
+    /// The way to apps that speak HTTP/2, and of what the fast path does not fit.
     proxy: Arc<HttpProxy<Forwarder>>,
-    /// The fast path to the apps, for the requests that it fits.
+    /// The fast path to the other apps.
     fast_path: Arc<FastPath>,
 }
 
 impl Front {
     /// Answers connections with `gateway`; of one address at most `per_address` at once. `proxy`: how Pingora's proxy is set up; `None`: there are
-    /// no apps, and no HTTP/2 is spoken.
+    /// no apps.
     pub fn new(
         gateway: Arc<InForce>,
         drain: Arc<Drain>,
@@ -67,21 +64,20 @@ impl Front {
     ) -> Self {
         let flood_counters = FloodCounters::new(gateway.load().metrics());
         let connections = ConnectionLimiter::new(per_address);
-        let front = Self { gateway, drain, flood_counters, connections, proxying: ArcSwapOption::empty() };
+        let (proxying, unsent) = (ArcSwapOption::empty(), Unsent::new());
+        let front = Self { gateway, drain, flood_counters, connections, proxying, unsent };
         if let Some(conf) = proxy {
-            let limits = *front.gateway.load().bounds();
-            front.set_proxy(conf, &limits);
+            front.set_proxy(conf);
         }
         front
     }
 
-    /// From the next connection on Pingora's proxy is set up like this, with connections to apps of its own. Until the gateway of these `limits` is
-    /// in force the old one answers through it.
-    pub fn set_proxy(&self, conf: ServerConf, limits: &Limits) {
-        let fast_path = Arc::new(FastPath::new(self.gateway.clone(), self.drain.clone(), &conf));
-        let forwarder =
-            Forwarder { gateway: self.gateway.clone(), drain: self.drain.clone(), fast_path: fast_path.clone() };
-        let proxy = Arc::new(bounded(http_proxy(&Arc::new(conf), forwarder), limits));
+    /// From the next request on Pingora's proxy is set up like this, with connections to apps of its own. Until its gateway is in force the old one
+    /// answers through it.
+    pub fn set_proxy(&self, conf: ServerConf) {
+        let fast_path = Arc::new(FastPath::new(self.gateway.clone(), self.drain.clone(), self.unsent.clone(), &conf));
+        let forwarder = Forwarder { gateway: self.gateway.clone(), drain: self.drain.clone() };
+        let proxy = Arc::new(http_proxy(&Arc::new(conf), forwarder));
         self.proxying.store(Some(Arc::new(Proxying { proxy, fast_path })));
     }
 
@@ -134,10 +130,10 @@ impl Front {
         if acceptor.is_ext_authz() {
             return Box::pin(ext_authz::serve(&self.gateway, &self.drain, stream, peer, stop)).await;
         }
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return Box::pin(self.http2(stream, &mut deadline, stop)).await;
-        }
         let tls = stream.get_ssl_digest().is_some();
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return Box::pin(self.http2(stream, (peer, tls), &mut deadline, stop)).await;
+        }
         // A client that connects has something to say: its first head is due at once.
         let limits = HeadLimits { idle: head, head, max_head, max_line };
         Http1Connection::new(self, (acceptor, stop), (peer, tls), (deadline, abort), limits).serve(stream).await;
@@ -172,23 +168,24 @@ impl Front {
         None
     }
 
-    /// A connection on which Pingora reads the requests, within the bounds that h2 does not have.
-    async fn http2(&self, stream: Stream, deadline: &mut Deadline<'_>, stop: &ShutdownWatch) {
+    /// A connection of HTTP/2, within the bounds that h2 does not have.
+    async fn http2(
+        &self,
+        stream: Stream,
+        (peer, tls): (Peer, bool),
+        deadline: &mut Deadline<'_>,
+        stop: &ShutdownWatch,
+    ) {
         // The guard has the deadline; a silent client holds up no stop.
         let Limits { head, write, .. } = *self.gateway.load().bounds();
         deadline.set(head + GRACE);
-        let Some(proxying) = self.proxying.load_full() else { return };
-        let takes = Takes::new(write, proxying.fast_path.unsent());
+        let takes = Takes::new(write, self.unsent.clone());
         let entered = tokio::select! {
             entered = FloodGuard::enter(stream, head, &self.flood_counters) => entered,
             () = deadline.expires(true) => None,
         };
         let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };
-        let mut abort = self.drain.abort();
-        tokio::select! {
-            _ = proxying.proxy.process_new(Box::new(guarded), stop) => {}
-            _ = abort.wait_for(|abort| *abort) => {}
-        }
+        Http2Connection { front: self, peer, tls, stop }.serve(Box::new(guarded)).await;
     }
 }
 
@@ -201,18 +198,4 @@ fn may_ask(peer: &Peer) -> bool {
 async fn until(mut watch: ShutdownWatch) {
     // Not to be put off by the task's budget: who is polled once must be registered then.
     let _ = tokio::task::unconstrained(watch.wait_for(|is_so| *is_so)).await;
-}
-
-/// The proxy with our bounds for HTTP/2.
-fn bounded(mut proxy: HttpProxy<Forwarder>, limits: &Limits) -> HttpProxy<Forwarder> {
-    let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(limits.idle);
-    proxy.server_options = Some(options);
-    let mut h2 = default_h2_options();
-    // Small pieces, as gRPC streams them, are no attack; those that ask for nothing the guard counts.
-    h2.data_frame_budget(DATA_FRAME_BUDGET);
-    h2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
-    h2.max_send_buffer_size(UNSENT);
-    proxy.h2_options = Some(h2);
-    proxy
 }

@@ -195,8 +195,7 @@ impl Generation {
 
     /// How Pingora's proxy is set up, if there is anything for it to do.
     pub fn proxying(&self) -> Option<Proxying> {
-        let speaks_http_2 = self.config.listeners.iter().any(|listener| !listener.tls.is_empty());
-        if self.components.apps.is_empty() && !speaks_http_2 {
+        if self.components.apps.is_empty() {
             return None;
         }
         Some(Proxying {

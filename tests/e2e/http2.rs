@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, Version};
+use tokio::task::JoinHandle;
 
 use crate::kit::tls::Authority;
 use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time};
@@ -24,16 +25,29 @@ pub async fn http2_before(address: &str, lines: &str) -> (Stack, SendRequest<Byt
 }
 
 async fn started(with_app: impl FnOnce(Setup) -> Setup) -> (Stack, SendRequest<Bytes>) {
+    let (stack, send, _) = http2_of(with_app(Setup::new())).await;
+    (stack, send)
+}
+
+/// A gateway of this set-up with TLS, and a client that speaks HTTP/2 with it.
+pub async fn http2_of(setup: Setup) -> (Stack, SendRequest<Bytes>, Authority) {
     let authority = Authority::new();
     let site = authority.site(&[HOST]);
-    let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
-    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key);
-    let stack = with_app(setup).start().await;
+    let setup = setup.listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
+    let stack = setup.file("site.pem", &site.chain).file("site.key", &site.key).start().await;
     stack.until_ready().await;
+    let (send, _) = connect(&authority, &stack).await;
+    (stack, send, authority)
+}
+
+/// Another connection to it, and what ends when that does.
+pub async fn connect(authority: &Authority, stack: &Stack) -> (SendRequest<Bytes>, JoinHandle<()>) {
     let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
     let (send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-    tokio::spawn(connection);
-    (stack, send)
+    let end = tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    (send, end)
 }
 
 pub struct Got {

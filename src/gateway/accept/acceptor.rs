@@ -1,13 +1,13 @@
 //! Accepts a listener's connections: plain, with the PROXY protocol, with TLS; within the connection limits.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora_core::listeners::tls::Acceptor as TlsAcceptor;
 use pingora_core::protocols::l4::stream::Stream as Transport;
 use pingora_core::protocols::tls::TlsRef;
-use pingora_core::protocols::{GetProxyDigest as _, GetSocketDigest, SocketDigest, Ssl as _, Stream, UniqueID};
+use pingora_core::protocols::{Ssl as _, Stream};
 use prometheus::IntCounter;
 use tokio::io::AsyncReadExt;
 
@@ -111,7 +111,6 @@ impl Acceptor {
             match announced {
                 ProxyHeader::For(client) => {
                     peer = Peer::new(Some(client.ip()), false, trusted, connection.clone());
-                    transport.set_socket_digest(digest(&transport, client));
                 }
                 ProxyHeader::Own => {}
                 ProxyHeader::Malformed => return Err(AcceptError::Malformed(peer)),
@@ -125,9 +124,6 @@ impl Acceptor {
             None => transport,
             Some(tls) => {
                 begins(&mut transport).await?;
-                if let Some(digest) = connection.to_digest() {
-                    transport.set_proxy_digest(digest);
-                }
                 let mut outcome = Outcome(&self.failed);
                 let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(AcceptError::Gone) };
                 outcome.0 = &self.made;
@@ -156,14 +152,6 @@ async fn begins(transport: &mut Transport) -> Result<(), AcceptError> {
 /// Who is at the other end of the socket; `None` on a Unix socket, and if nobody is any more.
 fn address(stream: &Stream) -> Option<IpAddr> {
     Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip().to_canonical())
-}
-
-/// What Pingora is told of the socket: that it comes from this client.
-fn digest(transport: &Transport, client: SocketAddr) -> SocketDigest {
-    let digest = SocketDigest::from_raw_fd(transport.id());
-    // Fresh: it can't be set already.
-    let _ = digest.peer_addr.set(Some(client.into()));
-    digest
 }
 
 /// Counts a handshake at its end, be it that somebody waits for it no longer.

@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pingora::http::ResponseHeader;
-use pingora_core::protocols::Digest;
-use pingora_core::protocols::raw_connect::ProxyDigest;
 
 /// The rules of one listener. The default has none.
 #[derive(Debug, Default)]
@@ -57,19 +54,6 @@ impl ListenerConnection {
     /// The value of `Strict-Transport-Security` (RFC 6797, section 6.1) on each answer.
     pub fn hsts(&self) -> Option<&str> {
         self.policy.hsts.as_deref()
-    }
-
-    /// Itself in the form in which Pingora hands what is known of a connection to each request of HTTP/2.
-    pub fn to_digest(self: &Arc<Self>) -> Option<ProxyDigest> {
-        // The answer of a proxy that was asked to connect: there was none, and nobody reads it.
-        let answer = ResponseHeader::build_no_case(200, Some(0)).ok()?;
-        Some(ProxyDigest::new(Box::new(answer), Some(Box::new(self.clone()))))
-    }
-
-    /// The connection behind a request of HTTP/2.
-    pub fn of_digest(digest: Option<&Digest>) -> Option<Arc<Self>> {
-        let carried = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
-        carried.downcast_ref::<Arc<Self>>().cloned()
     }
 }
 
@@ -141,15 +125,5 @@ mod tests {
         assert_eq!(hsts(Some(Duration::from_secs(365 * 86_400))).as_deref(), Some("max-age=31536000"));
         assert_eq!(hsts(Some(Duration::ZERO)).as_deref(), Some("max-age=0"));
         assert_eq!(hsts(None), None);
-    }
-
-    #[test]
-    fn requests_of_http_2_find_their_connection() {
-        let connection = ListenerConnection::new(Arc::new(ListenerPolicy::new(None, Some(Duration::from_secs(1)))));
-        let digest = Digest { proxy_digest: connection.to_digest().map(Arc::new), ..Digest::default() };
-        connection.set_client_certificate(b"later");
-        let found = ListenerConnection::of_digest(Some(&digest)).unwrap();
-        assert!(Arc::ptr_eq(&found, &connection));
-        assert!(ListenerConnection::of_digest(Some(&Digest::default())).is_none());
     }
 }

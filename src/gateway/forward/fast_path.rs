@@ -96,15 +96,10 @@ impl FastPathContext {
 }
 
 impl FastPath {
-    /// No connection yet. `conf`: what Pingora's proxy is set up with.
-    pub fn new(gateway: Arc<InForce>, drain: Arc<Drain>, conf: &ServerConf) -> Self {
+    /// No connection yet. `unsent`: the bound on what clients of HTTP/2 do not take. `conf`: what Pingora's proxy is set up with.
+    pub fn new(gateway: Arc<InForce>, drain: Arc<Drain>, unsent: Arc<Unsent>, conf: &ServerConf) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Self { gateway, drain, connector, unsent: Unsent::new() }
-    }
-
-    /// The bound on what clients of HTTP/2 do not take.
-    pub fn unsent(&self) -> Arc<Unsent> {
-        Arc::clone(&self.unsent)
+        Self { gateway, drain, connector, unsent }
     }
 
     /// One request, with its head as the app gets it, and its answer.

@@ -214,10 +214,8 @@ impl ProxyContext {
 /// What is learnt on the way.
 #[derive(Default)]
 pub(in crate::gateway) struct ProxyContext {
-    /// `None`: a request that came over HTTP/2 and has not been judged yet, or one that we answered.
+    /// `None`: before its first filter.
     pub proxied: Option<Arc<ProxiedRequest>>,
-    /// The head that the fast path sends.
-    pub wire: Option<BytesMut>,
     /// Where it goes now.
     pub picked: Option<Picked>,
     /// When the one that it goes to now was asked.

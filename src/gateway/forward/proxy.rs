@@ -18,10 +18,9 @@ use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
 use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
-use crate::gateway::forward::fast_path::FastPath;
 use crate::gateway::forward::headers;
-use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext, fields_of};
-use crate::gateway::http2::exchange::{replace, write};
+use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
+use crate::gateway::http2::exchange::write;
 use crate::gateway::request::micros;
 use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
@@ -31,9 +30,11 @@ use crate::problem::Refusal;
 pub(in crate::gateway) struct Forwarder {
     pub gateway: Arc<InForce>,
     pub drain: Arc<Drain>,
-    /// For what of HTTP/2 takes the fast path.
-    pub fast_path: Arc<FastPath>,
 }
+
+/// A proxied request's way from our own reading of a head of HTTP/2 into Pingora's proxy: among the extensions of the head.
+#[derive(Clone)]
+pub(in crate::gateway) struct Carried(pub Arc<ProxiedRequest>);
 
 #[async_trait]
 impl ProxyHttp for Forwarder {
@@ -57,19 +58,11 @@ impl ProxyHttp for Forwarder {
     }
 
     async fn request_filter(&self, exchange: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<bool> {
-        // Also an answer of ours, to a client that opens no window for it.
         let Limits { write, body, idle, .. } = *self.gateway.load().bounds();
         exchange.set_write_timeout(Some(write));
-        if context.proxied.is_none() && !self.judge(exchange, context).await? {
-            return Ok(true);
-        }
-        if let Some(head) = context.wire.take() {
-            let proxied = proxied(context)?;
-            // Boxed: what is answered at once does not hold the room for an app's answer.
-            if Box::pin(self.fast_path.exchange_http2(exchange, &head, proxied, (write, body))).await {
-                return Ok(true);
-            }
-            replace(exchange.req_header_mut(), proxied, fields_of(&head))?;
+        if context.proxied.is_none() {
+            let carried = exchange.req_header_mut().extensions_mut().remove::<Carried>();
+            context.proxied = carried.map(|Carried(proxied)| proxied);
         }
         let proxied = proxied(context)?;
         if exchange.req_header().version == Version::HTTP_10 {

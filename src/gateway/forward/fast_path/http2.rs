@@ -11,9 +11,7 @@ use futures_util::FutureExt as _;
 use h2::SendStream;
 use http::Version;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session as Exchange;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::server::HttpSession as Http2;
 use tokio::io::AsyncWriteExt as _;
@@ -29,7 +27,7 @@ use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
-use crate::gateway::http2::exchange::write;
+use crate::gateway::http2::exchange::answer;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
@@ -41,16 +39,15 @@ impl FastPath {
     /// of its body in that.
     pub async fn exchange_http2(
         &self,
-        exchange: &mut Exchange,
+        stream: &mut Http2,
         head: &[u8],
         proxied: &ProxiedRequest,
         (stall, body_stall): (Duration, Duration),
     ) -> bool {
         let mut context = FastPathContext::default();
         let mut abort = self.drain.abort();
-        let ServerSession::H2(stream) = exchange.as_downstream_mut() else { return true };
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
-        let mut client = Client { stream, sender: None, upload, stall };
+        let mut client = Client { stream: &mut *stream, sender: None, upload, stall };
         let carried = tokio::select! {
             biased;
             carried = self.carry_http2(&mut client, head, proxied, &mut context) => carried,
@@ -64,16 +61,17 @@ impl FastPath {
             Err(Stop::Client) => ("cancelled", None),
             Err(Stop::Abort) => ("cut", None),
             Err(Stop::SessionEnd) => {
-                reset(exchange);
+                // What has gone out is not to be taken for a whole answer.
+                stream.shutdown();
                 ("session_ended", None)
             }
             // The app's answer is going out; that the rest of the request did not come then is no matter.
             Err(Stop::Refused(_)) if context.status != 0 => {
-                reset(exchange);
+                stream.shutdown();
                 ("forwarded", None)
             }
             Err(Stop::Refused(refusal)) => {
-                refuse(exchange, &refusal, proxied, &mut context).await;
+                refuse(stream, &refusal, proxied, &mut context, stall).await;
                 (refusal.row().outcome, None)
             }
             Err(Stop::App(why)) => {
@@ -82,9 +80,9 @@ impl FastPath {
                 }
                 let refusal = behind(why);
                 if context.status == 0 {
-                    refuse(exchange, &refusal, proxied, &mut context).await;
+                    refuse(stream, &refusal, proxied, &mut context, stall).await;
                 } else {
-                    reset(exchange);
+                    stream.shutdown();
                 }
                 (refusal.row().outcome, Some(why))
             }
@@ -163,18 +161,17 @@ impl FastPath {
 }
 
 /// Our answer in place of the app's.
-async fn refuse(exchange: &mut Exchange, refusal: &Refusal, proxied: &ProxiedRequest, context: &mut FastPathContext) {
+async fn refuse(
+    stream: &mut Http2,
+    refusal: &Refusal,
+    proxied: &ProxiedRequest,
+    context: &mut FastPathContext,
+    stall: Duration,
+) {
     let mut out = Vec::new();
     proxied.refuse(refusal, &mut out);
-    if write(exchange, &out).await.is_ok() {
+    if answer(stream, &out, stall).await.is_ok() {
         context.status = refusal.row().status;
-    }
-}
-
-/// What has gone out is not to be taken for a whole answer.
-fn reset(exchange: &mut Exchange) {
-    if let ServerSession::H2(stream) = exchange.as_downstream_mut() {
-        stream.shutdown();
     }
 }
 
