@@ -13,6 +13,8 @@ use crate::web::is_token;
 #[derive(Clone, Debug)]
 pub struct Sources {
     pub(super) list: Box<[Source]>,
+    /// The lengths of the names of fields that hold a credential, a bit for each: most fields of a request have another.
+    lengths: u64,
 }
 
 /// An entry of `session.sources`: `header:NAME` or `cookie:NAME`.
@@ -64,8 +66,18 @@ type Values<'a> = SmallVec<[Option<&'a [u8]>; 4]>;
 
 impl From<&[Source]> for Sources {
     fn from(list: &[Source]) -> Self {
-        Self { list: list.into() }
+        let length = |source: &Source| match source {
+            Source::Authorization => length_bit(b"authorization"),
+            Source::Header(name) => length_bit(name),
+            Source::Cookie(_) => length_bit(b"cookie"),
+        };
+        Self { list: list.into(), lengths: list.iter().map(length).fold(0, |all, one| all | one) }
     }
+}
+
+/// The bit of a name's length; all that are longer than 62 bytes have one.
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 impl Sources {
@@ -78,7 +90,7 @@ impl Sources {
     pub fn read<'a>(&self, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Found<'a>, Ambiguous> {
         let mut values: Values<'a> = smallvec![None; self.list.len()];
         let mut pieces = Pieces::default();
-        for (name, value) in headers {
+        for (name, value) in headers.filter(|(name, _)| self.lengths & length_bit(name) != 0) {
             for (at, (source, held)) in self.list.iter().zip(values.iter_mut()).enumerate() {
                 match source {
                     Source::Authorization if name.eq_ignore_ascii_case(b"authorization") => {
@@ -383,6 +395,15 @@ mod tests {
         assert_eq!(found_by(&list, &[("x-token", "a"), ("x-token", "b")]), "ambiguous");
         assert_eq!(found_by(&list, &[("x-token", ""), ("x-token", "b")]), "Header b");
         assert_eq!(found_by(&list, &[("x_token", "a"), ("authorization", "Bearer b")]), "");
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_found() {
+        for length in [1, 6, 13, 62, 63, 64, 127, 200] {
+            let (name, longer) = ("x".repeat(length), "x".repeat(length + 1));
+            let source = format!("header:{name}");
+            assert_eq!(found_by(&[&source], &[(&longer, "b"), (&name, "a")]), "Header a", "{length}");
+        }
     }
 
     #[test]

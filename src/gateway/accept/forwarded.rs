@@ -15,7 +15,20 @@ pub struct ForwardedChain<'h> {
 }
 
 impl<'h> ForwardedChain<'h> {
-    /// From the fields of a request that a trusted proxy passed on.
+    /// From the fields of a request that a trusted proxy passed on, what says whose it is.
+    pub(in crate::gateway) fn addresses(fields: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
+        let mut chain = Self::default();
+        for (name, value) in fields {
+            match name.len() {
+                15 if name.eq_ignore_ascii_case("x-forwarded-for") => chain.forwarded_for.push(value),
+                9 if name.eq_ignore_ascii_case("forwarded") => chain.forwarded.push(value),
+                _ => {}
+            }
+        }
+        chain
+    }
+
+    /// From the same fields all of it.
     pub fn read(fields: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
         let mut chain = Self::default();
         for (name, value) in fields {

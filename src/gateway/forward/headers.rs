@@ -175,7 +175,7 @@ pub(in crate::gateway) fn check_framing(head: &Head<'_>) -> Result<(), BadFields
 }
 
 fn check_name(name: &str) -> Result<(), BadFields> {
-    let framing = FRAMING.iter().any(|known| !name.eq_ignore_ascii_case(known) && same(known, name));
+    let framing = FRAMING.iter().any(|known| same(known, name) && !name.eq_ignore_ascii_case(known));
     if framing { Err(BadFields) } else { Ok(()) }
 }
 

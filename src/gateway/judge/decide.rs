@@ -187,9 +187,15 @@ impl Gateway {
             Err(refusal) => return self.without_session(head, app.login.as_ref(), log, refusal),
         };
         let path = log.path.as_deref().unwrap_or("/");
-        let target: Box<str> = log.query.map_or_else(|| path.into(), |query| format!("{path}?{query}").into());
+        let target: Box<str> = match log.query {
+            // The proxy that asks sends it on itself, as it came.
+            _ if log.asked.is_some() => Box::default(),
+            None => path.into(),
+            Some(query) => [path, "?", query].concat().into(),
+        };
+        let sent_on = if log.asked.is_some() { head.target } else { &target };
         // Bytes that no URI has (RFC 3986, section 2): some readers escape them, some don't.
-        if !is_plain(&target) && http::uri::PathAndQuery::try_from(&*target).is_err() {
+        if !is_plain(sent_on) && http::uri::PathAndQuery::try_from(sent_on).is_err() {
             return Err(Refusal::BadRequest);
         }
         let assertion = match (&self.signer, &app.audience, session.as_deref()) {
