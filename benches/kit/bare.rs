@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{ProxyHttp, http_proxy_service};
 use pingora::server::Server;
 
@@ -12,13 +13,27 @@ where
     P::CTX: Send + Sync,
 {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    serve_at(proxy, &format!("127.0.0.1:{port}"), None);
+}
+
+/// The same at this address and, with TLS and HTTP/2 too, at another, with a certificate and its key.
+pub fn serve_at<P>(proxy: P, address: &str, tls: Option<(&str, &str, &str)>)
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     let mut server = Server::new(None).unwrap();
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, proxy);
     service.threads = Some(1);
-    service.add_tcp(&format!("127.0.0.1:{port}"));
+    service.add_tcp(address);
+    if let Some((address, certificate, key)) = tls {
+        let mut settings = TlsSettings::intermediate(certificate, key).unwrap();
+        settings.enable_h2();
+        service.add_tls_with_settings(address, None, settings);
+    }
     server.add_service(service);
-    println!("address 127.0.0.1:{port}\nready");
+    println!("address {address}\nready");
     std::io::stdout().flush().unwrap();
     server.run_forever();
 }

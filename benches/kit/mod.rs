@@ -1,7 +1,7 @@
 //! What the benches share: servers as processes of their own on core 0, a load from core 1, medians, and counts of instructions.
 
 // Each bench uses its part of the kit.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod app;
 pub mod bare;
@@ -9,35 +9,14 @@ pub mod callgrind;
 pub mod http2;
 pub mod load;
 pub mod process;
+pub mod run;
 pub mod stack;
 
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use load::Outcome;
 use process::Server;
-
-/// The environment variable that makes a bench's own program one of its servers.
-pub const ROLE: &str = "VALET_BENCH_ROLE";
-
-/// A size of the run, from the environment.
-pub fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// The load stays off the servers' core.
-pub fn move_to_core_1() {
-    let _ = Command::new("taskset")
-        .args(["-a", "-p", "-c", "1", &std::process::id().to_string()])
-        .stdout(Stdio::null())
-        .status();
-}
-
-/// Median, lowest, highest.
-pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
-    figures.sort_by(f64::total_cmp);
-    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
-}
+pub use run::{ROLE, median, move_to_core_1, setting};
 
 /// Figures of one server, a round each.
 pub struct Row {
