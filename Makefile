@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED := --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint setup-browser setup-fuzz setup-stores demo test screenshots peers prove fuzz bench count lint dist clean
+.PHONY: help setup setup-lint setup-browser setup-fuzz setup-stores demo test screenshots peers prove fuzz bench compare count lint dist clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ fuzz: setup-fuzz ## fuzz the way from a credential to a session, for FUZZ_SECOND
 
 bench: setup ## measure, with the program built as it ships
 	$(CARGO) bench $(LOCKED) --profile dist
+
+compare: setup ## measure the program that ships beside other servers that do the same: HAProxy, nginx, Envoy, Caddy, Fastify, Express, FastAPI, bare Pingora
+	tools/compare
 
 count: setup ## count the instructions of a request on each of its ways, beside the committed figures
 	tools/count
