@@ -71,8 +71,8 @@ export async function openid(app, { namesSession = false, sessionRequired = true
   };
 }
 
-/** From the plug-in's address by way of the provider's own pages to the plug-in. */
-export async function signIn(browser, { gateway, idp, app, subject }) {
+/** From the plug-in's address by way of the provider's own pages to the plug-in, or to the page that is said instead. */
+export async function signIn(browser, { gateway, idp, app, subject, to = "Face scan (simulated)" }) {
   const visitor = await visit(browser);
   const { page, context } = visitor;
   // The provider's pages ask for a font; no test asks the internet.
@@ -83,7 +83,9 @@ export async function signIn(browser, { gateway, idp, app, subject }) {
   await page.getByPlaceholder("and password").fill("any");
   await page.getByRole("button", { name: "Sign-in" }).click();
   await page.getByRole("button", { name: "Continue" }).click();
-  await page.getByRole("heading", { name: "Face scan" }).waitFor();
+  // The provider leads away by redirects alone. Where they end is a page: the wrong one is told at once, not waited out.
+  await page.waitForURL(({ origin }) => origin !== idp.issuer);
+  assert.equal(await page.title(), to, page.url());
   return { ...visitor, access: app.tokens.access_token, id: app.tokens.id_token };
 }
 
