@@ -20,7 +20,7 @@
 //! | [`provider`] | the vendor as a port: recipes, presets, the client that holds the key |
 //! | [`session`] | credential → session: sources, verifier, keys, cache |
 //! | [`http_client`] | the one outgoing client |
-//! | [`logging`] [`telemetry`] [`secret`] [`clock`] [`certificate`] [`files`] [`units`] [`setting`] | leaves, for everyone |
+//! | [`logging`] [`telemetry`] [`secret`] [`clock`] [`certificate`] [`files`] [`units`] [`setting`] [`web`] | leaves, for everyone |
 //!
 //! A request: [`gateway::Front`] reads one head under deadlines and sizes → path, route, method → credential → session → foreign pages →
 //! lease: held, or one mint for all who wait → `302`, byte for byte as the vendor gave it. Every refusal is a row of [`problem::Refusal`].
@@ -66,4 +66,4 @@ pub mod session;
 pub mod setting;
 pub mod telemetry;
 pub mod units;
-mod web;
+pub mod web;

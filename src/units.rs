@@ -1,10 +1,14 @@
 //! Values as operators write them: `"5m"`, `"8KiB"`.
 
+mod listen_address;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use listen_address::{ListenAddress, TcpAddress, UnixAddress};
 
 /// A span of time, written `"500ms"`, `"30s"`, `"5m"`, `"6h"`, `"1h 30m"`, `"365d"`. Not negative. A day is 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

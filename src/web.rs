@@ -1,6 +1,16 @@
 //! Words of HTTP that settings and requests share: tokens, hosts, URLs. Each has one reading, here.
 
+mod host;
+mod login_url;
+mod origin;
+
 use url::{Host, Url};
+
+pub use host::{HostName, HostRule};
+pub use login_url::LoginUrl;
+pub use origin::Origin;
+
+pub(crate) use host::without_port;
 
 /// A character of a token (`tchar` of RFC 9110, section 5.6.2); a cookie's name has the same alphabet.
 pub(crate) fn is_token_byte(byte: u8) -> bool {
@@ -55,17 +65,4 @@ pub(crate) fn web_url(text: &str) -> Result<Url, String> {
 fn has_userinfo(text: &str) -> bool {
     let after = text.split_once("://").map_or("", |(_, rest)| rest);
     after.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
-}
-
-/// A host name or IP address, of any case and script.
-pub(crate) fn host(text: &str) -> Result<Host, &'static str> {
-    const EXPECTED: &str = "expected a host name such as \"app.example.com\"";
-    let host = Host::parse(text).map_err(|_| EXPECTED)?;
-    if let Host::Domain(name) = &host {
-        let bad = |label: &str| label.is_empty() || label.contains('*');
-        if name.split('.').any(bad) || name.len() > 253 {
-            return Err(EXPECTED);
-        }
-    }
-    Ok(host)
 }

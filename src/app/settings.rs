@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::assertion::settings::AppAssertionSettings;
+use crate::session::ClaimPath;
 use crate::units::{Bytes, Span};
+use crate::web::{HostRule, LoginUrl, Origin};
 
 /// `[[app]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -16,7 +18,7 @@ pub struct AppSettings {
     /// The name by which metrics and logs know it.
     pub name: String,
     /// Only requests to this host, if set: `app.example.com`, or `*.example.com` for one or more labels before it.
-    pub host: Option<String>,
+    pub host: Option<HostRule>,
     /// The start of its paths, on segment boundaries.
     #[serde(default = "default_path")]
     pub path: String,
@@ -35,7 +37,7 @@ pub struct AppSettings {
     pub session: SessionNeed,
     /// Further identity headers, and the claims that they carry: a claim's name, or a JSON pointer.
     #[serde(default)]
-    pub claims: BTreeMap<String, String>,
+    pub claims: BTreeMap<String, ClaimPath>,
     /// A signed word on the session, in `x-auth-assertion`. Off when left out.
     pub assertion: Option<AppAssertionSettings>,
     /// Whether the credential goes on to the app: for the one that signs people in and must see its own cookie.
@@ -46,9 +48,9 @@ pub struct AppSettings {
     pub encoded_slash: bool,
     /// Origins whose pages may call the app: their preflights are answered by the gateway, and they may read its refusals.
     #[serde(default)]
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: Vec<Origin>,
     /// Where a navigation without a session is sent, instead of `session.login_url`.
-    pub login_url: Option<String>,
+    pub login_url: Option<LoginUrl>,
     /// A larger request body is refused.
     #[serde(default = "default_max_body")]
     pub max_body: Bytes,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::secret::SecretSource;
+use crate::session::ClaimPath;
 use crate::units::Span;
 
 /// `[assertion]`: a signed word for apps that must not trust the network.
@@ -25,7 +26,7 @@ pub struct AppAssertionSettings {
     pub audience: String,
     /// Claims of the session's token that the app is told, by name or JSON pointer.
     #[serde(default)]
-    pub claims: Vec<String>,
+    pub claims: Vec<ClaimPath>,
 }
 
 fn default_life() -> Span {

@@ -15,6 +15,7 @@ use crate::provider;
 use crate::server::Shared;
 use crate::session::{Explanation, Session, SessionFault};
 use crate::telemetry::Metrics;
+use crate::web::Origin;
 
 /// Longer than any header that a server takes.
 const MAX_INPUT: u64 = 1024 * 1024;
@@ -35,8 +36,8 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     let gateway = components.gateway(&config, &clock, &metrics, None, shared);
     // A whole address names the host too, for plug-ins that have one of their own.
     let named = Url::parse(path).ok().and_then(|url| authority(&url));
-    let own = || Url::parse(&config.server.public_url).ok().and_then(|url| authority(&url));
-    let host = named.or_else(own).unwrap_or_default();
+    let own = || config.server.public_url.as_ref().map_or("", Origin::authority).to_owned();
+    let host = named.unwrap_or_else(own);
     let reached = match gateway.reaches(path, &host) {
         Ok(reached) => {
             passed("path", &format!("{path} at {host} is {}", reached.describe()));

@@ -11,6 +11,7 @@ use super::fortify::fortify;
 use super::{ConfigFile, End, exit, load, runtime, say};
 use crate::config::Config;
 use crate::http_client::Client;
+use crate::units::ListenAddress;
 
 /// On this machine, or near.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -38,8 +39,8 @@ fn ask(config: &Config, id: &str) -> Result<Value, End> {
     let Some(token) = &admin.token else {
         return Err(unavailable("admin.token: without it nobody is told of requests".into()));
     };
-    if admin.address.starts_with("unix:") {
-        let hint = format!("curl --unix-socket {} http://admin/api/requests/{id}", &admin.address["unix:".len()..]);
+    if let ListenAddress::Unix(socket) = &admin.address {
+        let hint = format!("curl --unix-socket {} http://admin/api/requests/{id}", socket.path().display());
         return Err(unavailable(format!(
             "admin.address is a socket: ask by {hint}, with the token in `Authorization`"
         )));

@@ -60,6 +60,7 @@ use crate::policy::{Action, Decision, Person};
 use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::Metrics;
+use crate::web::{LoginUrl, Origin};
 
 /// Everything that answers requests, shared by all connections.
 pub struct Gateway {
@@ -98,9 +99,9 @@ pub struct GatewayParts {
     /// All configured issuers.
     pub issuers: Vec<String>,
     /// `session.login_url`.
-    pub login_url: Option<String>,
-    /// The origin of `server.public_url`.
-    pub public_origin: String,
+    pub login_url: Option<LoginUrl>,
+    /// `server.public_url`; `None`: no browser comes here.
+    pub public_url: Option<Origin>,
     /// `server.trusted_proxies`.
     pub trusted: Trusted,
     /// Where credentials stand.
@@ -240,12 +241,12 @@ impl Gateway {
     /// Puts the data plane together.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
         begin_at_zero(&parts);
-        let own = parts.plugins.iter().filter_map(|(settings, _)| settings.login_url.as_deref());
-        let own = own.chain(parts.apps.iter().filter_map(|(settings, _)| settings.login_url.as_deref()));
-        let logins = own.chain(parts.login_url.as_deref()).filter_map(LoginPlace::of).collect();
+        let own = parts.plugins.iter().filter_map(|(settings, _)| settings.login_url.as_ref());
+        let own = own.chain(parts.apps.iter().filter_map(|(settings, _)| settings.login_url.as_ref()));
+        let logins = own.chain(parts.login_url.as_ref()).filter_map(LoginPlace::of).collect();
         let routes = parts.plugins.into_iter().map(|(settings, plugin)| {
-            let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
-            let login = login.map(|url| Login::new(url, &parts.public_origin));
+            let login = settings.login_url.as_ref().or(parts.login_url.as_ref());
+            let login = login.map(|url| Login::new(url, parts.public_url.as_ref()));
             PluginRoute::new(&settings, plugin, &parts.issuers, login, &parts.metrics)
         });
         let identity = parts.apps.iter().flat_map(|(_, app)| app.claims.iter().map(|(field, _)| field.clone()));
@@ -253,8 +254,8 @@ impl Gateway {
         let identity: Arc<[HeaderName]> = identity.into_iter().collect();
         let authorized_fields = authorized_fields(&parts.apps);
         let apps = parts.apps.into_iter().map(|(settings, app)| {
-            let login = settings.login_url.as_deref().or(parts.login_url.as_deref());
-            let login = login.map(|url| Login::new(url, &parts.public_origin));
+            let login = settings.login_url.as_ref().or(parts.login_url.as_ref());
+            let login = login.map(|url| Login::new(url, parts.public_url.as_ref()));
             Arc::new(AppRoute::new(&settings, app, identity.clone(), login, &parts.metrics))
         });
         let routes = Routes::new(routes.collect(), apps.collect());
@@ -266,8 +267,8 @@ impl Gateway {
             sessions: parts.sessions,
             book: parts.book,
             clock: parts.clock,
-            own_host: parts.public_origin.split_once("://").map_or("", |(_, host)| host).into(),
-            public_origin: parts.public_origin.into(),
+            own_host: parts.public_url.as_ref().map_or("", Origin::authority).into(),
+            public_origin: parts.public_url.as_ref().map_or("", Origin::as_str).into(),
             trusted: parts.trusted,
             metrics: parts.metrics,
             access_log: parts.access_log,

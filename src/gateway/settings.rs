@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::certificate::CertificateFiles;
 use crate::lease::settings::{MintsPerSubject, ParameterSettings, Reuse};
-use crate::units::Span;
+use crate::meant::did_you_mean;
+use crate::setting::{FieldFault, TextSetting, text_setting};
+use crate::units::{ListenAddress, Span};
+use crate::web::{HostName, LoginUrl, Origin};
 
 /// `[server]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -18,8 +21,7 @@ pub struct ServerSettings {
     #[serde(default)]
     pub threads: usize,
     /// The origin under which browsers know this gateway, such as `https://app.example.com`. Required, but of a minter alone.
-    #[serde(default)]
-    pub public_url: String,
+    pub public_url: Option<Origin>,
     /// How long a drain may take at most; it ends when nothing is under way.
     #[serde(default = "default_drain")]
     pub drain: Span,
@@ -56,7 +58,7 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             threads: 0,
-            public_url: String::new(),
+            public_url: None,
             drain: default_drain(),
             drain_delay: default_drain_delay(),
             trusted_proxies: Vec::new(),
@@ -76,7 +78,7 @@ impl Default for ServerSettings {
 #[serde(deny_unknown_fields)]
 pub struct ListenerSettings {
     /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
-    pub address: String,
+    pub address: ListenAddress,
     /// The `FileDescriptorName=` of a socket of systemd: where the process is given one of this name, `address` is not bound.
     pub name: Option<String>,
     /// What is asked there.
@@ -157,7 +159,7 @@ pub struct PluginSettings {
     /// The whole path.
     pub path: String,
     /// Only requests to this host, if set.
-    pub host: Option<String>,
+    pub host: Option<HostName>,
     /// For whom a URL is used again.
     pub reuse: Reuse,
     /// A URL is never held longer, at most 6 hours.
@@ -176,10 +178,10 @@ pub struct PluginSettings {
     pub parameters: BTreeMap<String, ParameterSettings>,
     /// Origins whose pages may read the JSON answer.
     #[serde(default)]
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: Vec<Origin>,
     /// Who may frame it: `same-origin`, `same-site`, origins, `any`.
     #[serde(default = "default_embed")]
-    pub embed: Vec<String>,
+    pub embed: Vec<Embedder>,
     /// Features of browsers that its page uses, such as `camera`: what `GET /api/embed-policy` tells the pages that embed it to allow.
     #[serde(default = "default_permissions")]
     pub permissions: Vec<String>,
@@ -187,7 +189,51 @@ pub struct PluginSettings {
     #[serde(default)]
     pub mints_per_subject: MintsPerSubject,
     /// Where a navigation without a session is sent, instead of `session.login_url`.
-    pub login_url: Option<String>,
+    pub login_url: Option<LoginUrl>,
+}
+
+/// An entry of `embed`: whose pages may frame a plug-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Embedder {
+    /// Those of the plug-in's own origin.
+    SameOrigin,
+    /// Those of its site.
+    SameSite,
+    /// All.
+    Any,
+    /// Those of this origin.
+    Origin(Origin),
+}
+
+text_setting!(Embedder);
+
+impl TextSetting for Embedder {
+    const EXAMPLE: &'static str = "same-site";
+
+    fn read(text: &str) -> Result<Self, FieldFault> {
+        match text {
+            "same-origin" => Ok(Self::SameOrigin),
+            "same-site" => Ok(Self::SameSite),
+            "any" => Ok(Self::Any),
+            _ => Origin::read(text).map(Self::Origin).map_err(|_| {
+                let meant = did_you_mean(text, &["same-origin", "same-site", "any"]);
+                FieldFault::of_value(format!(
+                    "expected \"same-origin\", \"same-site\", \"any\" or an origin such as \"https://app.example.com\"{meant}"
+                ))
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SameOrigin => f.write_str("same-origin"),
+            Self::SameSite => f.write_str("same-site"),
+            Self::Any => f.write_str("any"),
+            Self::Origin(origin) => origin.fmt(f),
+        }
+    }
 }
 
 fn default_drain() -> Span {
@@ -216,6 +262,6 @@ pub(crate) fn default_min_remaining() -> Span {
 fn default_permissions() -> Vec<String> {
     vec!["camera".into()]
 }
-fn default_embed() -> Vec<String> {
-    vec!["same-site".into()]
+fn default_embed() -> Vec<Embedder> {
+    vec![Embedder::SameSite]
 }

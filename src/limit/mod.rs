@@ -7,6 +7,7 @@ mod connections;
 mod mints;
 mod rate;
 pub mod settings;
+mod tokens;
 mod window;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ pub use self::mints::MintShares;
 use self::rate::RateLimit;
 pub use self::rate::{TokenBucket, nanos};
 use self::settings::LimitsSettings;
+pub use self::tokens::Tokens;
 use self::window::WindowLimit;
 use crate::clock::{Clock, Tick};
 use crate::telemetry::Metrics;

@@ -32,10 +32,9 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A rate or burst of 0 counts as 1; the configuration refuses it before.
     pub fn new(settings: RateSettings) -> Self {
-        let interval = 1_000_000_000 / u64::from(settings.rate.max(1));
-        Self { interval, tolerance: interval * u64::from(settings.burst.max(1) - 1) }
+        let interval = 1_000_000_000 / u64::from(settings.rate.get());
+        Self { interval, tolerance: interval * u64::from(settings.burst.get() - 1) }
     }
 
     /// When the bucket is full again, one token being taken at `now` from one that will be at `full`; or how long until it has a token. Both in
@@ -155,9 +154,13 @@ mod tests {
         }
     }
 
+    fn settings(rate: u32, burst: u32) -> RateSettings {
+        RateSettings { rate: rate.try_into().unwrap(), burst: burst.try_into().unwrap() }
+    }
+
     fn limit(rate: u32, burst: u32) -> (Timed, std::sync::Arc<crate::clock::ClockControl>) {
         let (clock, clock_control) = Clock::manual(Timestamp::from_secs(0));
-        (Timed(RateLimit::new(RateSettings { rate, burst }), clock), clock_control)
+        (Timed(RateLimit::new(settings(rate, burst)), clock), clock_control)
     }
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_million_addresses_take_the_memory_that_the_documentation_says() {
-        let limit = RateLimit::<std::net::IpAddr>::new(RateSettings { rate: 1, burst: 2 });
+        let limit = RateLimit::<std::net::IpAddr>::new(settings(1, 2));
         for address in 0..1_200_000_u32 {
             let _ = limit.take(&std::net::Ipv4Addr::from_bits(address).into(), Tick::from_millis(0));
         }

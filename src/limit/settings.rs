@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tokens::Tokens;
+use crate::session::ClaimPath;
 use crate::setting::FieldFault;
 use crate::units::Span;
 
@@ -27,9 +29,9 @@ pub struct LimitsSettings {
 #[serde(deny_unknown_fields)]
 pub struct RateSettings {
     /// A second.
-    pub rate: u32,
+    pub rate: Tokens,
     /// At once.
-    pub burst: u32,
+    pub burst: Tokens,
 }
 
 /// A sliding window: at most `count` events in any span of `within`.
@@ -47,15 +49,13 @@ pub struct CountSettings {
 #[serde(deny_unknown_fields)]
 pub struct MintShareSettings {
     /// A claim's name or a JSON pointer. Sessions without it share one count.
-    pub claim: String,
+    pub claim: ClaimPath,
     /// How many mints.
     pub count: u32,
     /// In how long.
     pub within: Span,
 }
 
-/// A node does not serve more requests in a second than this.
-const MAX_RATE: u32 = 1_000_000;
 /// Refused credentials older than this say nothing of an address: others have it by then.
 const INVALID_WITHIN: RangeInclusive<Span> = Span::secs(1)..=Span::secs(86_400);
 /// Vendors count by the month at most.
@@ -64,9 +64,7 @@ const MINTS_WITHIN: RangeInclusive<Span> = Span::secs(1)..=Span::secs(31 * 86_40
 impl LimitsSettings {
     /// What is wrong with them.
     pub fn faults(&self) -> Vec<FieldFault> {
-        let rates = [("per_subject", self.per_subject), ("per_address", self.per_address)];
-        let mut faults: Vec<_> =
-            rates.into_iter().filter_map(|(key, rate)| Some(rate?.faults(key))).flatten().collect();
+        let mut faults = Vec::new();
         if let Some(CountSettings { count, within }) = self.invalid_per_address {
             faults.extend(window("invalid_per_address", count, within, &INVALID_WITHIN));
         }
@@ -74,17 +72,6 @@ impl LimitsSettings {
             faults.extend(window("mints_per", count, within, &MINTS_WITHIN));
         }
         faults
-    }
-}
-
-impl RateSettings {
-    /// What is wrong with it, at this key.
-    pub fn faults(&self, key: &str) -> Vec<FieldFault> {
-        let wrong =
-            [("rate", self.rate), ("burst", self.burst)].into_iter().filter(|(_, n)| !(1..=MAX_RATE).contains(n));
-        wrong
-            .map(|(name, _)| FieldFault::at(format!("{key}.{name}"), "expected a whole number from 1 to 1000000"))
-            .collect()
     }
 }
 

@@ -75,10 +75,11 @@ impl Mint for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Tokens;
 
     #[test]
     fn a_burst_passes_and_the_next_one_waits_for_its_turn() {
-        let rate = Rate::new(RateSettings { rate: 1, burst: 3 });
+        let rate = Rate::new(RateSettings { rate: Tokens::of::<1>(), burst: Tokens::of::<3>() });
         assert_eq!([(); 3].map(|()| rate.admit()), [Ok(()); 3]);
         let wait = rate.admit().unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");

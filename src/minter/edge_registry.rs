@@ -6,10 +6,11 @@ use tokio::sync::Semaphore;
 
 use super::bounds::Rate;
 use super::settings::EdgeSettings;
+use crate::limit::Tokens;
 use crate::limit::settings::RateSettings;
 
 /// An edge looks once a second, and an operator now and then; several processes may share a name.
-const LOOKS: RateSettings = RateSettings { rate: 50, burst: 100 };
+const LOOKS: RateSettings = RateSettings { rate: Tokens::of::<50>(), burst: Tokens::of::<100>() };
 
 /// Connections of one edge: for each of its processes one for its asks, one for its looks, and those that are being replaced.
 const PER_EDGE: usize = 64;
@@ -82,7 +83,7 @@ mod tests {
             edge("spiffe://example.com/Edge", &[]),
         ];
         let names = ["face-scan", "health-dashboard"];
-        EdgeRegistry::new(&edges, RateSettings { rate: 1, burst: 1 }, |name| {
+        EdgeRegistry::new(&edges, RateSettings { rate: Tokens::of::<1>(), burst: Tokens::of::<1>() }, |name| {
             names.iter().position(|known| *known == name)
         })
     }

@@ -6,15 +6,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::certificate::CertificateFiles;
+use crate::limit::Tokens;
 use crate::limit::settings::RateSettings;
-use crate::setting::FieldFault;
+use crate::units::TcpAddress;
 
 /// `[minter]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MinterSettings {
     /// Where edges reach it: `ADDRESS:PORT`, on a private network.
-    pub address: String,
+    pub address: TcpAddress,
     /// Who it is to edges, and whose edges it lets in.
     pub tls: MinterTls,
     /// Whether each session's credential is verified again. Without it an edge that was taken over mints for anybody.
@@ -29,16 +30,6 @@ pub struct MinterSettings {
     /// The edges that may ask. Others are refused, whoever signed their certificates.
     #[serde(default, rename = "edge")]
     pub edges: Vec<EdgeSettings>,
-}
-
-impl MinterSettings {
-    /// What is wrong with its bounds.
-    pub fn faults(&self) -> Vec<FieldFault> {
-        let rates = [("per_edge", self.per_edge), ("per_provider", self.per_provider)];
-        let counts = rates.into_iter().flat_map(|(key, rate)| [(key, "rate", rate.rate), (key, "burst", rate.burst)]);
-        let none = counts.filter(|(_, _, count)| *count == 0);
-        none.map(|(key, name, _)| FieldFault::at(format!("{key}.{name}"), "at least 1")).collect()
-    }
 }
 
 /// `minter.tls`.
@@ -76,10 +67,10 @@ fn default_verify_sessions() -> bool {
 
 /// The first minutes of a working day: 1,000 users at once, and 6,000 more in each minute.
 fn default_per_edge() -> RateSettings {
-    RateSettings { rate: 100, burst: 1000 }
+    RateSettings { rate: Tokens::of::<100>(), burst: Tokens::of::<1000>() }
 }
 
 /// Twice that, so that one edge alone can't use it up for the others.
 fn default_per_provider() -> RateSettings {
-    RateSettings { rate: 200, burst: 2000 }
+    RateSettings { rate: Tokens::of::<200>(), burst: Tokens::of::<2000>() }
 }

@@ -72,7 +72,7 @@ pub fn claim_names_of(settings: &ProviderSettings, mint: &str) -> Vec<(String, b
 /// What a minter is told: whether it needs them it says itself.
 fn told(settings: &ProviderSettings) -> Option<Vec<(String, bool)>> {
     let link = settings.minter.as_ref()?;
-    Some(link.claims.iter().map(|name| (name.clone(), true)).collect())
+    Some(link.claims.iter().map(|claim| (claim.to_string(), true)).collect())
 }
 
 fn claims(values: Vec<(Value, bool)>) -> Vec<(String, bool)> {

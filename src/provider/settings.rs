@@ -1,9 +1,11 @@
 //! `[[provider]]`: the vendor, its key, and the recipe of its calls.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use serde::de::IntoDeserializer as _;
 use serde::de::value::SeqAccessDeserializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -13,9 +15,10 @@ use crate::certificate::CertificateFiles;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::secret::SecretSources;
+use crate::session::ClaimPath;
 use crate::setting::FieldFault;
 use crate::units::Span;
-use crate::web::is_token;
+use crate::web::{Origin, is_token};
 
 mod auth;
 mod calls;
@@ -111,7 +114,7 @@ impl ProviderSettings {
 #[serde(deny_unknown_fields)]
 pub struct MinterLink {
     /// `https://host:port` of the minter; of several each user has one, and the others stand in for it.
-    pub url: OneOrMore,
+    pub url: OneOrMore<Origin>,
     /// The authorities (PEM) that sign the minters' certificates.
     pub ca: PathBuf,
     /// The certificate by which minters know this edge, with those between it and the authority (PEM).
@@ -120,7 +123,7 @@ pub struct MinterLink {
     pub key: PathBuf,
     /// The claims that the minter's recipe uses: leases that differ in them are different ones.
     #[serde(default)]
-    pub claims: Vec<String>,
+    pub claims: Vec<ClaimPath>,
 }
 
 impl MinterLink {
@@ -130,19 +133,19 @@ impl MinterLink {
     }
 }
 
-/// A text, or a list of texts.
+/// One, or a list of them; written as a text, or a list of texts.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(untagged)]
-pub enum OneOrMore {
+pub enum OneOrMore<T> {
     /// One.
-    One(String),
+    One(T),
     /// Several.
-    List(Vec<String>),
+    List(Vec<T>),
 }
 
-impl OneOrMore {
+impl<T> OneOrMore<T> {
     /// As a list.
-    pub fn as_slice(&self) -> &[String] {
+    pub fn as_slice(&self) -> &[T] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::List(list) => list,
@@ -151,22 +154,22 @@ impl OneOrMore {
 }
 
 /// By hand, so that a fault names the key and not the Rust enum.
-impl<'de> Deserialize<'de> for OneOrMore {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = OneOrMore;
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = OneOrMore<T>;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a text or a list of texts")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
-                Ok(OneOrMore::One(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore<T>, E> {
+                T::deserialize(text.into_deserializer()).map(OneOrMore::One)
             }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<OneOrMore, A::Error> {
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<OneOrMore<T>, A::Error> {
                 Vec::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMore::List)
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(Visitor(PhantomData))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::build::origin;
 use crate::config::Config;
 use crate::gateway::settings::ListenerKind;
 use crate::gateway::{Acceptor, AcceptorOptions, ListenerPolicy};
 use crate::server::BuildFault;
 use crate::server::tls::ListenerTls;
 use crate::telemetry::Metrics;
+use crate::units::ListenAddress;
+use crate::web::Origin;
 
 /// In the order of the listeners, as `tls` is. `kept`: the acceptor that is in force for the listener at this place, where it stays as it
 /// is: its TLS sessions can be resumed.
@@ -24,10 +25,10 @@ pub(super) fn make(
         }
         let tls = tls.as_ref().map(ListenerTls::acceptor).transpose();
         let tls = tls.map_err(|fault| BuildFault(vec![format!("listener.tls: {fault}")]))?;
-        let unix = listener.address.starts_with("unix:");
+        let unix = matches!(listener.address, ListenAddress::Unix(_));
         let ext_authz = listener.kind == ListenerKind::ExtAuthz;
         let kind = AcceptorOptions { unix, proxy_protocol: listener.proxy_protocol, ext_authz };
-        let redirect_to = listener.redirect.map(|_| origin(&config.server.public_url));
+        let redirect_to = listener.redirect.and(config.server.public_url.as_ref()).map(Origin::to_string);
         let policy = ListenerPolicy::new(redirect_to, listener.hsts.map(|span| span.0));
         Ok(Arc::new(Acceptor::new(kind, policy, tls, metrics)))
     });

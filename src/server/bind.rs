@@ -18,6 +18,7 @@ use super::upgrade::{Role, UpgradeSocket};
 use crate::config::Config;
 use crate::files;
 use crate::lease::settings::StoreKind;
+use crate::units::{ListenAddress, TcpAddress};
 
 /// Bytes of an answer that the kernel holds and has not sent yet. More would only hide from us whether a slow client takes them: its buffer
 /// grows to megabytes, and takes no more before a third of it is free.
@@ -180,13 +181,13 @@ pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Resul
     let mut kept = held.listeners.clone();
     let places = &config.places;
     for (listener, place) in config.listeners.iter().zip(&places.listeners) {
-        if let Some(at) = kept.iter().position(|address| **address == listener.address) {
+        if let Some(at) = kept.iter().position(|address| *address == listener.address.as_str()) {
             kept.swap_remove(at);
             listeners.push(None);
             continue;
         }
         let before = |handed: &mut Handed| {
-            let socket = handed.take_over(Role::Listener, &listener.address)?;
+            let socket = handed.take_over(Role::Listener, listener.address.as_str())?;
             Some(Socket::of(&listener.address, socket))
         };
         let socket = listener.name.as_ref().and_then(|name| handed.take(name)).or_else(|| before(&mut handed));
@@ -195,14 +196,14 @@ pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Resul
             Err(fault) => faults.push(fault),
         }
     }
-    let admin = config.admin.as_ref().filter(|admin| held.admin != Some(&*admin.address));
-    let admin = admin.map(|admin| match handed.take_over(Role::Admin, &admin.address) {
+    let admin = config.admin.as_ref().filter(|admin| held.admin != Some(admin.address.as_str()));
+    let admin = admin.map(|admin| match handed.take_over(Role::Admin, admin.address.as_str()) {
         Some(socket) => adopt(Socket::of(&admin.address, socket), &admin.address, &places.admin),
         None => bind(&admin.address, &places.admin),
     });
     let admin = admin.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
-    let minter = config.minter.as_ref().filter(|minter| held.minter != Some(&*minter.address));
-    let minter = minter.map(|minter| match handed.take_over(Role::Minter, &minter.address) {
+    let minter = config.minter.as_ref().filter(|minter| held.minter != Some(minter.address.as_str()));
+    let minter = minter.map(|minter| match handed.take_over(Role::Minter, minter.address.as_str()) {
         Some(socket) => Ok(TcpListener::from(socket)),
         None => bind_tcp(&minter.address, &places.minter),
     });
@@ -233,20 +234,19 @@ pub(super) fn upgrade_socket(config: &Config) -> Option<String> {
 /// no fault of the configuration: the start may be elsewhere, or later. No file is made, and nothing that is there is touched.
 pub fn obstacles(config: &Config) -> Vec<String> {
     let places = &config.places;
-    let listeners =
-        config.listeners.iter().map(|listener| &*listener.address).zip(places.listeners.iter().map(|place| &**place));
-    let admin = config.admin.iter().map(|admin| (&*admin.address, &*places.admin));
-    let minter = config.minter.iter().map(|minter| (&*minter.address, &*places.minter));
+    let listeners = config.listeners.iter().map(|listener| &listener.address).zip(&places.listeners);
+    let admin = config.admin.iter().map(|admin| (&admin.address, &places.admin));
+    let is_taken = |address: &TcpAddress, place: &str| {
+        bind_tcp(address, place).err().filter(BindFault::is_for_everybody).map(|fault| fault.to_string())
+    };
     let mut found = Vec::new();
-    for (address, place) in listeners.chain(admin).chain(minter) {
-        match address.strip_prefix("unix:") {
-            Some(path) => found.extend(folder(Path::new(path)).map(|why| format!("{place}: {address}: {why}"))),
-            None => {
-                let taken = bind_tcp(address, place).err().filter(BindFault::is_for_everybody);
-                found.extend(taken.map(|fault| fault.to_string()));
-            }
-        }
+    for (address, place) in listeners.chain(admin) {
+        found.extend(match address {
+            ListenAddress::Unix(socket) => folder(socket.path()).map(|why| format!("{place}: {address}: {why}")),
+            ListenAddress::Tcp(address) => is_taken(address, place),
+        });
     }
+    found.extend(config.minter.iter().filter_map(|minter| is_taken(&minter.address, &places.minter)));
     if let Some(path) = upgrade_socket(config) {
         let why = folder(Path::new(&path));
         found.extend(why.map(|why| format!("{}: unix:{path}: {why}", places.upgrade_socket)));
@@ -272,27 +272,29 @@ fn folder(path: &Path) -> Option<String> {
     (!may).then(|| format!("this user can't write into the folder {}", folder.display()))
 }
 
-fn bind_tcp(address: &str, place: &str) -> Result<TcpListener, BindFault> {
-    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
-    let listener = TcpListener::bind(address).map_err(fault)?;
+fn bind_tcp(address: &TcpAddress, place: &str) -> Result<TcpListener, BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_string(), cause };
+    let listener = TcpListener::bind(address.socket_address()).map_err(fault)?;
     listener.set_nonblocking(true).map_err(fault)?;
     Ok(listener)
 }
 
-fn bind(address: &str, place: &str) -> Result<Bound, BindFault> {
-    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
-    if let Some(path) = address.strip_prefix("unix:") {
-        let listener = bind_unix(Path::new(path)).map_err(fault)?;
-        let handle = listener.try_clone().map_err(fault)?;
-        let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
-        return Ok(Bound { address: address.to_owned(), listener, handle });
+fn bind(address: &ListenAddress, place: &str) -> Result<Bound, BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_string(), cause };
+    match address {
+        ListenAddress::Tcp(address) => of_tcp(bind_tcp(address, place)?).map_err(fault),
+        ListenAddress::Unix(socket) => {
+            let listener = bind_unix(socket.path()).map_err(fault)?;
+            let handle = listener.try_clone().map_err(fault)?;
+            let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
+            Ok(Bound { address: address.to_string(), listener, handle })
+        }
     }
-    of_tcp(bind_tcp(address, place)?).map_err(fault)
 }
 
 /// A socket that listens already. `address` is what the configuration says, for a fault.
-fn adopt(socket: Socket, address: &str, place: &str) -> Result<Bound, BindFault> {
-    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_owned(), cause };
+fn adopt(socket: Socket, address: &ListenAddress, place: &str) -> Result<Bound, BindFault> {
+    let fault = |cause| BindFault { place: place.to_owned(), address: address.to_string(), cause };
     match socket {
         Socket::Tcp(listener) => {
             listener.set_nonblocking(true).map_err(fault)?;

@@ -259,7 +259,7 @@ impl Components {
             apps: apps.collect(),
             issuers: config.session.namespaces(),
             login_url: config.session.login_url.clone(),
-            public_origin: origin(&config.server.public_url),
+            public_url: config.server.public_url.clone(),
             trusted: Trusted::new(&config.server.trusted_proxies),
             sources: self.sources.clone(),
             signer: self.signer.clone(),
@@ -362,13 +362,10 @@ fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
     }
     let PluginSettings { name, provider, path, host, permissions, .. } = &plugin.settings;
     let provider = config.providers.iter().find(|settings| settings.name == *provider)?;
-    let mut opened = url::Url::parse(&config.server.public_url).ok()?;
-    if let Some(host) = host {
-        opened.set_host(Some(host)).ok()?;
-    }
+    let public = config.server.public_url.as_ref()?;
     Some(EmbedPolicy {
         plugin: name.clone(),
-        origin: opened.origin().ascii_serialization(),
+        origin: host.as_ref().map_or_else(|| public.to_string(), |host| public.at(host)),
         path: path.clone(),
         hosts: RedirectHosts::from(&*provider.redirect_hosts),
         permissions: permissions.clone(),
@@ -388,9 +385,4 @@ pub fn rules(settings: &PluginSettings, providers: &[ProviderSettings]) -> Rules
         spread: if paced { room / 2 } else { Duration::ZERO },
         mints_per_subject: settings.mints_per_subject,
     }
-}
-
-/// `public_url` was checked to be an origin; written as browsers write it in `Origin`.
-pub(super) fn origin(public_url: &str) -> String {
-    url::Url::parse(public_url).map_or_else(|_| public_url.to_owned(), |url| url.origin().ascii_serialization())
 }

@@ -26,13 +26,13 @@ use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, Mint, Provider, Recipe, SameProvider, Vendor, VendorSecrets};
 use crate::revocation::Revocable;
 use crate::secret::{Secret, SecretCell, SecretFault, SecretSource, SecretSources};
-use crate::server::build::{Accept, App, Plugin, ReloadableSecret, origin};
+use crate::server::build::{Accept, App, Plugin, ReloadableSecret};
 use crate::server::client_ca::{Asked, ClientCa};
 use crate::server::generation::Generation;
 use crate::server::key_sets::KeySets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::settings::IssuerSettings;
-use crate::session::{ClaimNames, KeyClient, Sessions};
+use crate::session::{ClaimNames, ClaimPath, KeyClient, Sessions};
 use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
@@ -240,7 +240,8 @@ impl Builder<'_> {
 
     /// Who signs assertions, if anybody does.
     pub fn signer(&mut self) -> Option<Arc<Signer>> {
-        let settings = self.config.assertion.as_ref()?;
+        // Without an origin no browser and no app is served.
+        let (settings, own) = (self.config.assertion.as_ref()?, self.config.server.public_url.as_ref()?);
         let mut keys = Vec::with_capacity(settings.keys.len());
         for source in &settings.keys {
             match source.read(&self.config.directory) {
@@ -248,7 +249,7 @@ impl Builder<'_> {
                 Err(SecretFault(fault)) => self.faults.push(format!("assertion.keys: {fault}")),
             }
         }
-        match Signer::new(&origin(&self.config.server.public_url), settings.life.0, &keys) {
+        match Signer::new(own.as_str(), settings.life.0, &keys) {
             Ok(signer) => Some(Arc::new(signer)),
             Err(_) => {
                 self.faults.push(format!("assertion.keys: {BAD_KEY}"));
@@ -362,8 +363,8 @@ impl Builder<'_> {
 }
 
 /// A claim, and its place among the names.
-fn place_of(names: &[String], claim: &str) -> Option<(Box<str>, usize)> {
-    names.iter().position(|known| known == claim).map(|place| (claim.into(), place))
+fn place_of(names: &[ClaimPath], claim: &ClaimPath) -> Option<(Box<str>, usize)> {
+    names.iter().position(|known| known == claim).map(|place| (claim.as_str().into(), place))
 }
 
 /// A key that the recipe can't send is none, however new.

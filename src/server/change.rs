@@ -26,7 +26,7 @@ impl EdgeListener {
         // It may be a predecessor's.
         listener.set_nonblocking(true)?;
         let serving = minter.serve(listener, &of.components, &of.shared.bounds, around)?;
-        Ok(Some(Self { setting: settings.address.clone(), handle, serving }))
+        Ok(Some(Self { setting: settings.address.to_string(), handle, serving }))
     }
 }
 
@@ -37,7 +37,7 @@ impl Live {
             before.leave();
         }
         if let (Some(bound), Some(settings), Some(admin)) = (fresh, &next.config.admin, self.admin.get()) {
-            state.admin = Some(AdminListener::start(&settings.address, bound, admin));
+            state.admin = Some(AdminListener::start(settings.address.as_str(), bound, admin));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::limit::MintShares;
 use crate::provider;
+use crate::session::ClaimPath;
 use crate::telemetry::Metrics;
 
 /// `limits.mints_per`, if it is set.
@@ -16,29 +17,29 @@ pub(super) fn mint_shares(
     (clock, metrics): (&Clock, &Metrics),
 ) -> Option<Arc<MintShares>> {
     let settings = config.limits.mints_per.as_ref()?;
-    let claim = claim_names.iter().position(|name| *name == settings.claim)?;
+    let claim = claim_names.iter().position(|name| name == settings.claim.as_str())?;
     Some(MintShares::following(before, settings, claim, clock, metrics))
 }
 
 /// The claims of all recipes, and that of `limits.mints_per`.
 pub(super) fn claim_names(config: &Config) -> Vec<String> {
     let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
-    each_once(recipes.chain(config.limits.mints_per.iter().map(|share| share.claim.clone())))
+    each_once(recipes.chain(config.limits.mints_per.iter().map(|share| share.claim.to_string())))
 }
 
 /// The claims that apps are told.
-pub(super) fn field_names(config: &Config) -> Vec<String> {
+pub(super) fn field_names(config: &Config) -> Vec<ClaimPath> {
     each_once(config.apps.iter().flat_map(|app| app.claims.values().cloned()))
 }
 
 /// The claims that assertions carry.
-pub(super) fn assertion_names(config: &Config) -> Vec<String> {
+pub(super) fn assertion_names(config: &Config) -> Vec<ClaimPath> {
     each_once(config.apps.iter().filter_map(|app| app.assertion.as_ref()).flat_map(|told| told.claims.iter().cloned()))
 }
 
 /// Sorted.
-fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut names: Vec<String> = names.collect();
+fn each_once<T: Ord>(names: impl Iterator<Item = T>) -> Vec<T> {
+    let mut names: Vec<T> = names.collect();
     names.sort_unstable();
     names.dedup();
     names

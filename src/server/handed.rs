@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use listenfd::ListenFd;
 
 use super::upgrade::Role;
+use crate::units::ListenAddress;
 
 /// Sockets that listen already.
 #[derive(Default)]
@@ -24,9 +25,12 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// A predecessor's, whose address as configured is this.
-    pub fn of(setting: &str, socket: OwnedFd) -> Self {
-        if setting.starts_with("unix:") { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) }
+    /// A predecessor's, for this address of the configuration.
+    pub fn of(setting: &ListenAddress, socket: OwnedFd) -> Self {
+        match setting {
+            ListenAddress::Unix(_) => Self::Unix(socket.into()),
+            ListenAddress::Tcp(_) => Self::Tcp(socket.into()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::NoServerSessionStorage;
 use rustls::{Error, ServerConfig};
 
-use super::build::{Components, origin, rules};
+use super::build::{Components, rules};
 use super::builder::Builder;
 use super::client_ca::{Asked, ClientCa};
 use super::generation::{Generation, Surroundings};
@@ -25,6 +25,7 @@ use crate::policy::{Action, Authorizers, Target};
 use crate::provider::settings::{MinterLink, ProviderSettings};
 use crate::provider::{self, Provider, Remote, RemoteParts};
 use crate::setting::FieldFault;
+use crate::web::Origin;
 
 /// The minter's part of a process, made but not started.
 #[derive(Clone)]
@@ -206,7 +207,7 @@ impl Builder<'_> {
         };
         let (client, looks) = (client()?, client()?);
         self.identities.push((format!("provider.minter ({name})"), identity));
-        let origins = link.url.as_slice().iter().map(|url| origin(url)).collect();
+        let origins = link.url.as_slice().iter().map(Origin::to_string).collect();
         let parts = RemoteParts { client, looks, origins, claim_names: claim_names.to_vec() };
         Some(Remote::new(settings, parts, self.clock.clone(), self.metrics))
     }

@@ -3,10 +3,16 @@
 //! One name must never mean two persons. Within one template each value but the last ends at the fixed text behind it, so it may not hold
 //! that text. Of two templates that could give one name, the more definite one keeps the name, and the other refuses it.
 
+mod template;
+
 use std::fmt;
 
 use super::claims::TENANT_CLAIM;
 use super::json::{self, Object, Selector};
+
+use self::template::Piece;
+
+pub use self::template::{ExternalIdTemplate, TENANT};
 
 /// Text with `{sub}` and `{claim:NAME}`.
 #[derive(Debug)]
@@ -30,15 +36,6 @@ struct Value {
 enum Source {
     Subject,
     Claim(Selector),
-}
-
-/// Why a text is no `external_id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TemplateFault {
-    /// An unknown or open placeholder, or none: all persons would be one.
-    Unreadable,
-    /// Two values without fixed text between them.
-    SideBySide,
 }
 
 /// Why the vendor is not told a name: it could be another person's.
@@ -81,34 +78,40 @@ pub(super) enum Precedence {
     Alike,
 }
 
+impl ExternalIdTemplate {
+    /// Whether it tells one person of an issuer, which is this tenant's, from another.
+    pub fn tells_persons_apart(&self, tenant: Option<&str>) -> bool {
+        ExternalId::new(self, tenant).is_some()
+    }
+}
+
 impl ExternalId {
-    /// Reads the template, of an issuer that is this tenant's. All its tokens have one `tid`, which is fixed text then.
-    pub(super) fn parse(template: &str, tenant: Option<&str>) -> Result<Self, TemplateFault> {
-        let mut pieces = template.split('{');
-        let mut beginning =
-            pieces.next().filter(|text| !text.contains('}')).ok_or(TemplateFault::Unreadable)?.to_owned();
-        let (mut values, mut needs_tid) = (Vec::<(Source, String)>::new(), false);
-        for piece in pieces {
-            let (placeholder, after) = piece.split_once('}').ok_or(TemplateFault::Unreadable)?;
-            if after.contains('}') {
-                return Err(TemplateFault::Unreadable);
-            }
-            match (tenant, placeholder) {
-                (Some(tenant), "claim:tid" | "claim:/tid") => {
+    /// Of an issuer that is this tenant's. All its tokens have one `tid`, which is fixed text then. `None`: nothing tells one person from another.
+    pub(super) fn new(template: &ExternalIdTemplate, tenant: Option<&str>) -> Option<Self> {
+        let (mut beginning, mut needs_tid) = (String::new(), false);
+        let mut values = Vec::<(Source, String)>::new();
+        for piece in &template.pieces {
+            let fixed: &str = match (piece, tenant) {
+                (Piece::Text(text), _) => text,
+                (Piece::Tenant, tenant) => tenant?,
+                (piece, Some(tenant)) if piece.is_tid() => {
                     needs_tid = true;
-                    let text = values.last_mut().map_or(&mut beginning, |(_, text)| text);
-                    text.push_str(tenant);
-                    text.push_str(after);
+                    tenant
                 }
-                _ => values.push((Source::parse(placeholder).ok_or(TemplateFault::Unreadable)?, after.to_owned())),
-            }
+                (Piece::Subject, _) => {
+                    values.push((Source::Subject, String::new()));
+                    continue;
+                }
+                (Piece::Claim(claim), _) => {
+                    values.push((Source::Claim(claim.selector().clone()), String::new()));
+                    continue;
+                }
+            };
+            values.last_mut().map_or(&mut beginning, |(_, after)| after).push_str(fixed);
         }
-        let Some((_, all_but_last)) = values.split_last() else { return Err(TemplateFault::Unreadable) };
-        if all_but_last.iter().any(|(_, after)| after.is_empty()) {
-            return Err(TemplateFault::SideBySide);
-        }
-        let values = values.into_iter().map(|(source, after)| Value { source, after: after.into() }).collect();
-        Ok(Self { beginning: beginning.into(), values, needs_tid })
+        let values: Box<[Value]> =
+            values.into_iter().map(|(source, after)| Value { source, after: after.into() }).collect();
+        (!values.is_empty()).then(|| Self { beginning: beginning.into(), values, needs_tid })
     }
 
     /// The claims that stand in the way of a name: absent, empty, no text, or with a control character in it.
@@ -194,19 +197,10 @@ impl ExternalId {
     }
 }
 
-impl Source {
-    fn parse(placeholder: &str) -> Option<Self> {
-        match (placeholder, placeholder.strip_prefix("claim:")) {
-            ("sub", _) => Some(Self::Subject),
-            (_, name) => Selector::parse(name?).map(Self::Claim),
-        }
-    }
-}
-
 /// Each `external_id` (with its issuer's tenant) that could give two persons one name together with an earlier one, where nothing tells whose
-/// it is: the places of the earlier and the later one. Those that can't be read are left out.
-pub fn alike(templates: &[(&str, Option<&str>)]) -> Vec<(usize, usize)> {
-    let read: Vec<_> = templates.iter().map(|(text, tenant)| ExternalId::parse(text, *tenant).ok()).collect();
+/// it is: the places of the earlier and the later one. Those that tell nobody apart are left out.
+pub fn alike(templates: &[(&ExternalIdTemplate, Option<&str>)]) -> Vec<(usize, usize)> {
+    let read: Vec<_> = templates.iter().map(|(template, tenant)| ExternalId::new(template, *tenant)).collect();
     let mut pairs = Vec::new();
     for (later, own) in read.iter().enumerate() {
         let Some(own) = own else { continue };
@@ -224,9 +218,14 @@ mod tests {
 
     use super::*;
     use crate::session::json;
+    use crate::setting::TextSetting as _;
+
+    fn read(template: &str, tenant: Option<&str>) -> Option<ExternalId> {
+        ExternalId::new(&ExternalIdTemplate::read(template).ok()?, tenant)
+    }
 
     fn render(template: &str, payload: &str) -> Option<Name> {
-        ExternalId::parse(template, None).unwrap().render("ada", &json::object(payload.as_bytes()).unwrap())
+        read(template, None).unwrap().render("ada", &json::object(payload.as_bytes()).unwrap())
     }
 
     fn text(template: &str, payload: &str) -> Option<String> {
@@ -247,20 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn a_template_without_or_with_an_unknown_placeholder_is_refused() {
-        for wrong in ["", "fixed", "{sub", "sub}", "{sub}}", "{{sub}", "{name}", "{claim:}", "{}", "}{sub}"] {
-            assert_eq!(ExternalId::parse(wrong, None).err(), Some(TemplateFault::Unreadable), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn two_values_need_a_separator_between_them() {
-        for wrong in ["{claim:org}{sub}", "x-{sub}{claim:org}-y", "{claim:a}-{claim:b}{sub}"] {
-            assert_eq!(ExternalId::parse(wrong, None).err(), Some(TemplateFault::SideBySide), "{wrong:?}");
-        }
-    }
-
-    #[test]
     fn a_value_that_holds_its_separator_is_refused() {
         let fault = |template: &str, org: &str| render(template, &json!({ "org": org }).to_string()).unwrap().fault;
         assert_eq!(fault("{claim:org}:{sub}", "acme"), None);
@@ -276,27 +261,27 @@ mod tests {
 
     #[test]
     fn the_tenant_of_an_issuer_is_fixed_text_in_its_names() {
-        let of = |template: &str, tenant: &str| ExternalId::parse(template, Some(tenant)).unwrap();
+        let of = |template: &str, tenant: &str| read(template, Some(tenant)).unwrap();
         let payload = json::object(br#"{"tid":"red","org":"x"}"#).unwrap();
         let name = of("{claim:tid}:{sub}", "red").render("a:b", &payload).unwrap();
         assert_eq!((&*name.text, name.fault), ("red:a:b", None));
         // A token that lacks the claim is refused as with any other claim.
         assert_eq!(of("{claim:tid}:{sub}", "red").render("ada", &json::object(b"{}").unwrap()), None);
-        for template in ["{claim:tid}:{sub}", "{sub}@{claim:/tid}", "x-{claim:tid}{sub}"] {
+        for template in ["{claim:tid}:{sub}", "{sub}@{claim:/tid}", "x-{claim:tid}-{sub}"] {
             assert_eq!(of(template, "red").against(&of(template, "blue")), Precedence::Apart, "{template}");
         }
         let (short, long) = (of("{claim:tid}-{sub}", "a"), of("{claim:tid}-{sub}", "a-b"));
         assert_eq!(short.against(&long), Precedence::Second);
         assert!(long.could_give("a-b-ada") && !long.could_give("a-ada"));
         for without in ["{claim:tid}", "x-{claim:tid}"] {
-            assert_eq!(ExternalId::parse(without, Some("red")).err(), Some(TemplateFault::Unreadable), "{without}");
+            assert!(read(without, Some("red")).is_none(), "{without}");
         }
     }
 
     #[test]
     fn of_two_templates_the_more_definite_one_keeps_a_name() {
         let against = |one: &str, other: &str| {
-            ExternalId::parse(one, None).unwrap().against(&ExternalId::parse(other, None).unwrap())
+            read(one, None).unwrap().against(&read(other, None).unwrap())
         };
         for (one, other, expected) in [
             ("corp-{sub}", "{sub}", Precedence::First),
@@ -360,7 +345,7 @@ mod tests {
         fn two_persons_never_have_one_name_at_the_vendor(
             templates in [template(), template()], which in [0..2_usize, 0..2_usize], persons in [person(), person()],
         ) {
-            let read: Vec<_> = templates.iter().filter_map(|text| ExternalId::parse(text, None).ok()).collect();
+            let read: Vec<_> = templates.iter().filter_map(|text| read(text, None)).collect();
             prop_assume!(read.len() == 2 && read[0].against(&read[1]) != Precedence::Alike);
             let all: Vec<&ExternalId> = read.iter().collect();
             let one = told(&read[which[0]], &all, &persons[0]);

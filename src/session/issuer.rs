@@ -6,8 +6,8 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 
 use super::claims::Rules;
-use super::external_id::{ExternalId, Name, NameFault, Precedence, TemplateFault};
-use super::json::{Object, Selector};
+use super::external_id::{ExternalId, ExternalIdTemplate, Name, NameFault, Precedence};
+use super::json::Object;
 use super::jwks_caches::JwksCaches;
 use super::remote::KeyClient;
 use super::settings::{IssuerKeys, IssuerSettings};
@@ -81,32 +81,15 @@ impl Issuer {
         if settings.audiences.is_empty() {
             faults.push("audiences: names none, so no token could be for us".to_owned());
         }
-        let mut selector = |key: &str, text: &str| {
-            let selector = Selector::parse(text);
-            if selector.is_none() {
-                faults.push(format!("{key}: {text:?} is neither a claim's name nor a JSON pointer"));
-            }
-            selector
-        };
-        let subject = selector("subject_claim", &settings.subject_claim);
-        let session = selector("session_claim", &settings.session_claim);
-        let audience = selector("audience_claim", &settings.audience_claim);
-        let template = settings.external_id.as_deref().unwrap_or("{sub}");
-        let external_id = ExternalId::parse(template, settings.tenant.as_deref());
-        match &external_id {
-            Ok(_) => {}
-            Err(TemplateFault::Unreadable) => faults.push(format!(
-                "external_id: {template:?} needs {{sub}} or {{claim:NAME}}, and knows no other placeholder"
-            )),
-            Err(TemplateFault::SideBySide) => {
-                faults.push(format!("external_id: {template:?} needs fixed text between two values"));
-            }
+        let subject = ExternalIdTemplate::subject();
+        let template = settings.external_id.as_ref().unwrap_or(&subject);
+        let external_id = ExternalId::new(template, settings.tenant.as_deref());
+        if external_id.is_none() {
+            faults.push(format!("external_id: \"{template}\" gives all persons of a tenant one name"));
         }
         let jwks_caches =
             JwksCaches::open(settings, directory, client, clock, metrics).map_err(|more| faults.extend(more)).ok();
-        let (Some(subject), Some(session), Some(audience), Ok(external_id), Some(jwks_caches), true) =
-            (subject, session, audience, external_id, jwks_caches, faults.is_empty())
-        else {
+        let (Some(external_id), Some(jwks_caches), true) = (external_id, jwks_caches, faults.is_empty()) else {
             let place = |fault: String| format!("session.issuer {:?}: {fault}", settings.issuer);
             return Err(faults.into_iter().map(place).collect());
         };
@@ -118,12 +101,12 @@ impl Issuer {
             types: settings.types.iter().map(|typ| bare(typ).into()).collect(),
             rules: Rules {
                 audiences: settings.audiences.clone(),
-                audience,
+                audience: settings.audience_claim.selector().clone(),
                 audience_claim: settings.audience_claim.as_str().into(),
-                subject,
-                subject_is_sub: matches!(&*settings.subject_claim, "sub" | "/sub"),
+                subject: settings.subject_claim.selector().clone(),
+                subject_is_sub: matches!(settings.subject_claim.as_str(), "sub" | "/sub"),
                 tenant: settings.tenant.as_deref().map(Into::into),
-                session,
+                session: settings.session_claim.selector().clone(),
                 max_age: settings.max_age.map(|age| age.0),
                 accept_bound: settings.accept_bound,
             },

@@ -70,17 +70,22 @@ impl<'a> Value<'a> {
 }
 
 /// Names a value in an object: a member's name, or a JSON pointer (RFC 6901).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Selector(Box<[Box<str>]>);
 
 impl Selector {
     /// A text that starts with `/` is a pointer, another a name. `None` for an empty one and for a `~` that is neither `~0` nor `~1`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let Some(pointer) = text.strip_prefix('/') else {
-            return (!text.is_empty()).then(|| Self([text.into()].into()));
+            return (!text.is_empty()).then(|| Self::of_name(text));
         };
         let steps = pointer.split('/').map(unescape).collect::<Option<Vec<_>>>()?;
         Some(Self(steps.into()))
+    }
+
+    /// The member of this name.
+    pub(super) fn of_name(name: &str) -> Self {
+        Self([name.into()].into())
     }
 
     /// As it is written in a configuration.

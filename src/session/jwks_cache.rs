@@ -360,9 +360,9 @@ fn source(
         }
     }
     if let Some(url) = &keys.jwks_url {
-        match Place::of_set(url) {
-            Some(place) => forms.push(Source::Remote(place, client)),
-            None => faults.push("keys.jwks_url: expected an https:// address (http:// on loopback only)".to_owned()),
+        match url.url() {
+            Some(url) => forms.push(Source::Remote(Place::Set(url.clone()), client)),
+            None => faults.push(format!("keys.jwks_url: {url} is no address")),
         }
     }
     let secret = keys.secret.as_ref().map(|secret| Local::Secret(secret.clone(), directory.to_owned()));

@@ -7,6 +7,7 @@ pub mod settings;
 mod algorithm;
 mod assertable;
 mod asserted;
+mod claim_path;
 mod claims;
 mod diagnosis;
 mod explain;
@@ -51,8 +52,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 
 pub use asserted::Asserted;
+pub use claim_path::ClaimPath;
 pub use explain::{Explanation, Refused};
-pub use external_id::{NameFault, alike};
+pub use external_id::{ExternalIdTemplate, NameFault, alike};
 pub use field_claim::{FieldClaim, NoField, is_carried_whole};
 pub use knowledge::{Knowledge, Unknown};
 pub use logout_token::LogoutToken;

@@ -155,11 +155,6 @@ impl Place {
         Some(Self::Discovery { document: secure_url(&text).ok()?, issuer: issuer.to_owned() })
     }
 
-    /// A key set's address. `None` when it is no safe one.
-    pub(super) fn of_set(url: &str) -> Option<Self> {
-        secure_url(url).ok().map(Self::Set)
-    }
-
     /// Fetches the set. Ends within [`FETCH_TIMEOUT`], whatever the client does. Dropped, the fetch is given up.
     pub(super) async fn fetch(
         &self,

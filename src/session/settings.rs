@@ -1,5 +1,6 @@
 //! `[session]` and `[[session.issuer]]`.
 
+mod jwks_url;
 mod sign_out;
 
 use std::path::PathBuf;
@@ -8,11 +9,16 @@ use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::claim_path::ClaimPath;
+use super::external_id::ExternalIdTemplate;
 use super::sources::Source;
 use crate::http_client::settings::ProxySettings;
 use crate::secret::SecretSource;
 use crate::units::Span;
+use crate::web::LoginUrl;
 
+pub use self::jwks_url::JwksUrl;
+pub use super::external_id::TENANT;
 pub use self::sign_out::{EventsSettings, LogoutSettings, TransmitterSettings};
 
 /// `[session]`: where credentials are read, and how sessions are judged.
@@ -32,7 +38,7 @@ pub struct SessionSettings {
     #[serde(default = "default_cache")]
     pub cache: usize,
     /// Where a navigation without a session is sent: a path, or an http(s) URL.
-    pub login_url: Option<String>,
+    pub login_url: Option<LoginUrl>,
     /// How long a revocation is remembered, at least as long as any token lives.
     #[serde(default = "default_revocation_life")]
     pub revocation_life: Span,
@@ -102,15 +108,15 @@ pub struct IssuerSettings {
     pub proxy: Option<ProxySettings>,
     /// The claim that names the subject: a name, or a JSON pointer that starts with `/`.
     #[serde(default = "default_subject_claim")]
-    pub subject_claim: String,
+    pub subject_claim: ClaimPath,
     /// The claim that names the session at the identity provider.
     #[serde(default = "default_session_claim")]
-    pub session_claim: String,
+    pub session_claim: ClaimPath,
     /// The claim that is compared with `audiences`.
     #[serde(default = "default_audience_claim")]
-    pub audience_claim: String,
+    pub audience_claim: ClaimPath,
     /// The name under which vendors know the subject: text with `{sub}` (the subject) and `{claim:NAME}`.
-    pub external_id: Option<String>,
+    pub external_id: Option<ExternalIdTemplate>,
     /// The token types (`typ` of the header) that open a session, in any case, with or without `application/`. A token without one counts
     /// as `JWT`.
     #[serde(default = "default_types")]
@@ -124,9 +130,6 @@ pub struct IssuerSettings {
     #[serde(skip)]
     pub tenant: Option<String>,
 }
-
-/// What stands for a tenant in the settings of an issuer.
-pub const TENANT: &str = "{tenant}";
 
 impl SessionSettings {
     /// The issuers as tokens name them: one for each tenant.
@@ -155,9 +158,9 @@ impl IssuerSettings {
         let mut one = self.clone();
         one.issuer = filled(&self.issuer);
         one.subjects_of = self.subjects_of.as_ref().map(filled);
-        one.external_id = self.external_id.as_ref().map(filled);
+        one.external_id = self.external_id.as_ref().map(|template| template.of_tenant(tenant));
         for keys in one.keys.as_mut_slice() {
-            keys.jwks_url = keys.jwks_url.as_ref().map(filled);
+            keys.jwks_url = keys.jwks_url.as_ref().map(|url| url.of_tenant(tenant));
         }
         one.tenants = Vec::new();
         one.tenant = Some(tenant.to_owned());
@@ -249,7 +252,7 @@ pub struct KeysSettings {
     /// `true`: the key set's address is read from the issuer's `/.well-known/openid-configuration`.
     pub discovery: Option<bool>,
     /// Address of the key set (RFC 7517), `https://` but on loopback.
-    pub jwks_url: Option<String>,
+    pub jwks_url: Option<JwksUrl>,
     /// A file with a key set.
     pub jwks_file: Option<PathBuf>,
     /// A file with one public key or certificate, PEM.
@@ -307,12 +310,12 @@ fn default_revocation_life() -> Span {
 fn default_types() -> Vec<String> {
     vec!["JWT".into(), "at+jwt".into()]
 }
-fn default_subject_claim() -> String {
-    "sub".into()
+fn default_subject_claim() -> ClaimPath {
+    ClaimPath::named("sub")
 }
-fn default_session_claim() -> String {
-    "sid".into()
+fn default_session_claim() -> ClaimPath {
+    ClaimPath::named("sid")
 }
-fn default_audience_claim() -> String {
-    "aud".into()
+fn default_audience_claim() -> ClaimPath {
+    ClaimPath::named("aud")
 }

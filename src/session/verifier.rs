@@ -9,6 +9,7 @@ use prometheus::{IntCounter, IntGauge};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::claim_path::ClaimPath;
 use super::claims::{ClaimForm, Claims, Validity};
 use super::explain::{Observer, Step};
 use super::external_id::Name;
@@ -77,9 +78,9 @@ pub struct ClaimNames<'a> {
     /// Those that recipes ask for: [`Session::claims`].
     pub recipes: &'a [String],
     /// Those that apps are told: [`Session::fields`].
-    pub fields: &'a [String],
+    pub fields: &'a [ClaimPath],
     /// Those that assertions carry: [`Session::assertable`].
-    pub assertions: &'a [String],
+    pub assertions: &'a [ClaimPath],
 }
 
 /// A verified token: good within its life, as long as its key is.
@@ -143,8 +144,8 @@ impl Sessions {
         };
         let mut told = |(claim, form): (&str, ClaimForm)| Some((selector(claim)?, form));
         let claim_names = names.recipes.iter().filter_map(|name| told(ClaimForm::of(name))).collect();
-        let field_names = names.fields.iter().filter_map(|name| selector(name)).collect();
-        let assertion_names = names.assertions.iter().filter_map(|name| selector(name)).collect();
+        let selectors = |paths: &[ClaimPath]| paths.iter().map(|path| path.selector().clone()).collect();
+        let (field_names, assertion_names) = (selectors(names.fields), selectors(names.assertions));
         if !faults.is_empty() {
             return Err(faults);
         }

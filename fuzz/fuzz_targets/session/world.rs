@@ -74,7 +74,8 @@ impl World {
         let idp = Arc::new(Idp { asked: AtomicUsize::new(0), keys: keys.published().to_string().into_bytes() });
         let client_of = |_: &IssuerSettings| Ok(Arc::clone(&idp) as Arc<dyn KeyClient>);
         let names = CLAIM_NAMES.map(str::to_owned);
-        let names = ClaimNames { recipes: &names, fields: &names, assertions: &[] };
+        let fields = names.clone().map(|name| name.parse().expect("a claim's name"));
+        let names = ClaimNames { recipes: &names, fields: &fields, assertions: &[] };
         let subject_key = Secret::new(b"subject key".to_vec());
         let sessions = Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock, &metrics)
             .unwrap_or_else(|faults| panic!("{faults:#?}"));

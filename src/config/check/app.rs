@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::origin::{host, login_url, origin};
 use super::plugin::path;
-use super::session::claim_path;
 use super::{Report, name};
 use crate::app::Pool;
 use crate::app::settings::AppSettings;
@@ -31,23 +29,12 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         }
     }
     let routes = places().filter(|(place, _)| report.sound(&place.key("host")));
-    let routes: Vec<_> = routes
-        .map(|(p, s)| (p.key("path"), (s.path.trim_end_matches('/'), s.host.as_deref().map(str::to_lowercase))))
-        .collect();
+    let routes: Vec<_> =
+        routes.map(|(p, s)| (p.key("path"), (s.path.trim_end_matches('/'), s.host.as_ref()))).collect();
     report.unique(routes, "another app has this path, for the same host");
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
         report.note(&place.key("path"), path(&settings.path));
-        if let Some(rule) = &settings.host {
-            report.note(&place.key("host"), host_rule(rule));
-        }
-        if let Some(url) = &settings.login_url {
-            report.note(&place.key("login_url"), login_url(url));
-        }
-        let origins = place.key("allowed_origins");
-        for (i, text) in settings.allowed_origins.iter().enumerate() {
-            report.note(&origins.index(i), origin(text));
-        }
         claims(settings, &place.key("claims"), report);
         if settings.max_body == Bytes(0) {
             report.fault(&place.key("max_body"), "must be more than nothing");
@@ -96,19 +83,9 @@ fn authorized(config: &Config, place: &Place, report: &mut Report<'_>) {
     }
 }
 
-/// A host, or `*.` before one.
-fn host_rule(text: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected a host name such as \"app.example.com\" or \"*.example.com\"";
-    match (text.strip_prefix("*."), host(text.strip_prefix("*.").unwrap_or(text))) {
-        (Some(_), Ok(url::Host::Domain(_))) | (None, Ok(_)) => Ok(()),
-        (Some(_), Ok(_)) => Err("`*.` goes before a domain, not before an IP address"),
-        (_, Err(_)) => Err(EXPECTED),
-    }
-}
-
 fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
     let mut seen = BTreeSet::new();
-    for (field, claim) in &settings.claims {
+    for field in settings.claims.keys() {
         let place = place.key(field);
         // As an app may read it.
         let plain = field.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
@@ -119,7 +96,6 @@ fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
         } else if !seen.insert(plain) {
             report.fault(&place, "this field stands in the table already, in another spelling");
         }
-        report.note(&place, claim_path(claim));
     }
 }
 

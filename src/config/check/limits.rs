@@ -1,16 +1,12 @@
 //! `[limits]`.
 
 use super::Report;
-use super::session::claim_path;
 use crate::config::Config;
 use crate::config::tree::Place;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let (limits, place) = (&config.limits, Place::root().key("limits"));
     report.fields(&place, limits.faults());
-    if let Some(share) = &limits.mints_per {
-        report.note(&place.key("mints_per").key("claim"), claim_path(&share.claim));
-    }
     if config.listeners.is_empty() {
         let requests = [
             ("per_subject", limits.per_subject.is_some()),

@@ -9,6 +9,8 @@ use crate::gateway::Trusted;
 use crate::gateway::settings::{ListenerKind, ListenerSettings};
 use crate::http_client::authorities;
 use crate::setting::FieldFault;
+use crate::units::ListenAddress;
+use crate::web::Origin;
 
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let trusted = trusted(&config.server.trusted_proxies, report);
@@ -84,7 +86,7 @@ fn redirect(config: &Config, listener: &ListenerSettings, place: &Place, report:
         report.fault(&key, "a listener that redirects to https speaks plain HTTP: it has no `tls`");
     }
     let public_url = Place::root().key("server").key("public_url");
-    if report.sound(&public_url) && !config.server.public_url.starts_with("https://") {
+    if report.sound(&public_url) && !config.server.public_url.as_ref().is_some_and(Origin::is_https) {
         report.fault(&key, "server.public_url, where it would lead, is not https://");
     }
 }
@@ -112,7 +114,7 @@ fn announced(listener: &ListenerSettings, trusted: &Trusted, place: &Place, repo
     if !report.sound(&trusts) || !report.sound(&place.key("address")) {
         return;
     }
-    let message = match listener.address.starts_with("unix:") {
+    let message = match matches!(listener.address, ListenAddress::Unix(_)) {
         true if !trusted.holds_unix() => "only trusted proxies may connect: add \"unix:\" to server.trusted_proxies",
         false if !trusted.holds_networks() => "only trusted proxies may connect: name them in server.trusted_proxies",
         _ => return,

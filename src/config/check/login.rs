@@ -2,31 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use url::Url;
-
 use super::Report;
 use crate::app::settings::SessionNeed;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::gateway::{LoginPlace, app_at};
+use crate::web::{HostName, HostRule, LoginUrl, Origin};
 
 /// A route that sends people to a login page.
 struct Sender<'c> {
     /// The key that says where.
     key: Place,
-    url: &'c str,
-    /// The route's own host, if it has one.
-    host: Option<&'c str>,
+    url: &'c LoginUrl,
+    /// A host of the route's own, if it has one.
+    host: Option<String>,
 }
 
 /// Warns of each `login_url` that leads to what needs a session itself.
 pub(super) fn check(config: &Config, report: &mut Report<'_>) {
-    let public = Url::parse(&config.server.public_url).ok();
-    let public = public.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let public = config.server.public_url.as_ref().map_or("", Origin::host);
     let mut said = BTreeSet::new();
     for Sender { key, url, host } in senders(config) {
-        // A host with `*.` stands for any name below it.
-        let here = host.map_or_else(|| public.to_owned(), |host| host.replacen('*', "any", 1));
+        let here = host.unwrap_or_else(|| public.to_owned());
         let Some(place) = LoginPlace::of(url).filter(|_| report.sound(&key)) else { continue };
         if let Some(what) = what_needs_a_session(config, &place, &here, public)
             && said.insert((key.clone(), what.clone()))
@@ -42,30 +39,41 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
 
 fn senders(config: &Config) -> Vec<Sender<'_>> {
     let root = Place::root();
-    let common = || Some((root.key("session").key("login_url"), config.session.login_url.as_deref()?));
+    let common = || Some((root.key("session").key("login_url"), config.session.login_url.as_ref()?));
     let mut senders = Vec::new();
     for (at, plugin) in config.plugins.iter().enumerate() {
-        let own = plugin.login_url.as_deref().map(|url| (root.key("plugin").index(at).key("login_url"), url));
-        senders.extend(own.or_else(common).map(|(key, url)| Sender { key, url, host: plugin.host.as_deref() }));
+        let own = plugin.login_url.as_ref().map(|url| (root.key("plugin").index(at).key("login_url"), url));
+        senders.extend(own.or_else(common).map(|(key, url)| Sender {
+            key,
+            url,
+            host: plugin.host.as_ref().map(HostName::to_string),
+        }));
     }
     for (at, app) in config.apps.iter().enumerate().filter(|(_, app)| app.session == SessionNeed::Required) {
-        let own = app.login_url.as_deref().map(|url| (root.key("app").index(at).key("login_url"), url));
-        senders.extend(own.or_else(common).map(|(key, url)| Sender { key, url, host: app.host.as_deref() }));
+        let own = app.login_url.as_ref().map(|url| (root.key("app").index(at).key("login_url"), url));
+        senders.extend(own.or_else(common).map(|(key, url)| Sender {
+            key,
+            url,
+            host: app.host.as_ref().map(HostRule::example),
+        }));
     }
     senders
 }
 
 /// What answers at this place and asks for a session, in an operator's words. `here`: the host that somebody comes from.
 fn what_needs_a_session(config: &Config, place: &LoginPlace, here: &str, public: &str) -> Option<String> {
-    let host = place.host.as_deref().unwrap_or(here);
-    let is_ours = place.host.is_none() || host.eq_ignore_ascii_case(public);
+    let host = place.host.as_ref().map_or(here, HostName::as_str);
+    let is_ours = place.host.as_ref().is_none_or(|host| host.is(public));
     // Another host is ours only where a route names it: one for all hosts would cover the whole world.
-    let named = |own: Option<&str>| own.map_or(is_ours, |own| own.contains('*') || own.eq_ignore_ascii_case(host));
-    let plugin = config.plugins.iter().find(|plugin| *plugin.path == *place.path && named(plugin.host.as_deref()));
+    let named = |own: Option<bool>| own.unwrap_or(is_ours);
+    let plugin = config
+        .plugins
+        .iter()
+        .find(|plugin| *plugin.path == *place.path && named(plugin.host.as_ref().map(|own| own.is(host))));
     if let Some(plugin) = plugin {
         return Some(format!("the plug-in {:?}", plugin.name));
     }
-    let apps = config.apps.iter().filter(|app| named(app.host.as_deref()));
+    let apps = config.apps.iter().filter(|app| named(app.host.as_ref().map(|own| own.covers(host))));
     let app = app_at(apps, &place.path, host).filter(|app| app.session == SessionNeed::Required)?;
     Some(format!("the app {:?}", app.name))
 }

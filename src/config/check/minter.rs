@@ -16,7 +16,6 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let Some(settings) = &config.minter else { return };
     let place = Place::root().key("minter");
     tls(settings, &place.key("tls"), report);
-    report.fields(&place, settings.faults());
     if !settings.verify_sessions {
         report.warnings.push("minter.verify_sessions is off: an edge that is taken over mints for anybody".into());
     }
@@ -28,7 +27,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     if !config.listeners.is_empty() {
         report.warnings.push("[minter] beside [[listener]]: this process faces browsers and holds the API key".into());
     }
-    if settings.address.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
+    if settings.address.socket_address().ip().is_unspecified() {
         report.warnings.push("minter.address is on every network of this machine; a private one is enough".into());
     }
     if settings.edges.len() > 1 && settings.per_edge.rate >= settings.per_provider.rate {

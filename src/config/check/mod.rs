@@ -1,5 +1,6 @@
 //! The rules that types can't say, one file for each part of the configuration.
 
+mod address;
 mod app;
 mod assertion;
 mod files;
@@ -8,7 +9,6 @@ mod limits;
 mod listener;
 mod login;
 mod minter;
-mod origin;
 mod persons;
 mod plugin;
 mod provider;
@@ -18,7 +18,6 @@ mod server;
 mod session;
 mod sign_out;
 mod telemetry;
-mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

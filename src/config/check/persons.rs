@@ -1,10 +1,10 @@
 //! Whose subjects are whose: `tenants`, `subjects_of` and `external_id` of `[[session.issuer]]`.
 
-use super::{Report, template};
+use super::Report;
 use crate::config::tree::Place;
 use crate::meant::did_you_mean;
-use crate::session::alike;
-use crate::session::settings::{IssuerSettings, TENANT};
+use crate::session::settings::{IssuerSettings, JwksUrl, TENANT};
+use crate::session::{ExternalIdTemplate, alike};
 
 /// Each has a key set of its own that is fetched, and series of its own in the metrics.
 const MAX_TENANTS: usize = 256;
@@ -29,6 +29,7 @@ pub(super) fn check(issuers: &[IssuerSettings], place: &Place, report: &mut Repo
     let names = all.iter().map(|one| (place.index(one.at).key("issuer"), one.settings.issuer.clone()));
     report.unique(names, "this issuer stands in the file already");
     subjects_of(&all, place, report);
+    with_tenant(&all, place, report);
     external_ids(&all, place, report);
 }
 
@@ -65,11 +66,14 @@ fn tenants(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) -
     let entries = settings.tenants.iter().enumerate().map(|(i, tenant)| (place.index(i), tenant));
     report.unique(entries, "this tenant stands in the list already");
     for (i, keys) in settings.keys.as_slice().iter().enumerate() {
-        if settings.tenants.is_empty() && keys.jwks_url.as_ref().is_some_and(|url| url.contains(TENANT)) {
+        if settings.tenants.is_empty() && keys.jwks_url.as_ref().is_some_and(JwksUrl::holds_tenant) {
             let keys = issuer.key("keys");
             let at = if settings.keys.is_list() { keys.index(i) } else { keys };
             report.fault(&at.key("jwks_url"), format!("`{TENANT}` needs `tenants = [\"…\"]` beside it"));
         }
+    }
+    if settings.tenants.is_empty() && settings.external_id.as_ref().is_some_and(ExternalIdTemplate::holds_tenant) {
+        report.fault(&issuer.key("external_id"), format!("`{TENANT}` needs `tenants = [\"…\"]` beside it"));
     }
     if settings.tenants.len() > 1 {
         several(settings, issuer, report);
@@ -91,12 +95,31 @@ fn several(settings: &IssuerSettings, issuer: &Place, report: &mut Report<'_>) {
             format!("with several `tenants` it needs `{TENANT}`: one subject of two tenants would be one person"),
         ),
         (Some(_), _) => {}
-        (None, Some(id))
-            if template::uses(id, "claim:tid") || template::uses(id, "claim:/tid") || id.contains(TENANT) => {}
+        (None, Some(id)) if id.names_tenant() => {}
         (None, _) => report.fault(
             &issuer.key("external_id"),
             format!("with several `tenants` it needs `{{claim:tid}}` or `{TENANT}`: {TWO_FOR_ONE}"),
         ),
+    }
+}
+
+/// What can be said only with the tenant in its place; of several tenants one line is enough.
+fn with_tenant(all: &[One], place: &Place, report: &mut Report<'_>) {
+    for One { at, settings } in all.iter().filter(|one| one.settings.tenant.is_some()) {
+        let issuer = place.index(*at);
+        let id = issuer.key("external_id");
+        let told = settings.external_id.as_ref().is_none_or(|id| id.tells_persons_apart(settings.tenant.as_deref()));
+        if !told && report.found.iter().all(|found| found.place != id) {
+            report.fault(&id, "all persons of a tenant would have one name at the vendor: add `{sub}`, or `{claim:NAME}` of another claim");
+        }
+        for (i, entry) in settings.keys.as_slice().iter().enumerate() {
+            let keys = issuer.key("keys");
+            let url = if settings.keys.is_list() { keys.index(i) } else { keys }.key("jwks_url");
+            let good = entry.jwks_url.as_ref().is_none_or(|url| url.url().is_some());
+            if !good && report.found.iter().all(|found| found.place != url) {
+                report.fault(&url, format!("is no URL with one of `tenants` in place of `{TENANT}`"));
+            }
+        }
     }
 }
 
@@ -141,7 +164,7 @@ fn external_ids(all: &[One], place: &Place, report: &mut Report<'_>) {
     let written: Vec<&One> = written.copied().collect();
     let templates: Vec<_> = written
         .iter()
-        .filter_map(|one| Some((one.settings.external_id.as_deref()?, one.settings.tenant.as_deref())))
+        .filter_map(|one| Some((one.settings.external_id.as_ref()?, one.settings.tenant.as_deref())))
         .collect();
     let missing = own.iter().filter(|one| one.settings.external_id.is_none());
     let mut faults: Vec<(Place, String)> =

@@ -2,7 +2,6 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::origin::{host, login_url, origin};
 use super::{Report, is_visible, name};
 use crate::config::Config;
 use crate::config::tree::Place;
@@ -24,7 +23,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let places = || config.plugins.iter().enumerate().map(|(i, settings)| (plugins.index(i), settings));
     report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another plug-in has this name");
     let routes = places().filter(|(place, _)| report.sound(&place.key("host")));
-    let routes: Vec<_> = routes.map(|(p, s)| (p.key("path"), (&s.path, canonical_host(s)))).collect();
+    let routes: Vec<_> = routes.map(|(p, s)| (p.key("path"), (&s.path, s.host.as_ref()))).collect();
     report.unique(routes, "another plug-in has this path, for the same host");
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
@@ -41,10 +40,6 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
             report.fault(&per_subject.key("within"), "expected \"1s\" to \"24h\"");
         }
     }
-}
-
-fn canonical_host(settings: &PluginSettings) -> Option<String> {
-    settings.host.as_deref().map(|text| host(text).map_or_else(|_| text.to_owned(), |host| host.to_string()))
 }
 
 /// A path as browsers and proxies leave it: what is judged is what is asked for.
@@ -185,12 +180,6 @@ fn parameters(config: &Config, settings: &PluginSettings, plugin: &Place, report
 }
 
 fn browsers(settings: &PluginSettings, place: &Place, report: &mut Report<'_>) {
-    if let Some(name) = &settings.host {
-        report.note(&place.key("host"), host(name).map(drop));
-    }
-    if let Some(url) = &settings.login_url {
-        report.note(&place.key("login_url"), login_url(url));
-    }
     let languages = place.key("languages");
     for (i, language) in settings.languages.iter().enumerate() {
         if !is_visible(language.as_bytes()) || language.len() > 64 {
@@ -199,24 +188,10 @@ fn browsers(settings: &PluginSettings, place: &Place, report: &mut Report<'_>) {
     }
     let lower = settings.languages.iter().enumerate().map(|(i, l)| (languages.index(i), l.to_ascii_lowercase()));
     report.unique(lower, "this language stands in the list already");
-    let origins = place.key("allowed_origins");
-    for (i, text) in settings.allowed_origins.iter().enumerate() {
-        report.note(&origins.index(i), origin(text));
-    }
     let permissions = place.key("permissions");
     for (i, name) in settings.permissions.iter().enumerate() {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
             report.fault(&permissions.index(i), "expected a feature of browsers such as \"camera\"");
-        }
-    }
-    let embed = place.key("embed");
-    for (i, who) in settings.embed.iter().enumerate() {
-        if !matches!(who.as_str(), "same-origin" | "same-site" | "any") && origin(who).is_err() {
-            let meant = did_you_mean(who, &["same-origin", "same-site", "any"]);
-            let message = format!(
-                "expected \"same-origin\", \"same-site\", \"any\" or an origin such as \"https://app.example.com\"{meant}"
-            );
-            report.fault(&embed.index(i), message);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `[server]`, `[[listener]]`, `[admin]`, `[log]`; which address is whose.
 
 use super::Report;
-use super::origin::{Address, origin};
+use super::address::collide;
 use crate::admin::check_token;
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::secret::SecretSource;
-use crate::units::Span;
+use crate::units::{ListenAddress, Span};
 
 /// More threads than this is a slip: the largest machines have fewer cores.
 const MAX_THREADS: usize = 1024;
@@ -60,7 +60,6 @@ fn public_url(config: &Config, server: &Place, report: &mut Report<'_>) {
     match (report.written(server), report.written(&place)) {
         (false, _) if needed => report.fault(server, "is required"),
         (true, false) if needed => report.fault(&place, "is required"),
-        (true, true) => report.note(&place, origin(&config.server.public_url)),
         _ => {}
     }
 }
@@ -70,23 +69,19 @@ fn addresses(config: &Config, report: &mut Report<'_>) {
     if config.listeners.is_empty() && config.minter.is_none() {
         report.fault(&listener, "at least one [[listener]] is required");
     }
-    let listeners = config.listeners.iter().enumerate().map(|(i, l)| (listener.index(i).key("address"), &l.address));
-    let admin = config.admin.iter().map(|a| (Place::root().key("admin").key("address"), &a.address));
-    let minter = config.minter.iter().map(|m| (Place::root().key("minter").key("address"), &m.address));
-    let mut taken: Vec<(Place, Address)> = Vec::new();
-    for (place, text) in listeners.chain(admin).chain(minter) {
-        match Address::parse(text) {
-            Err(message) => report.fault(&place, message),
-            Ok(Address::Unix(_)) if place == Place::root().key("minter").key("address") => {
-                report.fault(&place, "expected an address such as \"10.0.0.5:8444\": edges come over the network");
-            }
-            Ok(address) => {
-                if let Some((other, _)) = taken.iter().find(|(_, other)| other.collides(&address)) {
-                    let message = format!("this address is taken by {} already{}", other.dotted(), report.line(other));
-                    report.fault(&place, message);
-                }
-                taken.push((place, address));
-            }
+    let own = |owner: &str| Place::root().key(owner).key("address");
+    let listeners = config.listeners.iter().enumerate();
+    let listeners = listeners.map(|(i, one)| (listener.index(i).key("address"), one.address.clone()));
+    let admin = config.admin.iter().map(|admin| (own("admin"), admin.address.clone()));
+    let minter = config.minter.iter().map(|minter| (own("minter"), ListenAddress::Tcp(minter.address.clone())));
+    let mut taken: Vec<(Place, ListenAddress)> = Vec::new();
+    for (place, address) in
+        listeners.chain(admin).chain(minter).filter(|(place, _)| report.sound(place)).collect::<Vec<_>>()
+    {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(other, &address)) {
+            let message = format!("this address is taken by {} already{}", other.dotted(), report.line(other));
+            report.fault(&place, message);
         }
+        taken.push((place, address));
     }
 }

@@ -1,12 +1,12 @@
 //! `[session]` and `[[session.issuer]]`.
 
-use super::origin::{is_local, login_url, secure_url};
-use super::{Report, persons, route, sign_out, template};
+use super::{Report, persons, route, sign_out};
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::session::settings::{IssuerSettings, KeysSettings, SessionSettings, TENANT};
+use crate::session::settings::{IssuerSettings, JwksUrl, KeysSettings, SessionSettings};
 use crate::session::{bare_type, try_jwks_file, try_pem_file, try_secret};
 use crate::units::Span;
+use crate::web::{is_local, secure_url};
 
 /// A clock that is further off is broken; a longer tolerance would be a longer life for every stolen token.
 const MAX_CLOCK_SKEW: Span = Span::secs(300);
@@ -48,9 +48,6 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
     if !(1..=MAX_CACHE).contains(&session.cache) {
         report.fault(&place.key("cache"), "expected 1 to 100000000");
-    }
-    if let Some(url) = &session.login_url {
-        report.note(&place.key("login_url"), login_url(url));
     }
     let issuers = place.key("issuer");
     if session.issuers.is_empty() && judges {
@@ -104,20 +101,6 @@ fn issuer(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
     for (i, _) in settings.audiences.iter().enumerate().filter(|(_, audience)| audience.is_empty()) {
         report.fault(&audiences.index(i), "must not be empty");
     }
-    for (key, claim) in [
-        ("subject_claim", &settings.subject_claim),
-        ("session_claim", &settings.session_claim),
-        ("audience_claim", &settings.audience_claim),
-    ] {
-        report.note(&place.key(key), claim_path(claim));
-    }
-    if let Some(text) = &settings.external_id {
-        let text = match settings.tenants.is_empty() {
-            true => text.clone(),
-            false => text.replace(TENANT, "tenant"),
-        };
-        report.note(&place.key("external_id"), template::external_id(&text));
-    }
     types(settings, &place.key("types"), report);
     if settings.max_age.is_some_and(|age| !MAX_AGE.contains(&age)) {
         report.fault(&place.key("max_age"), format!("expected \"{}\" to \"{}\"", MAX_AGE.start(), MAX_AGE.end()));
@@ -137,18 +120,6 @@ fn types(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
             report.fault(&place.index(i), "expected a type such as \"at+jwt\"");
         }
     }
-}
-
-/// A claim's name, or a JSON pointer (RFC 6901) if it starts with `/`.
-pub(super) fn claim_path(claim: &str) -> Result<(), &'static str> {
-    if claim.is_empty() {
-        return Err("must not be empty");
-    }
-    let escaped = claim.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
-    if claim.starts_with('/') && !escaped {
-        return Err("not a JSON pointer: `~` is written `~0`, and `/` in a name `~1`");
-    }
-    Ok(())
 }
 
 /// What an entry of `keys` verifies. A public key must never be taken for an HMAC secret, so the two families never meet in one entry.
@@ -233,13 +204,6 @@ fn key_entry(settings: &IssuerSettings, keys: &KeysSettings, place: &Place, repo
         report.fault(place, message);
     }
     pace(keys, discovery || jwks_url.is_some(), place, report);
-    if let Some(url) = jwks_url {
-        let url = match settings.tenants.is_empty() {
-            true => url.clone(),
-            false => url.replace(TENANT, "tenant"),
-        };
-        report.note(&place.key("jwks_url"), secure_url(&url).map(drop));
-    }
     if let Some(path) = jwks_file {
         let path = report.directory.join(path);
         let read = try_jwks_file(&path, algorithms);
@@ -270,7 +234,7 @@ fn way(settings: &IssuerSettings, place: &Place, report: &mut Report<'_>) {
         .iter()
         .filter_map(|keys| match keys.discovery {
             Some(true) => Some(settings.issuer.clone()),
-            _ => keys.jwks_url.clone(),
+            _ => keys.jwks_url.as_ref().map(JwksUrl::to_string),
         })
         .collect();
     // Of several one that goes in the clear is at fault for all.

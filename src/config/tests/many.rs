@@ -13,6 +13,8 @@ idle_timeout = §"0s"
 body_stall = §"2h"
 §watsh = true
 [[listener]]
+address = §"unix:valet.sock"
+[[listener]]
 address = §"127.0.0.1"
 min_tls = §"1.1"
 [admin]
@@ -27,9 +29,11 @@ login_url = §"login"
 issuer = "https://idp.example.com"
 audiences = §[]
 algorithms = [§"none"]
-keys = { discovery = true }
+keys = { jwks_url = §"http://idp.example.com/{tenant}" }
 subject_claim = §"/a~2"
-external_id = §"fixed"
+session_claim = §""
+audience_claim = §"/~"
+external_id = §"{claim:/a~2}"
 types = [§"logout+jwt"]
 max_age = §"1s"
 [[provider]]
@@ -58,11 +62,21 @@ max_age = §"7h"
 languages = [§""]
 allowed_origins = [§"https://spa.example.com/"]
 permissions = [§"Camera"]
-embed = [§"some-site"]
+embed = ["any", §"some-site", §"https://a.example/"]
+login_url = §"//evil.example"
 mints_per_subject = { count = §0, within = §"2d" }
+[[app]]
+name = "portal"
+host = §"*.127.0.0.1"
+path = "/"
+upstreams = ["127.0.0.1:8081"]
+allowed_origins = [§"null", "https://spa.example.com"]
+login_url = §"login"
+claims = { x-user = §"/b~", x-mail = "email" }
 [limits]
 per_address = { rate = §0, burst = §2000000 }
 invalid_per_address = { count = §0, within = §"2d" }
+mints_per = { claim = §"", count = 1, within = "1h" }
 [leases]
 capacity = §0
 [telemetry]

@@ -141,7 +141,7 @@ fn a_minter_knows_its_edges_and_what_each_may() {
         (minter("site.key", "other.key"), "minter.tls.key: DIR/other.key does not belong"),
         (
             minter("[[minter.edge]]", "per_edge = { rate = 0, burst = 1 }\n[[minter.edge]]"),
-            "minter.per_edge.rate: at least 1",
+            "minter.per_edge.rate: expected a whole number from 1 to 1000000",
         ),
         (minter("[[session.issuer]]", "[session]\n[[sessions.issuer]]"), "sessions: unknown key"),
     ] {

@@ -272,15 +272,6 @@ pub(in crate::gateway) fn is_host(text: &str) -> bool {
     named && ported
 }
 
-/// `[::1]:80` → `[::1]`, `a:80` → `a`. A final dot is no part of a name (RFC 3986, section 3.2.2).
-pub(in crate::gateway) fn without_port(host: &str) -> &str {
-    let bare = match host.rfind(':') {
-        Some(colon) if !host.ends_with(']') => &host[..colon],
-        Some(_) | None => host,
-    };
-    bare.strip_suffix('.').unwrap_or(bare)
-}
-
 /// A line end that is no CRLF, or a line that starts with white space (obsolete folding).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gateway) struct OddLine;

@@ -9,12 +9,12 @@ use prometheus::{Histogram, IntCounter};
 use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
 use crate::app::{Address, Picked, Pool};
 use crate::assertion::Audience;
-use crate::gateway::http1::head::without_port;
 use crate::gateway::judge::login::Login;
 use crate::http_client::Cause;
 use crate::policy::Authorizer;
 use crate::session::{FieldClaim, Session};
 use crate::telemetry::Metrics;
+use crate::web::{HostRule, Origin};
 
 /// One app's route.
 pub(in crate::gateway) struct AppRoute {
@@ -25,7 +25,7 @@ pub(in crate::gateway) struct AppRoute {
     pub need: SessionNeed,
     pub encoded_slash: bool,
     pub pass_credential: bool,
-    pub allowed_origins: Vec<Box<str>>,
+    pub allowed_origins: Vec<Origin>,
     pub login: Option<Login>,
     /// Asks the policies who may reach it.
     pub authorizer: Authorizer,
@@ -64,24 +64,25 @@ pub struct AppParts {
 
 /// Which requests an app gets.
 struct Reach {
-    host: HostRule,
+    /// `None`: any.
+    host: Option<HostRule>,
     /// Without its final `/`: the empty text is every path.
     prefix: Box<str>,
 }
 
 impl Reach {
     fn new(settings: &AppSettings) -> Self {
-        Self { host: HostRule::new(settings.host.as_deref()), prefix: settings.path.trim_end_matches('/').into() }
+        Self { host: settings.host.clone(), prefix: settings.path.trim_end_matches('/').into() }
     }
 
     /// A prefix ends where a segment does.
     fn covers(&self, path: &str, host: &str) -> bool {
         let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below && self.host.covers(host)
+        below && self.host.as_ref().is_none_or(|rule| rule.covers(host))
     }
 
     fn weight(&self) -> impl Ord + use<> {
-        (self.host.weight(), self.prefix.len())
+        (self.host.as_ref().map_or((0, 0), HostRule::weight), self.prefix.len())
     }
 }
 
@@ -93,52 +94,6 @@ pub(crate) fn app_at<'s>(
 ) -> Option<&'s AppSettings> {
     let reached = apps.map(|app| (Reach::new(app), app)).filter(|(reach, _)| reach.covers(path, host));
     reached.max_by_key(|(reach, _)| reach.weight()).map(|(_, app)| app)
-}
-
-/// From the most specific to the least. Names are lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum HostRule {
-    /// This one.
-    Exact(Box<str>),
-    /// One or more labels before this, which starts with a dot.
-    Below(Box<str>),
-    Any,
-}
-
-impl HostRule {
-    fn new(host: Option<&str>) -> Self {
-        match host.map(str::to_ascii_lowercase) {
-            None => Self::Any,
-            Some(host) => match host.strip_prefix('*') {
-                Some(below) => Self::Below(below.into()),
-                None => Self::Exact(host.into()),
-            },
-        }
-    }
-
-    /// `host`: as sent, with or without a port.
-    fn covers(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(own) => own.eq_ignore_ascii_case(without_port(host)) || own.eq_ignore_ascii_case(host),
-            Self::Below(suffix) => {
-                let bare = without_port(host);
-                bare.len()
-                    .checked_sub(suffix.len())
-                    .filter(|start| *start > 0)
-                    .and_then(|start| bare.get(start..))
-                    .is_some_and(|end| suffix.eq_ignore_ascii_case(end))
-            }
-        }
-    }
-
-    fn weight(&self) -> (u8, usize) {
-        match self {
-            Self::Exact(_) => (2, 0),
-            Self::Below(suffix) => (1, suffix.len()),
-            Self::Any => (0, 0),
-        }
-    }
 }
 
 impl AppRoute {
@@ -158,7 +113,7 @@ impl AppRoute {
             need: settings.session,
             encoded_slash: settings.encoded_slash,
             pass_credential: settings.pass_credential,
-            allowed_origins: settings.allowed_origins.iter().map(|origin| origin.as_str().into()).collect(),
+            allowed_origins: settings.allowed_origins.clone(),
             login,
             max_body: settings.max_body.0,
             read_timeout: settings.read_timeout.0,
@@ -238,27 +193,5 @@ fn explain_field(name: &HeaderName, claim: &FieldClaim) -> String {
         omitted => format!(
             "{sent}; values left out, for they are empty or have a comma, control characters or white space at their ends: {omitted}"
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_exact_below_a_suffix_or_any() {
-        let covers = |rule: Option<&str>, host: &str| HostRule::new(rule).covers(host);
-        for host in ["app.example.com", "APP.example.com", "app.example.com:8443", "app.example.com."] {
-            assert!(covers(Some("App.Example.com"), host), "{host}");
-            assert!(covers(Some("*.example.com"), host), "{host}");
-            assert!(covers(None, host), "{host}");
-        }
-        for host in ["example.com", ".example.com", "appexample.com", "app.example.com.evil", "", "é.example.co"] {
-            assert!(!covers(Some("*.example.com"), host), "{host}");
-            assert!(!covers(Some("app.example.com"), host), "{host}");
-        }
-        assert!(covers(Some("*.example.com"), "a.b.example.com"));
-        assert!(covers(Some("[::1]"), "[::1]:8080"));
-        assert!(covers(None, ""));
     }
 }

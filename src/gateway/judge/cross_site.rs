@@ -2,6 +2,8 @@
 
 use crate::gateway::http1::head::Head;
 use crate::gateway::judge::negotiate::{is_frame, is_framed};
+use crate::gateway::settings::Embedder;
+use crate::web::Origin;
 
 /// Who may frame a plug-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,19 +11,19 @@ pub(in crate::gateway) struct Embed {
     any: bool,
     same_origin: bool,
     same_site: bool,
-    origins: Vec<Box<str>>,
+    origins: Vec<Origin>,
 }
 
 impl Embed {
-    /// From `embed`: `same-origin`, `same-site`, `any`, and origins.
-    pub fn new(entries: &[String]) -> Self {
+    /// From `embed`.
+    pub fn new(entries: &[Embedder]) -> Self {
         let mut embed = Self::default();
         for entry in entries {
-            match entry.as_str() {
-                "any" => embed.any = true,
-                "same-origin" => embed.same_origin = true,
-                "same-site" => embed.same_site = true,
-                origin => embed.origins.push(origin.into()),
+            match entry {
+                Embedder::Any => embed.any = true,
+                Embedder::SameOrigin => embed.same_origin = true,
+                Embedder::SameSite => embed.same_site = true,
+                Embedder::Origin(origin) => embed.origins.push(origin.clone()),
             }
         }
         embed
@@ -43,7 +45,7 @@ impl Embed {
                 .ok()
                 .flatten()
                 .and_then(origin_of)
-                .is_some_and(|origin| self.origins.iter().any(|known| known.eq_ignore_ascii_case(&origin))),
+                .is_some_and(|origin| self.origins.iter().any(|known| known.as_str() == origin)),
         }
     }
 }
@@ -94,7 +96,7 @@ pub(in crate::gateway) fn allows_get(head: &Head<'_>, embed: &Embed, listed: boo
 }
 
 /// Whether a `POST` with a cookie may be answered. `own`: our origin, from `public_url`, never from `Host`.
-pub(in crate::gateway) fn allows_post(head: &Head<'_>, own: &str, allowed: &[Box<str>]) -> bool {
+pub(in crate::gateway) fn allows_post(head: &Head<'_>, own: &str, allowed: &[Origin]) -> bool {
     let (Ok(site), Ok(origin)) = (single(head, "sec-fetch-site"), single(head, "origin")) else { return false };
     if matches!(site, Some("same-origin" | "none")) || origin.is_some_and(|origin| is_listed(origin, allowed)) {
         return true;
@@ -107,15 +109,15 @@ pub(in crate::gateway) fn allows_post(head: &Head<'_>, own: &str, allowed: &[Box
 }
 
 /// The request's `Origin`, if the plug-in lets pages of it read the JSON.
-pub(in crate::gateway) fn allowed_origin<'h>(head: &Head<'h>, allowed: &[Box<str>]) -> Option<&'h str> {
+pub(in crate::gateway) fn allowed_origin<'h>(head: &Head<'h>, allowed: &[Origin]) -> Option<&'h str> {
     if allowed.is_empty() {
         return None;
     }
     single(head, "origin").ok().flatten().filter(|origin| is_listed(origin, allowed))
 }
 
-fn is_listed(origin: &str, allowed: &[Box<str>]) -> bool {
-    allowed.iter().any(|known| **known == *origin)
+fn is_listed(origin: &str, allowed: &[Origin]) -> bool {
+    allowed.iter().any(|known| known.as_str() == origin)
 }
 
 /// The one field of this name; two of them are no answer to "who asks".

@@ -1,8 +1,8 @@
 //! The redirect to the login page, and back without an open redirect.
 
-use crate::gateway::http1::head::without_port;
 use crate::gateway::judge::path;
 use crate::session::StepUp;
+use crate::web::{HostName, LoginUrl, Origin};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -18,10 +18,10 @@ pub(in crate::gateway) struct Login {
 }
 
 impl Login {
-    /// `url`: a path, or an absolute URL. `public_origin`: from `public_url`, never from `Host`.
-    pub fn new(url: &str, public_origin: &str) -> Self {
-        let elsewhere = url::Url::parse(url).is_ok_and(|url| url.origin().ascii_serialization() != public_origin);
-        Self { url: url.into(), prefix: if elsewhere { public_origin } else { "" }.into() }
+    /// `own`: our origin, from `public_url`, never from `Host`.
+    pub fn new(login: &LoginUrl, own: Option<&Origin>) -> Self {
+        let elsewhere = own.filter(|own| login.url().is_some_and(|url| !own.is_of(url)));
+        Self { url: login.as_str().into(), prefix: elsewhere.map_or("", Origin::as_str).into() }
     }
 
     /// The configured address, for a link; with what the sign-in must show, where it is not enough to have one.
@@ -78,28 +78,26 @@ fn wanted(step_up: &StepUp) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoginPlace {
     /// `None`: the host of the request.
-    pub host: Option<Box<str>>,
+    pub host: Option<HostName>,
     /// As judged.
     pub path: Box<str>,
 }
 
 impl LoginPlace {
     /// `None`: it leads to no place of a gateway.
-    pub fn of(url: &str) -> Option<Self> {
-        let (host, target) = if url.starts_with('/') {
-            (None, url.to_owned())
-        } else {
-            let url = url::Url::parse(url).ok()?;
-            (Some(url.host_str()?.into()), url.path().to_owned())
+    pub fn of(login: &LoginUrl) -> Option<Self> {
+        let (host, target) = match login.url() {
+            None => (None, login.as_str()),
+            Some(url) => (Some(HostName::of(url)?), url.path()),
         };
-        let target = target.split('#').next().unwrap_or_default();
+        let target = target.split_once('#').map_or(target, |(target, _)| target);
         let path = path::judge(target, "").ok()?.path.into_owned().into();
         Some(Self { host, path })
     }
 
     /// Whether a request for this judged path at this `Host` is for it.
     pub fn is_at(&self, path: &str, host: &str) -> bool {
-        *self.path == *path && self.host.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(without_port(host)))
+        *self.path == *path && self.host.as_ref().is_none_or(|own| own.is(host))
     }
 }
 
@@ -111,10 +109,19 @@ fn leads_away(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::setting::TextSetting as _;
+
+    fn place(url: &str) -> Option<LoginPlace> {
+        LoginPlace::of(&LoginUrl::read(url).unwrap())
+    }
+
+    fn login(url: &str, own: &str) -> Login {
+        Login::new(&LoginUrl::read(url).unwrap(), Some(&Origin::read(own).unwrap()))
+    }
 
     #[test]
     fn the_way_back_is_escaped_and_stays_at_home() {
-        let login = Login::new("/login", "https://app.example");
+        let login = login("/login", "https://app.example");
         assert_eq!(
             login.location("/plugins/face-scan", Some("a=b&c"), None),
             "/login?return_to=%2Fplugins%2Fface-scan%3Fa%3Db%26c"
@@ -126,14 +133,14 @@ mod tests {
 
     #[test]
     fn a_login_place_is_found_in_each_spelling_of_its_address() {
-        let at = |url: &str, path: &str, host: &str| LoginPlace::of(url).unwrap().is_at(path, host);
+        let at = |url: &str, path: &str, host: &str| place(url).unwrap().is_at(path, host);
         for url in [
             "/login",
             "/login?x=1#top",
             "/a/../login",
-            "//login",
             "https://app.example/login?x",
             "https://APP.example:8443/./login",
+            "https://app.example./login",
         ] {
             assert!(at(url, "/login", "app.example"), "{url}");
             assert!(at(url, "/login", "App.Example:8443"), "{url}");
@@ -142,17 +149,17 @@ mod tests {
         assert!(at("/login", "/login", "other.example"));
         assert!(!at("https://app.example/login", "/login", "other.example"));
         assert!(at("https://app.example", "/", "app.example"));
-        assert_eq!(LoginPlace::of("/%zz"), None);
+        assert_eq!(place("/%zz"), None);
     }
 
     #[test]
     fn a_login_elsewhere_is_told_our_public_address() {
-        let login = Login::new("https://id.example/start?app=1#top", "https://app.example");
+        let login = login("https://id.example/start?app=1#top", "https://app.example");
         assert_eq!(
             login.location("/p", None, None),
             "https://id.example/start?app=1&return_to=https%3A%2F%2Fapp.example%2Fp#top"
         );
-        let same = Login::new("https://app.example/login", "https://app.example");
+        let same = super::tests::login("https://app.example/login", "https://app.example");
         assert_eq!(same.location("/p", None, None), "https://app.example/login?return_to=%2Fp");
     }
 }

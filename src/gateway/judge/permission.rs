@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
-use crate::gateway::http1::head::{Head, without_port};
+use crate::gateway::http1::head::Head;
 use crate::gateway::judge::app_route::AppRoute;
 use crate::gateway::judge::path;
 use crate::gateway::judge::request_log::RequestLog;
@@ -16,6 +16,7 @@ use crate::policy::{Action, Authorizer, Circumstances, Denied, Judged, Permit};
 use crate::problem::Refusal;
 use crate::provider::{MintFailure, SessionRefusal};
 use crate::session::Session;
+use crate::web::without_port;
 
 impl Gateway {
     /// Asks the policies whether this may be done. What decided stands in `log`.

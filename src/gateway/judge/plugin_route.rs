@@ -5,7 +5,6 @@ use std::sync::Arc;
 use prometheus::{Histogram, IntCounter};
 use zeroize::Zeroizing;
 
-use crate::gateway::http1::head::without_port;
 use crate::gateway::judge::cross_site::Embed;
 use crate::gateway::judge::login::Login;
 use crate::gateway::settings::PluginSettings;
@@ -15,12 +14,13 @@ use crate::policy::Authorizer;
 use crate::provider::{MintContext, MintInput};
 use crate::session::Session;
 use crate::telemetry::{Metrics, Place};
+use crate::web::{HostName, Origin};
 
 /// One plug-in's route.
 pub(in crate::gateway) struct PluginRoute {
     pub name: Arc<str>,
     path: Box<str>,
-    host: Option<Box<str>>,
+    host: Option<HostName>,
     pub lease_policy: Arc<LeasePolicy>,
     /// By the namespace of subjects, sorted.
     scopes: Box<[(Box<str>, Scope)]>,
@@ -29,7 +29,7 @@ pub(in crate::gateway) struct PluginRoute {
     /// Its mint gives a token; `None`: a minter knows.
     pub gives_token: Option<bool>,
     pub languages: Vec<Box<str>>,
-    pub allowed_origins: Vec<Box<str>>,
+    pub allowed_origins: Vec<Origin>,
     pub embed: Embed,
     pub login: Option<Login>,
     /// Asks the policies who may open it.
@@ -75,20 +75,19 @@ impl PluginRoute {
         let PluginSettings { name, provider, mint, .. } = settings;
         let scope =
             |issuer: &String| (issuer.as_str().into(), Scope::new(issuer, name, provider, mint, &parts.fingerprint));
-        let boxed = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
         let mut scopes: Box<[(Box<str>, Scope)]> = issuers.iter().map(scope).collect();
         scopes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Self {
             name: name.as_str().into(),
             path: settings.path.as_str().into(),
-            host: settings.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
+            host: settings.host.clone(),
             lease_policy: parts.lease_policy,
             scopes,
             claims: parts.claims,
             parameters: Parameters::new(&settings.parameters),
             gives_token: parts.gives_token,
-            languages: boxed(&settings.languages),
-            allowed_origins: boxed(&settings.allowed_origins),
+            languages: settings.languages.iter().map(|text| text.as_str().into()).collect(),
+            allowed_origins: settings.allowed_origins.clone(),
             embed: Embed::new(&settings.embed),
             login,
             authorizer: parts.authorizer,
@@ -101,7 +100,7 @@ impl PluginRoute {
 
     /// Whether this route answers the judged path at this `Host`.
     pub fn matches(&self, path: &str, host: &str) -> bool {
-        *self.path == *path && self.host.as_deref().is_none_or(|own| is_host(own, host))
+        *self.path == *path && self.host.as_ref().is_none_or(|own| own.is(host))
     }
 
     /// Its whole path.
@@ -163,9 +162,4 @@ pub(in crate::gateway) fn input(session: &Session, opened: Opened<'_>, asker: &A
         ..MintContext::default()
     };
     opened.mint_input(session, context)
-}
-
-/// `own` is lower case. Without a port it matches any port.
-fn is_host(own: &str, sent: &str) -> bool {
-    own.eq_ignore_ascii_case(sent) || own.eq_ignore_ascii_case(without_port(sent))
 }

@@ -24,7 +24,7 @@ pub enum OnStoreLoss {
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
     /// `redis://host:port/database`, or `rediss://` for TLS; several are the nodes of a cluster, or sentinels with `sentinel_master`.
-    pub urls: OneOrMore,
+    pub urls: OneOrMore<String>,
     /// The name under which the sentinels know the master.
     pub sentinel_master: Option<String>,
     /// The user (ACL).

@@ -14,7 +14,7 @@ pub(super) fn rank(minter: &Minter, input: &MintInput) -> [u8; 32] {
 /// What decides which URLs a remote provider may give: part of its leases' keys.
 pub(super) fn fingerprint(hosts: &RedirectHosts, settings: &ProviderSettings) -> [u8; 32] {
     let hosts = hosts.canonical();
-    let told = settings.minter.iter().flat_map(|link| &link.claims).map(String::as_bytes);
+    let told = settings.minter.iter().flat_map(|link| &link.claims).map(|claim| claim.as_str().as_bytes());
     let parts: Vec<&[u8]> = [b"valet minter 1".as_slice()]
         .into_iter()
         .chain(hosts.iter().map(String::as_bytes))

@@ -28,7 +28,7 @@ use super::wire::{self, Denial, MintError, MintGrant, MintRequest};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
 use crate::clock::Clock;
 use crate::http_client::{Cause, Client, ClientFault, Response};
-use crate::session::StepUp;
+use crate::session::{ClaimPath, StepUp};
 use crate::telemetry::Metrics;
 
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
@@ -76,7 +76,10 @@ impl Remote {
         let RemoteParts { client, looks, origins, claim_names } = parts;
         let redirect_hosts = RedirectHosts::from(&*settings.redirect_hosts);
         let told = settings.minter.iter().flat_map(|link| &link.claims);
-        let place = |name: &String| Some((name.as_str().into(), claim_names.iter().position(|known| known == name)?));
+        let place = |claim: &ClaimPath| {
+            let name = claim.as_str();
+            Some((name.into(), claim_names.iter().position(|known| known == name)?))
+        };
         let gauge = |origin: &String| metrics.minter_up.with_label_values(&[&settings.name, origin]);
         let minters = origins.iter().map(|origin| Minter::new(origin, gauge(origin)));
         Self(Arc::new(Inner {

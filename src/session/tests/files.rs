@@ -71,7 +71,6 @@ fn every_fault_of_the_keys_is_a_line_that_names_the_issuer() {
         ("\"ES256\"", "{}", "exactly one"),
         ("\"ES256\"", "{ discovery = false }", "exactly one"),
         ("\"ES256\"", "{ discovery = true, pem_file = \"key.pem\" }", "exactly one"),
-        ("\"ES256\"", "{ jwks_url = \"http://idp.example/\" }", "jwks_url"),
         ("\"ES256\"", "{ jwks_file = \"absent\" }", "absent"),
         ("\"ES256\"", "{ jwks_file = \"junk\" }", "is not JSON"),
         ("\"ES256\"", "{ pem_file = \"junk\" }", "is not PEM"),
@@ -91,10 +90,10 @@ fn every_fault_of_the_keys_is_a_line_that_names_the_issuer() {
 fn every_fault_of_the_issuers_is_named_at_once() {
     let key = Signer::new(Algorithm::ES256).pem;
     let good = issuer("\"ES256\"", "{ pem_file = \"key.pem\" }");
-    let bad = good.replace("idp.example", "two.example").replace("\"my-app\", \"other\"", "")
-        + "subject_claim = \"\"\nexternal_id = \"fixed\"\n";
+    let bad = good.replace("idp.example", "two.example").replace("\"my-app\", \"other\"", "");
+    let bad = bad.replace("key.pem", "absent.pem");
     let faults = try_world(&format!("{good}{good}{bad}"), &[("key.pem", &key)], &[]).err().unwrap();
-    assert_eq!(faults.len(), 4, "{faults:#?}");
+    assert_eq!(faults.len(), 3, "{faults:#?}");
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::kit::{ISSUER, Signer, World, good, issuer, try_world, with};
-use crate::session::settings::SessionSettings;
-use crate::session::{Reason, SessionFault};
+use crate::session::settings::{JwksUrl, SessionSettings};
+use crate::session::{ExternalIdTemplate, Reason, SessionFault};
 
 const KEYS: &str = "{ jwks_url = \"https://idp.example/keys\" }";
 const OLD: &str = "https://old.example";
@@ -36,7 +36,9 @@ fn each_tenant_has_an_issuer_and_a_key_set_of_its_own() {
         .iter()
         .map(|one| {
             let keys = &one.keys.as_slice()[0];
-            (one.issuer.as_str(), keys.jwks_url.as_deref(), one.subjects_of.as_deref(), one.external_id.as_deref())
+            let url = keys.jwks_url.as_ref().and_then(JwksUrl::url).map(url::Url::as_str);
+            let id = one.external_id.as_ref().map(ExternalIdTemplate::as_str);
+            (one.issuer.as_str(), url, one.subjects_of.as_deref(), id)
         })
         .collect();
     assert_eq!(
