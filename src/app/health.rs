@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::endpoints::Endpoints;
 use super::failure::{cause_of, words};
-use super::pool::Pool;
 use super::settings::HealthSettings;
 use super::target::Scheme;
 use super::upstream::Upstream;
@@ -31,14 +31,13 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const NO_AUTHORITIES: &str = "/dev/null";
 
 /// Asks each upstream, round by round, until `stop` says so or is gone. Dropped, questions under way are given up.
-pub(super) async fn keep_asking(pool: &Arc<Pool>, mut stop: watch::Receiver<bool>) {
-    let Some(health) = &pool.health else { return };
-    let probe = Arc::new(Probe::new(health, pool.trusts_the_machine()));
+pub(super) async fn keep_asking(endpoints: &Endpoints, health: &HealthSettings, mut stop: watch::Receiver<bool>) {
+    let probe = Arc::new(Probe::new(health, endpoints.peers.trust_the_machine()));
     let rounds = async {
         loop {
             // Jittered, so that many gateways do not ask in step.
             let next = Instant::now() + health.interval.0.mul_f64(0.9 + 0.1 * fastrand::f64());
-            ask_all(pool, health, &probe).await;
+            ask_all(endpoints, health, &probe).await;
             tokio::time::sleep_until(next).await;
         }
     };
@@ -49,10 +48,10 @@ pub(super) async fn keep_asking(pool: &Arc<Pool>, mut stop: watch::Receiver<bool
 }
 
 /// One round: all at once. Dropped, those that did not answer yet are not judged.
-pub(super) async fn ask_all(pool: &Pool, health: &HealthSettings, probe: &Arc<Probe>) {
+pub(super) async fn ask_all(endpoints: &Endpoints, health: &HealthSettings, probe: &Arc<Probe>) {
     let mut questions = JoinSet::new();
     let mut asked = HashMap::new();
-    for upstream in pool.endpoints.load().iter() {
+    for upstream in endpoints.list.load().iter() {
         let (probe, asks) = (Arc::clone(probe), Arc::clone(upstream));
         let question = questions.spawn(async move { probe.ask(&asks).await });
         asked.insert(question.id(), Arc::clone(upstream));
@@ -61,7 +60,7 @@ pub(super) async fn ask_all(pool: &Pool, health: &HealthSettings, probe: &Arc<Pr
         // A certificate that makes Pingora's parser panic is no answer either.
         let (id, answer) = answer.unwrap_or_else(|fault| (fault.id(), Err(Unwell::Cause(Cause::Tls))));
         if let Some(upstream) = asked.get(&id) {
-            pool.answered(upstream, answer, health);
+            endpoints.answered(upstream, answer, health);
         }
     }
 }

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use super::TARGET;
-use super::endpoints::Known;
+use super::endpoints::{Endpoints, Known};
 use super::failure::words;
 use super::health::Unwell;
 use super::outlier_detection::Admission;
-use super::pool::Pool;
 use super::settings::HealthSettings;
 use super::upstream::Upstream;
 use crate::http_client::Cause;
 
-impl Pool {
+impl Endpoints {
     /// The head of an answer came. How many failures in a row it has wiped out.
     pub(super) fn succeeded(&self, upstream: &Arc<Upstream>, pass: Admission) -> u32 {
         let outlier_detection = &upstream.outlier_detection;
@@ -61,7 +60,7 @@ impl Pool {
     }
 
     /// The app failed, and no upstream of it was at fault: no address is known, say.
-    pub fn note_failure(&self, cause: Cause) {
+    pub(super) fn note_failure(&self, cause: Cause) {
         self.failures.note(&self.app, None, cause, self.clock.tick());
     }
 
@@ -87,11 +86,11 @@ impl Pool {
 
     /// One that DNS does not give any more may still answer what it was asked; nobody is told.
     fn is_endpoint(&self, upstream: &Arc<Upstream>) -> bool {
-        self.endpoints.load().iter().any(|endpoint| Arc::ptr_eq(endpoint, upstream))
+        self.list.load().iter().any(|endpoint| Arc::ptr_eq(endpoint, upstream))
     }
 
     fn is_another_there(&self, upstream: &Arc<Upstream>) -> bool {
-        self.endpoints
+        self.list
             .load()
             .iter()
             .any(|endpoint| !Arc::ptr_eq(endpoint, upstream) && endpoint.outlier_detection.is_there())
@@ -112,7 +111,7 @@ impl Pool {
     }
 
     pub(super) fn show_degraded(&self, _: &Known) -> bool {
-        let endpoints = self.endpoints.load();
+        let endpoints = self.list.load();
         // Without upstreams another proxy carries the requests.
         let is_sound = |upstream: &Arc<Upstream>| upstream.outlier_detection.is_sound(self.ejection.failures);
         let is_degraded = !self.targets.is_empty() && !endpoints.iter().any(is_sound);
@@ -121,16 +120,16 @@ impl Pool {
     }
 
     /// Says again of all that is known how it is.
-    pub fn show_all(&self) {
+    pub(super) fn show_all(&self) {
         let known = self.known.lock();
-        self.endpoints.load().iter().for_each(|upstream| self.show_upstream(upstream, &known));
+        self.list.load().iter().for_each(|upstream| self.show_upstream(upstream, &known));
         self.show_degraded(&known);
     }
 
     /// Its lines leave the page of metrics: no request goes there any more.
-    pub fn forget_all(&self) {
+    pub(super) fn forget_all(&self) {
         let known = self.known.lock();
-        self.endpoints.load().iter().for_each(|upstream| self.forget(upstream, &known));
+        self.list.load().iter().for_each(|upstream| self.forget(upstream, &known));
     }
 
     /// Its lines leave the page of metrics: addresses may come and go without end.

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pingora::upstreams::peer::HttpPeer;
 
 use super::address::Address;
+use super::endpoints::Endpoints;
 use super::outlier_detection::Admission;
-use super::pool::Pool;
 use super::upstream::Upstream;
 use crate::http_client::Cause;
 
 /// One upstream, chosen. Counts as a request under way until dropped.
 pub struct Picked {
-    pool: Arc<Pool>,
+    endpoints: Arc<Endpoints>,
     upstream: Arc<Upstream>,
     pass: Admission,
     /// Whether the pass was used: what comes after is as any request.
@@ -23,9 +23,9 @@ pub struct Picked {
 }
 
 impl Picked {
-    pub(super) fn new(pool: Arc<Pool>, upstream: Arc<Upstream>, pass: Admission) -> Self {
+    pub(super) fn new(endpoints: Arc<Endpoints>, upstream: Arc<Upstream>, pass: Admission) -> Self {
         upstream.under_way.fetch_add(1, Ordering::Relaxed);
-        Self { pool, upstream, pass, settled: AtomicBool::new(false), wiped: AtomicU32::new(0) }
+        Self { endpoints, upstream, pass, settled: AtomicBool::new(false), wiped: AtomicU32::new(0) }
     }
 
     /// How to reach it, for a request that switches to no other protocol: an `Upgrade` is not passed on.
@@ -38,7 +38,7 @@ impl Picked {
         &self.upstream.websocket_peer
     }
 
-    /// Its address, for `tried` of the next [`Pool::pick`].
+    /// Its address, for `tried` of the next [`Pool::pick`](super::Pool::pick).
     pub fn address(&self) -> Address {
         self.upstream.address.clone()
     }
@@ -55,7 +55,7 @@ impl Picked {
 
     /// The head of an answer came, whatever its status.
     pub fn succeeded(&self) {
-        let wiped = self.pool.succeeded(&self.upstream, self.settle());
+        let wiped = self.endpoints.succeeded(&self.upstream, self.settle());
         self.wiped.fetch_max(wiped, Ordering::AcqRel);
     }
 
@@ -63,7 +63,7 @@ impl Picked {
     /// [`Picked::succeeded`]: the answer broke off.
     pub fn failed(&self, why: Cause) {
         let wiped = self.wiped.swap(0, Ordering::AcqRel);
-        self.pool.failed(&self.upstream, self.settle(), wiped, why);
+        self.endpoints.failed(&self.upstream, self.settle(), wiped, why);
     }
 
     fn settle(&self) -> Admission {

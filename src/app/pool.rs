@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use prometheus::IntGauge;
 use tokio::sync::watch;
 
 use super::address::Address;
-use super::endpoints::{Endpoints, Known, best};
+use super::endpoints::{Endpoints, best};
 use super::failure::Failures;
 use super::peer::Peers;
 use super::picked::Picked;
 use super::resolve::{Resolver, SystemResolver};
-use super::settings::{AppSettings, Balance, EjectionSettings, HealthSettings};
-use super::target::{Scheme, Target};
+use super::settings::{AppSettings, Balance, HealthSettings};
+use super::target::Scheme;
 use super::tls::{Tls, try_roots_of_the_machine};
 use super::{balance, check, health, resolve, upstream};
 use crate::clock::Clock;
+use crate::http_client::Cause;
 use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
@@ -29,25 +29,15 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// The upstreams of one app. Shared by all requests.
 pub struct Pool {
-    pub(super) app: Arc<str>,
-    pub(super) targets: Box<[Arc<Target>]>,
-    pub(super) peers: Peers,
-    pub(super) resolver: Arc<dyn Resolver>,
+    pub(super) endpoints: Arc<Endpoints>,
+    resolver: Arc<dyn Resolver>,
     pub(super) health: Option<HealthSettings>,
-    pub(super) ejection: EjectionSettings,
-    pub(super) clock: Clock,
-    pub(super) metrics: Metrics,
-    pub(super) degraded: IntGauge,
-    pub(super) failures: Failures,
     balance: Balance,
     /// Each upstream speaks HTTP/1.1 in the clear.
     plain: bool,
     /// Some upstream speaks HTTP/2: it is configured so, or chose so when it was connected to by TLS.
     http2: AtomicBool,
     turn: AtomicUsize,
-    pub(super) endpoints: ArcSwap<Endpoints>,
-    /// Held while `endpoints` or what is known of one changes: two that fail at once must not each take the other for the one that is left.
-    pub(super) known: Mutex<Known>,
 }
 
 impl Pool {
@@ -81,62 +71,73 @@ impl Pool {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let pool = Arc::new(Self {
+        let plain = targets.iter().all(|target| target.scheme == Scheme::Http);
+        let http2 = targets.iter().any(|target| target.scheme == Scheme::H2c);
+        let endpoints = Endpoints {
             app: settings.name.as_str().into(),
             peers,
-            resolver,
-            health: settings
-                .health
-                .clone()
-                .map(|health| HealthSettings { host: health.host.or_else(|| settings.request.host.clone()), ..health }),
             ejection: settings.ejection,
             clock,
             metrics: metrics.clone(),
             degraded: metrics.degraded.with_label_values(&[&format!("app:{}", settings.name)]),
             failures: Failures::new(&settings.name, metrics),
-            balance: settings.balance,
-            plain: targets.iter().all(|target| target.scheme == Scheme::Http),
-            http2: AtomicBool::new(targets.iter().any(|target| target.scheme == Scheme::H2c)),
-            turn: AtomicUsize::new(0),
-            endpoints: ArcSwap::default(),
+            list: ArcSwap::default(),
             known: Mutex::new(vec![Vec::new(); targets.len()]),
             targets: targets.into(),
-        });
-        for (place, target) in pool.targets.iter().enumerate() {
+        };
+        for (place, target) in endpoints.targets.iter().enumerate() {
             if let Ok(address) = target.lookup() {
-                pool.know(place, vec![address]);
+                endpoints.know(place, vec![address]);
             }
         }
+        let health = settings.health.clone();
+        let pool = Self {
+            endpoints: Arc::new(endpoints),
+            resolver,
+            health: health.map(|health| HealthSettings {
+                host: health.host.or_else(|| settings.request.host.clone()),
+                ..health
+            }),
+            balance: settings.balance,
+            plain,
+            http2: AtomicBool::new(http2),
+            turn: AtomicUsize::new(0),
+        };
         pool.is_degraded();
-        Ok(pool)
+        Ok(Arc::new(pool))
     }
 
     /// An upstream for a request; `hash` is what `balance = "subject"` goes by. One of `tried` is taken only where no other is fit. `None` only if
     /// no address is known at all: DNS has never answered.
-    pub fn pick(self: &Arc<Self>, hash: &[u8], tried: &[Address]) -> Option<Picked> {
-        let endpoints = self.endpoints.load();
+    pub fn pick(&self, hash: &[u8], tried: &[Address]) -> Option<Picked> {
+        let endpoints = self.endpoints.list.load();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         loop {
-            let now = self.clock.tick();
+            let now = self.endpoints.clock.tick();
             let (availability, best) = best(&endpoints, |endpoint| {
                 (endpoint.outlier_detection.availability(now), tried.contains(&endpoint.address))
             })?;
             let chosen = balance::choose(self.balance, &best, turn, || upstream::hash(hash))?;
             // Without a pass another request has begun the trial since: the upstream stands lower now.
             if let Some(pass) = chosen.outlier_detection.pass(availability, now) {
-                return Some(Picked::new(Arc::clone(self), Arc::clone(chosen), pass));
+                return Some(Picked::new(Arc::clone(&self.endpoints), Arc::clone(chosen), pass));
             }
         }
     }
 
     /// Keeps DNS names resolved and asks for health until `stop` says so or is gone. Dropped, both end.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        tokio::join!(resolve::keep_resolved(&self, stop.clone()), health::keep_asking(&self, stop));
+        let health = async {
+            if let Some(settings) = &self.health {
+                health::keep_asking(&self.endpoints, settings, stop.clone()).await;
+            }
+        };
+        tokio::join!(resolve::keep_resolved(&self.endpoints, &self.resolver, stop.clone()), health);
     }
 
     /// Whether no upstream is well: each fails its health checks, or its last requests, or is left alone; or no address is known.
     pub fn is_degraded(&self) -> bool {
-        self.show_degraded(&self.known.lock())
+        self.endpoints.show_degraded(&self.endpoints.known.lock())
     }
 
     /// Whether each upstream speaks HTTP/1.1 in the clear.
@@ -156,6 +157,21 @@ impl Pool {
 
     /// Whether some upstream is believed by the machine's own authorities. If not, its connections need none of them.
     pub fn trusts_the_machine(&self) -> bool {
-        self.peers.trust_the_machine()
+        self.endpoints.peers.trust_the_machine()
+    }
+
+    /// The app failed, and no upstream of it was at fault: no address is known, say.
+    pub fn note_failure(&self, cause: Cause) {
+        self.endpoints.note_failure(cause);
+    }
+
+    /// Says again of all that is known how it is.
+    pub fn show_all(&self) {
+        self.endpoints.show_all();
+    }
+
+    /// Its lines leave the page of metrics: no request goes there any more.
+    pub fn forget_all(&self) {
+        self.endpoints.forget_all();
     }
 }

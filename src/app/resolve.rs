@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::TARGET;
 use super::address::Address;
-use super::pool::Pool;
+use super::endpoints::Endpoints;
 
 /// A deployment that moves is followed in a few breaths; the machine's resolver, which may keep no answer, is not bothered more than it bears.
 pub(super) const EVERY: Duration = Duration::from_secs(10);
@@ -42,59 +42,78 @@ impl Resolver for SystemResolver {
 }
 
 /// Asks for each name until `stop` says so or is gone. Dropped, nobody is asked any more.
-pub(super) async fn keep_resolved(pool: &Arc<Pool>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn keep_resolved(
+    endpoints: &Arc<Endpoints>,
+    resolver: &Arc<dyn Resolver>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut names = JoinSet::new();
-    for (place, target) in pool.targets.iter().enumerate() {
+    for (place, target) in endpoints.targets.iter().enumerate() {
         if let Err((name, port)) = target.lookup() {
-            names.spawn(follow(Arc::clone(pool), place, name.to_owned(), port));
+            let name = Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port };
+            names.spawn(name.follow());
         }
     }
     if !names.is_empty() {
         for outcome in ["ok", "error"] {
-            pool.metrics.upstream_lookups.with_label_values(&[&*pool.app, outcome]);
+            endpoints.metrics.upstream_lookups.with_label_values(&[&*endpoints.app, outcome]);
         }
         // Those that follow end with it.
         stop.wait_for(|stop| *stop).await.ok();
     }
 }
 
-async fn follow(pool: Arc<Pool>, place: usize, name: String, port: u16) {
-    let (mut is_known, mut is_failing) = (false, false);
-    loop {
-        match ask(&pool, &name, port).await {
-            Ok(addresses) => {
-                if is_failing {
-                    tracing::info!(target: TARGET, app = %pool.app, name, "upstream's name resolved again");
-                }
-                let count = addresses.len();
-                if pool.know(place, addresses.into_iter().map(Address::Ip).collect()) {
-                    tracing::info!(target: TARGET, app = %pool.app, name, addresses = count, "upstream's addresses changed");
-                }
-                (is_known, is_failing) = (true, false);
-            }
-            Err(fault) => {
-                if !is_failing {
-                    tracing::warn!(target: TARGET, app = %pool.app, name, %fault, "upstream's name not resolved");
-                }
-                is_failing = true;
-            }
-        }
-        // Jittered, so that many names and many gateways do not ask in step.
-        let pause = if is_known { EVERY } else { FIRST_PAUSE };
-        tokio::time::sleep(pause.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
-    }
+/// A name that is asked for again and again.
+struct Name {
+    endpoints: Arc<Endpoints>,
+    resolver: Arc<dyn Resolver>,
+    /// Among the targets.
+    place: usize,
+    name: String,
+    port: u16,
 }
 
-/// The addresses in an order of our own: servers of DNS turn theirs.
-async fn ask(pool: &Pool, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let answer = tokio::time::timeout(DEADLINE, pool.resolver.resolve(name, port)).await;
-    let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(|mut addresses| {
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.truncate(MAX_ADDRESSES);
-        if addresses.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addresses) }
-    });
-    let outcome = if answer.is_ok() { "ok" } else { "error" };
-    pool.metrics.upstream_lookups.with_label_values(&[&pool.app, outcome]).inc();
-    answer
+impl Name {
+    /// Never ends. Dropped, nobody asks for the name any more.
+    async fn follow(self) {
+        let (app, name) = (&*self.endpoints.app, self.name.as_str());
+        let (mut is_known, mut is_failing) = (false, false);
+        loop {
+            match self.ask().await {
+                Ok(addresses) => {
+                    if is_failing {
+                        tracing::info!(target: TARGET, app, name, "upstream's name resolved again");
+                    }
+                    let count = addresses.len();
+                    if self.endpoints.know(self.place, addresses.into_iter().map(Address::Ip).collect()) {
+                        tracing::info!(target: TARGET, app, name, addresses = count, "upstream's addresses changed");
+                    }
+                    (is_known, is_failing) = (true, false);
+                }
+                Err(fault) => {
+                    if !is_failing {
+                        tracing::warn!(target: TARGET, app, name, %fault, "upstream's name not resolved");
+                    }
+                    is_failing = true;
+                }
+            }
+            // Jittered, so that many names and many gateways do not ask in step.
+            let pause = if is_known { EVERY } else { FIRST_PAUSE };
+            tokio::time::sleep(pause.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
+        }
+    }
+
+    /// The addresses in an order of our own: servers of DNS turn theirs.
+    async fn ask(&self) -> io::Result<Vec<SocketAddr>> {
+        let answer = tokio::time::timeout(DEADLINE, self.resolver.resolve(&self.name, self.port)).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(|mut addresses| {
+            addresses.sort_unstable();
+            addresses.dedup();
+            addresses.truncate(MAX_ADDRESSES);
+            if addresses.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addresses) }
+        });
+        let outcome = if answer.is_ok() { "ok" } else { "error" };
+        self.endpoints.metrics.upstream_lookups.with_label_values(&[&self.endpoints.app, outcome]).inc();
+        answer
+    }
 }

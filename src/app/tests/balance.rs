@@ -87,7 +87,7 @@ fn subjects_are_spread_evenly_and_only_those_of_an_ejected_upstream_move() {
 #[test]
 fn what_is_under_way_ends_with_its_pick() {
     let bench = TestBench::at([1], json!({}));
-    let under_way = || bench.pool.endpoints.load()[0].under_way.load(std::sync::atomic::Ordering::Relaxed);
+    let under_way = || bench.pool.endpoints.list.load()[0].under_way.load(std::sync::atomic::Ordering::Relaxed);
     let (one, two) = (bench.pick(), bench.pick());
     assert_eq!(under_way(), 2);
     one.succeeded();

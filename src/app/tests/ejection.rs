@@ -164,8 +164,8 @@ fn a_failed_trial_opens_the_gate_where_no_other_is_left() {
     bench.pass(PAUSE);
     let trial = bench.pick_at(1);
     let health = bench.pool.health.clone().unwrap();
-    let other = Arc::clone(&bench.pool.endpoints.load()[1]);
-    bench.pool.answered(&other, Err(Unwell::Late), &health);
+    let other = Arc::clone(&bench.pool.endpoints.list.load()[1]);
+    bench.pool.endpoints.answered(&other, Err(Unwell::Late), &health);
     trial.failed(Cause::Broken);
     assert_eq!(bench.ejections(1), 1);
     assert_eq!(bench.ports_used(4), [1]);
@@ -176,8 +176,8 @@ fn where_none_is_fit_an_ejected_one_serves_and_its_success_brings_it_back() {
     let bench = TestBench::at([1, 2], json!({ "health": { "unhealthy": 1 } }));
     bench.fails(1, 5);
     let health = bench.pool.health.clone().unwrap();
-    let other = Arc::clone(&bench.pool.endpoints.load()[1]);
-    bench.pool.answered(&other, Err(Unwell::Late), &health);
+    let other = Arc::clone(&bench.pool.endpoints.list.load()[1]);
+    bench.pool.endpoints.answered(&other, Err(Unwell::Late), &health);
     assert!(bench.is_degraded());
     assert_eq!(bench.ports_used(4), [1], "what fails requests comes before what says that it is not well");
     bench.pick().failed(Cause::Broken);
@@ -215,8 +215,8 @@ proptest! {
         for event in story {
             match event {
                 Happens::Pick => {
-                    let now = bench.pool.clock.tick();
-                    let endpoints = bench.pool.endpoints.load_full();
+                    let now = bench.pool.endpoints.clock.tick();
+                    let endpoints = bench.pool.endpoints.list.load_full();
                     let before: Vec<_> = endpoints.iter().map(|m| m.outlier_detection.availability(now)).collect();
                     let picked = bench.pick();
                     let place = usize::from(picked.address().port() - 1);
@@ -236,7 +236,7 @@ proptest! {
                 }
                 Happens::Passes(span) => bench.pass(millis(span)),
             }
-            prop_assert!(bench.pool.endpoints.load().iter().any(|m| m.outlier_detection.is_open()));
+            prop_assert!(bench.pool.endpoints.list.load().iter().any(|m| m.outlier_detection.is_open()));
             bench.is_degraded();
         }
     }

@@ -14,7 +14,7 @@ impl TestBench {
     async fn round(&self) {
         let health = self.pool.health.clone().unwrap();
         let probe = Arc::new(Probe::new(&health, self.pool.trusts_the_machine()));
-        ask_all(&self.pool, &health, &probe).await;
+        ask_all(&self.pool.endpoints, &health, &probe).await;
     }
 
     async fn rounds(&self, rounds: usize) {

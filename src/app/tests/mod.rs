@@ -71,7 +71,7 @@ impl TestBench {
 
     /// A pick that comes to this port, because all others were tried. It fails if that upstream gets no requests.
     fn pick_at(&self, port: u16) -> Picked {
-        let endpoints = self.pool.endpoints.load();
+        let endpoints = self.pool.endpoints.list.load();
         let others: Vec<_> = endpoints.iter().map(|m| m.address.clone()).filter(|a| a.port() != port).collect();
         let picked = self.pool.pick(b"", &others).unwrap();
         assert_eq!(picked.address().port(), port);

@@ -117,7 +117,7 @@ async fn names_are_asked_for_again_and_new_addresses_take_the_place_of_old_ones(
     under_way[0].failed(Cause::Broken);
     assert!(!bench.metrics.text().contains("10.0.0.1"));
     // One that stayed is the same one.
-    let stayed = bench.pool.endpoints.load()[0].under_way.load(Ordering::Relaxed);
+    let stayed = bench.pool.endpoints.list.load()[0].under_way.load(Ordering::Relaxed);
     assert_eq!(stayed, 1);
 }
 
@@ -172,7 +172,7 @@ async fn an_address_that_two_entries_lead_to_is_one_upstream() {
     assert_eq!(hosts(&followed.bench, 2), ["10.0.0.1"; 2], "an address needs no DNS");
     followed.goes_on(millis(1)).await;
     assert_eq!(hosts(&followed.bench, 2), ["10.0.0.1", "10.0.0.2"]);
-    assert_eq!(followed.bench.pool.endpoints.load()[0].target.text.as_ref(), "10.0.0.1:3000");
+    assert_eq!(followed.bench.pool.endpoints.list.load()[0].target.text.as_ref(), "10.0.0.1:3000");
 }
 
 #[tokio::test(start_paused = true)]
