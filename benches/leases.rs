@@ -58,7 +58,7 @@ fn main() {
         let many = hits(&fixture, &clock);
         println!(
             "{} leases of a {URL_BYTES}-byte URL: {each:.0} bytes resident each, {:.0} MiB in all",
-            fixture.book.len(),
+            fixture.book.leases().len(),
             resident() / 1048576.0
         );
         println!("a hit over 1,000 warm sessions: {few:.0} ns among 1,000 leases, {many:.0} ns among {leases}");

@@ -194,7 +194,7 @@ impl Live {
         self.change_upgrade(&mut state, &generation, fresh.upgrade);
         state.listeners = self.listeners(&generation, Vec::new(), fresh.listeners).0;
         if let (Some(bound), Some(settings)) = (fresh.admin, &generation.config.admin) {
-            state.admin = Some(AdminListener::start(&settings.address, bound, admin));
+            state.admin = Some(AdminListener::start(settings.address.as_str(), bound, admin));
         }
         state.tasks.follow(generation.tasks(&self.listening));
         self.note_loaded(&generation, None);
@@ -211,8 +211,8 @@ impl Live {
         let threads = generation.worker_threads();
         let mut listeners = Vec::with_capacity(fresh.len());
         for ((settings, acceptor), bound) in generation.config.listeners.iter().zip(&generation.acceptors).zip(fresh) {
-            let address = &settings.address;
-            match (bound, before.iter().position(|listener| listener.setting == *address)) {
+            let address = settings.address.as_str();
+            match (bound, before.iter().position(|listener| listener.setting == address)) {
                 (Some(bound), _) => {
                     listeners.push(Listener::start(address, bound, acceptor.clone(), &self.front, threads));
                 }
@@ -254,7 +254,7 @@ impl Live {
         self.change_upgrade(&mut state, &next, fresh.upgrade);
         state.tasks.follow(next.tasks(&self.listening));
         let scopes = next.revoker.scopes().iter().map(|plugin| plugin.scope).collect();
-        tokio::spawn(next.components.book.clone().keep_scopes(scopes));
+        tokio::spawn(next.components.book.leases().clone().keep_scopes(scopes));
         self.note_loaded(&next, Some(&before));
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));

@@ -148,9 +148,9 @@ async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryReje
         after => after.flatten(),
     };
     let Some(limit) = page.limit() else { return wrong() };
-    let listed = api.book.list(after, limit);
+    let listed = api.book.leases().list(after, limit);
     // Of a page that is not full there may still be more: some had gone meanwhile.
-    let next = listed.last().filter(|_| !api.book.list(listed.last().map(|last| last.at), 1).is_empty());
+    let next = listed.last().filter(|_| !api.book.leases().list(listed.last().map(|last| last.at), 1).is_empty());
     let next = next.map(|last| format!("{}-{}", last.at.0.as_millis(), last.at.1));
     let leases: Vec<Value> = listed
         .iter()
@@ -167,7 +167,7 @@ async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryReje
             })
         })
         .collect();
-    axum::Json(json!({ "leases": leases, "held": api.book.len(), "next": next })).into_response()
+    axum::Json(json!({ "leases": leases, "held": api.book.leases().len(), "next": next })).into_response()
 }
 
 fn cursor(text: &str) -> Option<(Timestamp, u64)> {
@@ -222,7 +222,7 @@ async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
         (Some(subject), None) => scopes().map(|of| of.scope.owner(subject)).collect(),
         (None, Some(session)) => {
             let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == namespace);
-            api.book.owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
+            api.book.leases().owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
         }
         _ => return problem(StatusCode::BAD_REQUEST, expected),
     };

@@ -28,7 +28,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
 
 async fn mints(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
     let Some(limit) = limit(page) else { return problem(StatusCode::BAD_REQUEST, WRONG_PAGE) };
-    let mints: Vec<Value> = api.book.mints(limit).iter().map(|mint| told_mint(&api, mint)).collect();
+    let mints: Vec<Value> = api.book.leases().mints(limit).iter().map(|mint| told_mint(&api, mint)).collect();
     axum::Json(json!({ "mints": mints })).into_response()
 }
 
@@ -43,7 +43,7 @@ async fn request(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Respons
     let Some(request) = api.recent.find(&id) else {
         return problem(StatusCode::NOT_FOUND, "none of the last refusals and mints has this id");
     };
-    let mints: Vec<Value> = api.book.mints_of(&id).iter().map(|mint| told_mint(&api, mint)).collect();
+    let mints: Vec<Value> = api.book.leases().mints_of(&id).iter().map(|mint| told_mint(&api, mint)).collect();
     axum::Json(json!({ "request": told_request(&request), "mints": mints })).into_response()
 }
 

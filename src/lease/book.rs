@@ -1,40 +1,27 @@
 //! The lease book: single-flight (request coalescing). One mint serves any number of callers and belongs to the book, not to a request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Moment};
 use crate::lease::flight::{Begun, MintResult, Ticket};
 use crate::lease::flight_guard::FlightGuard;
-use crate::lease::gauges::Gauges;
-use crate::lease::handover::{OwnerEvent, Tap};
 use crate::lease::held::Lease;
-use crate::lease::index::Index;
 use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
-use crate::lease::mint_history::MintHistory;
+use crate::lease::leases::Leases;
 use crate::lease::outcome::{Freshness, NoLease, Source};
 use crate::lease::record::{Record, Requirement, Step};
 use crate::lease::records::{Records, ShardedRecords};
 use crate::lease::share::SharedMint;
-use crate::lease::store::SealedStore;
+use crate::lease::store::{Lost, SealedStore};
 use crate::provider::{MintInput, Reason};
 use crate::telemetry::Metrics;
 
 /// All leases of this process.
 pub struct Book<G: Records = ShardedRecords> {
-    pub(super) records: G,
-    pub(super) index: Index,
-    pub(super) clock: Clock,
-    pub(super) capacity: AtomicUsize,
-    /// Signed: a lease may be forgotten a moment before its landing has counted it.
-    pub(super) held: AtomicI64,
-    ids: AtomicU64,
-    pub(super) gauges: Gauges,
-    pub(super) history: MintHistory,
-    pub(super) tap: Tap,
+    leases: Arc<Leases<G>>,
     /// Behind the memory.
     store: Option<Arc<SealedStore>>,
 }
@@ -53,23 +40,17 @@ impl<G: Records> Book<G> {
         metrics: &Metrics,
         store: Option<Arc<SealedStore>>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            history: MintHistory::default(),
-            tap: Tap::default(),
-            records,
-            index: Index::default(),
-            clock,
-            capacity: AtomicUsize::new(capacity),
-            held: AtomicI64::new(0),
-            ids: AtomicU64::new(0),
-            gauges: Gauges::new(metrics),
-        })
+        Arc::new(Self { leases: Arc::new(Leases::new(records, capacity, clock, metrics)), store })
+    }
+
+    /// What is held in memory.
+    pub fn leases(&self) -> &Arc<Leases<G>> {
+        &self.leases
     }
 
     /// The warm path: the held lease, if it may be sent, and whether [`Book::ahead`] should be called.
     pub fn held(&self, policy: &LeasePolicy, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
-        let found = self.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
+        let found = self.leases.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
         if !found.0.spend() {
             return None;
         }
@@ -101,9 +82,9 @@ impl<G: Records> Book<G> {
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let ask = || {
-            let (now, id) = (self.clock.moment(), self.next_id());
+            let (now, id) = (self.leases.clock.moment(), self.leases.next_id());
             let requirement = Requirement { freshness, epoch: self.epoch() };
-            self.change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
+            self.leases.change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
         };
         self.follow(policy, key, ask, reason, input).await
     }
@@ -119,8 +100,8 @@ impl<G: Records> Book<G> {
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         let ask = || {
-            let (now, id) = (self.clock.moment(), self.next_id());
-            self.change_or_make(key, now, |record| record.renew(key.variant(), now, &policy.rules, id))
+            let (now, id) = (self.leases.clock.moment(), self.leases.next_id());
+            self.leases.change_or_make(key, now, |record| record.renew(key.variant(), now, &policy.rules, id))
         };
         self.follow(policy, key, ask, Reason::Again, input).await
     }
@@ -134,20 +115,20 @@ impl<G: Records> Book<G> {
         key: &LeaseKey,
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
-        let now = self.clock.moment();
-        let seq = self.next_id();
-        if let Some(wait) = self.change_or_make(key, now, |record| record.reserve(now.tick, &policy.rules)) {
-            self.gauges.limited.inc();
+        let now = self.leases.clock.moment();
+        let seq = self.leases.next_id();
+        if let Some(wait) = self.leases.change_or_make(key, now, |record| record.reserve(now.tick, &policy.rules)) {
+            self.leases.gauges.limited.inc();
             return Err(NoLease::Limited(wait));
         }
-        let mut guard = FlightGuard { book: self.clone(), key: key.clone(), id: seq, open: true };
+        let mut guard = FlightGuard { leases: self.leases.clone(), key: key.clone(), id: seq, open: true };
         let (result, landed) = watch::channel(None);
         let (plan_there, input) = (policy.clone(), policy.charge(Reason::Miss, input()));
-        self.records.spawn(async move {
-            let (outcome, _) = guard.book.mint(&plan_there, &input, seq).await;
+        self.leases.records.spawn(async move {
+            let (outcome, _) = guard.leases.mint(&plan_there, &input, seq).await;
             guard.done();
-            let now = guard.book.clock.moment();
-            guard.book.change(guard.key.owner(), now, |record| record.landed(now.tick, outcome.is_ok()));
+            let now = guard.leases.clock.moment();
+            guard.leases.change(guard.key.owner(), now, |record| record.landed(now.tick, outcome.is_ok()));
             result.send_replace(Some(outcome));
         });
         let lease = wait(landed).await?;
@@ -166,23 +147,13 @@ impl<G: Records> Book<G> {
             input.context.prepaid = true;
             input
         };
-        let now = self.clock.moment();
-        let id = self.next_id();
+        let now = self.leases.clock.moment();
+        let id = self.leases.next_id();
         if let Some(ticket) =
-            self.change_or_make(key, now, |record| record.ahead(key.variant(), now, &policy.rules, id))
+            self.leases.change_or_make(key, now, |record| record.ahead(key.variant(), now, &policy.rules, id))
         {
             self.fly(policy, key, ticket, Reason::Ahead, input);
         }
-    }
-
-    /// How many leases are held.
-    pub fn len(&self) -> usize {
-        usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
-    /// Whether none is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     async fn follow(
@@ -225,7 +196,7 @@ impl<G: Records> Book<G> {
                 }
                 Step::Failed(failure) => return Err(NoLease::Mint(failure)),
                 Step::Limited(wait) => {
-                    self.gauges.limited.inc();
+                    self.leases.gauges.limited.inc();
                     return Err(NoLease::Limited(wait));
                 }
             }
@@ -242,17 +213,17 @@ impl<G: Records> Book<G> {
         input: impl FnOnce() -> MintInput,
     ) {
         // Before anything of others runs: from here on the flight is cleared away whatever happens.
-        let mut guard = FlightGuard { book: self.clone(), key: key.clone(), id: ticket.id, open: true };
-        let (policy, input) = (policy.clone(), policy.charge(reason, input()));
-        self.records.spawn(async move {
+        let mut guard = FlightGuard { leases: self.leases.clone(), key: key.clone(), id: ticket.id, open: true };
+        let (book, policy, input) = (self.clone(), policy.clone(), policy.charge(reason, input()));
+        self.leases.records.spawn(async move {
             let before = match ticket.after.clone() {
                 Some(after) => wait(after).await.err(),
                 None => None,
             };
-            let (book, key) = (&guard.book, &guard.key);
-            let number = book.next_id();
+            let (leases, key) = (&book.leases, &guard.key);
+            let number = leases.next_id();
             let begin = |record: &mut Record| record.begin(key.variant(), ticket.id, number);
-            let begun = book.change(key.owner(), book.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
+            let begun = leases.change(key.owner(), leases.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
             let (result, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
@@ -263,7 +234,7 @@ impl<G: Records> Book<G> {
                 lease.spend();
             }
             let kept =
-                book.land(key, (ticket.id, start), &result, keep) && !book.is_void(&policy, key, &input, &result);
+                leases.land(key, (ticket.id, start), &result, keep) && !book.is_void(&policy, key, &input, &result);
             if reason == Reason::Ahead && kept {
                 policy.counts.ahead.inc();
             }
@@ -276,68 +247,35 @@ impl<G: Records> Book<G> {
     async fn bring(&self, flight: &SharedMint<'_>, begun: Begun) -> (MintResult, bool, u64) {
         let again = flight.input.context.reason == Reason::Again;
         match &self.store {
-            Some(store) if again => self.share_again(store, flight, begun.start).await,
+            Some(store) if again => self.leases.share_again(store, flight, begun.start).await,
             Some(store) => {
-                let (result, keep) = self.share(store, flight).await;
+                let (result, keep) = self.leases.share(store, flight).await;
                 (result, keep, begun.start)
             }
             None => {
-                let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+                let (result, keep) = self.leases.mint(flight.policy, flight.input, flight.id).await;
                 if again && result.is_ok() {
-                    let dropped = self.change(flight.key.owner(), self.now(), |record| record.renewed(begun));
-                    dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+                    let now = self.leases.now();
+                    let dropped = self.leases.change(flight.key.owner(), now, |record| record.renewed(begun));
+                    dropped.iter().flatten().for_each(|lease| self.leases.forgotten(lease));
                 }
                 (result, keep, begun.start)
             }
         }
     }
 
-    /// Writes a landing into the record and the index; whether its lease is held now.
-    fn land(&self, key: &LeaseKey, flight: (u64, u64), result: &MintResult, keep: bool) -> bool {
-        let now = self.clock.moment();
-        let (landed, owner) = self
-            .records
-            .with(key.owner(), |owner, record| (record.land(key.variant(), flight, result, keep, now), owner.clone()));
-        if let Some(replaced) = landed.replaced {
-            self.forgotten(&replaced);
+    /// Drops a lease that was just held if the session that it was minted for has ended: whoever ended it may have looked before it was there.
+    fn is_void(&self, policy: &LeasePolicy, key: &LeaseKey, input: &MintInput, landing: &MintResult) -> bool {
+        let void = policy.mint.is_void(input);
+        if let (true, Ok(lease)) = (void, landing) {
+            let dropped = self.leases.change(key.owner(), self.leases.now(), |record| record.drop_lease(lease.seq));
+            dropped.iter().flatten().for_each(|lease| self.leases.forgotten(lease));
+            if let Some(store) = self.store() {
+                // It may have it too, of a generation that began after the session's end.
+                store.invalidate_later(key.owner());
+            }
         }
-        if let (true, Ok(lease)) = (landed.kept, result) {
-            self.tap.tell(|| OwnerEvent::Changed(owner.clone()));
-            self.index.add(lease.end, lease.seq, owner);
-            self.count_held(1);
-            self.evict(now);
-        } else {
-            self.change(&owner, now, |_| ());
-        }
-        landed.kept
-    }
-
-    /// Runs `act` on the record if it exists, and removes the record if nothing is left of it.
-    pub(super) fn change<R>(&self, owner: &[u8], now: Moment, act: impl FnOnce(&mut Record) -> R) -> Option<R> {
-        let mut out = None;
-        let mut visit = None;
-        self.records.remove_if(owner, |record| {
-            out = Some(act(record));
-            let alive = record.tidy(now.tick);
-            visit = record.claim_visit(now.tick).filter(|_| alive);
-            !alive
-        });
-        if let Some(after) = visit {
-            self.index.visit(now.tick, after, self.next_id(), owner.into());
-        }
-        out
-    }
-
-    /// Runs `act` on the record, which is made if absent.
-    fn change_or_make<R>(&self, key: &LeaseKey, now: Moment, act: impl FnOnce(&mut Record) -> R) -> R {
-        let (out, visit) = self.records.with(key.owner(), |owner, record| {
-            let out = act(record);
-            (out, record.claim_visit(now.tick).map(|after| (after, owner.clone())))
-        });
-        if let Some((after, owner)) = visit {
-            self.index.visit(now.tick, after, self.next_id(), owner);
-        }
-        out
+        void
     }
 
     /// Since when a held lease must have been heard of.
@@ -350,21 +288,21 @@ impl<G: Records> Book<G> {
         self.store.as_ref()
     }
 
-    /// Drops an owner's leases from memory, and what is under way is not kept: another node has forgotten them. Whether any was held.
-    pub fn forget_here(&self, owner: &[u8]) -> bool {
-        self.tap.tell(|| OwnerEvent::Forgotten(owner.into()));
-        let (now, number) = (self.clock.moment(), self.next_id());
-        let dropped = self.change(owner, now, |record| record.forget(number)).unwrap_or_default();
-        dropped.iter().for_each(|lease| self.forgotten(lease));
-        !dropped.is_empty()
+    /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
+    pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
+        self.leases.forget_here(owner);
+        match self.store() {
+            Some(store) => store.forget(owner).await.map(drop),
+            None => Ok(()),
+        }
     }
 
-    pub(super) fn now(&self) -> Moment {
-        self.clock.moment()
-    }
-
-    pub(super) fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
+    /// Drops from memory the leases of an owner of whom another node says that the session has ended. Where any was held, the store will be told to
+    /// forget too: this node may have kept it there after the other one told it to, for it had not heard yet.
+    pub fn forget_ended(&self, owner: &[u8]) {
+        if let (true, Some(store)) = (self.leases.forget_here(owner), self.store()) {
+            store.invalidate_later(owner);
+        }
     }
 }
 
@@ -372,25 +310,4 @@ impl<G: Records> Book<G> {
 async fn wait(mut landed: watch::Receiver<Option<MintResult>>) -> Result<Arc<Lease>, NoLease> {
     let result = landed.wait_for(Option::is_some).await.map_err(|_| NoLease::Lost)?.clone();
     result.ok_or(NoLease::Lost)?.map_err(NoLease::Mint)
-}
-
-#[cfg(test)]
-impl<G: Records> Book<G> {
-    pub(super) fn records(&self) -> &G {
-        &self.records
-    }
-}
-
-#[cfg(test)]
-impl Book<ShardedRecords> {
-    /// What is in memory: records, names of leases, visits to come.
-    pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        let (ends, visits) = self.index.sizes();
-        (self.records.len(), ends, visits)
-    }
-
-    /// How many variants of this owner are known.
-    pub(super) fn slots(&self, key: &LeaseKey) -> usize {
-        self.records.look(key.owner(), Record::len).unwrap_or(0)
-    }
 }

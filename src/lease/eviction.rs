@@ -8,15 +8,15 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Moment;
-use crate::lease::book::Book;
 use crate::lease::held::Lease;
+use crate::lease::leases::Leases;
 use crate::lease::record::Record;
 use crate::lease::records::Records;
 
 /// How often ended leases are cleared away.
 const SWEEP: Duration = Duration::from_secs(1);
 
-impl<G: Records> Book<G> {
+impl<G: Records> Leases<G> {
     /// From the next lease on so many are held at most. Those that are too many then go when others come.
     pub fn set_capacity(&self, capacity: usize) {
         self.capacity.store(capacity, Ordering::Relaxed);

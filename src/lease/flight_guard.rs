@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::lease::book::Book;
 use crate::lease::key::LeaseKey;
+use crate::lease::leases::Leases;
 use crate::lease::records::Records;
 
 /// Whatever becomes of a mint's task, nobody waits for a mint that is gone.
 pub(super) struct FlightGuard<G: Records> {
-    pub book: Arc<Book<G>>,
+    pub leases: Arc<Leases<G>>,
     pub key: LeaseKey,
     pub id: u64,
     /// Until the landing is written down.
@@ -25,8 +25,8 @@ impl<G: Records> FlightGuard<G> {
 impl<G: Records> Drop for FlightGuard<G> {
     fn drop(&mut self) {
         if self.open {
-            let now = self.book.now();
-            self.book.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
+            let now = self.leases.now();
+            self.leases.change(self.key.owner(), now, |record| record.abandon(self.key.variant(), self.id));
         }
     }
 }

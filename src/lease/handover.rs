@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::{Moment, Tick};
-use crate::lease::book::Book;
 use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::Scope;
 use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::leases::Leases;
+use crate::lease::owner_events::OwnerEvent;
 use crate::lease::record::Record;
 use crate::lease::records::{Records, ShardedRecords};
 use crate::lease::share::{entry, readmit};
@@ -49,32 +49,10 @@ pub struct HandedOwner {
     lease: Option<HandedLease>,
 }
 
-/// What has become of an owner since a successor asked.
-#[derive(Debug)]
-pub enum OwnerEvent {
-    /// A lease of this owner has come.
-    Changed(Arc<[u8]>),
-    /// This owner's leases were forgotten.
-    Forgotten(Arc<[u8]>),
-}
-
-/// Where owners' events go, if anybody wants them.
-#[derive(Default)]
-pub(super) struct Tap(Mutex<Option<UnboundedSender<OwnerEvent>>>);
-
-impl Tap {
-    pub(super) fn tell(&self, event: impl FnOnce() -> OwnerEvent) {
-        if let Some(sender) = &*self.0.lock() {
-            // Whoever listened is gone, and will say so itself.
-            let _ = sender.send(event());
-        }
-    }
-}
-
-impl<G: Records> Book<G> {
+impl<G: Records> Leases<G> {
     /// From now on each lease that comes and each owner that is forgotten is told there; `None`: to nobody.
     pub fn tell_of_owners(&self, sender: Option<UnboundedSender<OwnerEvent>>) {
-        *self.tap.0.lock() = sender;
+        self.tap.set(sender);
     }
 
     /// What a successor should know of this owner: a part for each lease, the first one with the mints.
@@ -138,7 +116,7 @@ impl<G: Records> Book<G> {
     }
 }
 
-impl Book<ShardedRecords> {
+impl Leases<ShardedRecords> {
     /// Everybody of whom something is known.
     pub fn owners(&self) -> Vec<Arc<[u8]>> {
         self.records.owners()

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::clock::Moment;
-use crate::lease::book::Book;
 use crate::lease::flight::MintResult;
 use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::leases::Leases;
 use crate::lease::mint_history::MintRecord;
 use crate::lease::records::Records;
 use crate::provider::{MintFailure, MintInput, Minted};
 use crate::telemetry::Place;
 
-impl<G: Records> Book<G> {
+impl<G: Records> Leases<G> {
     /// One call of the mint, judged: the landing, and whether its lease may be held.
     pub(super) async fn mint(&self, policy: &LeasePolicy, input: &MintInput, seq: u64) -> (MintResult, bool) {
         let began = self.clock.moment();

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
-use crate::lease::book::Book;
 use crate::lease::flight::MintResult;
 use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::leases::Leases;
 use crate::lease::record::Record;
 use crate::lease::records::Records;
 use crate::lease::rules::Stored;
@@ -30,7 +30,7 @@ pub(super) struct SharedMint<'a> {
     pub id: u64,
 }
 
-impl<G: Records> Book<G> {
+impl<G: Records> Leases<G> {
     /// The landing of a flight, and whether its lease may be held.
     ///
     /// Dropped: a turn that was taken ends by itself.

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::lease::book::Book;
-use crate::lease::flight::MintResult;
-use crate::lease::key::{LeaseKey, external_id_of, session_of};
-use crate::lease::lease_policy::LeasePolicy;
+use crate::lease::key::{external_id_of, session_of};
+use crate::lease::leases::Leases;
 use crate::lease::mint_history::MintRecord;
 use crate::lease::record::Record;
 use crate::lease::records::Records;
-use crate::lease::store::Lost;
-use crate::provider::MintInput;
 
 /// A place in the list: the end of a lease and its number.
 pub type Cursor = (Timestamp, u64);
@@ -26,7 +22,7 @@ pub struct Listed {
     pub shared: bool,
 }
 
-impl<G: Records> Book<G> {
+impl<G: Records> Leases<G> {
     /// The leases that end later than `after`, soonest first, at most `count`.
     pub fn list(&self, after: Option<Cursor>, count: usize) -> Vec<Listed> {
         let names = self.index.page(after, count);
@@ -45,23 +41,6 @@ impl<G: Records> Book<G> {
     /// The mints that this request began, by its id.
     pub fn mints_of(&self, request_id: &str) -> Vec<MintRecord> {
         self.history.of_request(request_id)
-    }
-
-    /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
-    pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
-        self.forget_here(owner);
-        match self.store() {
-            Some(store) => store.forget(owner).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Drops from memory the leases of an owner of whom another node says that the session has ended. Where any was held, the store will be told to
-    /// forget too: this node may have kept it there after the other one told it to, for it had not heard yet.
-    pub fn forget_ended(&self, owner: &[u8]) {
-        if let (true, Some(store)) = (self.forget_here(owner), self.store()) {
-            store.invalidate_later(owner);
-        }
     }
 
     /// The names at vendors under which this owner's leases in memory were minted.
@@ -85,26 +64,6 @@ impl<G: Records> Book<G> {
             let dropped = self.change(&owner, self.now(), |record| record.drop_variants(theirs));
             dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
         }
-    }
-
-    /// Drops a lease that was just held if the session that it was minted for has ended: whoever ended it may have looked before it was there.
-    pub(super) fn is_void(
-        &self,
-        policy: &LeasePolicy,
-        key: &LeaseKey,
-        input: &MintInput,
-        landing: &MintResult,
-    ) -> bool {
-        let void = policy.mint.is_void(input);
-        if let (true, Ok(lease)) = (void, landing) {
-            let dropped = self.change(key.owner(), self.now(), |record| record.drop_lease(lease.seq));
-            dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
-            if let Some(store) = self.store() {
-                // It may have it too, of a generation that began after the session's end.
-                store.invalidate_later(key.owner());
-            }
-        }
-        void
     }
 
     /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.

@@ -241,7 +241,7 @@ impl Revoker {
         // Before the leases go: they know the names.
         self.providers.revoke(self.persons(&what));
         self.forget_session(&what);
-        self.owners(&what).for_each(|owner| _ = self.book.forget_here(&owner));
+        self.owners(&what).for_each(|owner| _ = self.book.leases().forget_here(&owner));
         // The others hear of the end before the store forgets: whatever one of them puts there afterwards it finds in its memory when it hears.
         let written = match self.book.store() {
             Some(store) => store.revoke(&what).await.is_ok(),
@@ -292,7 +292,7 @@ impl Revoker {
     fn forget_session(&self, what: &Revocation) {
         let Some(session) = &what.session else { return };
         let is_issuers = |owner: &[u8]| self.scopes_of(what).any(|of| of.scope.subject_of(owner).is_some());
-        self.book.forget_session(session, is_issuers);
+        self.book.leases().forget_session(session, is_issuers);
     }
 
     fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
@@ -302,7 +302,7 @@ impl Revoker {
     /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
     fn persons(&self, what: &Revocation) -> Vec<Person> {
         let Some(subject) = &what.subject else { return Vec::new() };
-        let mut names: Vec<Box<str>> = self.owners(what).flat_map(|owner| self.book.external_ids(&owner)).collect();
+        let mut names: Vec<Box<str>> = self.owners(what).flat_map(|owner| self.book.leases().external_ids(&owner)).collect();
         names.extend(self.sessions.external_id_of(&what.namespace, subject));
         names.sort_unstable();
         names.dedup();
@@ -337,7 +337,7 @@ impl Revoker {
         let subject = what.subject.as_deref().unwrap_or_default();
         self.sessions.forget_tokens(&what.namespace, subject);
         self.recent.forget(&self.sessions.log_id(&what.namespace, subject));
-        self.book.forget_mints(&what.namespace, subject, self.owners(&what));
+        self.book.leases().forget_mints(&what.namespace, subject, self.owners(&what));
         let this = self.clone();
         let (namespace, subject) = (what.namespace.clone(), subject.to_owned());
         let asked = tokio::spawn(async move { this.providers.forget((&namespace, &subject), &persons).await });
@@ -365,7 +365,7 @@ impl Revoker {
 
 impl Listener for Revoker {
     fn forget(&self, owner: &[u8]) {
-        self.book.forget_here(owner);
+        self.book.leases().forget_here(owner);
     }
 
     fn revoke(&self, what: Revocation) {

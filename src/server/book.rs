@@ -13,7 +13,7 @@ impl Builder<'_> {
         let settings = &self.config.leases;
         let (book, capacity) = (book.clone(), settings.capacity);
         let store = book.store().cloned();
-        self.last_steps.push(Box::new(move || book.set_capacity(capacity)));
+        self.last_steps.push(Box::new(move || book.leases().set_capacity(capacity)));
         let Some(store) = store else { return };
         if let Some(password) = settings.redis.as_ref().and_then(|redis| redis.password.as_ref()) {
             self.secret("leases.redis.password", password, Box::new(|_| Ok(())));

@@ -150,8 +150,8 @@ impl Generation {
             let (at, listening) = (place(Arc::as_ptr(&store).cast()), listening.clone());
             tasks.push(Wanted::new(at, move |stop| async move { store.run(&*listening, stop).await }));
         }
-        let (book, sessions) = (components.book.clone(), components.sessions.clone());
-        tasks.push(Wanted::new(place(Arc::as_ptr(&book).cast()), move |stop| book.run(stop)));
+        let (leases, sessions) = (components.book.leases().clone(), components.sessions.clone());
+        tasks.push(Wanted::new(place(Arc::as_ptr(&leases).cast()), move |stop| leases.run(stop)));
         tasks.push(Wanted::new(place(Arc::as_ptr(&sessions).cast()), move |stop| sessions.run(stop)));
         for provider in components.providers.iter() {
             if let Provider::Remote(remote) = provider {

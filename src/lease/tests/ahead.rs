@@ -49,7 +49,7 @@ async fn nothing_is_minted_while_nobody_asks() {
     let bench = bed_with(25 * MINUTE).await;
     for _ in 0..30 {
         bench.clock_control.advance(MINUTE);
-        bench.book.sweep();
+        bench.book.leases().sweep();
         settle().await;
     }
     assert_eq!((bench.vendor.calls(), bench.gauge()), (1, 0));
@@ -96,7 +96,7 @@ async fn a_url_that_ends_sooner_than_the_held_one_changes_nothing() {
         bench.clock_control.advance(10 * SECOND);
         assert_eq!(bench.held("ada"), Some((0, true)), "after a URL of {life:?}");
     }
-    assert_eq!((bench.leases("ahead"), bench.gauge(), bench.book.sizes().1), (0, 1, 1));
+    assert_eq!((bench.leases("ahead"), bench.gauge(), bench.book.leases().sizes().1), (0, 1, 1));
     bench.ahead("ada").await;
     bench.vendor.answer(4, Answer::Life(20 * MINUTE));
     settle().await;

@@ -90,13 +90,13 @@ async fn a_slow_mint_that_is_never_reused_counts_although_sweeps_came_between() 
     let slow = bench.onceing("ada").await;
     for _ in 0..3 {
         bench.clock_control.advance(SECOND);
-        bench.book.sweep();
+        bench.book.leases().sweep();
     }
     bench.vendor.answer(0, Answer::Life(HOUR));
     assert!(slow.await.unwrap().is_ok());
     for _ in 0..3 {
         bench.clock_control.advance(SECOND);
-        bench.book.sweep();
+        bench.book.leases().sweep();
     }
     assert_eq!(bench.once("ada").await, Err(NoLease::Limited(HOUR - 3 * SECOND)));
     bench.assert_forgets_everything().await;
@@ -122,7 +122,7 @@ async fn callers_that_the_bound_turns_away_leave_nothing_behind() {
         assert!(bench.get(&format!("ada/{session}")).await.is_err());
         assert!(bench.post(&format!("ada/{session}")).await.is_err());
     }
-    assert_eq!(bench.book.slots(&key("ada")), 1);
+    assert_eq!(bench.book.leases().slots(&key("ada")), 1);
     bench.assert_forgets_everything().await;
 }
 
@@ -153,7 +153,7 @@ async fn a_replaced_lease_takes_no_room() {
         assert!(post.await.unwrap().is_ok());
     }
     assert_eq!((bench.gauge(), bench.metrics.leases_evicted.get()), (2, 0));
-    assert_eq!(bench.book.sizes().1, 2);
+    assert_eq!(bench.book.leases().sizes().1, 2);
     bench.assert_forgets_everything().await;
 }
 
@@ -191,18 +191,18 @@ async fn everything_is_cleared_away_however_it_ended() {
 async fn a_failure_is_cleared_away_soon_and_a_counted_mint_after_its_window() {
     let bench = TestBench::new();
     bench.fail("ada").await;
-    assert_eq!(bench.book.sizes(), (1, 0, 1));
+    assert_eq!(bench.book.leases().sizes(), (1, 0, 1));
     bench.clock_control.advance(SECOND);
-    bench.book.sweep();
-    assert_eq!(bench.book.sizes(), (0, 0, 0));
+    bench.book.leases().sweep();
+    assert_eq!(bench.book.leases().sizes(), (0, 0, 0));
 
     bench.hold("ada", MINUTE).await;
     bench.clock_control.advance(HOUR - MILLI);
-    bench.book.sweep();
-    assert_eq!(bench.book.sizes(), (1, 0, 1));
+    bench.book.leases().sweep();
+    assert_eq!(bench.book.leases().sizes(), (1, 0, 1));
     bench.clock_control.advance(MILLI);
-    bench.book.sweep();
-    assert_eq!(bench.book.sizes(), (0, 0, 0));
+    bench.book.leases().sweep();
+    assert_eq!(bench.book.leases().sizes(), (0, 0, 0));
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_thousand_failures_of_one_person_ask_for_one_visit_at_a_time() {
         bench.fail("ada").await;
         bench.clock_control.advance(SECOND);
     }
-    let (records, ends, visits) = bench.book.sizes();
+    let (records, ends, visits) = bench.book.leases().sizes();
     assert!(records == 1 && ends == 0 && visits <= 1, "{records} records, {ends} ends, {visits} visits");
     bench.assert_forgets_everything().await;
 }
@@ -235,7 +235,7 @@ async fn a_sweep_lets_others_run_and_ends_when_it_is_told() {
     bench.clock_control.advance(HOUR);
 
     let stop = watch::Sender::new(false);
-    let running = tokio::spawn(Arc::clone(&bench.book).run(stop.subscribe()));
+    let running = tokio::spawn(Arc::clone(bench.book.leases()).run(stop.subscribe()));
     let mut seen = Vec::new();
     while bench.gauge() > 0 {
         seen.push(bench.gauge());

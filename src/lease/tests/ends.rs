@@ -14,7 +14,7 @@ async fn a_held_lease_is_served_until_min_remaining_before_its_end() {
     bench.clock_control.advance(MILLI);
     assert_eq!(bench.held("ada"), None);
     assert_eq!(bench.hold("ada", HOUR).await, 1);
-    assert_eq!((bench.gauge(), bench.book.sizes().1), (1, 1));
+    assert_eq!((bench.gauge(), bench.book.leases().sizes().1), (1, 1));
     bench.assert_forgets_everything().await;
 }
 
@@ -78,8 +78,8 @@ async fn a_wall_clock_set_forward_ends_leases_by_what_it_says() {
     bench.clock_control.step_wall(1);
     assert_eq!(bench.held("ada"), None);
     bench.clock_control.step_wall(300_000);
-    bench.book.sweep();
-    assert_eq!((bench.gauge(), bench.book.sizes().1), (0, 0));
+    bench.book.leases().sweep();
+    assert_eq!((bench.gauge(), bench.book.leases().sizes().1), (0, 0));
     bench.assert_forgets_everything().await;
 }
 
@@ -90,7 +90,7 @@ async fn a_wall_clock_set_back_by_a_year_strands_no_lease_in_memory() {
     bench.hold("ada", HOUR).await;
     bench.hold("bob", HOUR).await;
     bench.clock_control.step_wall(-YEAR);
-    bench.book.sweep();
+    bench.book.leases().sweep();
     assert_eq!(bench.gauge(), 0);
     bench.hold("eve", HOUR).await;
     assert_eq!((bench.held("eve"), bench.metrics.leases_evicted.get()), (Some((2, false)), 0));
@@ -102,7 +102,7 @@ async fn a_small_step_back_costs_no_mint() {
     let bench = TestBench::new();
     bench.hold("ada", 6 * HOUR).await;
     bench.clock_control.step_wall(-6 * 3_600_000);
-    bench.book.sweep();
+    bench.book.leases().sweep();
     assert_eq!(bench.held("ada"), Some((0, false)));
 }
 

@@ -138,7 +138,7 @@ impl History {
             }
             Op::Advance(millis) => self.bench.clock_control.advance(Duration::from_millis(millis)),
             Op::Sweep => {
-                self.bench.book.sweep();
+                self.bench.book.leases().sweep();
                 let now = self.bench.clock.now();
                 self.held.retain(|_, (_, end)| *end > now);
             }

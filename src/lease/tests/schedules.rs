@@ -242,7 +242,7 @@ impl<G: Staged> Play<G> {
     /// Waits until every mint has come to its end.
     async fn finish(&self) {
         loop {
-            let tasks = std::mem::take(&mut *self.book.records().stage().tasks.lock().unwrap());
+            let tasks = std::mem::take(&mut *self.book.leases().records().stage().tasks.lock().unwrap());
             if tasks.is_empty() {
                 return;
             }
@@ -260,10 +260,10 @@ impl<G: Staged> Play<G> {
     fn assert_forgets_everything(&self) {
         for _ in 0..2 {
             self.clock_control.advance(Duration::from_secs(7 * 3600));
-            self.book.sweep();
+            self.book.leases().sweep();
         }
-        let records = self.book.records().stage().records.lock().unwrap().len();
-        assert_eq!((self.book.len(), records), (0, 0), "{BROKEN}");
+        let records = self.book.leases().records().stage().records.lock().unwrap().len();
+        assert_eq!((self.book.leases().len(), records), (0, 0), "{BROKEN}");
     }
 }
 
@@ -281,7 +281,7 @@ fn callers_of_one_cold_key<G: Staged>() {
             assert_eq!(caller.await.unwrap(), Ok(0), "{BROKEN}");
         }
         play.finish().await;
-        assert_eq!((play.vendor.mints(), play.book.len(), play.held("ada")), (1, 1, Some(0)), "{BROKEN}");
+        assert_eq!((play.vendor.mints(), play.book.leases().len(), play.held("ada")), (1, 1, Some(0)), "{BROKEN}");
         play.assert_forgets_everything();
     });
 }
@@ -326,7 +326,7 @@ fn a_failure_is_shared_and_remembered_in_any_order() {
                 assert_eq!(caller.await.unwrap(), Err(NoLease::Mint(MintFailure::TimedOut)));
             }
             play.finish().await;
-            assert_eq!((play.vendor.mints(), play.book.len()), (1, 0));
+            assert_eq!((play.vendor.mints(), play.book.leases().len()), (1, 0));
             play.assert_forgets_everything();
         });
     });
@@ -350,7 +350,10 @@ fn posts_and_gets_in_any_order_never_get_or_keep_a_url_from_before_a_post() {
             play.finish().await;
             // Each POST needs one at most; each GET one, and one more for each POST that made it begin again.
             assert!(play.vendor.mints() <= 4 + 1 + 5, "{} mints", play.vendor.mints());
-            assert_eq!(play.book.len(), [play.held("ada/en"), play.held("ada/nl")].into_iter().flatten().count());
+            assert_eq!(
+                play.book.leases().len(),
+                [play.held("ada/en"), play.held("ada/nl")].into_iter().flatten().count()
+            );
             play.assert_forgets_everything();
         });
     });
@@ -399,13 +402,13 @@ fn a_mint_that_is_ended_at_any_time_leaves_nobody_waiting_and_no_key_blocked() {
         block_on(async {
             let play = Play::<Stage>::new();
             let callers = [play.get("ada"), play.get("ada"), play.post("ada")];
-            let ended = play.book.records().stage().tasks.lock().unwrap().pop();
+            let ended = play.book.leases().records().stage().tasks.lock().unwrap().pop();
             if let Some(task) = ended {
                 task.abort();
                 let _ = task.await;
             }
             yield_now().await;
-            let ended = play.book.records().stage().tasks.lock().unwrap().pop();
+            let ended = play.book.leases().records().stage().tasks.lock().unwrap().pop();
             if let Some(task) = ended {
                 task.abort();
                 let _ = task.await;
@@ -452,7 +455,7 @@ fn sweeps_between<G: Staged>() {
         play.finish().await;
         play.clock_control.advance(Duration::from_secs(7 * 3600));
         let sweeper = play.clone();
-        let sweep = spawn(async move { sweeper.book.sweep() });
+        let sweep = spawn(async move { sweeper.book.leases().sweep() });
         let callers = [play.get("ada"), play.get("ada"), play.get("bob")];
         sweep.await.unwrap();
         for caller in callers {
@@ -460,7 +463,7 @@ fn sweeps_between<G: Staged>() {
         }
         play.finish().await;
         let held = [play.held("ada"), play.held("bob")].into_iter().flatten().count();
-        assert_eq!((play.vendor.mints(), play.book.len(), held), (3, 2, 2), "{BROKEN}");
+        assert_eq!((play.vendor.mints(), play.book.leases().len(), held), (3, 2, 2), "{BROKEN}");
         play.assert_forgets_everything();
     });
 }
@@ -488,7 +491,7 @@ fn mints_that_land_at_once_fill_the_book_to_its_capacity_exactly() {
             }
             play.finish().await;
             let held = names.iter().filter(|name| play.held(name).is_some()).count();
-            assert_eq!((play.book.len(), held), (2, 2));
+            assert_eq!((play.book.leases().len(), held), (2, 2));
             play.assert_forgets_everything();
         });
     });
@@ -544,8 +547,8 @@ fn a_revocation_amid_a_mint(late: bool) {
         let (ending, there) = (play.clone(), list.clone());
         let ended = spawn(async move {
             *there.ended.lock().unwrap() = true;
-            for listed in ending.book.list(None, 10) {
-                ending.book.forget_here(&listed.owner);
+            for listed in ending.book.leases().list(None, 10) {
+                ending.book.leases().forget_here(&listed.owner);
             }
         });
         ended.await.unwrap();
@@ -553,7 +556,7 @@ fn a_revocation_amid_a_mint(late: bool) {
             let _ = caller.await.unwrap();
         }
         play.finish().await;
-        assert_eq!((play.held("ada"), play.book.len()), (None, 0), "{BROKEN}");
+        assert_eq!((play.held("ada"), play.book.leases().len()), (None, 0), "{BROKEN}");
         assert_eq!(play.obtain(&key("ada")).await.ok().filter(|_| !list.has_ended()), None, "{BROKEN}");
     });
 }

@@ -137,7 +137,7 @@ async fn a_request_that_nobody_polls_asks_for_nothing() {
     drop(bench.get("ada"));
     settle().await;
     assert_eq!(bench.vendor.calls(), 0);
-    assert_eq!(bench.book.sizes(), (0, 0, 0));
+    assert_eq!(bench.book.leases().sizes(), (0, 0, 0));
     let mut get = Box::pin(bench.get("ada"));
     assert_eq!(poll_once(&mut get).await, Poll::Pending);
     bench.vendor.begun(1).await;

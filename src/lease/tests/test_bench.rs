@@ -260,8 +260,8 @@ impl TestBench {
     /// `valet_leases_held`, which the book's own count must equal.
     pub fn gauge(&self) -> i64 {
         let gauge = self.metrics.leases_held.get();
-        assert_eq!(gauge, self.book.len() as i64);
-        assert_eq!(self.book.is_empty(), gauge == 0);
+        assert_eq!(gauge, self.book.leases().len() as i64);
+        assert_eq!(self.book.leases().is_empty(), gauge == 0);
         gauge
     }
 
@@ -271,10 +271,10 @@ impl TestBench {
         // Two sweeps: a lease's end leads to the record, and the record's window of counted mints ends at the same time or later.
         for _ in 0..2 {
             self.clock_control.advance(7 * HOUR);
-            self.book.sweep();
+            self.book.leases().sweep();
         }
         assert_eq!(self.gauge(), 0);
-        assert_eq!(self.book.sizes(), (0, 0, 0), "(records, names of leases, visits) are left");
+        assert_eq!(self.book.leases().sizes(), (0, 0, 0), "(records, names of leases, visits) are left");
     }
 }
 

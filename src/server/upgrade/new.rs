@@ -236,8 +236,8 @@ fn has_ended(life: &OwnedFd) -> bool {
 fn take(message: Message, live: &Live, book: &Arc<Book>, policies: &Policies) -> Result<(), String> {
     match message {
         Message::Revoked(what) => live.listening.revoke(*what),
-        Message::Owner(owner) => book.take_owner(*owner, policies),
-        Message::Forgotten(owner) => drop(book.forget_here(&owner)),
+        Message::Owner(owner) => book.leases().take_owner(*owner, policies),
+        Message::Forgotten(owner) => drop(book.leases().forget_here(&owner)),
         _ => return Err(out_of_turn()),
     }
     Ok(())

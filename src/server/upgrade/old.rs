@@ -239,13 +239,13 @@ impl Live {
         let (sessions, book) = (&generation.components.sessions, &generation.components.book);
         let ((tell_revoked, revoked), (tell_owners, owners)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         sessions.tell_of_revocations(tell_revoked);
-        book.tell_of_owners(Some(tell_owners));
+        book.leases().tell_of_owners(Some(tell_owners));
         let mut events = Events { revoked, owners };
         // Before the leases: none of the ended is taken over.
         for what in sessions.revocations() {
             sent(channel.send(&Message::Revoked(Box::new(Revocation::clone(&what))), None)).await?;
         }
-        for owner in book.owners() {
+        for owner in book.leases().owners() {
             self.tell_owner(channel, &owner).await?;
         }
         if let Some(file) = &self.file {
@@ -262,7 +262,7 @@ impl Live {
     }
 
     async fn tell_owner(&self, channel: &Channel, owner: &[u8]) -> Result<(), String> {
-        for part in self.generation().components.book.hand_owner(owner) {
+        for part in self.generation().components.book.leases().hand_owner(owner) {
             sent(channel.send(&Message::Owner(Box::new(part)), None)).await?;
         }
         Ok(())
@@ -360,7 +360,7 @@ impl Drop for Lending<'_> {
             return;
         }
         let generation = self.live.generation();
-        generation.components.book.tell_of_owners(None);
+        generation.components.book.leases().tell_of_owners(None);
         if let Some(file) = &self.live.file {
             file.take_back();
         }
