@@ -3,21 +3,18 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::EmbedPolicy;
-use super::requests;
 use crate::clock::Timestamp;
 use crate::lease::Book;
 use crate::problem::{Refusal, TYPE_BASE};
@@ -29,9 +26,6 @@ use crate::telemetry::Recent;
 /// A page of a list, unless its reader says otherwise; and at most.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
-
-/// Names of an issuer and a subject; more is not read.
-const MAX_BODY: usize = 16 * 1024;
 
 /// Who has the token drops everybody's leases: one that can be guessed is none.
 pub fn check_token(token: &Secret) -> Result<(), &'static str> {
@@ -65,22 +59,6 @@ pub struct Api {
 pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Vec<String>, Vec<String>>> + Send>> + Send + Sync>;
 
 impl Api {
-    /// Its routes, each for who has the token.
-    pub fn router(self) -> Router {
-        let api = Arc::new(self);
-        Router::new()
-            .route("/api/leases", get(leases))
-            .route("/api/leases/drop", post(drop_leases))
-            .route("/api/sessions/revoke", post(revoke))
-            .route("/api/reload", post(reload))
-            .route("/api/embed-policy", get(embed_policy))
-            .route("/api/subjects/forget", post(forget))
-            .merge(requests::router())
-            .layer(DefaultBodyLimit::max(MAX_BODY))
-            .layer(middleware::from_fn_with_state(api.clone(), admit))
-            .with_state(api)
-    }
-
     fn allows(&self, headers: &HeaderMap) -> bool {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (all.next(), all.next()) else { return false };
@@ -97,7 +75,7 @@ impl Api {
     }
 }
 
-async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     if api.allows(request.headers()) {
         let mut response = next.run(request).await;
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -139,7 +117,7 @@ impl Page {
     }
 }
 
-async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
+pub(super) async fn leases(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRejection>) -> Response {
     let wrong =
         || problem(StatusCode::BAD_REQUEST, "expected `limit` of 1 to 1000 and `after` as the last page's `next` says");
     let Ok(Query(page)) = page else { return wrong() };
@@ -176,7 +154,7 @@ fn cursor(text: &str) -> Option<(Timestamp, u64)> {
 }
 
 /// Whatever the body is: there is nothing to say.
-async fn reload(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn reload(State(api): State<Arc<Api>>) -> Response {
     match (api.reload)().await {
         Ok(changed) => axum::Json(json!({ "changed": changed })).into_response(),
         Err(faults) => (StatusCode::UNPROCESSABLE_ENTITY, axum::Json(json!({ "faults": faults }))).into_response(),
@@ -189,7 +167,7 @@ struct Embedded {
     plugin: String,
 }
 
-async fn embed_policy(State(api): State<Arc<Api>>, asked: Result<Query<Embedded>, QueryRejection>) -> Response {
+pub(super) async fn embed_policy(State(api): State<Arc<Api>>, asked: Result<Query<Embedded>, QueryRejection>) -> Response {
     let Ok(Query(Embedded { plugin })) = asked else {
         return problem(StatusCode::BAD_REQUEST, "expected `plugin`, the name of one");
     };
@@ -208,7 +186,7 @@ struct Whose {
 }
 
 /// Whatever `Content-Type` says: nobody but who has the token gets here, and a browser sends none along.
-async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
     let expected = r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON"#;
     let Some(whose) = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok()) else {
         return problem(StatusCode::BAD_REQUEST, expected);
@@ -241,7 +219,7 @@ async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejec
 }
 
 /// Ends sessions. What the caller does not wait for goes on.
-async fn revoke(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn revoke(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
     let whose = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok());
     let ended = whose.map(|Whose { issuer, subject, session }| Ended { issuer, subject, session, until: None });
     // Counted as the call that it is.
@@ -267,7 +245,7 @@ fn not_revoked(fault: NotRevoked, expected: &str) -> Response {
 }
 
 /// Erases a person. What the caller does not wait for goes on.
-async fn forget(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn forget(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
     let whose = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok());
     let done = match whose {
         Some(Whose { issuer, subject: Some(subject), session: None }) => api.revoker.erase(issuer, subject).await,

@@ -4,6 +4,7 @@ mod api;
 mod embed;
 mod page;
 mod requests;
+mod routes;
 pub mod settings;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::template::Template;
+use super::template::{Template, is_pointer};
 use crate::clock::Timestamp;
 
 /// A number from here on is a time since the epoch, a smaller one a span: 10^9 s is the year 2001, and no URL lives for 31 years.
@@ -109,11 +109,6 @@ impl ExpiryRule {
             _ => Err(EXPECTED),
         }
     }
-}
-
-/// RFC 6901, section 3; the pointer to the whole document is of no use here.
-pub(super) fn is_pointer(text: &str) -> bool {
-    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }
 
 /// An answer's body, read as far as the rules need it.

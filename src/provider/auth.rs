@@ -1,14 +1,13 @@
 //! How the API key goes into a call.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_encode;
 use zeroize::Zeroizing;
 
-use super::call::UNRESERVED;
+use super::encoding::UNRESERVED;
 use super::grant::{Grant, Login, Oauth2};
+use super::key_field::{basic, is_prefix, key_field, sensitive};
 use super::settings::AuthSettings;
 use super::signature::{Hmac, Outgoing, Sigv4};
 use super::template::Unfit;
@@ -171,34 +170,6 @@ impl Auth {
         }
         Ok(())
     }
-}
-
-/// A field's value that no log shows.
-pub(super) fn sensitive(parts: &[&[u8]]) -> Result<HeaderValue, Unfit> {
-    let whole = Zeroizing::new(parts.concat());
-    let mut value = HeaderValue::from_bytes(&whole).map_err(|_| Unfit)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// RFC 7617.
-pub(super) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue, Unfit> {
-    let pair = Zeroizing::new([user, b":", password].concat());
-    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
-    sensitive(&[b"Basic ", encoded.as_bytes()])
-}
-
-/// The name of a field that may carry a secret.
-pub(super) fn key_field(name: &str) -> Result<HeaderName, &'static str> {
-    match HeaderName::from_bytes(name.as_bytes()) {
-        Ok(name) if super::call::is_ours(&name) => Err("this field can't carry the key"),
-        Ok(name) => Ok(name),
-        Err(_) => Err("expected the name of a header field"),
-    }
-}
-
-pub(super) fn is_prefix(text: &str) -> bool {
-    !text.starts_with(' ') && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]

@@ -5,22 +5,15 @@
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::body::Body;
+use super::encoding::{FORM, UNRESERVED, has_dot_segment, put_pair};
 use super::template::{Template, Unfit, Values};
 
 mod source;
 
-pub(super) use self::source::{
-    CallSource, Surroundings, fields, has_dot_segment, literal_fits, mint_source, register_source, revoke_source,
-};
-
-/// All but the unreserved characters of RFC 3986, section 2.3, is escaped.
-pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// The type of a form (WHATWG URL, section 5).
-pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) use self::source::{CallSource, Surroundings, fields, mint_source, register_source, revoke_source};
 
 /// A call with places for values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,25 +42,6 @@ pub(super) struct Call {
     pub(super) target: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-}
-
-/// Header fields that the client writes itself, or that change how the message is framed.
-pub(super) fn is_ours(name: &HeaderName) -> bool {
-    const OURS: [&str; 12] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "proxy-connection",
-        "accept-encoding",
-        "user-agent",
-    ];
-    OURS.contains(&name.as_str())
 }
 
 impl CallTemplate {
@@ -134,16 +108,6 @@ fn fill_parameters(parameters: &[(String, Template)], values: &Values<'_>) -> Re
         }
     }
     Ok(text)
-}
-
-/// One more pair of a query or a form. `name` is percent-encoded already.
-pub(super) fn put_pair(text: &mut String, name: &str, value: &str) {
-    if !text.is_empty() {
-        text.push('&');
-    }
-    text.push_str(name);
-    text.push('=');
-    text.extend(utf8_percent_encode(value, UNRESERVED));
 }
 
 fn visible(value: &str, text: &mut String) -> Result<(), Unfit> {

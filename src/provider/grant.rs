@@ -11,21 +11,22 @@ use percent_encoding::{percent_encode, utf8_percent_encode};
 use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
-use super::answer::is_pointer;
-use super::auth::basic;
 use super::base_url::BaseUrl;
-use super::call::{FORM, UNRESERVED, has_dot_segment, literal_fits, put_pair};
 use super::diagnosis::{Diagnosis, Step};
+use super::encoding::{FORM, UNRESERVED, has_dot_segment, literal_fits, put_pair};
 use super::jwt;
+use super::key_field::{basic, is_prefix};
 use super::settings::{ClientAuth, LoginSettings, Oauth2Settings};
-use super::template::Unfit;
-use super::token::seconds;
+use super::template::{Unfit, is_pointer};
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::setting::TextSetting;
 
 /// An access token is a word; what is longer is something else.
 const MAX_TOKEN: usize = 16 * 1024;
+
+/// No token is kept longer.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The life of a client's own word. It is used at once.
 const ASSERTION_LIFE: i64 = 60;
@@ -217,7 +218,7 @@ impl Login {
                 None
             })
         });
-        if !super::auth::is_prefix(prefix) {
+        if !is_prefix(prefix) {
             fault("prefix", "expected printable ASCII without spaces at its beginning");
         }
         let form = form.iter().flatten().map(|(name, text)| (name.clone(), text.clone())).collect();
@@ -307,4 +308,14 @@ impl Grant {
         let life = expires.and_then(|pointer| json.as_ref()?.pointer(pointer)).and_then(seconds);
         Ok((Zeroizing::new(text.to_owned()), life))
     }
+}
+
+/// `expires_in` and its kind: a number of seconds, or its text.
+fn seconds(json: &Json) -> Option<Duration> {
+    let seconds = match json {
+        Json::Number(number) => number.as_f64()?,
+        Json::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }

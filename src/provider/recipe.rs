@@ -2,11 +2,12 @@
 
 use http::HeaderName;
 
-use super::auth::{Auth, key_field};
+use super::auth::Auth;
 use super::base_url::BaseUrl;
 use super::call::{CallTemplate, Surroundings, fields, register_source, revoke_source};
 use super::fingerprint::fingerprint;
 use super::jwt::LocalJwt;
+use super::key_field::key_field;
 use super::needs::{Needs, claim_names};
 use super::preset::{Source, effective, preset_names};
 use super::redirect_hosts::RedirectHosts;
@@ -16,8 +17,10 @@ use crate::secret::Secret;
 use crate::setting::FieldFault;
 
 mod mint;
+mod parts;
 
 pub(super) use self::mint::{How, MintCall};
+pub(super) use self::parts::{Base, Parts, Register};
 
 /// The statuses that mean that a user exists, where the recipe names none.
 const ACCEPTED: [u16; 2] = [200, 201];
@@ -31,63 +34,6 @@ pub struct Recipe {
     /// The names of `MintInput::claims`, in their order.
     pub(super) claims: Vec<String>,
     fingerprint: [u8; 32],
-}
-
-/// The recipe itself.
-#[derive(Clone, Debug)]
-pub(super) struct Parts {
-    pub(super) base: Base,
-    pub(super) auth: Auth,
-    pub(super) secret_headers: Vec<HeaderName>,
-    pub(super) redirect_hosts: RedirectHosts,
-    pub(super) register: Option<Register>,
-    /// Sorted by name.
-    pub(super) mints: Vec<MintCall>,
-    pub(super) revoke: Option<CallTemplate>,
-    pub(super) forget: Option<CallTemplate>,
-}
-
-/// `base_url`; empty where nothing is called.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Base {
-    scheme: String,
-    /// `host` or `host:port`.
-    authority: String,
-    /// Without a `/` at its end; empty for the root.
-    pub(super) path: String,
-}
-
-/// `[provider.register]`.
-#[derive(Clone, Debug)]
-pub(super) struct Register {
-    pub(super) call: CallTemplate,
-    pub(super) accept: Vec<u16>,
-    pub(super) accept_if: Vec<AcceptIf>,
-    /// What mints want to know of its answer.
-    pub(super) wanted: Vec<Box<str>>,
-}
-
-impl Base {
-    /// `scheme://host[:port]`.
-    pub(super) fn origin(&self) -> String {
-        format!("{}://{}", self.scheme, self.authority)
-    }
-
-    /// The same with its path; empty where nothing is called.
-    pub(super) fn url(&self) -> String {
-        if self.authority.is_empty() { String::new() } else { self.origin() + &self.path }
-    }
-
-    /// `host` or `host:port`.
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
-    }
-}
-
-impl From<&BaseUrl> for Base {
-    fn from(url: &BaseUrl) -> Self {
-        Self { scheme: url.scheme().into(), authority: url.authority(), path: url.path().into() }
-    }
 }
 
 /// Reads a provider's recipe. Faults are (key path below the provider, message), all of them; no message repeats a value.

@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::utf8_percent_encode;
 use zeroize::Zeroizing;
 
-use super::auth::{key_field, sensitive};
-use super::call::UNRESERVED;
+use super::encoding::UNRESERVED;
+use super::key_field::{is_prefix, key_field, sensitive};
 use super::settings::{HmacSettings, Sigv4Settings};
 use super::template::{Section, Unfit, sections};
 use crate::clock::Timestamp;
@@ -85,7 +85,7 @@ impl Hmac {
         if timestamp_header == Some(header.clone()) && header.is_some() {
             fault("timestamp_header", "is the signature's own field");
         }
-        if !super::auth::is_prefix(prefix) {
+        if !is_prefix(prefix) {
             fault("prefix", "expected printable ASCII without spaces at its beginning");
         }
         let text = pieces(text).map_err(|message| fault("text", message)).ok();

@@ -11,6 +11,11 @@ pub fn is_whole_number(text: &str) -> bool {
     value::whole(text).is_some()
 }
 
+/// Whether this is a JSON pointer (RFC 6901, section 3). The one to the whole document is of no use here.
+pub(super) fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
+}
+
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {

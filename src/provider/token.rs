@@ -7,14 +7,13 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::Full;
 use parking_lot::Mutex;
-use serde_json::Value as Json;
 use tokio::sync::watch;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::api_keys::ApiKeys;
 use super::diagnosis::{Diagnosis, Step};
-use super::grant::{Asked, Grant};
+use super::grant::{Asked, Grant, LONGEST};
 use super::outcome::Fault;
 use crate::clock::{Clock, Tick};
 use crate::http_client::{Cause, Client, ClientFault, Response};
@@ -24,9 +23,6 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A token of which nobody says how long it lives; it is dropped sooner where the API refuses it.
 const UNSAID: Duration = Duration::from_secs(300);
-
-/// No token is kept longer.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// It is renewed this long before its end, or a quarter of its life.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -206,14 +202,4 @@ impl AccessTokens {
 
 fn lost() -> Outcome {
     Err((Fault::Unreachable, Diagnosis::new("busy", "the asking for an access token ended without a word")))
-}
-
-/// `expires_in` and its kind: a number of seconds, or its text.
-pub(super) fn seconds(json: &Json) -> Option<Duration> {
-    let seconds = match json {
-        Json::Number(number) => number.as_f64()?,
-        Json::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::claims::{Rules, TENANT_CLAIM};
-use super::explain::list;
 use super::issuer::Issuer;
 use super::json::{self, Number, Object, Value};
 use super::token::{Header, Parts};
@@ -13,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::meant::did_you_mean;
 use crate::units::Span;
 
-/// More names than that are not listed.
+/// More names or audiences than that are not listed.
 const MAX_LISTED: usize = 8;
 
 /// What a token is judged by, as far as a fault has to be told.
@@ -309,4 +308,16 @@ fn seconds_of(value: &Value<'_>) -> Option<Timestamp> {
 /// In whole seconds.
 fn span(span: Duration) -> Span {
     Span(Duration::from_secs(span.as_secs()))
+}
+
+/// The texts of a claim, as an audience has them.
+pub(super) fn list(value: &Value<'_>) -> String {
+    let texts: Vec<String> = match value {
+        Value::Text(text) => vec![shown(text).to_string()],
+        Value::List(list) => {
+            list.iter().filter_map(Value::text).take(MAX_LISTED).map(|t| shown(t).to_string()).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return "of another type".into(),
+    };
+    texts.join(", ")
 }

@@ -4,41 +4,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::claims::Claims;
-use super::diagnosis::Case;
-use super::issuer::Issuer;
-use super::json::{Object, Value};
-use super::settings::SignatureAlgorithm;
+use super::diagnosis::{Case, list};
+use super::json::Value;
+use super::observer::{Observer, Step};
 use super::token::Header;
 use super::verifier::{Miss, Sessions};
 use super::{Session, SessionFault, shown};
 use crate::clock::Timestamp;
 use crate::units::Span;
-
-/// More audiences than that are not listed.
-const MAX_LISTED: usize = 8;
-
-/// What has been found in order. The verification says it as it goes, so that what is told is what is done.
-pub(super) enum Step<'s> {
-    Parts,
-    Header(&'s Header<'s>),
-    Issuer(&'s Issuer),
-    Type,
-    Algorithm(SignatureAlgorithm),
-    Claims(&'s Claims<'s>, &'s Object<'s>, &'s Issuer),
-    ExternalId,
-    Keys(usize),
-    Signature,
-}
-
-/// Who is told.
-pub(super) trait Observer {
-    fn observes(&mut self, step: Step<'_>);
-}
-
-/// Nobody: a request.
-impl Observer for () {
-    fn observes(&mut self, _: Step<'_>) {}
-}
 
 /// The steps that were passed, a line each, and how it ended.
 pub struct Explanation {
@@ -139,16 +112,4 @@ fn claims_line(claims: &Claims<'_>, audience: Option<&Value<'_>>, now: Timestamp
     }
     line.push_str(if claims.session_id.is_some() { "; it names its session" } else { "; it names no session" });
     line
-}
-
-/// The texts of a claim, as an audience has them.
-pub(super) fn list(value: &Value<'_>) -> String {
-    let texts: Vec<String> = match value {
-        Value::Text(text) => vec![shown(text).to_string()],
-        Value::List(list) => {
-            list.iter().filter_map(Value::text).take(MAX_LISTED).map(|t| shown(t).to_string()).collect()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return "of another type".into(),
-    };
-    texts.join(", ")
 }

@@ -1,9 +1,11 @@
 //! Cookies in pieces: a value that is too long for one cookie (4 KiB in browsers) stands in `NAME.0`, `NAME.1`, … or in `NAME_0`, `NAME_1`, …
 
-use super::sources::Ambiguous;
-
 /// More pieces than this are no token: two to five are what libraries make of one.
 const MAX_PIECES: usize = 16;
+
+/// One source holds two things: two `Authorization` fields, two different values of a header, a cookie or a piece of one, or a cookie in two forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
 
 /// The pieces that one request brings, of all sources.
 #[derive(Default)]

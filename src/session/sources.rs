@@ -5,7 +5,7 @@ use std::fmt;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::pieces::{Joined, Number, Pieces};
+use super::pieces::{Ambiguous, Joined, Number, Pieces};
 use crate::setting::{FieldFault, TextSetting, text_setting};
 use crate::web::is_token;
 
@@ -56,10 +56,6 @@ pub struct Found<'a> {
     /// `Authorization` is empty, or `Bearer` without exactly one token; or a piece of a cookie is missing.
     pub malformed: bool,
 }
-
-/// One source holds two things: two `Authorization` fields, two different values of a header, a cookie or a piece of one, or a cookie in two forms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ambiguous;
 
 /// The value of each source so far; four is more than anyone lists.
 type Values<'a> = SmallVec<[Option<&'a [u8]>; 4]>;

@@ -11,7 +11,6 @@ use quick_cache::sync::Cache;
 
 use super::claim_path::ClaimPath;
 use super::claims::{ClaimForm, Claims, Validity};
-use super::explain::{Observer, Step};
 use super::external_id::Name;
 use super::field_claim::FieldClaim;
 use super::issuer::{Checks, Issuer, settle_persons};
@@ -20,6 +19,7 @@ use super::jwks_cache::JwksCache;
 use super::jwks_caches::Meant;
 use super::keys::Key;
 use super::knowledge::Known;
+use super::observer::{Observer, Step};
 use super::remote::ClientOf;
 use super::revocation::{LookedUp, Revocations};
 use super::security_event::Transmitter;

@@ -50,6 +50,7 @@ pub(super) fn check<'a>(
     server::check(config, &mut report);
     listener::check(config, &mut report);
     session::check(config, &mut report);
+    sign_out::check(config, &mut report);
     provider::check(config, &mut report);
     plugin::check(config, &mut report);
     app::check(config, &mut report);

@@ -1,6 +1,6 @@
 //! `[session]` and `[[session.issuer]]`.
 
-use super::{Report, persons, route, sign_out};
+use super::{Report, persons, route};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::session::settings::{IssuerSettings, JwksUrl, KeysSettings, SessionSettings};
@@ -58,7 +58,6 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
     revocation_life(session, &place.key("revocation_life"), report);
     persons::check(&session.issuers, &issuers, report);
-    sign_out::check(config, &place, report);
 }
 
 fn revocation_life(session: &SessionSettings, place: &Place, report: &mut Report<'_>) {

@@ -8,8 +8,8 @@ use crate::session::settings::{SessionSettings, TransmitterSettings};
 /// What else Valet serves on every listener.
 const OWN: [&str; 3] = ["/.valet/authorize", "/.valet/doctor", "/.valet/jwks.json"];
 
-pub(super) fn check(config: &Config, place: &Place, report: &mut Report<'_>) {
-    let session = &config.session;
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let (place, session) = (Place::root().key("session"), &config.session);
     let (logout, events) = (place.key("logout"), place.key("events"));
     let mut paths = Vec::new();
     paths.extend(session.logout.as_ref().map(|settings| (logout.key("path"), settings.path.as_str())));

@@ -45,9 +45,6 @@ pub struct Kept {
     pub sealed: Vec<u8>,
 }
 
-/// Revocations that are to be written, and how many rounds each waits.
-pub(super) type Unwritten = Mutex<HashMap<[u8; NAME], (u8, Arc<Revocation>)>>;
-
 impl SealedStore {
     /// Writes a revocation. While the store can't be asked, it is written as soon as it can be.
     ///

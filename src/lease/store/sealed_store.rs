@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::revocations::Unwritten;
 use super::seal::{SealingKeys, place};
 use super::settings::OnStoreLoss;
 use super::{Acquired, Backend, Claim, Known, Lost, Name};
@@ -60,6 +59,9 @@ pub(crate) enum AcquireResult {
     /// Somebody's mint has failed; and the owner's generation.
     Failed(MintFailure, u64),
 }
+
+/// Revocations that are to be written, and how many rounds each waits.
+pub(super) type Unwritten = Mutex<HashMap<[u8; NAME], (u8, Arc<Revocation>)>>;
 
 /// The way to a store.
 pub struct SealedStore {

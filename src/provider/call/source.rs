@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::{HeaderName, Method};
 use percent_encoding::percent_encode;
 
-use super::{CallTemplate, Content, FORM, UNRESERVED, is_ours};
+use super::{CallTemplate, Content};
 use crate::provider::auth::Auth;
 use crate::provider::body::Body;
+use crate::provider::encoding::{FORM, UNRESERVED, has_dot_segment, literal_fits};
+use crate::provider::key_field::is_ours;
 use crate::provider::settings::{MintSettings, RegisterSettings, RevokeSettings};
 use crate::provider::template::{Part, Place, Template, Value};
 use crate::setting::FieldFault;
@@ -233,24 +235,6 @@ fn path_fits(text: &str, template: &Template) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// RFC 3986, section 3.3: `pchar` and `/`.
-pub(in crate::provider) fn literal_fits(literal: &str) -> Result<(), &'static str> {
-    let bytes = literal.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        let fits = match byte {
-            b'%' => bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(byte),
-        };
-        if !fits {
-            return Err(match byte {
-                b'?' => "a path has no `?`; parameters stand in `query`",
-                _ => "a path starts with `/` and holds only characters of a URL's path",
-            });
-        }
-    }
-    Ok(())
-}
-
 fn header_fits(text: &str, template: &Template) -> Result<(), &'static str> {
     if text.is_empty() || text.trim() != text {
         return Err("a header field's value is not empty and has no spaces around it");
@@ -263,11 +247,6 @@ fn header_fits(text: &str, template: &Template) -> Result<(), &'static str> {
         return Err("a header field's value is printable ASCII");
     }
     Ok(())
-}
-
-/// Whether some reader would take a segment for `.` or `..`: an escaped dot counts as a dot (WHATWG URL, section 4.1).
-pub(in crate::provider) fn has_dot_segment(path: &str) -> bool {
-    path.split('/').any(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
 }
 
 pub(in crate::provider) fn register_source(register: &RegisterSettings) -> CallSource<'_> {

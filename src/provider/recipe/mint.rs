@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use super::Faults;
 use crate::provider::answer::{ExpiryRule, UrlRule, UsesRule};
-use crate::provider::call::{CallTemplate, Surroundings, has_dot_segment, literal_fits, mint_source};
+use crate::provider::call::{CallTemplate, Surroundings, mint_source};
+use crate::provider::encoding::{has_dot_segment, literal_fits};
 use crate::provider::jwt::LocalJwt;
 use crate::provider::settings::{AcceptIf, MintSettings, RetrySettings};
 use crate::provider::template::{Part, Place, Template, Value};
@@ -84,7 +84,7 @@ impl MintCall {
         name: &str,
         settings: &MintSettings,
         around: &Surroundings<'_>,
-        faults: &mut Faults,
+        faults: &mut Vec<FieldFault>,
     ) -> Option<Self> {
         let prefix = format!("mint.{name}");
         let before = faults.len();
@@ -117,7 +117,7 @@ impl MintCall {
 }
 
 /// The keys of a call beside `jwt`.
-fn no_call(settings: &MintSettings, prefix: &str, faults: &mut Faults) {
+fn no_call(settings: &MintSettings, prefix: &str, faults: &mut Vec<FieldFault>) {
     let written = [
         ("method", settings.method.is_some()),
         ("path", settings.path.is_some()),

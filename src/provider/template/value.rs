@@ -163,7 +163,7 @@ fn now(text: &str, form: TimeForm) -> Result<Option<Value>, &'static str> {
 }
 
 fn pointed(text: &str) -> Result<Box<str>, &'static str> {
-    let known = crate::provider::answer::is_pointer(text);
+    let known = super::is_pointer(text);
     if known { Ok(text.into()) } else { Err("expected a JSON pointer such as `/id` behind the colon (RFC 6901)") }
 }
 

@@ -8,8 +8,8 @@ use super::{Asking, Inner, note, unfit};
 use crate::clock::Timestamp;
 use crate::http_client::Response;
 use crate::provider::answer::{Answer, ExpiryRule, UrlRule};
-use crate::provider::call::has_dot_segment;
 use crate::provider::diagnosis::{Diagnosis, Step};
+use crate::provider::encoding::{UNRESERVED, has_dot_segment};
 use crate::provider::jwt::{LocalJwt, Signed};
 use crate::provider::outcome::Fault;
 use crate::provider::redirect_hosts::UrlFault;
@@ -138,7 +138,7 @@ impl Inner {
 /// An address with its values, each percent-encoded: none adds a segment, a parameter or a fragment.
 fn address(template: &Template, values: &Values<'_>) -> Result<Zeroizing<String>, Unfit> {
     let escape = |value: &str, text: &mut String| {
-        text.extend(percent_encoding::utf8_percent_encode(value, crate::provider::call::UNRESERVED));
+        text.extend(percent_encoding::utf8_percent_encode(value, UNRESERVED));
         Ok(())
     };
     let text = Zeroizing::new(template.fill(values, escape)?.ok_or(Unfit)?);

@@ -4,8 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::Script;
 
-use super::revocations::{LACKING, REVOCATIONS, REVOKE};
-
 pub(super) struct Scripts {
     pub begin: Script,
     pub renew: Script,
@@ -136,6 +134,49 @@ return 1
 const PROBE: &str = r"
 redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
 return 1
+";
+
+/// Keys: entries, order, ends. Arguments: name, end (Unix time in seconds), entry, the time in microseconds (so that no place in the order is given
+/// twice, whatever the store has lost), channel and notice. Some of what has ended is taken out.
+const REVOKE: &str = r"
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[3]) == 1 then
+  local n = tonumber(ARGV[4])
+  local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+  if last[2] and tonumber(last[2]) >= n then n = tonumber(last[2]) + 1 end
+  redis.call('ZADD', KEYS[2], string.format('%.0f', n), ARGV[1])
+  redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
+end
+local now = string.format('(%.0f', math.floor(tonumber(ARGV[4]) / 1000000))
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 16)) do
+  redis.call('HDEL', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', KEYS[3], id)
+end
+local ends = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
+if ends[2] then
+  for _, key in ipairs(KEYS) do redis.call('EXPIREAT', key, string.format('%.0f', tonumber(ends[2]) + 60)) end
+end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
+return 1
+";
+
+/// Keys: entries. Arguments: names. Says which of the names it does not have, counted from 1.
+const LACKING: &str = r"
+local lacking = {}
+for at, id in ipairs(ARGV) do
+  if redis.call('HEXISTS', KEYS[1], id) == 0 then lacking[#lacking + 1] = at end
+end
+return lacking
+";
+
+/// Keys: entries, order. Arguments: the last place that was read, how many. Says the entries behind it, and the last one's place; nothing, where there
+/// are none.
+const REVOCATIONS: &str = r"
+local page = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+local said = {}
+for at = 1, #page, 2 do said[#said + 1] = redis.call('HGET', KEYS[1], page[at]) or '' end
+if #page > 0 then said[#said + 1] = string.format('%.0f', tonumber(page[#page])) end
+return said
 ";
 
 /// No lease lives longer than hours.
