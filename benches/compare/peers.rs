@@ -169,7 +169,8 @@ impl Peer {
     ) -> Result<Started, String> {
         let [plain, tls, admin] = std::array::from_fn(|_| free_port());
         let name = self.name.replace([' ', ',', '+'], "");
-        let most = rlimit::Resource::NOFILE.get().map_or(1024, |(_, hard)| usize::try_from(hard).unwrap_or(1 << 20));
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let most = hard.map_or(1 << 20, |hard| usize::try_from(hard).unwrap_or(1 << 20));
         let place = Place { site, name, plain, tls, admin, origin, descriptors: descriptors.unwrap_or(most) };
         let mut command = (self.command)(&place);
         command.env("PLAIN", plain.to_string()).env("TLS", tls.to_string()).env("ORIGIN", origin.to_string());

@@ -1,5 +1,6 @@
 //! `valet run`.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, error, info, warn};
 
@@ -206,7 +207,7 @@ fn source(file: &ConfigFile) -> ConfigSource {
 /// crowd of silent clients, or of requests on few connections (HTTP/2), must not take away what health checks need.
 fn limits(config: &Config) -> Limits {
     let limits = Limits::default();
-    let Ok(descriptors) = rlimit::increase_nofile_limit(u64::MAX) else { return limits };
+    let Some(descriptors) = raise_descriptors() else { return limits };
     let calls = config.providers.iter().map(|provider| provider.max_in_flight as u64).sum();
     let needs = Needs {
         calls,
@@ -227,6 +228,13 @@ fn limits(config: &Config) -> Limits {
         max_edge_connections: at_most(shares.edges, limits.max_edge_connections),
         ..limits
     }
+}
+
+/// As many file descriptors as this process may have: the hard limit becomes the soft one. `None`: there is no limit, or it can't be raised.
+fn raise_descriptors() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).ok()?;
+    limit.maximum
 }
 
 /// What file descriptors are needed for.
