@@ -1,4 +1,4 @@
-//! A certificate with its key, as one side of a connection presents it (RFC 5280; RFC 8446, section 4.4.2).
+//! A certificate with its key, as one side of a connection presents it ([RFC 5280](https://www.rfc-editor.org/rfc/rfc5280); [RFC 8446, section 4.4.2](https://www.rfc-editor.org/rfc/rfc8446#section-4.4.2)).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct CertificateFiles {
 pub struct Certificate {
     /// What a handshake needs.
     pub served: Arc<CertifiedKey>,
-    /// The names for which it is good (subjectAltName, RFC 5280, section 4.2.1.6), lower case; some may begin with `*.`.
+    /// The names for which it is good (subjectAltName, [RFC 5280, section 4.2.1.6](https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.6)), lower case; some may begin with `*.`.
     pub names: Vec<Box<str>>,
     /// It is good from here on.
     pub begins: Timestamp,

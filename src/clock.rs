@@ -51,13 +51,13 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`. A time that RFC 3339 can't write (a year above 9999) is written as the last it can.
+    /// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) in UTC with milliseconds: `2026-01-01T00:00:00.000Z`. A time that RFC 3339 can't write (a year above 9999) is written as the last it can.
     pub fn rfc3339(self) -> String {
         let stamp = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         format!("{stamp:.3}")
     }
 
-    /// The same for each request: without a calendar of all times, from the epoch to the last time that [`Self::rfc3339`] knows.
+    /// The time as RFC 3339 writes it, fast enough for each request: without a calendar of all times, from the epoch to the last time that [`Self::rfc3339`] knows.
     pub(crate) fn write_rfc3339(self, out: &mut Vec<u8>) {
         /// 9999-12-30T22:00:00.999Z: that of jiff.
         const LAST: i64 = 253_402_207_200_999;
@@ -148,7 +148,7 @@ impl Tick {
     }
 }
 
-/// Both readings of one moment. An NTP step moves `wall` and not `tick`; a suspended machine moves `wall` alone.
+/// The wall clock and the monotonic clock at one moment. An NTP step moves `wall` and not `tick`; a suspended machine moves `wall` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// What the wall clock says.
@@ -245,12 +245,12 @@ impl Clock {
         }
     }
 
-    /// Both.
+    /// Reads the wall clock and the monotonic clock.
     pub fn moment(&self) -> Moment {
         self.moment_at(Instant::now())
     }
 
-    /// Both, where the machine's monotonic clock was read just now for something else.
+    /// Reads both clocks, where the machine's monotonic clock was read just now for something else.
     pub fn moment_at(&self, now: Instant) -> Moment {
         Moment { wall: self.now(), tick: self.tick_at(now) }
     }

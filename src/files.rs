@@ -45,6 +45,9 @@ impl Watch {
 
 /// Reads a whole file of at most `max_kib` KiB. A fault names the path, never the content; `kind` is what the file should have been. A text with
 /// a mark of an editor before it is refused: the first line would be another than one sees.
+///
+/// # Errors
+/// In an operator's words: the file can't be read, or is larger.
 pub fn read_bounded(path: &Path, max_kib: u64, kind: &str) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let meta = std::fs::metadata(path).map_err(|fault| format!("{shown}: {fault}"))?;
@@ -117,7 +120,7 @@ pub fn fingerprint(path: &Path) -> Option<u64> {
     std::fs::read(path).ok().map(|content| fingerprint_of(&content))
 }
 
-/// The same of a content that was read already.
+/// The fingerprint of a content that was read already.
 pub fn fingerprint_of(content: &[u8]) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -126,18 +129,27 @@ pub fn fingerprint_of(content: &[u8]) -> u64 {
 }
 
 /// Lets everybody connect to a socket, as far as its folder lets them: mode 0666.
+///
+/// # Errors
+/// The mode can't be set.
 pub fn let_everybody_connect(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
 }
 
 /// Lets this user alone connect to a socket: mode 0600.
+///
+/// # Errors
+/// The mode can't be set.
 pub fn let_nobody_else_connect(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 /// Checks that nobody but this user and root can put anything in this file's folder, or something else in its place.
+///
+/// # Errors
+/// Others can write into the folder, or it can't be looked at.
 pub fn check_private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -153,6 +165,9 @@ pub fn check_private_folder(path: &Path) -> std::io::Result<()> {
 }
 
 /// The user whose socket it is; `None`: it is no socket, which may be a link.
+///
+/// # Errors
+/// The path can't be looked at.
 pub fn socket_owner(path: &Path) -> std::io::Result<Option<u32>> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let meta = std::fs::symlink_metadata(path)?;
@@ -160,6 +175,9 @@ pub fn socket_owner(path: &Path) -> std::io::Result<Option<u32>> {
 }
 
 /// Removes a file that nobody uses any more.
+///
+/// # Errors
+/// It can't be removed.
 pub fn remove(path: &Path) -> std::io::Result<()> {
     std::fs::remove_file(path)
 }

@@ -45,6 +45,9 @@ struct State {
 
 impl LineSink {
     /// Lines to `out`, by a thread of its own. `lost` counts those that no reader took.
+    ///
+    /// # Errors
+    /// The thread that writes can't be started.
     pub fn new(mut out: impl Write + Send + 'static, lost: IntCounter) -> std::io::Result<Self> {
         let (finished, done) = mpsc::channel();
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), lost, done: Mutex::new(done) });

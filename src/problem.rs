@@ -1,4 +1,4 @@
-//! Every refusal, its status and its words: one table (RFC 9457).
+//! Every refusal, its status and its words: one table ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
 //! The texts are fixed. Nothing of the token, the URL, the key or an inner error is ever in them.
 

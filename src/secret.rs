@@ -111,6 +111,9 @@ pub struct SecretFault(pub String);
 
 impl SecretSource {
     /// Reads it now. `directory` is where relative paths start.
+    ///
+    /// # Errors
+    /// The place can't be read, or holds no secret. The secret is never in it.
     pub fn read(&self, directory: &Path) -> Result<Secret, SecretFault> {
         let mut bytes = match self {
             Self::File(path) => {
@@ -157,6 +160,9 @@ pub struct SecretCell {
 
 impl SecretCell {
     /// Reads the secret for the first time.
+    ///
+    /// # Errors
+    /// As those of [`SecretSource::read`].
     pub fn open(source: SecretSource, directory: &Path) -> Result<Self, SecretFault> {
         let current = ArcSwap::from_pointee(source.read(directory)?);
         Ok(Self { source, directory: directory.to_owned(), current })
@@ -168,6 +174,9 @@ impl SecretCell {
     }
 
     /// Reads it again: `Ok(true)` if it has changed. `accept` looks at the new one before it takes the old one's place.
+    ///
+    /// # Errors
+    /// The place can't be read, or `check` refuses what is there; the secret before stays.
     pub fn reread(&self, accept: impl Fn(&Secret) -> Result<(), &'static str>) -> Result<bool, SecretFault> {
         let fresh = self.source.read(&self.directory)?;
         accept(&fresh).map_err(|fault| SecretFault(fault.to_owned()))?;
@@ -180,6 +189,9 @@ impl SecretCell {
     }
 
     /// Reads it, and keeps the value that it has. What [`Self::reread`] would say.
+    ///
+    /// # Errors
+    /// As those of [`Self::reread`].
     pub fn try_reread(&self, accept: impl Fn(&Secret) -> Result<(), &'static str>) -> Result<(), SecretFault> {
         accept(&self.source.read(&self.directory)?).map_err(|fault| SecretFault(fault.to_owned()))
     }

@@ -152,6 +152,9 @@ pub struct Metrics {
 
 impl Metrics {
     /// All of them, at zero. `revision` is the commit the binary was built from.
+    ///
+    /// # Errors
+    /// Two metrics have one name.
     #[allow(clippy::too_many_lines, reason = "a table: one entry for each metric")]
     pub fn new(version: &str, revision: &str) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();

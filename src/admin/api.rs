@@ -28,6 +28,9 @@ const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
 /// Who has the token drops everybody's leases: one that can be guessed is none.
+///
+/// # Errors
+/// In an operator's words: what is expected of a token.
 pub fn check_token(token: &Secret) -> Result<(), &'static str> {
     const SHORTEST: usize = 16;
     // Looked at here, goes nowhere.

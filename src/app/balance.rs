@@ -29,7 +29,7 @@ fn in_turn<'a>(fit: &[&'a Arc<Upstream>], turn: usize) -> Option<&'a Arc<Upstrea
     fit.get(turn.checked_rem(fit.len())?).copied()
 }
 
-/// Those with the fewest requests under way.
+/// The upstreams with the fewest requests under way.
 fn idlest<'a>(fit: &[&'a Arc<Upstream>]) -> SmallVec<[&'a Arc<Upstream>; 16]> {
     let mut least = usize::MAX;
     let mut idlest = SmallVec::new();

@@ -38,14 +38,14 @@ pub(super) struct Endpoints {
 /// The addresses of each target. Whoever has a reference to it holds the pool's lock.
 pub(super) type Known = Vec<Vec<Address>>;
 
-/// Those that stand best. Only pools of more than this ask for memory at a pick.
+/// The endpoints of the best availability. Only pools of more than this ask for memory at a pick.
 pub(super) type Best<'a> = SmallVec<[&'a Arc<Upstream>; 16]>;
 
 /// A pool is looked through for each request, and asked for its health all at once.
 const MAX_ENDPOINTS: usize = 256;
 
 impl Endpoints {
-    /// These are the addresses of the target now. Upstreams that stay keep what is known of them; requests to those that leave go on. Whether
+    /// Takes the addresses that the target has now. Upstreams that stay keep what is known of them; requests to those that leave go on. Whether
     /// anything has changed.
     pub(super) fn know(&self, place: usize, addresses: Vec<Address>) -> bool {
         let mut known = self.known.lock();
@@ -80,7 +80,7 @@ impl Endpoints {
     }
 }
 
-/// Those that stand best, and how. At one standing those that were not tried come before those that were.
+/// The endpoints of the best availability, and which that is. Of one availability those that were not tried come before those that were.
 pub(super) fn best(
     endpoints: &List,
     availability: impl Fn(&Upstream) -> (Availability, bool),

@@ -42,6 +42,9 @@ pub struct Pool {
 
 impl Pool {
     /// Reads the app's upstreams and certificates; relative paths start in `directory`. Touches no network. Every fault at once.
+    ///
+    /// # Errors
+    /// All faults of upstreams, certificates and times, at their keys below the app.
     pub fn open(
         settings: &AppSettings,
         directory: &Path,
@@ -94,10 +97,8 @@ impl Pool {
         let pool = Self {
             endpoints: Arc::new(endpoints),
             resolver,
-            health: health.map(|health| HealthSettings {
-                host: health.host.or_else(|| settings.request.host.clone()),
-                ..health
-            }),
+            health: health
+                .map(|health| HealthSettings { host: health.host.or_else(|| settings.request.host.clone()), ..health }),
             balance: settings.balance,
             plain,
             http2: AtomicBool::new(http2),

@@ -94,7 +94,7 @@ pub enum Balance {
     RoundRobin,
     /// The one with the fewest requests under way.
     LeastConnections,
-    /// The same one for the same subject while it is well; without a session by the client's address.
+    /// One upstream for each subject while it is well; without a session one for each client's address.
     Subject,
 }
 

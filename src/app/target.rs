@@ -20,7 +20,7 @@ pub(super) enum Scheme {
     Http,
     /// HTTP/2 or HTTP/1.1 over TLS, as the upstream chooses.
     Https,
-    /// HTTP/2 in the clear (RFC 9113, section 3.3).
+    /// HTTP/2 in the clear ([RFC 9113, section 3.3](https://www.rfc-editor.org/rfc/rfc9113#section-3.3)).
     H2c,
 }
 

@@ -23,7 +23,7 @@ const MAX_CHAIN_KIB: u64 = 64;
 /// Whom an app is believed by, and who we are to it.
 #[derive(Default)]
 pub(super) struct Tls {
-    /// These authorities instead of the machine's own.
+    /// The authorities that are believed instead of the machine's own.
     pub(super) ca: Option<Arc<CaType>>,
     pub(super) client: Option<Arc<CertKey>>,
 }

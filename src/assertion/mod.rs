@@ -1,5 +1,5 @@
-//! A signed word on a session, for apps that must not trust the network: a JWT that says who a request is from (RFC 7519), and the keys that it is
-//! verified by (RFC 7517).
+//! A signed word on a session, for apps that must not trust the network: a JWT that says who a request is from ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519)), and the keys that it is
+//! verified by ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)).
 
 pub mod settings;
 
@@ -79,7 +79,7 @@ impl Signer {
         })
     }
 
-    /// The public halves of all keys, as a JWK set (RFC 7517, section 5).
+    /// The public halves of all keys, as a JWK set ([RFC 7517, section 5](https://www.rfc-editor.org/rfc/rfc7517#section-5)).
     pub fn key_set(&self) -> &str {
         &self.key_set
     }
@@ -132,6 +132,9 @@ impl Signer {
 }
 
 /// Whether this key can sign.
+///
+/// # Errors
+/// In an operator's words: what is expected of a key.
 pub fn try_key(key: &Secret) -> Result<(), &'static str> {
     Key::read(key).map(drop).ok_or(BAD_KEY)
 }

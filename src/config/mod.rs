@@ -115,6 +115,9 @@ pub struct Config {
 
 /// Reads and checks the file, and the keys and secrets that it names. Touches no network. All faults, in the order of the file.
 /// `-` is standard input, whose relative paths start in the working directory.
+///
+/// # Errors
+/// All faults of the file, each with line and column.
 pub fn load(path: &Path) -> Result<Config, Vec<Fault>> {
     if path == Path::new(STDIN) {
         let text = read_stdin().map_err(|message| vec![Fault::of_file("stdin", message)])?;
@@ -160,7 +163,20 @@ fn utf8(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 impl Config {
-    /// The same from a text. `name` is what faults call the file, `directory` where its relative paths start.
+    /// Reads a configuration from a text. `name` is what faults call the file, `directory` where its relative paths start.
+    ///
+    /// # Errors
+    /// All faults of the text, each with line and column.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::path::Path;
+    /// use valet_gateway::config::Config;
+    ///
+    /// let faults = Config::parse("[server]\ndrain = \"soon\"", "valet.toml", Path::new("")).unwrap_err();
+    /// let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    /// assert!(lines.contains(&"valet.toml:2:9 server.drain: expected a duration such as \"5m\"".into()), "{lines:#?}");
+    /// ```
     pub fn parse(text: &str, name: &str, directory: &Path) -> Result<Self, Vec<Fault>> {
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = fault::position(text, error.span().map_or(0, |span| span.start));
@@ -237,6 +253,9 @@ impl Source<'_> {
 }
 
 /// The text of a configuration file.
+///
+/// # Errors
+/// The file can't be read, is too large, or is not UTF-8.
 pub fn text(path: &Path) -> Result<String, Fault> {
     read_file(path).map_err(|message| Fault::of_file(&path.display().to_string(), message))
 }

@@ -35,6 +35,9 @@ pub struct PolicyDirectory {
 }
 
 /// Reads and checks a directory. `inventory`: what the configuration has, if there is one. Every fault, in the order of the files.
+///
+/// # Errors
+/// All faults, each with file, line and column.
 pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Result<PolicyDirectory, Vec<Fault>> {
     let mut reading = Reading { directory, faults: Vec::new(), read: Vec::new() };
     let files = reading.files();
@@ -79,6 +82,9 @@ pub fn policy_directory(directory: &Path, inventory: Option<&Inventory>) -> Resu
 }
 
 /// The schema for a directory, by its `claims.toml`; without one, or without the directory, that of no claims.
+///
+/// # Errors
+/// All faults, each with file, line and column.
 pub fn policy_schema(directory: &Path) -> Result<String, Vec<Fault>> {
     let mut reading = Reading { directory, faults: Vec::new(), read: Vec::new() };
     let path = directory.join(CLAIMS);

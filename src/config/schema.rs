@@ -12,7 +12,7 @@ pub fn schema() -> Value {
     schema_of::<Config>()
 }
 
-/// The same of another file.
+/// The schema of a settings type.
 pub(super) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with_transform(Plain);
     settings.into_generator().into_root_schema_for::<T>().to_value()

@@ -38,7 +38,7 @@ impl Sections {
         Self::with_policies(config, read.collect())
     }
 
-    /// The same as all files are now.
+    /// The sections with all files as they are now.
     pub fn now(config: &Config) -> Self {
         let at = &config.directory;
         let files = config.policies.iter().flat_map(|settings| policies::files_of(at, &settings.directory));

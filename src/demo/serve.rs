@@ -52,6 +52,9 @@ impl fmt::Display for SimFault {
 impl std::error::Error for SimFault {}
 
 /// Listens on `address`; port 0 takes a free one. Dropped: nothing is left open.
+///
+/// # Errors
+/// The address can't be had.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, SimFault> {
     TcpListener::bind(address).await.map_err(|fault| match fault.kind() {
         io::ErrorKind::AddrInUse => SimFault::AddressInUse(address),

@@ -114,6 +114,9 @@ impl From<SimFault> for DemoFault {
 /// `minter`: what starts a process that does [`minter::start`]; the vendor is in it then, and no key in this one.
 ///
 /// Dropped: what has started stops.
+///
+/// # Errors
+/// A port can't be had, or the gateway does not start.
 pub async fn start(
     port: u16,
     metrics: Metrics,

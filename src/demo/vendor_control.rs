@@ -85,6 +85,9 @@ impl VendorControl {
     }
 
     /// Ends what is wrong and begins this. Dropped: what is wrong is unknown until the next call.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
     pub async fn set(&self, trouble: Trouble) -> Result<(), SimFault> {
         let mut api = self.api.lock().await;
         self.provider.set_faults(match trouble {
@@ -147,6 +150,9 @@ impl Switches {
 }
 
 /// Serves the switches on a task of its own.
+///
+/// # Errors
+/// The listener can't be used on this runtime.
 pub fn spawn_on(listener: TcpListener, switches: Switches) -> Result<ServerHandle<Switches>, SimFault> {
     let address = serve::address_of(&listener)?;
     let (stop, stopped) = watch::channel(false);

@@ -331,6 +331,9 @@ pub async fn serve(listener: TcpListener, sim: VendorSim, stop: watch::Receiver<
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
+///
+/// # Errors
+/// The address can't be had.
 pub async fn spawn(address: SocketAddr, sim: VendorSim) -> Result<ServerHandle<VendorSim>, SimFault> {
     let listener = serve::bind(address).await?;
     let address = serve::address_of(&listener)?;

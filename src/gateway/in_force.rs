@@ -22,7 +22,7 @@ impl InForce {
         self.0.load()
     }
 
-    /// The same, for more than a moment.
+    /// The gateway in force, to be held for more than a moment.
     pub(super) fn load_full(&self) -> Arc<Gateway> {
         self.0.load_full()
     }

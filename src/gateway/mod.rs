@@ -230,6 +230,9 @@ impl Reached<'_> {
 
 impl Gateway {
     /// What a request with this target and `Host` leads to, before anything is asked of who sent it.
+    ///
+    /// # Errors
+    /// The target can't be read in one way only, or nothing is there.
     pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
         let target = judge::path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
         let route = self.routes.find(&target.path, host).map_err(|_| Refusal::BadRequest)?;

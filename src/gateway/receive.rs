@@ -79,7 +79,7 @@ impl Inboxes {
         if is(&self.logout) { Some(Inbox::Logout) } else { is(&self.events).then_some(Inbox::Events) }
     }
 
-    /// Those that there are.
+    /// The inboxes that there are.
     pub(super) fn all(&self) -> impl Iterator<Item = Inbox> {
         let logout = self.logout.as_ref().map(|_| Inbox::Logout);
         logout.into_iter().chain(self.events.as_ref().map(|_| Inbox::Events))

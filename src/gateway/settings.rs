@@ -195,13 +195,13 @@ pub struct PluginSettings {
 /// An entry of `embed`: whose pages may frame a plug-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Embedder {
-    /// Those of the plug-in's own origin.
+    /// Pages of the plug-in's own origin.
     SameOrigin,
-    /// Those of its site.
+    /// Pages of the plug-in's site.
     SameSite,
-    /// All.
+    /// All pages.
     Any,
-    /// Those of this origin.
+    /// Pages of this origin.
     Origin(Origin),
 }
 

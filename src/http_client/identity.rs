@@ -21,12 +21,18 @@ pub struct Identity {
 
 impl Identity {
     /// Reads both files. Every fault at once.
+    ///
+    /// # Errors
+    /// The certificate or its key can't be read, or they don't fit; at the keys `certificate` and `key`.
     pub fn open(files: CertificateFiles, directory: &Path) -> Result<Self, Vec<FieldFault>> {
         let current = ArcSwap::new(Certificate::read(&files, directory)?.served);
         Ok(Self { files, directory: directory.to_owned(), current })
     }
 
     /// Reads them again; connections that stand are not touched.
+    ///
+    /// # Errors
+    /// As those of [`Self::open`]; the identity before stays.
     pub fn reread(&self) -> Result<(), Vec<FieldFault>> {
         let fresh = Certificate::read(&self.files, &self.directory)?;
         if fresh.served.cert != self.current.load().cert {

@@ -40,7 +40,7 @@ pub use route::{Route, authorities};
 /// connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// The same for connections to systems of our own, which show all the time that they are there.
+/// A client whose connections go to systems of our own, which show all the time that they are there.
 const IDLE_OWN: Duration = Duration::from_secs(20);
 
 /// A connection to a system of our own that is dead without a word is noticed after two of these, and replaced.
@@ -81,7 +81,7 @@ struct Kept<C> {
 /// Whether a request may arrive twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Repeat {
-    /// If its method is idempotent (RFC 9110, section 9.2.2).
+    /// If its method is idempotent ([RFC 9110, section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2)).
     ByMethod,
     /// Whatever its method.
     Harmless,
@@ -125,11 +125,17 @@ impl Client {
     /// A client that trusts the machine's root certificates. On a machine without any, `https` fails and `http` works.
     ///
     /// `Unreachable` only if the TLS library can't be set up at all. Reads the certificates from disk: call it at start-up.
+    ///
+    /// # Errors
+    /// The machine's authorities can't be read.
     pub fn new() -> Result<Self, ClientFault> {
         Self::through(Route::default())
     }
 
     /// A client that goes this way and no other. As [`Client::new`] where the route names no authorities.
+    ///
+    /// # Errors
+    /// The machine's authorities can't be read.
     pub fn through(route: Route) -> Result<Self, ClientFault> {
         if let (Some(roots), Some(identity)) = (&route.roots, &route.identity) {
             return Self::to_our_own(roots.clone(), identity.clone());
@@ -188,6 +194,9 @@ impl Client {
     /// `GET url`, answered with at most `max_bytes` of body within `deadline` from now. Any status is an answer; a 3xx is not followed.
     ///
     /// Dropped: the connection is closed, unless the answer was read whole.
+    ///
+    /// # Errors
+    /// The system can't be reached, does not answer in time, or answers too much.
     pub async fn get(
         &self,
         url: &Url,
@@ -211,6 +220,9 @@ impl Client {
     /// an answer; any other one only where nothing of it had been written, or where the server says that it did not process it.
     ///
     /// Dropped: the connection is closed, unless the answer was read whole.
+    ///
+    /// # Errors
+    /// As those of [`Self::get`].
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -220,9 +232,12 @@ impl Client {
         self.within(deadline, request, Repeat::ByMethod, max_bytes).await
     }
 
-    /// The same for a request that does no harm if it arrives twice, whatever its method.
+    /// Sends a request that does no harm if it arrives twice, whatever its method.
     ///
     /// Dropped: the connection is closed, unless the answer was read whole.
+    ///
+    /// # Errors
+    /// As those of [`Self::get`].
     pub async fn send_repeatable(
         &self,
         request: Request<Full<Bytes>>,

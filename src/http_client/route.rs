@@ -22,7 +22,7 @@ const MAX_BUNDLE_KIB: u64 = 1024;
 /// The way to one outside system.
 #[derive(Default)]
 pub struct Route {
-    /// These authorities instead of the machine's own.
+    /// The authorities that are believed instead of the machine's own.
     pub(super) roots: Option<RootCertStore>,
     pub(super) proxy: Option<Proxy>,
     /// Who we are there, and then the way is HTTP/2 and TLS 1.3 alone.
@@ -56,6 +56,9 @@ impl Route {
     }
 
     /// The way to a system of our own: these authorities alone, this certificate, HTTP/2.
+    ///
+    /// # Errors
+    /// The file of authorities can't be read; at the key `ca`.
     pub fn to_our_own(ca: &Path, identity: Arc<Identity>, directory: &Path) -> Result<Self, FieldFault> {
         let roots = roots(&directory.join(ca)).map_err(|message| FieldFault::at("ca", message))?;
         Ok(Self { roots: Some(roots), proxy: None, identity: Some(identity) })
@@ -69,6 +72,9 @@ impl Route {
 
 /// Every certificate of a PEM file of authorities. One that can't be used is a fault: a bundle with a hole fails at the worst time. Faults are in
 /// the operator's words.
+///
+/// # Errors
+/// In an operator's words: the file can't be read, or holds no certificate.
 pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let bytes = files::read_bounded(path, MAX_BUNDLE_KIB, "bundle of certificates")?;

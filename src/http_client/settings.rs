@@ -12,7 +12,7 @@ use crate::secret::SecretSource;
 pub enum ProxySettings {
     /// `"http://proxy.internal:3128"`.
     Address(String),
-    /// The same, and who we are to the proxy.
+    /// The proxy's address, and who we are to it.
     Table(ProxyTable),
 }
 

@@ -32,7 +32,7 @@ impl<G: Records> Book<G> {
         Self::with(records, capacity, clock, metrics, None)
     }
 
-    /// The same with a store behind it.
+    /// An empty book with a store behind its memory, if there is one.
     pub fn with(
         records: G,
         capacity: usize,
@@ -61,6 +61,25 @@ impl<G: Records> Book<G> {
     /// The held lease, or the one mint that all who ask for this key wait for.
     ///
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
+    ///
+    /// # Errors
+    /// Nothing was minted: why, or how long until this person may have another mint.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use valet_gateway::lease::{Book, LeaseKey, LeasePolicy, NoLease};
+    /// use valet_gateway::provider::MintInput;
+    ///
+    /// # async fn open(
+    /// #     book: Arc<Book>, policy: Arc<LeasePolicy>, key: LeaseKey, input: MintInput,
+    /// # ) -> Result<(), NoLease> {
+    /// // The first caller mints, all others of this key wait for that mint.
+    /// let (lease, source) = book.obtain(&policy, &key, || input).await?;
+    /// # let _ = (lease, source);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn obtain(
         self: &Arc<Self>,
         policy: &Arc<LeasePolicy>,
@@ -70,7 +89,7 @@ impl<G: Records> Book<G> {
         self.obtain_with(policy, key, Freshness::ANY, Reason::Miss, input).await
     }
 
-    /// The same on somebody's terms: a held lease that does not meet them does not count. `reason` is told to who mints.
+    /// The held lease, if it is as fresh as asked for, or the one mint that all callers of this key wait for. The provider is told `reason`.
     ///
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
     pub async fn obtain_with(
@@ -289,6 +308,9 @@ impl<G: Records> Book<G> {
     }
 
     /// Forgets an owner's leases, here and in the store, and so at the other nodes. `Err`: here alone, for the store can't be asked.
+    ///
+    /// # Errors
+    /// The store can't be asked: they are forgotten here alone.
     pub async fn drop_owner(&self, owner: &[u8]) -> Result<(), Lost> {
         self.leases.forget_here(owner);
         match self.store() {

@@ -87,7 +87,7 @@ impl Lease {
         (!self.end_unread).then_some(self.own_end)
     }
 
-    /// The same lease, tied to a store in this way.
+    /// A copy of the lease with this version in the store.
     pub(super) fn tied(&self, version: StoreVersion, seq: u64) -> Self {
         Self {
             url: self.url.clone(),

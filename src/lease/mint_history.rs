@@ -50,7 +50,7 @@ impl MintHistory {
         self.0.lock().retain(|record| (&*record.issuer, &*record.subject) != (issuer, subject));
     }
 
-    /// Those that this request began, the newest first.
+    /// The mints that this request began, the newest first.
     pub fn of_request(&self, request_id: &str) -> Vec<MintRecord> {
         let began = |record: &&MintRecord| {
             record.request_id.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(request_id))

@@ -35,6 +35,9 @@ impl Parameters {
     }
 
     /// What this query asks for. Other parameters than these are somebody else's.
+    ///
+    /// # Errors
+    /// A parameter is missing, stands twice, or has a value that is not listed.
     pub fn of_query(&self, query: Option<&str>) -> Result<Asked, Unlisted> {
         if self.0.is_empty() {
             return Ok(Box::default());
@@ -48,7 +51,10 @@ impl Parameters {
         asked.collect()
     }
 
-    /// The same of pairs, as an edge sends them: no other ones beside them.
+    /// Reads the parameters of pairs, as an edge sends them: a pair of another name is refused.
+    ///
+    /// # Errors
+    /// As those of [`Self::of_query`].
     pub fn of_pairs(&self, pairs: &BTreeMap<Box<str>, Box<str>>) -> Result<Asked, Unlisted> {
         if pairs.keys().any(|name| !self.0.iter().any(|parameter| parameter.name == *name)) {
             return Err(Unlisted);

@@ -45,7 +45,7 @@ pub(super) struct Judged {
 }
 
 impl Rules {
-    /// Makes a lease of what the vendor gave. `began`: when the mint began.
+    /// Judges what the vendor gave, and makes a lease of it. `began`: when the mint began.
     pub(super) fn judge(&self, minted: Minted, began: Moment, now: Moment, seq: u64) -> Result<Judged, MintFailure> {
         // By both clocks: a wall clock that is set back during the mint doesn't prolong the lease.
         let left_by_tick = self.max_age.saturating_sub(now.tick.since(began.tick));

@@ -41,7 +41,7 @@ impl<G: Records> Leases<G> {
         }
     }
 
-    /// The same for "scan again": always a mint, whose URL takes the place of what the store holds. Until then, and if it fails, that goes on.
+    /// The landing of a flight of "scan again": always a mint, whose URL takes the place of what the store holds. Until then, and if it fails, that goes on.
     /// Also where the flight counts as begun from now on.
     ///
     /// Dropped: what the store holds goes on.

@@ -78,6 +78,9 @@ impl Limits {
 
     /// Takes one request of this address (an IPv6 address counts with its /64), or says how long until one would pass. `None`: a peer on a Unix
     /// socket has no address, and is not limited by it.
+    ///
+    /// # Errors
+    /// How long until the address may ask again.
     pub fn take_address(&self, address: Option<IpAddr>, now: Tick, taken: &mut Taken) -> Result<(), Duration> {
         let (Some((limit, refused)), Some(address)) = (&self.per_address, address) else { return Ok(()) };
         let key = prefix(address);
@@ -87,6 +90,9 @@ impl Limits {
     }
 
     /// Takes one request of this person, or says how long until one would pass.
+    ///
+    /// # Errors
+    /// How long until the person may ask again.
     pub fn take_person(&self, person: &PersonKey, now: Tick, taken: &mut Taken) -> Result<(), Duration> {
         let Some((limit, refused)) = &self.per_subject else { return Ok(()) };
         limit.take(person, now).inspect_err(|_| refused.inc())?;
@@ -105,6 +111,9 @@ impl Limits {
     }
 
     /// Whether a credential of this address that was not verified before may be read; else how long until one may.
+    ///
+    /// # Errors
+    /// How long until credentials of the address are read again.
     pub fn check_invalid(&self, address: Option<IpAddr>) -> Result<(), Duration> {
         let (Some((limit, refused)), Some(address)) = (&self.invalid_per_address, address) else { return Ok(()) };
         limit.check(&prefix(address)).inspect_err(|_| refused.inc())

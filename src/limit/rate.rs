@@ -32,6 +32,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
+    /// A full bucket of this burst, which gets tokens at this rate.
     pub fn new(settings: RateSettings) -> Self {
         let interval = 1_000_000_000 / u64::from(settings.rate.get());
         Self { interval, tolerance: interval * u64::from(settings.burst.get() - 1) }
@@ -39,6 +40,9 @@ impl TokenBucket {
 
     /// When the bucket is full again, one token being taken at `now` from one that will be at `full`; or how long until it has a token. Both in
     /// nanoseconds of the monotonic clock.
+    ///
+    /// # Errors
+    /// How long until there is a token.
     pub fn take(self, full: u64, now: u64) -> Result<u64, Duration> {
         let earliest = full.saturating_sub(self.tolerance);
         match earliest.checked_sub(now) {
@@ -78,6 +82,9 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
     }
 
     /// Takes one token, or says how long until there is one.
+    ///
+    /// # Errors
+    /// How long until there is a token.
     pub fn take(&self, key: &K, now: Tick) -> Result<(), Duration> {
         let (hash, now) = (self.hasher.hash_one(key), nanos(now));
         // Two requests of one key never read the same bucket: its shard is locked, for one look-up.

@@ -38,6 +38,9 @@ impl<K: Hash + Eq> WindowLimit<K> {
     }
 
     /// How long until one more event would be allowed, if it is not now.
+    ///
+    /// # Errors
+    /// How long until there is room.
     pub fn check<Q>(&self, key: &Q) -> Result<(), Duration>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -56,6 +59,9 @@ impl<K: Hash + Eq> WindowLimit<K> {
     }
 
     /// Notes one event if it is allowed; else says how long until one would be.
+    ///
+    /// # Errors
+    /// How long until there is room.
     pub fn take<Q>(&self, key: &Q) -> Result<(), Duration>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,

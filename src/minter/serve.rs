@@ -98,7 +98,7 @@ impl Serving {
         self.leave(at_most).await;
     }
 
-    /// The same where another process listens on: edges connect there, and need no other minter.
+    /// Stops without waiting for edges to notice, where another process listens on: edges connect there, and need no other minter.
     ///
     /// Dropped: connections are cut when the runtime ends.
     pub async fn leave(self, at_most: Duration) {
@@ -117,6 +117,9 @@ pub struct AtOnce {
 }
 
 /// Serves edges on a listener that is bound and does not block. Must be called on a tokio runtime.
+///
+/// # Errors
+/// The listener can't be used on this runtime.
 pub fn serve(
     listener: std::net::TcpListener,
     tls: Arc<ServerConfig>,

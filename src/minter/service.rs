@@ -51,7 +51,7 @@ pub struct Offer {
     pub languages: Option<Vec<String>>,
     /// Whether an edge's fault has been told: once is enough.
     pub told: Arc<AtomicBool>,
-    /// Those of the plug-in.
+    /// The parameters of the plug-in.
     pub parameters: Parameters,
     /// Claims that the recipe uses: name, place in [`Session::claims`], whether it may be absent.
     pub claims: Vec<(String, usize, bool)>,

@@ -37,7 +37,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A collector that does not answer within this takes nothing.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The same when we stop.
+/// A collector that does not answer within this takes nothing when we stop.
 const LAST_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for a collector at most, all together.

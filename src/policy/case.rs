@@ -126,7 +126,7 @@ pub struct SaidContext {
     pub reason: Option<String>,
 }
 
-/// A time in RFC 3339.
+/// A time in [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339).
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 pub struct Time(#[schemars(with = "String")] Timestamp);
@@ -246,6 +246,9 @@ impl Case {
     }
 
     /// Asks the policies, and compares. What is not as expected, in words.
+    ///
+    /// # Errors
+    /// How the decision differs from what the case expects.
     pub fn run(&self, policies: &Arc<Policies>, inventory: Option<&Inventory>, now: Timestamp) -> Result<(), String> {
         let decision = self.decide(policies, inventory, now);
         let decided = policies.decisive(&decision);

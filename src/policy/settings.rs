@@ -124,7 +124,7 @@ impl ClaimsFile {
         wrong.map(|(name, _)| (vec!["claims".to_owned(), name.clone()], message.to_owned())).collect()
     }
 
-    /// The same for who reads tokens.
+    /// The claims that policies read, for the reader of tokens.
     pub(super) fn claims(&self) -> TraitClaims {
         let mut claims = TraitClaims::default();
         if let Some(ClaimName(groups)) = &self.groups {

@@ -11,9 +11,9 @@ use super::{Policies, Policy};
 /// A part of a set.
 #[derive(Debug)]
 pub(super) struct Slice {
-    /// Those that may have a say about anybody.
+    /// The policies that may have a say about anybody.
     anybody: PolicySet,
-    /// Those whose scope names one person or group, by that name: they have no say about anybody else.
+    /// The policies whose scope names one person or group, by that name: they have no say about anybody else.
     of: HashMap<EntityUid, PolicySet>,
     /// Without those that ask for a step-up, where there are any.
     pub without_step_up: Option<PolicySet>,

@@ -22,7 +22,7 @@ const PLENTY: f64 = 1000.0;
 pub(super) enum UrlRule {
     /// The whole body, bare or as a JSON string.
     Text,
-    /// A JSON pointer (RFC 6901).
+    /// A JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
     Json(String),
     /// An address with values in it.
     Template(Template),

@@ -1,9 +1,8 @@
 //! How the API key goes into a call.
 
+use http::HeaderName;
 use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_encode;
-use zeroize::Zeroizing;
 
 use super::encoding::UNRESERVED;
 use super::grant::{Grant, Login, Oauth2};
@@ -28,7 +27,7 @@ pub(super) enum Auth {
     Token(Box<Grant>),
     Hmac(Box<Hmac>),
     Sigv4(Sigv4),
-    /// `Authorization: Basic` with this user name (RFC 7617).
+    /// `Authorization: Basic` with this user name ([RFC 7617](https://www.rfc-editor.org/rfc/rfc7617)).
     Basic(String),
 }
 

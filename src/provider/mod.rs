@@ -208,9 +208,12 @@ impl Provider {
 }
 
 impl Provider {
-    /// Makes a call about a person, once; `None`: the recipe has no such call, or a minter has the recipe. Counted when it is the last try.
+    /// Tells the vendor something about a person, once; `None`: the recipe has no such call, or a minter has the recipe. Counted when it is the last try.
     ///
     /// Dropped: the vendor may have done it or not.
+    ///
+    /// # Errors
+    /// The vendor refused, or can't be asked.
     pub async fn call_about(&self, call: PersonCall, person: &Person) -> Option<Result<(), PersonFault>> {
         match self {
             Self::Vendor(vendor) => vendor.call_about(call, person).await,
@@ -310,7 +313,7 @@ pub trait Mint: Send + Sync {
         self.inner()?.readmit(url)
     }
 
-    /// The same for a token; `None`: this mint gives none today.
+    /// A token that was kept, judged again; `None`: this mint gives none today.
     fn readmit_token(&self, token: &str) -> Option<PluginUrl> {
         self.inner()?.readmit_token(token)
     }

@@ -30,7 +30,7 @@ impl Pace {
         self.take_below(self.rate, now)
     }
 
-    /// The same for a mint that nobody waits for: it leaves half of the calls to those that somebody does.
+    /// Takes a call for a mint that nobody waits for: it leaves half of the calls to those that somebody does.
     pub(crate) fn take_ahead(&self, now: Tick) -> Result<(), Duration> {
         self.take_below(self.rate.div_ceil(2), now)
     }

@@ -3,7 +3,6 @@
 use http::HeaderName;
 
 use super::auth::Auth;
-use super::base_url::BaseUrl;
 use super::call::{CallTemplate, Surroundings, fields, register_source, revoke_source};
 use super::fingerprint::fingerprint;
 use super::jwt::LocalJwt;
@@ -37,6 +36,9 @@ pub struct Recipe {
 }
 
 /// Reads a provider's recipe. Faults are (key path below the provider, message), all of them; no message repeats a value.
+///
+/// # Errors
+/// All faults, at their keys below the provider.
 pub fn compile(settings: &ProviderSettings) -> Result<Recipe, Vec<FieldFault>> {
     let mut faults = Faults::new();
     let Ok(source) = effective(settings) else {
@@ -163,7 +165,7 @@ impl Recipe {
         self.fingerprint
     }
 
-    /// The same recipe, for a `MintInput::claims` in the order of these names: those of all providers of a configuration, say. Without it
+    /// The recipe for a `MintInput::claims` in the order of these names: those of all providers of a configuration, say. Without it
     /// the order is that of [`claim_names`](super::claim_names).
     #[must_use]
     pub fn with_claims(self, names: &[String]) -> Self {
@@ -176,6 +178,9 @@ impl Recipe {
     }
 
     /// Whether the key can do what it is for: stand where `auth` puts it, sign what is signed here. If not, why, without the key.
+    ///
+    /// # Errors
+    /// In an operator's words: why the recipe can't send this key.
     pub fn check_key(&self, key: &Secret) -> Result<(), &'static str> {
         let signs = self.parts.mints.iter().filter_map(|mint| match &mint.how {
             How::Sign(jwt) => jwt.key_fault(key),
@@ -198,6 +203,9 @@ pub fn key_fault(settings: &ProviderSettings, key: &Secret) -> Option<&'static s
 }
 
 /// Whether a secret can be the value of a header field; if not, why.
+///
+/// # Errors
+/// In an operator's words: why it can't stand in a header field.
 pub fn check_header_secret(secret: &Secret) -> Result<(), &'static str> {
     // Looked at here, goes nowhere.
     let visible = !secret.expose().is_empty() && secret.expose().iter().all(u8::is_ascii_graphic);

@@ -42,6 +42,9 @@ impl From<&[RedirectHost]> for RedirectHosts {
 
 impl RedirectHosts {
     /// Judges a URL as it came from the vendor. What is allowed opens, in any browser, the host that was judged.
+    ///
+    /// # Errors
+    /// It is no URL of the plain form, or leads to another host.
     pub fn check(&self, text: &str) -> Result<(), UrlFault> {
         let url = plain(text).ok_or(UrlFault::Nonsense)?;
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {

@@ -144,7 +144,7 @@ pub enum OneOrMore<T> {
 }
 
 impl<T> OneOrMore<T> {
-    /// As a list.
+    /// The entries, one or several.
     pub fn as_slice(&self) -> &[T] {
         match self {
             Self::One(text) => std::slice::from_ref(text),

@@ -100,7 +100,7 @@ pub struct MintError {
     pub step_up: Option<WantedSignIn>,
 }
 
-/// What a sign-in must show (RFC 9470).
+/// What a sign-in must show ([RFC 9470](https://www.rfc-editor.org/rfc/rfc9470)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WantedSignIn {

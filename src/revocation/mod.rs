@@ -173,7 +173,7 @@ impl Revoker {
         self.spawned(source, None, vec![ended]).await
     }
 
-    /// The same for what a token says that works once: a second time it gets the same answer and has no effect. `token`: its issuer and `jti`.
+    /// Ends sessions by the word of a token that works once: a second time it gets the same answer and has no effect. `token`: its issuer and `jti`.
     ///
     /// Dropped: it goes on.
     ///

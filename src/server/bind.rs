@@ -41,7 +41,7 @@ impl std::fmt::Display for BindFault {
 }
 
 impl BindFault {
-    /// The same for whoever wrote no configuration file.
+    /// The fault for a reader who wrote no configuration file.
     fn without_place(&self) -> impl std::fmt::Display {
         WithoutPlace(self)
     }
@@ -68,7 +68,7 @@ impl BindFaults {
         self.0.iter().map(ToString::to_string).collect()
     }
 
-    /// The same for whoever wrote no configuration file.
+    /// The faults for a reader who wrote no configuration file.
     pub fn without_place(&self) -> String {
         self.0.iter().map(|fault| fault.without_place().to_string()).collect::<Vec<_>>().join("; ")
     }

@@ -118,13 +118,16 @@ pub struct App {
 }
 
 impl Components {
-    /// Makes them. Every fault at once. No store is opened.
+    /// Makes the components of a configuration. Tells every fault at once, and opens no store.
+    ///
+    /// # Errors
+    /// All faults, each a line.
     pub fn new(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, BuildFault> {
         let sections = Sections::default();
         Self::with(config, &sections, Origin::Start(None), (clock, metrics)).map(|(components, _)| components)
     }
 
-    /// The same at a start, with the durable store, opened; or beside the parts that are in force, from which they take over what is the same. Those in
+    /// Makes the components at a start, with the durable store, opened; or beside the parts that are in force, from which they take over what is the same. Those in
     /// force don't change before the last steps are done.
     #[allow(
         clippy::too_many_lines,
@@ -292,7 +295,7 @@ impl Components {
         })
     }
 
-    /// Those of all listeners, and the minter's.
+    /// The certificates of all listeners, and the minter's.
     pub(super) fn all_certificates(&self) -> Vec<&Arc<Certificates>> {
         let minter = self.minter.iter().map(|minter| &minter.certificates);
         self.listener_tls.iter().flatten().map(|tls| &tls.certificates).chain(minter).collect()

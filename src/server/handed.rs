@@ -35,7 +35,7 @@ impl Socket {
 }
 
 impl Handed {
-    /// Those that systemd has passed to this process, if it has any. To be called once: they are taken.
+    /// The sockets that systemd has passed to this process, if it has any. To be called once: they are taken.
     ///
     /// # Errors
     /// What was passed can't be understood, or a descriptor is no listening stream socket.

@@ -76,7 +76,7 @@ impl Listener {
         self.stop.send_replace(true);
     }
 
-    /// The same as [`Self::close`] when only this one goes: first its answers say that their connections close.
+    /// Closes this listener while others go on: first its answers say that their connections close.
     ///
     /// Dropped: as above.
     pub async fn leave(self, front: Arc<Front>) {

@@ -213,7 +213,7 @@ impl Builder<'_> {
     }
 }
 
-/// Those of a plug-in that leaves everything out.
+/// The rules of a plug-in that leaves everything out.
 fn default_rules() -> Rules {
     Rules {
         // As the edge says.

@@ -23,7 +23,7 @@ pub struct ConfigSource {
 /// How a reload ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reloaded {
-    /// These sections have changed, and are in force; `[]`: nothing has.
+    /// The sections that have changed, and are in force; `[]`: nothing has.
     Applied(Vec<String>),
     /// What was in force is in force. Why, a line each.
     Refused(Vec<String>),

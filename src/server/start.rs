@@ -16,13 +16,38 @@ use crate::session::Knowledge;
 /// Starts everything. When it returns, every address accepts. Must be called on a tokio runtime, on which everything then runs.
 ///
 /// Dropped before it returns: nothing serves.
+///
+/// # Errors
+/// An address can't be had, or a part can't be made of the configuration. Nothing serves, and nothing is left bound.
+///
+/// # Examples
+/// ```no_run
+/// use std::path::Path;
+/// use valet_gateway::clock::Clock;
+/// use valet_gateway::config;
+/// use valet_gateway::server::{self, Limits, Options};
+/// use valet_gateway::telemetry::Metrics;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = config::load(Path::new("valet.toml")).map_err(|faults| faults[0].to_string())?;
+/// let metrics = Metrics::new("0.1.0", "unknown")?;
+/// let options = Options { clock: Clock::system(), access_log: None, limits: Limits::default(), metrics };
+/// let gateway = server::start(config, options).map_err(|fault| fault.to_string())?;
+/// println!("serving on {}", gateway.addresses[0]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn start(config: Config, options: Options) -> Result<ServerHandle, StartFault> {
     start_with(config, options, Handed::default())
 }
 
-/// The same with sockets that somebody else has bound: a listener whose `name` one of them has is not bound.
+/// Starts with sockets that somebody else has bound: a listener whose `name` one of them has is not bound.
 ///
 /// Dropped before it returns: nothing serves.
+///
+/// # Errors
+/// As those of [`start`].
 pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<ServerHandle, StartFault> {
     Built::new(config, options, handed, FileStore::open)?.take_over_revocations()?.open()
 }

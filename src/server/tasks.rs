@@ -23,7 +23,7 @@ impl Wanted {
     }
 }
 
-/// Those that run.
+/// The tasks that run.
 #[derive(Default)]
 pub(super) struct Tasks(Vec<(usize, watch::Sender<bool>)>);
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::json::Selector;
 use crate::setting::{FieldFault, TextSetting, text_setting};
 
-/// A claim's name, or a JSON pointer (RFC 6901) if it starts with `/`.
+/// A claim's name, or a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) if it starts with `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimPath {
     text: Box<str>,

@@ -145,7 +145,7 @@ impl Rules {
     }
 }
 
-/// The same issuer signs them for another end.
+/// Refuses logout tokens: the same issuer signs them for another end.
 fn refuse_logout_tokens(payload: &Object<'_>) -> Result<(), Reason> {
     match payload.get("events") {
         Some(Value::Object(events)) if events.get(LOGOUT_EVENT).is_some() => Err(Reason::LogoutToken),

@@ -29,7 +29,7 @@ pub(super) struct KeySet {
 
 /// The keys that a token may mean.
 pub(super) enum Candidates {
-    /// These, to be tried in order.
+    /// The keys to be tried, in their order.
     Fit(SmallVec<[Arc<Key>; 2]>),
     /// There is such a key, but not for this algorithm.
     Misfit,
@@ -77,7 +77,7 @@ impl KeySet {
         Self { keys: fresh.into_iter().map(keep).collect() }
     }
 
-    /// The same for a set whose keys others may hold already.
+    /// Reads a set whose keys others may hold already.
     pub(super) fn following(&self, fresh: &Self) -> Self {
         let keep =
             |new: &Arc<Key>| self.keys.iter().find(|old| old.identity() == new.identity()).unwrap_or(new).clone();

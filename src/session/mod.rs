@@ -60,13 +60,13 @@ pub use field_claim::{FieldClaim, NoField, is_carried_whole};
 pub use knowledge::{Knowledge, Unknown};
 pub use logout_token::LogoutToken;
 pub use memo::Memo;
+pub use pieces::Ambiguous;
 pub use readiness::{IssuerReadiness, Readiness};
 pub use redact::Redaction;
 pub use remote::{ClientFault, ClientOf, KeyClient};
 pub use revocation::{Full, MAX_REVOCATIONS, Revocable, Revocation};
 pub use security_event::{EndedSession, EventFault, SecurityEvent};
 pub use signed::Signed;
-pub use pieces::Ambiguous;
 pub use sources::{Credential, Found, Source, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use take_over::TakenOver;
@@ -85,7 +85,7 @@ pub fn try_jwks_file(
 /// Why a shared secret can't serve these algorithms, in the operator's words.
 ///
 /// # Errors
-/// It is shorter than the hash of one of them (RFC 7518, section 3.2), or holds a PEM.
+/// It is shorter than the hash of one of them ([RFC 7518, section 3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)), or holds a PEM.
 pub fn try_secret(secret: &crate::secret::Secret, algorithms: &[settings::SignatureAlgorithm]) -> Result<(), String> {
     local::try_secret(secret, algorithms)
 }

@@ -17,7 +17,7 @@ pub enum Redaction {
 
 impl Sources {
     /// What is left of a field when the credentials of all sources are taken out: the `Authorization` of the `Bearer` scheme, the named
-    /// headers, the named pairs of `Cookie` (RFC 6265, section 4.2.1). The rest of a `Cookie` stays byte for byte.
+    /// headers, the named pairs of `Cookie` ([RFC 6265, section 4.2.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.2.1)). The rest of a `Cookie` stays byte for byte.
     ///
     /// Only the exact spelling is ever read as a credential. An app may be more lenient, so every spelling that it might take for one is cut.
     pub fn redact(&self, name: &[u8], value: &[u8]) -> Redaction {

@@ -65,7 +65,7 @@ pub struct EndedSession {
     pub until: Timestamp,
 }
 
-/// Why a token is not believed: the error codes of RFC 8935, section 2.4.
+/// Why a token is not believed: the error codes of [RFC 8935, section 2.4](https://www.rfc-editor.org/rfc/rfc8935#section-2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventFault {
     /// It is no security event token, or speaks of nobody that can be.

@@ -49,7 +49,7 @@ pub struct Credential<'a> {
 /// The credentials of one request.
 #[derive(Default)]
 pub struct Found<'a> {
-    /// Those that differ, in the order of the sources.
+    /// The credentials that differ, in the order of the sources.
     pub credentials: SmallVec<[Credential<'a>; 2]>,
     /// `Authorization` names another scheme than `Bearer`.
     pub other_scheme: bool,
@@ -82,7 +82,10 @@ impl Sources {
         self.list.iter().any(|source| matches!(source, Source::Header(own) if name.eq_ignore_ascii_case(own)))
     }
 
-    /// The credentials among `headers`, which are names and values as sent (RFC 9110, section 5; RFC 6265, section 4.2.1).
+    /// The credentials among `headers`, which are names and values as sent ([RFC 9110, section 5](https://www.rfc-editor.org/rfc/rfc9110#section-5); [RFC 6265, section 4.2.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.2.1)).
+    ///
+    /// # Errors
+    /// One source holds two things.
     pub fn read<'a>(&self, headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Found<'a>, Ambiguous> {
         let mut values: Values<'a> = smallvec![None; self.list.len()];
         let mut pieces = Pieces::default();

@@ -18,7 +18,7 @@ const MAX_INTERNED: usize = 1024;
 const MAX_ACR_VALUES: usize = 512;
 
 impl StepUp {
-    /// `None` where the values can't stand in a quoted string of a header field (RFC 9470, section 3; RFC 9110, section 5.6.4).
+    /// `None` where the values can't stand in a quoted string of a header field ([RFC 9470, section 3](https://www.rfc-editor.org/rfc/rfc9470#section-3); [RFC 9110, section 5.6.4](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.4)).
     pub fn new(acr_values: &str, max_age: Option<u64>) -> Option<Self> {
         let fits = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
         let words = acr_values.split(' ').all(|word| !word.is_empty());
@@ -26,7 +26,7 @@ impl StepUp {
         good.then(|| Self { acr_values: acr_values.into(), max_age })
     }
 
-    /// The same, kept as long as the process lives, so that a refusal that carries it is copied as easily as any other. Each is kept once; `None`
+    /// What a sign-in must show, kept as long as the process lives, so that a refusal that carries it is copied as easily as any other. Each is kept once; `None`
     /// where there are too many.
     pub fn interned(self) -> Option<&'static Self> {
         static ALL: Mutex<Vec<&'static StepUp>> = Mutex::new(Vec::new());

@@ -96,7 +96,7 @@ impl Sessions {
 }
 
 impl Verdict {
-    /// The same, of an issuer of another configuration that is like its own. It is looked up among the revocations again.
+    /// The verdict, of an issuer of another configuration that is like its own. It is looked up among the revocations again.
     pub(super) fn of_issuer(&self, issuer: Arc<Issuer>) -> Self {
         Self {
             session: Arc::clone(&self.session),

@@ -89,7 +89,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// A media type without the `application/` that may be left out (RFC 7515, section 4.1.9), in any case.
+/// A media type without the `application/` that may be left out ([RFC 7515, section 4.1.9](https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9)), in any case.
 pub fn bare(typ: &str) -> &str {
     const PREFIX: &str = "application/";
     match typ.split_at_checked(PREFIX.len()) {

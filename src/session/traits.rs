@@ -9,9 +9,9 @@ use crate::clock::Timestamp;
 pub struct Traits {
     /// `acr` (OpenID Connect Core, section 2): how strong the sign-in was.
     pub acr: Option<Box<str>>,
-    /// `amr` (RFC 8176): by which methods one signed in.
+    /// `amr` ([RFC 8176](https://www.rfc-editor.org/rfc/rfc8176)): by which methods one signed in.
     pub amr: Box<[Box<str>]>,
-    /// `scope` (RFC 9068) or `scp`, one by one.
+    /// `scope` ([RFC 9068](https://www.rfc-editor.org/rfc/rfc9068)) or `scp`, one by one.
     pub scopes: Box<[Box<str>]>,
     /// `auth_time`: when one signed in.
     pub auth_time: Option<Timestamp>,
@@ -56,7 +56,7 @@ pub struct TraitClaims {
     claims: Vec<(Box<str>, Selector, TraitKind)>,
 }
 
-/// Whether this names a claim: a name, or a JSON pointer (RFC 6901).
+/// Whether this names a claim: a name, or a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
 pub fn names_claim(text: &str) -> bool {
     Selector::parse(text).is_some()
 }

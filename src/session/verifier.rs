@@ -105,6 +105,9 @@ impl Sessions {
     /// Reads the issuers, and local keys with them; touches no network. `directory` is where relative paths start, `names` are
     /// the claims that are asked for, `traits` what policies read, `subject_key` is the key of [`Session::log_id`], `client_of` says who fetches an issuer's keys. Every
     /// fault, in the operator's words.
+    ///
+    /// # Errors
+    /// All faults of the issuers, each a line.
     pub fn new(
         settings: &SessionSettings,
         directory: &Path,
@@ -194,6 +197,21 @@ impl Sessions {
 
     /// Verifies a token, and remembers it if it is good. Waits only when the token is in order but names an unknown key: at most 2 s,
     /// for a fetch that many share. Dropped, the fetch goes on, and nothing is counted.
+    ///
+    /// # Errors
+    /// It has expired, is invalid, or the keys to judge it by can't be had.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use valet_gateway::clock::Clock;
+    /// use valet_gateway::session::{SessionFault, Sessions};
+    ///
+    /// # async fn judge(sessions: &Sessions, token: &str) -> Result<(), SessionFault> {
+    /// let session = sessions.verify(token.as_bytes(), Clock::system().now()).await?;
+    /// println!("{} of {}", session.subject(), session.issuer());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn verify(&self, token: &[u8], now: Timestamp) -> Result<Arc<Session>, SessionFault> {
         let mut looked = self.look(token, now, &mut ());
         if let Err(Miss::UnknownKey(issuer, algorithm)) = &looked {

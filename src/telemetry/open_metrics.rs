@@ -10,7 +10,7 @@ pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; cha
 /// `Content-Type` of the Prometheus text format.
 pub const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether an `Accept` field (RFC 9110, section 12.5.1) prefers OpenMetrics, or likes it as much as plain text.
+/// Whether an `Accept` field ([RFC 9110, section 12.5.1](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1)) prefers OpenMetrics, or likes it as much as plain text.
 pub fn prefers_open_metrics(accept: &str) -> bool {
     let (mut open, mut plain) = (0.0_f32, 0.0_f32);
     for range in accept.split(',') {

@@ -8,7 +8,7 @@ use super::host::{HostName, without_port};
 use super::secure_url;
 use crate::setting::{FieldFault, TextSetting, text_setting};
 
-/// An origin as browsers write it in `Origin` (RFC 6454, section 6.2): scheme, host and port, in lower case, without the scheme's own port. `https`, or
+/// An origin as browsers write it in `Origin` ([RFC 6454, section 6.2](https://www.rfc-editor.org/rfc/rfc6454#section-6.2)): scheme, host and port, in lower case, without the scheme's own port. `https`, or
 /// `http` on loopback and `*.localhost`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {

@@ -77,6 +77,9 @@ impl Controls {
     }
 
     /// Ends what is wrong and begins this. A fault is for a person. Dropped: what is wrong is unknown until the next call.
+    ///
+    /// # Errors
+    /// In words for its user: why it can't be set so.
     pub async fn set(&self, trouble: Trouble) -> Result<(), String> {
         let _turn = self.turn.lock().await;
         match &self.vendor {

@@ -103,6 +103,9 @@ impl AppSim {
 }
 
 /// Serves `listener` on a task of its own.
+///
+/// # Errors
+/// The listener can't be used on this runtime.
 pub fn spawn_on(listener: TcpListener, sim: AppSim) -> Result<ServerHandle<AppSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     let (stop, stopped) = watch::channel(false);

@@ -143,11 +143,17 @@ impl IdpArgs {
 }
 
 /// Serves until SIGINT or SIGTERM. Dropped: nothing more is accepted.
+///
+/// # Errors
+/// The address can't be had, or an option can't be understood.
 pub async fn run_idp(args: IdpArgs, out: &mut dyn Write) -> Result<(), SimFault> {
     run_idp_until(args, out, until_signal()?).await
 }
 
 /// Serves until `stop` says `true` or its sender is gone. Dropped: nothing more is accepted.
+///
+/// # Errors
+/// As those of [`run_idp`].
 pub async fn run_idp_until(args: IdpArgs, out: &mut dyn Write, stop: watch::Receiver<bool>) -> Result<(), SimFault> {
     allowed(args.listen, args.allow_remote)?;
     let listener = bind(args.listen).await?;

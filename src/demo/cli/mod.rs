@@ -25,6 +25,9 @@ pub enum Simulate {
 
 impl Simulate {
     /// Serves until SIGINT or SIGTERM. Dropped: it stops.
+    ///
+    /// # Errors
+    /// The simulator can't be started.
     pub async fn run(self, out: &mut dyn Write) -> Result<(), SimFault> {
         match self {
             Self::Provider(args) => run_provider(args, out).await,

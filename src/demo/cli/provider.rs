@@ -152,11 +152,17 @@ impl ProviderArgs {
 }
 
 /// Serves until SIGINT or SIGTERM. Dropped: nothing more is accepted.
+///
+/// # Errors
+/// The address can't be had, or an option can't be understood.
 pub async fn run_provider(args: ProviderArgs, out: &mut dyn Write) -> Result<(), SimFault> {
     run_provider_until(args, out, until_signal()?).await
 }
 
 /// Serves until `stop` says `true` or its sender is gone. Dropped: nothing more is accepted.
+///
+/// # Errors
+/// As those of [`run_provider`].
 pub async fn run_provider_until(
     args: ProviderArgs,
     out: &mut dyn Write,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::demo::serve::SimFault;
 
-/// How tokens are signed (RFC 7518, section 3.1; EdDSA: RFC 8037).
+/// How tokens are signed ([RFC 7518, section 3.1](https://www.rfc-editor.org/rfc/rfc7518#section-3.1); EdDSA: [RFC 8037](https://www.rfc-editor.org/rfc/rfc8037)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SigningAlgorithm {
     /// ECDSA, P-256, SHA-256.

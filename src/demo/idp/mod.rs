@@ -148,6 +148,9 @@ struct State {
 
 impl IdpSim {
     /// One for this issuer and audience, with ES256 and the users `ada` and `grace`.
+    ///
+    /// # Errors
+    /// A key can't be made.
     pub fn new(issuer: &str, audience: &str, clock: Clock) -> Result<Self, SimFault> {
         Self::with(IdpOptions {
             issuer: Some(issuer.to_owned()),
@@ -158,6 +161,9 @@ impl IdpSim {
     }
 
     /// One as the options say. Makes its first key: with RSA that takes a part of a second.
+    ///
+    /// # Errors
+    /// A key can't be made.
     pub fn with(options: IdpOptions) -> Result<Self, SimFault> {
         let key = Arc::new(SigningKey::generate(options.algorithm)?);
         let faults = options.faults.clone();
@@ -184,6 +190,9 @@ impl IdpSim {
     }
 
     /// Signs with a new key from now on. The old one stays in the key set if `keep_old`; tokens that it signed are the same.
+    ///
+    /// # Errors
+    /// A key can't be made.
     pub fn rotate(&self, keep_old: bool) -> Result<(), SimFault> {
         let fresh = Arc::new(SigningKey::generate(self.0.options.algorithm)?);
         let mut state = self.0.state.lock();
@@ -195,7 +204,7 @@ impl IdpSim {
         Ok(())
     }
 
-    /// The key set (RFC 7517, section 5), public halves only, newest first.
+    /// The key set ([RFC 7517, section 5](https://www.rfc-editor.org/rfc/rfc7517#section-5)), public halves only, newest first.
     pub fn jwks(&self) -> Value {
         let state = self.0.state.lock();
         json!({ "keys": state.keys.iter().map(|key| &key.jwk).collect::<Vec<_>>() })
@@ -264,11 +273,32 @@ pub async fn serve(listener: TcpListener, sim: IdpSim, stop: watch::Receiver<boo
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
+///
+/// # Errors
+/// The address can't be had.
+///
+/// # Examples
+/// ```no_run
+/// use valet_gateway::clock::Clock;
+/// use valet_gateway::demo::serve::SimFault;
+/// use valet_gateway::demo::idp::{self, IdpSim};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), SimFault> {
+/// let sim = IdpSim::new("http://idp.localhost", "my-app", Clock::system())?;
+/// let idp = idp::spawn("127.0.0.1:0".parse().expect("an address"), sim).await?;
+/// println!("keys at {}/jwks.json", idp.url());
+/// # Ok(())
+/// # }
+/// ```
 pub async fn spawn(address: SocketAddr, sim: IdpSim) -> Result<ServerHandle<IdpSim>, SimFault> {
     spawn_on(serve::bind(address).await?, sim)
 }
 
 /// Serves a listener on a task of its own.
+///
+/// # Errors
+/// The listener can't be used on this runtime.
 pub fn spawn_on(listener: TcpListener, sim: IdpSim) -> Result<ServerHandle<IdpSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     // Known before the task runs: a token may be asked for at once.

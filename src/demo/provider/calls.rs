@@ -90,7 +90,7 @@ impl SentKey {
 /// One call, as it arrived and as it was answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Call {
-    /// When it arrived: RFC 3339, by the simulator's clock.
+    /// When it arrived: [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339), by the simulator's clock.
     pub at: String,
     /// What it is for.
     pub kind: CallKind,

@@ -219,11 +219,31 @@ pub async fn serve(listener: TcpListener, sim: ProviderSim, stop: watch::Receive
 }
 
 /// Listens on `address` (port 0: a free one) and serves on a task of its own. Dropped before it returns: nothing is left open.
+///
+/// # Errors
+/// The address can't be had.
+///
+/// # Examples
+/// ```no_run
+/// use valet_gateway::demo::serve::SimFault;
+/// use valet_gateway::demo::provider::{self, ProviderOptions, ProviderSim};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), SimFault> {
+/// let sim = ProviderSim::new(ProviderOptions::default());
+/// let vendor = provider::spawn("127.0.0.1:0".parse().expect("an address"), sim).await?;
+/// println!("base_url = \"{}\"", vendor.url());
+/// # Ok(())
+/// # }
+/// ```
 pub async fn spawn(address: SocketAddr, sim: ProviderSim) -> Result<ServerHandle<ProviderSim>, SimFault> {
     spawn_on(serve::bind(address).await?, sim)
 }
 
 /// Serves a listener on a task of its own.
+///
+/// # Errors
+/// The listener can't be used on this runtime.
 pub fn spawn_on(listener: TcpListener, sim: ProviderSim) -> Result<ServerHandle<ProviderSim>, SimFault> {
     let address = serve::address_of(&listener)?;
     // Known before the task runs, so that a caller may ask at once.

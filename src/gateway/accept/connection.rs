@@ -41,7 +41,7 @@ impl ListenerConnection {
         let _ = self.client_certificate.set(byte_sequence(der));
     }
 
-    /// As the field of RFC 9440, section 2.1, has it; `None`: the client showed none.
+    /// As the field of [RFC 9440, section 2.1](https://www.rfc-editor.org/rfc/rfc9440#section-2.1), has it; `None`: the client showed none.
     pub fn client_certificate(&self) -> Option<&str> {
         self.client_certificate.get().map(AsRef::as_ref)
     }
@@ -51,7 +51,7 @@ impl ListenerConnection {
         self.policy.redirect_to.as_deref()
     }
 
-    /// The value of `Strict-Transport-Security` (RFC 6797, section 6.1) on each answer.
+    /// The value of `Strict-Transport-Security` ([RFC 6797, section 6.1](https://www.rfc-editor.org/rfc/rfc6797#section-6.1)) on each answer.
     pub fn hsts(&self) -> Option<&str> {
         self.policy.hsts.as_deref()
     }

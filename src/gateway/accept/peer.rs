@@ -37,7 +37,7 @@ impl Peer {
         self.address
     }
 
-    /// The same as it is written.
+    /// The address as text; `None` for a Unix socket.
     pub fn address_text(&self) -> Option<&str> {
         self.address.map(|_| &*self.text)
     }

@@ -22,6 +22,9 @@ impl Trusted {
     }
 
     /// A network (`10.0.0.0/8`, `fd00::/8`), an address, or `unix:`, which is no network.
+    ///
+    /// # Errors
+    /// In an operator's words: what is expected of an entry.
     pub fn entry(text: &str) -> Result<Option<IpNet>, String> {
         if text == UNIX {
             return Ok(None);

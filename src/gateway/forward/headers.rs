@@ -353,7 +353,7 @@ pub(in crate::gateway) fn is_framed_once(response: &ResponseHeader) -> bool {
     }
 }
 
-/// The same for a client of this version: one of HTTP/1.0 knows no chunks, so the end of the connection is that of the answer.
+/// Makes an answer's head fit a client of this version: one of HTTP/1.0 knows no chunks, so the end of the connection is that of the answer.
 pub(in crate::gateway) fn response_to(version: Version, response: &mut ResponseHeader) {
     // RFC 9112, section 2.3: the version of an answer is that of who sends it.
     if response.version == Version::HTTP_10 || response.version == Version::HTTP_09 {

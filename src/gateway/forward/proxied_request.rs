@@ -83,7 +83,7 @@ pub(in crate::gateway) struct ProxiedRequest {
     plain: bool,
     /// How its body is framed by the client.
     pub body: Body,
-    /// It may be asked twice (RFC 9110, section 9.2.2).
+    /// It may be asked twice ([RFC 9110, section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2)).
     pub idempotent: bool,
     /// The client waits for a word of the app before it sends the body.
     pub expects_continue: bool,

@@ -41,7 +41,7 @@ pub struct Kept {
     pub id: [u8; NAME],
     /// When it ends, Unix time in seconds.
     pub expires: i64,
-    /// Itself.
+    /// The revocation, sealed.
     pub sealed: Vec<u8>,
 }
 

@@ -21,6 +21,9 @@ const ID: usize = 4;
 pub(super) const NAME: usize = 24;
 
 /// A seal key as it stands in its file: 32 bytes in base64.
+///
+/// # Errors
+/// In an operator's words: no key of the length that is expected.
 pub fn check_key(secret: &Secret) -> Result<(), &'static str> {
     bytes(secret).map(drop).ok_or("expected 32 random bytes in base64, such as `openssl rand -base64 32` prints")
 }

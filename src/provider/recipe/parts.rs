@@ -49,7 +49,7 @@ impl Base {
         format!("{}://{}", self.scheme, self.authority)
     }
 
-    /// The same with its path; empty where nothing is called.
+    /// `scheme://host[:port]/path`; empty where nothing is called.
     pub(in crate::provider) fn url(&self) -> String {
         if self.authority.is_empty() { String::new() } else { self.origin() + &self.path }
     }

@@ -16,7 +16,7 @@ impl RedirectHosts {
         if self.0.iter().any(|pattern| pattern.wildcard) { None } else { self.origin_patterns() }
     }
 
-    /// The same, where `https://*.example.com` is one (Permissions Policy, section 5.1).
+    /// The hosts as origins, where `https://*.example.com` is one (Permissions Policy, section 5.1).
     pub fn origin_patterns(&self) -> Option<Vec<String>> {
         let counted = self.0.iter().all(|pattern| pattern.port.is_some() || !pattern.is_local());
         counted.then(|| self.csp_sources())

@@ -49,7 +49,7 @@ pub struct Remote(Arc<Inner>);
 pub struct RemoteParts {
     /// Speaks HTTP/2 and shows the edge's certificate.
     pub client: Client,
-    /// The same with connections of its own, by which minters are looked after.
+    /// A client with connections of its own, by which the health of minters is watched.
     pub looks: Client,
     /// `https://host[:port]` of each minter.
     pub origins: Vec<String>,

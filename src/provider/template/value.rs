@@ -44,7 +44,7 @@ pub(in crate::provider) enum Value {
 /// How a time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::provider) enum TimeForm {
-    /// RFC 3339 in UTC, whole seconds.
+    /// [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) in UTC, whole seconds.
     Rfc3339,
     /// Seconds since the epoch.
     Epoch,
@@ -66,7 +66,7 @@ pub(in crate::provider) struct Place {
 }
 
 impl Place {
-    /// The same, in JSON.
+    /// The place in a JSON value.
     pub(in crate::provider) fn in_json(self) -> Self {
         Self { json: true, ..self }
     }

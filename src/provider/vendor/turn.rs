@@ -16,7 +16,7 @@ impl Inner {
         self.pace.as_ref().is_none_or(|pace| pace.take_ahead(self.admission.clock.tick()).is_ok())
     }
 
-    /// The same for a mint that is to begin without leave.
+    /// Takes leave for a mint that is to begin without any.
     pub(super) fn take_leave(&self, asking: &Asking<'_>) -> Result<(), MintFailure> {
         if !self.has_room_ahead() {
             note(asking, Diagnosis::new("busy", ALL_USED));

@@ -156,7 +156,7 @@ impl UpgradeSocket {
     }
 }
 
-/// The same, on a runtime.
+/// The listening socket on a runtime.
 pub(in crate::server) struct Listening(UnixListener);
 
 impl Listening {

@@ -77,12 +77,18 @@ struct Disk {
 
 impl FileStore {
     /// Opens the file, or makes it. One that is torn, or not ours, is set aside, with a line in the log.
+    ///
+    /// # Errors
+    /// The file can't be opened, is another process's, or is not a file of leases.
     pub fn open(path: &Path, capacity: usize, clock: Clock, metrics: &Metrics) -> Result<Arc<Self>, OpenFault> {
         let database = open(path)?;
         Self::with(path, Some(database), (capacity, clock, metrics))
     }
 
-    /// The same for a file that another process has: it is not touched before [`Self::open_now`], and what is asked waits.
+    /// A store on a file that another process has: it is not touched before [`Self::open_now`], and what is asked waits.
+    ///
+    /// # Errors
+    /// As those of [`Self::open`].
     pub fn later(path: &Path, capacity: usize, clock: Clock, metrics: &Metrics) -> Result<Arc<Self>, OpenFault> {
         Self::with(path, None, (capacity, clock, metrics))
     }

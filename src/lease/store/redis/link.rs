@@ -52,6 +52,9 @@ impl Connection {
 
 impl Way {
     /// Why these addresses can't be used, in the operator's words: number in the list, message. Touches no network.
+    ///
+    /// # Errors
+    /// In an operator's words: what is expected of an address.
     pub fn try_url(url: &str) -> Result<(), &'static str> {
         const EXPECTED: &str =
             "expected an address such as \"redis://127.0.0.1:6379/0\" or \"rediss://redis.internal:6380\"";
