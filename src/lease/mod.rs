@@ -1,5 +1,6 @@
 //! Leases: plug-in URLs that we hold, each for one subject, and when they end.
 
+#[cfg(feature = "simulators")]
 #[doc(hidden)]
 pub mod bench;
 mod book;
