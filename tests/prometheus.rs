@@ -145,6 +145,7 @@ impl Prometheus {
             *user += 1;
             stack.get(FACE_SCAN).as_user(&format!("user-{user}")).send().await;
             stack.advance(Duration::from_millis(20));
+            // Pause: users come at a rate.
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(
                 began.elapsed() < Duration::from_secs(90),
@@ -196,6 +197,7 @@ async fn each_expression_of_rules_and_dashboard_is_understood_and_asks_for_metri
     let Some(prometheus) = Prometheus::start(&stack).await else { return };
     kit::in_time("a reading", async {
         while prometheus.query("up{job=\"valet\"}").await["data"]["result"][0]["value"][1] != "1" {
+            // Pause: between two looks for a sign.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
@@ -232,6 +234,7 @@ async fn each_expression_of_rules_and_dashboard_is_understood_and_asks_for_metri
             while prometheus.query(&expression).await["data"]["result"][0]["value"][1] != expected {
                 user += 1;
                 stack.get(FACE_SCAN).as_user(&format!("user-{user}")).send().await;
+                // Pause: users come at a rate.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })
@@ -268,6 +271,7 @@ async fn the_alert_of_a_refused_reload_fires_and_resolves() {
     kit::in_time("a reading", async {
         while prometheus.query("valet_reloads_total{outcome=\"refused\"}").await["data"]["result"][0]["value"][1] != "0"
         {
+            // Pause: between two looks for a sign.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })

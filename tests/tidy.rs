@@ -101,6 +101,13 @@ fn nothing_is_left_for_later() {
 }
 
 #[test]
+fn a_test_that_pauses_says_why() {
+    let files = repository();
+    let code = files.iter().filter(|file| file.path.ends_with(".rs"));
+    assert_none(&code.flat_map(|file| text::pauses_without_a_reason(&file.path, &file.text)).collect::<Vec<_>>());
+}
+
+#[test]
 fn every_link_of_a_document_leads_to_a_file() {
     let files = repository();
     let there = |path: &str| root().join(path).exists();

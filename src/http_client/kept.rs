@@ -245,6 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_comes_just_behind_the_end_of_its_connection_counts() {
         let answer = async {
+            // Pause: on the paused clock, where nothing waits.
             tokio::time::sleep(LAST_WORD / 2).await;
             7
         };

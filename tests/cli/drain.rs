@@ -102,6 +102,7 @@ fn a_connection_that_comes_while_it_drains_is_refused_and_does_not_hang() {
     stack.gateway.program.signal("TERM");
     until_stopped(&mut idle);
     let late = (0..100).any(|_| {
+        // Pause: between two looks for a sign.
         std::thread::sleep(Duration::from_millis(20));
         Connection::try_open(&stack.gateway.address).is_none()
     });

@@ -286,8 +286,10 @@ fn the_key_is_rotated_under_load_and_no_redirect_fails() {
         pair.folder.replace("next.key", &format!("{NEW}\n"));
         pair.minters[0].program.line(Stream::Stderr, |line| line.contains("it has changed").then_some(()));
         pair.vendor.accept_only(NEW);
+        // Pause: users come under the old key.
         std::thread::sleep(Duration::from_millis(300));
         pair.folder.replace("vendor.key", &format!("{NEW}\n"));
+        // Pause: users come under the new key, longer than anything is remembered.
         std::thread::sleep(Duration::from_millis(2500));
     });
     assert!(visits > 50, "{visits}");
@@ -299,8 +301,10 @@ fn a_minter_that_is_killed_is_replaced_by_the_other_and_no_redirect_fails() {
     let mut pair = Pair::with(KEY, 2, |minter| minter, |edge| edge);
     let first = pair.minters.remove(0);
     let visits = while_users_come(&pair, || {
+        // Pause: users come to the first minter.
         std::thread::sleep(Duration::from_millis(300));
         first.program.signal("KILL");
+        // Pause: users come while it is gone.
         std::thread::sleep(Duration::from_secs(2));
     });
     assert!(visits > 50, "{visits}");
@@ -315,10 +319,13 @@ fn a_minter_that_is_killed_is_replaced_by_the_other_and_no_redirect_fails() {
 fn a_minter_that_hangs_is_left_within_the_time_of_one_mint() {
     let pair = Pair::with(KEY, 2, |minter| minter, |edge| edge);
     let visits = while_users_come(&pair, || {
+        // Pause: users come to the first minter.
         std::thread::sleep(Duration::from_millis(300));
         pair.minters[0].program.signal("STOP");
+        // Pause: it hangs longer than one mint may take.
         std::thread::sleep(Duration::from_secs(4));
         pair.minters[0].program.signal("CONT");
+        // Pause: users come when it is back.
         std::thread::sleep(Duration::from_secs(2));
     });
     assert!(visits > 50, "{visits}");

@@ -262,6 +262,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain until {what}");
+        // Pause: between two looks for a sign.
         std::thread::sleep(Duration::from_millis(10));
     }
 }

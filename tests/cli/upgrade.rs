@@ -148,6 +148,7 @@ fn talk(address: &str) {
         let said = format!("{number:08}");
         assert!(socket.send(&said), "the WebSocket was cut");
         assert_eq!(socket.bytes(said.len()).as_deref(), Some(said.as_bytes()), "the WebSocket was cut");
+        // Pause: a user who types.
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }

@@ -209,6 +209,7 @@ async fn memory_of_400_streams_whose_clients_take_nothing() {
     let mut seen = usize::MAX;
     while seen != left.load(Ordering::Relaxed) {
         seen = left.load(Ordering::Relaxed);
+        // Pause: the sign is that nothing moves any more.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let each = (resident() - before) / kept.len();

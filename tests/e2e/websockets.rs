@@ -283,6 +283,7 @@ async fn a_websocket_on_which_nobody_sends_is_closed_after_its_time_out() {
     while began.elapsed().as_millis() < 900 {
         wire.write("x").await;
         assert!(wire.hears("x").await, "closed while it was used");
+        // Pause: used more often than `websocket_timeout` asks, for three times its span.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     wire.assert_closed().await;

@@ -199,6 +199,7 @@ async fn answer(stream: &mut impl Wire, buffer: &mut Vec<u8>, request: &Seen) ->
     if path.ends_with("/drip") {
         for part in ["HTTP/1.1 200 OK\r\n", "content-length: 2\r\n", "x: y\r\n", "\r\nok"] {
             let _ = stream.write_all(part.as_bytes()).await;
+            // Pause: the app is a slow one.
             tokio::time::sleep(DRIP).await;
         }
         return true;

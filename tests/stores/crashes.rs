@@ -27,6 +27,7 @@ impl Amid {
         let first = fleet.minting(0, &token, "3s");
         let second = fleet.asking(1, &token);
         // The second waits for the first: nothing tells from outside, but it has not asked the vendor.
+        // Pause: two mints would show within it.
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(fleet.mints(), 1, "two nodes mint for one user");
         // Mints that begin from now on are quick; the first one's is not.
@@ -92,9 +93,11 @@ fn a_store_that_dies_and_comes_back_empty_costs_no_held_lease() {
     let ((noticed, over), seen) = during(&fleet, &tokens, || {
         server.kill();
         let noticed = fleet.until_degraded(true);
+        // Pause: an outage lasts, under load.
         std::thread::sleep(Duration::from_millis(500));
         server.start_again();
         let over = fleet.until_degraded(false);
+        // Pause: what comes behind the outage, under load.
         std::thread::sleep(Duration::from_millis(700));
         (noticed, over)
     });

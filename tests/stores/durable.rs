@@ -22,6 +22,7 @@ fn killed(users: usize) -> (Fleet, Vec<String>, Vec<String>) {
     let outcome = all_at_once(&fleet, &tokens, 1, 16);
     assert!(outcome.others.is_empty(), "{:?}", outcome.others);
     let held = outcome.urls.into_iter().map(|urls| urls.into_iter().next().expect("one")).collect();
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK);
     fleet.kill(0);
     (fleet, tokens, held)
@@ -33,6 +34,7 @@ fn a_lease_outlives_a_kill_six_tenths_of_a_second_after_its_mint() {
     for round in 0..3 {
         let token = fleet.idp.token(&format!("user-{round}"));
         let url = fleet.url(0, &token);
+        // Pause: the promise is that a lease is on disk after this.
         std::thread::sleep(ON_DISK);
         fleet.kill(0);
         fleet.add(&Leases::file());
@@ -57,8 +59,10 @@ fn what_was_forgotten_stays_forgotten_over_a_kill() {
     let mut fleet = Fleet::start(1, &Leases::file());
     let token = fleet.idp.token("ada");
     let old = fleet.url(0, &token);
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK);
     let new = fleet.again(0, &token);
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK);
     fleet.kill(0);
     fleet.add(&Leases::file());
@@ -170,6 +174,7 @@ fn comes_back(torn: Torn) {
         assert!(matches!(torn, Torn::Half) || kept == what, "{torn:?}: what was set aside has changed");
     }
     // And it keeps again.
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK);
     fleet.kill(0);
     fleet.add(&Leases::file());
@@ -271,6 +276,7 @@ fn a_folder_that_can_not_be_written_any_more_stops_no_request() {
     let mut held = fleet.urls(node, &fleet.tokens("before", 5));
     allow(&folder, 0o555);
     held.extend(fleet.urls(node, &fleet.tokens("after", 5)));
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK);
     allow(&folder, 0o755);
     fleet.kill(node);
@@ -315,6 +321,7 @@ fn a_full_disk_stops_no_request() {
     fleet.until_degraded(false);
     let after = fleet.idp.token("after");
     let last = fleet.url(node, &after);
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(ON_DISK + ON_DISK);
     assert!(fleet.nodes[node].program.runs());
     fleet.kill(node);

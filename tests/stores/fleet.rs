@@ -306,6 +306,7 @@ pub fn settled(fleet: &Fleet, token: &str) -> String {
             1 => return urls.into_iter().next().expect("one"),
             _ => assert!(Instant::now() < deadline, "the nodes never agree: {urls:?}"),
         }
+        // Pause: between two looks for a sign.
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -36,6 +36,7 @@ fn felt<T>(fleet: &Fleet, token: &str, act: impl FnOnce() -> T) -> (T, Felt) {
                 let asked = Instant::now();
                 others += usize::from(connection.ask(&ask).status != 302);
                 waits.push(asked.elapsed());
+                // Pause: a person who comes every 5 ms.
                 std::thread::sleep(Duration::from_millis(5));
             }
             (waits, others)
@@ -69,6 +70,7 @@ fn flood(fleet: &Fleet, token: &str, count: usize, address: impl Fn(usize) -> us
                 429 => limited += 1,
                 other => panic!("{other}"),
             }
+            // Pause: the load comes at a rate.
             std::thread::sleep((pause * sent as u32).saturating_sub(began.elapsed()));
         }
         (invalid, limited)
@@ -107,6 +109,7 @@ fn a_flood_from_200_000_addresses_costs_memory_by_the_page_and_good_callers_litt
     fleet.add(&Leases::file());
     let (good, bad) = (fleet.idp.token("good"), fleet.idp.token("bad"));
     fleet.url(0, &good);
+    // Pause: what is measured is a quarter of a minute without the flood.
     let quiet = |fleet: &Fleet| felt(fleet, &good, || std::thread::sleep(Duration::from_secs(15))).1;
     let before = quiet(&fleet);
     let (memory, reads) = (resident(&fleet), checked(&fleet));

@@ -86,7 +86,7 @@ pub fn during<T>(fleet: &Fleet, tokens: &[String], act: impl FnOnce() -> T) -> (
                 if answer.status != 302 {
                     seen.others.push(answer.status);
                 }
-                // Load enough to see a fault, and not so much that nothing else runs.
+                // Pause: load enough to see a fault, and not so much that nothing else runs.
                 std::thread::sleep(Duration::from_millis(2));
             }
             seen

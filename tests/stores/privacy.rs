@@ -78,6 +78,7 @@ fn the_file_says_nothing_of_anybody() {
     let token = fleet.idp.token(&subject);
     let url = fleet.url(0, &token);
     let all = secrets(&fleet, &subject, &token, &url);
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(Duration::from_millis(600));
     let bytes = bytes_in(fleet.path(), "leases.redb");
     fleet.kill(0);

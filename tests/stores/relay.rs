@@ -124,6 +124,7 @@ impl Relay {
 /// Takes connections until the relay is gone.
 fn accept(mut listener: Option<TcpListener>, port: u16, server: u16, shared: &Arc<Shared>) {
     loop {
+        // Pause: between two looks for a sign.
         std::thread::sleep(Duration::from_millis(2));
         let (refusing, over) = {
             let state = shared.state.lock();

@@ -95,6 +95,7 @@ fn waits<T>(fleet: &Fleet, tokens: &[String], act: impl FnOnce() -> T) -> (T, Wa
                 let answer = connection.ask(&ask);
                 waits.push(asked.elapsed());
                 assert_eq!(answer.status, 302, "{answer:?}");
+                // Pause: the load comes at a rate.
                 std::thread::sleep(REST);
             }
             Waits(waits)
@@ -149,12 +150,13 @@ fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_ten_take_n
     for round in 1..=RELOADS {
         let (span, waited) = waits(&fleet, &tokens, || {
             let took = reload(&fleet, &file, round);
-            // What the configuration before held is given back behind the answer.
+            // Pause: what the configuration before held is given back behind the answer.
             std::thread::sleep(Duration::from_millis(500));
             took
         });
         took.push(span);
         reloading.push(waited);
+        // Pause: what is measured is as long a time without a reload.
         quiet.push(waits(&fleet, &tokens, || std::thread::sleep(span + Duration::from_millis(500))).1);
         memory.push(resident(&fleet));
     }

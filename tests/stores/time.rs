@@ -164,6 +164,7 @@ fn a_durable_lease_that_ended_while_the_process_was_down_is_not_handed_out() {
     let minted = Instant::now();
     let token = fleet.idp.token("ada");
     let old = fleet.url(0, &token);
+    // Pause: the promise is that a lease is on disk after this.
     std::thread::sleep(Duration::from_millis(600));
     fleet.kill(0);
     fleet.add(&Leases::file());

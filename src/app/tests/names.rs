@@ -64,6 +64,7 @@ impl Followed {
 
     /// Time goes on, and what is due happens.
     async fn goes_on(&self, span: Duration) {
+        // Pause: on the paused clock, where nothing waits.
         tokio::time::sleep(span).await;
     }
 

@@ -222,6 +222,7 @@ async fn half_a_head_has_ten_seconds_whatever_comes_meanwhile() {
             write.write_all(half).await.unwrap();
             write.flush().await.unwrap();
             loop {
+                // Pause: on the paused clock, where nothing waits.
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let _ = write.write_all(more).await;
                 let _ = write.flush().await;

@@ -69,6 +69,7 @@ async fn the_end_of_one_side_goes_through_and_the_other_may_finish() {
     app.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard, b"last");
     for _ in 0..5 {
+        // Pause: on the paused clock, where nothing waits.
         tokio::time::sleep(HALF_CLOSED - SECOND).await;
         app.write_all(b"x").await.unwrap();
     }
@@ -106,8 +107,10 @@ async fn it_is_idle_when_neither_side_sends() {
     let (mut client, mut app, end) = dig(1024, patience());
     let began = Instant::now();
     for _ in 0..3 {
+        // Pause: on the paused clock, where nothing waits.
         tokio::time::sleep(90 * SECOND).await;
         client.write_all(b"x").await.unwrap();
+        // Pause: on the paused clock, where nothing waits.
         tokio::time::sleep(90 * SECOND).await;
         app.write_all(b"y").await.unwrap();
     }
@@ -121,8 +124,10 @@ async fn a_side_that_takes_nothing_is_left_in_its_time_and_taking_a_little_is_en
         let (client, app, end) = dig(1024, patience());
         let (mut stalls, mut sends) = if client_stalls { (client, app) } else { (app, client) };
         let sender = tokio::spawn(async move { while sends.write_all(&[b'x'; 512]).await.is_ok() {} });
+        // Pause: on the paused clock, where nothing waits.
         tokio::time::sleep(Duration::from_millis(1)).await;
         for _ in 0..3 {
+            // Pause: on the paused clock, where nothing waits.
             tokio::time::sleep((seconds - 1) * SECOND).await;
             stalls.read_exact(&mut [0; 1024]).await.unwrap();
         }
