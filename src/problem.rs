@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::session::StepUp;
+use crate::telemetry::Outcome;
 
 /// Where the `type` of a problem points: the page that explains it.
 pub const TYPE_BASE: &str = "https://valet.example/problems/";
@@ -71,26 +72,26 @@ pub enum Refusal {
 }
 
 /// The outcome of each refusal, once: what counters begin with.
-pub const OUTCOMES: [&str; 19] = [
-    "not_found",
-    "method_not_allowed",
-    "bad_request",
-    "step_up",
-    "unauthenticated",
-    "unavailable",
-    "forbidden",
-    "not_acceptable",
-    "prefetch",
-    "limited",
-    "provider_error",
-    "provider_busy",
-    "provider_timeout",
-    "app_error",
-    "app_timeout",
-    "too_slow",
-    "too_large",
-    "overloaded",
-    "error",
+pub const OUTCOMES: [Outcome; 19] = [
+    Outcome::NotFound,
+    Outcome::MethodNotAllowed,
+    Outcome::BadRequest,
+    Outcome::StepUp,
+    Outcome::Unauthenticated,
+    Outcome::Unavailable,
+    Outcome::Forbidden,
+    Outcome::NotAcceptable,
+    Outcome::Prefetch,
+    Outcome::Limited,
+    Outcome::ProviderError,
+    Outcome::ProviderBusy,
+    Outcome::ProviderTimeout,
+    Outcome::AppError,
+    Outcome::AppTimeout,
+    Outcome::TooSlow,
+    Outcome::TooLarge,
+    Outcome::Overloaded,
+    Outcome::Error,
 ];
 
 /// One row of the table.
@@ -107,14 +108,14 @@ pub struct Row {
     /// What a person can do next, for the small page.
     pub advice: &'static str,
     /// Label of `valet_requests_total`.
-    pub outcome: &'static str,
+    pub outcome: Outcome,
 }
 
 const fn row(
     status: u16,
     reason: &'static str,
     slug: &'static str,
-    outcome: &'static str,
+    outcome: Outcome,
     title: &'static str,
     advice: &'static str,
 ) -> Row {
@@ -126,32 +127,32 @@ impl Refusal {
     #[rustfmt::skip]
     pub const fn row(&self) -> Row {
         match self {
-            Self::NotFound => row(404, "Not Found", "not-found", "not_found", "There is nothing here.", "Check the address, or go back to the page you came from."),
-            Self::MethodNotAllowed(_) => row(405, "Method Not Allowed", "method-not-allowed", "method_not_allowed", "This method is not allowed here.", "Go back to the page you came from and try again."),
-            Self::BadRequest => row(400, "Bad Request", "bad-request", "bad_request", "The request could not be read safely.", "Sign out, sign in again, and try once more. If it happens again, clear this site's cookies."),
-            Self::SessionRequired => row(401, "Unauthorized", "session-required", "unauthenticated", "A session is required.", "Please sign in, then open this page again."),
-            Self::SessionExpired => row(401, "Unauthorized", "session-expired", "unauthenticated", "The session has expired.", "Please sign in again, then open this page again."),
-            Self::SessionInvalid | Self::OtherScheme | Self::SessionRevoked => row(401, "Unauthorized", "session-invalid", "unauthenticated", "The session is not valid.", "Please sign out and sign in again."),
-            Self::StepUpRequired(_) => row(401, "Unauthorized", "step-up-required", "step_up", "Please confirm that it is you.", "Sign in again, in the way that you are asked for, then open this page again."),
-            Self::KeysUnavailable(_) => row(503, "Service Unavailable", "keys-unavailable", "unavailable", "The session can't be checked right now.", "Please wait a moment and try again."),
-            Self::NotPermitted => row(403, "Forbidden", "not-permitted", "forbidden", "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
-            Self::CrossSite => row(403, "Forbidden", "cross-site", "forbidden", "Another site may not open this.", "Open this page from the site it belongs to."),
-            Self::PrefetchRefused => row(503, "Service Unavailable", "prefetch-refused", "prefetch", "This is not opened ahead of time.", "Open the page again."),
-            Self::NotAcceptable => row(406, "Not Acceptable", "not-acceptable", "not_acceptable", "This is no page.", "Go back to the page you came from: this address is for its script."),
-            Self::TooManyRequests(_) => row(429, "Too Many Requests", "too-many-requests", "limited", "Too many requests.", "Please wait a while and try again."),
-            Self::ProviderUnavailable => row(502, "Bad Gateway", "provider-unavailable", "provider_error", "The provider can't be used right now.", "Please try again in a few minutes."),
-            Self::ProviderBusy(_) => row(503, "Service Unavailable", "provider-busy", "provider_busy", "The provider is busy.", "Please wait a moment and try again."),
-            Self::ProviderTimeout => row(504, "Gateway Timeout", "provider-timeout", "provider_timeout", "The provider did not answer in time.", "Please try again in a few minutes."),
-            Self::AppUnavailable => row(502, "Bad Gateway", "app-unavailable", "app_error", "The app can't be reached right now.", "Please try again in a few minutes."),
-            Self::AppTimeout => row(504, "Gateway Timeout", "app-timeout", "app_timeout", "The app did not answer in time.", "Please try again in a few minutes."),
-            Self::TooSlow => row(408, "Request Timeout", "too-slow", "too_slow", "The request took too long to arrive.", "Check your connection and try again."),
-            Self::BodyTooLarge => row(413, "Content Too Large", "body-too-large", "too_large", "The request's body is too large.", "Go back to the page you came from and try again."),
-            Self::UriTooLong => row(414, "URI Too Long", "header-too-large", "too_large", "The request's address is too long.", "Go back to the page you came from and try again."),
-            Self::HeaderTooLarge => row(431, "Request Header Fields Too Large", "header-too-large", "too_large", "The request's head is too large.", "Clear this site's cookies and try again."),
-            Self::Internal => row(500, "Internal Server Error", "internal", "error", "Something went wrong on our side.", "Please try again in a few minutes."),
-            Self::StoreUnavailable => row(503, "Service Unavailable", "store-unavailable", "unavailable", "A part of this service is not available right now.", "Please wait a moment and try again."),
-            Self::Overloaded => row(503, "Service Unavailable", "overloaded", "overloaded", "Too many requests are under way.", "Please wait a moment and try again."),
-            Self::Draining => row(503, "Service Unavailable", "draining", "unavailable", "This server is about to stop.", "Please try again."),
+            Self::NotFound => row(404, "Not Found", "not-found", Outcome::NotFound, "There is nothing here.", "Check the address, or go back to the page you came from."),
+            Self::MethodNotAllowed(_) => row(405, "Method Not Allowed", "method-not-allowed", Outcome::MethodNotAllowed, "This method is not allowed here.", "Go back to the page you came from and try again."),
+            Self::BadRequest => row(400, "Bad Request", "bad-request", Outcome::BadRequest, "The request could not be read safely.", "Sign out, sign in again, and try once more. If it happens again, clear this site's cookies."),
+            Self::SessionRequired => row(401, "Unauthorized", "session-required", Outcome::Unauthenticated, "A session is required.", "Please sign in, then open this page again."),
+            Self::SessionExpired => row(401, "Unauthorized", "session-expired", Outcome::Unauthenticated, "The session has expired.", "Please sign in again, then open this page again."),
+            Self::SessionInvalid | Self::OtherScheme | Self::SessionRevoked => row(401, "Unauthorized", "session-invalid", Outcome::Unauthenticated, "The session is not valid.", "Please sign out and sign in again."),
+            Self::StepUpRequired(_) => row(401, "Unauthorized", "step-up-required", Outcome::StepUp, "Please confirm that it is you.", "Sign in again, in the way that you are asked for, then open this page again."),
+            Self::KeysUnavailable(_) => row(503, "Service Unavailable", "keys-unavailable", Outcome::Unavailable, "The session can't be checked right now.", "Please wait a moment and try again."),
+            Self::NotPermitted => row(403, "Forbidden", "not-permitted", Outcome::Forbidden, "This is not permitted for your account.", "If you think that it should be, ask the people who run this service."),
+            Self::CrossSite => row(403, "Forbidden", "cross-site", Outcome::Forbidden, "Another site may not open this.", "Open this page from the site it belongs to."),
+            Self::PrefetchRefused => row(503, "Service Unavailable", "prefetch-refused", Outcome::Prefetch, "This is not opened ahead of time.", "Open the page again."),
+            Self::NotAcceptable => row(406, "Not Acceptable", "not-acceptable", Outcome::NotAcceptable, "This is no page.", "Go back to the page you came from: this address is for its script."),
+            Self::TooManyRequests(_) => row(429, "Too Many Requests", "too-many-requests", Outcome::Limited, "Too many requests.", "Please wait a while and try again."),
+            Self::ProviderUnavailable => row(502, "Bad Gateway", "provider-unavailable", Outcome::ProviderError, "The provider can't be used right now.", "Please try again in a few minutes."),
+            Self::ProviderBusy(_) => row(503, "Service Unavailable", "provider-busy", Outcome::ProviderBusy, "The provider is busy.", "Please wait a moment and try again."),
+            Self::ProviderTimeout => row(504, "Gateway Timeout", "provider-timeout", Outcome::ProviderTimeout, "The provider did not answer in time.", "Please try again in a few minutes."),
+            Self::AppUnavailable => row(502, "Bad Gateway", "app-unavailable", Outcome::AppError, "The app can't be reached right now.", "Please try again in a few minutes."),
+            Self::AppTimeout => row(504, "Gateway Timeout", "app-timeout", Outcome::AppTimeout, "The app did not answer in time.", "Please try again in a few minutes."),
+            Self::TooSlow => row(408, "Request Timeout", "too-slow", Outcome::TooSlow, "The request took too long to arrive.", "Check your connection and try again."),
+            Self::BodyTooLarge => row(413, "Content Too Large", "body-too-large", Outcome::TooLarge, "The request's body is too large.", "Go back to the page you came from and try again."),
+            Self::UriTooLong => row(414, "URI Too Long", "header-too-large", Outcome::TooLarge, "The request's address is too long.", "Go back to the page you came from and try again."),
+            Self::HeaderTooLarge => row(431, "Request Header Fields Too Large", "header-too-large", Outcome::TooLarge, "The request's head is too large.", "Clear this site's cookies and try again."),
+            Self::Internal => row(500, "Internal Server Error", "internal", Outcome::Error, "Something went wrong on our side.", "Please try again in a few minutes."),
+            Self::StoreUnavailable => row(503, "Service Unavailable", "store-unavailable", Outcome::Unavailable, "A part of this service is not available right now.", "Please wait a moment and try again."),
+            Self::Overloaded => row(503, "Service Unavailable", "overloaded", Outcome::Overloaded, "Too many requests are under way.", "Please wait a moment and try again."),
+            Self::Draining => row(503, "Service Unavailable", "draining", Outcome::Unavailable, "This server is about to stop.", "Please try again."),
         }
     }
 
@@ -206,7 +207,7 @@ mod tests {
         ] {
             let row = refusal.row();
             assert_eq!((row.status, row.slug), (status, slug));
-            assert!(OUTCOMES.contains(&row.outcome), "{} begins at no zero", row.outcome);
+            assert!(OUTCOMES.contains(&row.outcome), "{:?} begins at no zero", row.outcome);
         }
     }
 }

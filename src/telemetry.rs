@@ -1,6 +1,7 @@
 //! What operators see of a running gateway: counters, histograms, JSON log lines.
 
 mod open_metrics;
+mod outcome;
 mod recent;
 mod trace;
 mod tracer;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::open_metrics::{OPEN_METRICS, PROMETHEUS_TEXT, prefers_open_metrics};
+pub use self::outcome::Outcome;
 pub use self::recent::{Recent, RecentRequest};
 pub use self::trace::{Place, TRACEPARENT, TRACESTATE, TraceContext, trace_id};
 pub use self::tracer::{BATCH, Kind, Queue, Span, Tracer, Value};
@@ -319,8 +321,8 @@ impl Metrics {
             recent: Recent::default(),
             registry: registry.clone(),
         };
-        for outcome in ["applied", "unchanged", "refused"] {
-            drop(metrics.reloads.with_label_values(&[outcome]));
+        for outcome in [Outcome::Applied, Outcome::Unchanged, Outcome::Refused] {
+            drop(metrics.reloads.with_label_values(&[outcome.label()]));
         }
         Ok(metrics)
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::TARGET;
 use super::address::Address;
 use super::endpoints::Endpoints;
+use crate::telemetry::Outcome;
 
 /// A deployment that moves is followed in a few breaths; the machine's resolver, which may keep no answer, is not bothered more than it bears.
 pub(super) const EVERY: Duration = Duration::from_secs(10);
@@ -50,13 +51,14 @@ pub(super) async fn keep_resolved(
     let mut names = JoinSet::new();
     for (place, target) in endpoints.targets.iter().enumerate() {
         if let Err((name, port)) = target.lookup() {
-            let name = Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port };
+            let name =
+                Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port };
             names.spawn(name.follow());
         }
     }
     if !names.is_empty() {
-        for outcome in ["ok", "error"] {
-            endpoints.metrics.upstream_lookups.with_label_values(&[&*endpoints.app, outcome]);
+        for outcome in [Outcome::Ok, Outcome::Error] {
+            endpoints.metrics.upstream_lookups.with_label_values(&[&*endpoints.app, outcome.label()]);
         }
         // Those that follow end with it.
         stop.wait_for(|stop| *stop).await.ok();
@@ -112,8 +114,8 @@ impl Name {
             addresses.truncate(MAX_ADDRESSES);
             if addresses.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(addresses) }
         });
-        let outcome = if answer.is_ok() { "ok" } else { "error" };
-        self.endpoints.metrics.upstream_lookups.with_label_values(&[&self.endpoints.app, outcome]).inc();
+        let outcome = if answer.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.endpoints.metrics.upstream_lookups.with_label_values(&[&self.endpoints.app, outcome.label()]).inc();
         answer
     }
 }

@@ -30,7 +30,7 @@ use crate::gateway::spans;
 use crate::lease::{Lease, Source};
 use crate::policy::Permit;
 use crate::problem::Refusal;
-use crate::telemetry::{Place, TRACEPARENT, TraceContext, trace_id};
+use crate::telemetry::{Outcome, Place, trace_id, TraceContext, TRACEPARENT};
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
@@ -133,7 +133,7 @@ impl Gateway {
         log: &RequestLog<'_, '_>,
         (time, took): (Timestamp, Duration),
         (method, peer): (&str, &str),
-        (status, outcome): (u16, &'static str),
+        (status, outcome): (u16, Outcome),
     ) {
         let histogram = log.route.and_then(|route| route.duration(outcome));
         self.time(log.route.map_or(NO_ROUTE, Route::name), outcome, histogram, took);
@@ -161,10 +161,10 @@ impl Gateway {
         let hsts = peer.connection().hsts();
         Reply { out, request_id: id.text(), head_only: false, close: true, origin: None, hsts }.problem(refusal);
         let outcome = match refusal {
-            Refusal::BadRequest => "malformed",
+            Refusal::BadRequest => Outcome::Malformed,
             other => other.row().outcome,
         };
-        self.metrics.requests.with_label_values(&[NO_ROUTE, outcome]).inc();
+        self.metrics.requests.with_label_values(&[NO_ROUTE, outcome.label()]).inc();
         let answered = (refusal.row().status, outcome);
         self.note(&AccessRecord::bare((self.clock.now(), place, id.text()), answered, peer.text()));
         Disposition::Close
@@ -188,7 +188,7 @@ impl Gateway {
 
     /// A connection beyond the bound.
     pub(super) fn count_rejected(&self) {
-        self.metrics.requests.with_label_values(&[NO_ROUTE, "turned_away"]).inc();
+        self.metrics.requests.with_label_values(&[NO_ROUTE, Outcome::TurnedAway.label()]).inc();
     }
 
     pub(super) fn write(
@@ -197,9 +197,9 @@ impl Gateway {
         log: &mut RequestLog<'_, '_>,
         reply: &mut Reply<'_>,
         verdict: Result<Verdict<'_>, Refusal>,
-    ) -> (u16, &'static str) {
+    ) -> (u16, Outcome) {
         let route = log.route.map_or(NO_ROUTE, Route::name);
-        let count = |outcome: &'static str| self.metrics.requests.with_label_values(&[route, outcome]).inc();
+        let count = |outcome: Outcome| self.metrics.requests.with_label_values(&[route, outcome.label()]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
                 // A known session and a held lease have not been waited for. What JSON promises is of now all the same.
@@ -212,35 +212,35 @@ impl Gateway {
             }
             Ok(Verdict::Login(location)) => {
                 reply.login(&location);
-                count("login");
-                (302, "login")
+                count(Outcome::Login);
+                (302, Outcome::Login)
             }
             Ok(Verdict::Doctor(report)) => {
                 reply.doctor(&report);
-                count("doctor");
-                (200, "doctor")
+                count(Outcome::Doctor);
+                (200, Outcome::Doctor)
             }
             Ok(Verdict::KeySet(keys)) => {
                 reply.key_set(keys);
-                count("key_set");
-                (200, "key_set")
+                count(Outcome::KeySet);
+                (200, Outcome::KeySet)
             }
             Ok(Verdict::Moved(location)) => {
                 reply.moved(&location);
-                count("moved");
-                (308, "moved")
+                count(Outcome::Moved);
+                (308, Outcome::Moved)
             }
             Ok(Verdict::Preflight(preflight)) => {
                 reply.preflight(&preflight);
-                count("preflight");
-                (204, "preflight")
+                count(Outcome::Preflight);
+                (204, Outcome::Preflight)
             }
             Ok(Verdict::Authorized(forward, options)) => {
                 self.authorize(head, &forward, options, reply);
-                (200, "authorized")
+                (200, Outcome::Authorized)
             }
             // It has no answer of ours.
-            Ok(Verdict::Forward(_) | Verdict::Receive(_)) => (0, "forwarded"),
+            Ok(Verdict::Forward(_) | Verdict::Receive(_)) => (0, Outcome::Forwarded),
             Err(refusal) => {
                 if is_navigation(head) {
                     let login = log.route.and_then(Route::login);
@@ -278,31 +278,31 @@ impl Gateway {
         (lease, _permit): (&Lease, Permit),
         status: u16,
         json: Option<Timestamp>,
-    ) -> (u16, &'static str) {
+    ) -> (u16, Outcome) {
         // A token goes nowhere but into the body of an answer to a script.
         if let Some(now) = json.or_else(|| lease.url.is_token().then(|| self.clock.now())) {
             reply.json(lease, &route.name, now);
             route.jsons.inc();
-            (200, "json")
+            (200, Outcome::Json)
         } else {
             reply.redirect(status, lease);
             route.redirects.inc();
-            (status, "redirect")
+            (status, Outcome::Redirect)
         }
     }
 
     /// The request's time, by route and outcome. `known`: the histogram of these two, where it was found at start-up.
-    pub(super) fn time(&self, route: &str, outcome: &str, known: Option<&Histogram>, took: Duration) {
+    pub(super) fn time(&self, route: &str, outcome: Outcome, known: Option<&Histogram>, took: Duration) {
         let seconds = took.as_secs_f64();
         match known {
             Some(histogram) => histogram.observe(seconds),
-            None => self.metrics.request_duration.with_label_values(&[route, outcome]).observe(seconds),
+            None => self.metrics.request_duration.with_label_values(&[route, outcome.label()]).observe(seconds),
         }
     }
 
     /// The access line, and the span where one is recorded.
     pub(super) fn note(&self, facts: &AccessRecord<'_>) {
-        let refused = facts.status >= 400 && facts.outcome != "forwarded";
+        let refused = facts.status >= 400 && facts.outcome != Outcome::Forwarded;
         if refused || facts.began_mint {
             self.metrics.recent.note(facts.remembered());
         }

@@ -59,7 +59,7 @@ use crate::logging::LineSink;
 use crate::policy::{Action, Decision, Person};
 use crate::problem::{OUTCOMES, Refusal};
 use crate::session::{Session, Sessions, Sources};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 use crate::web::{LoginUrl, Origin};
 
 /// Everything that answers requests, shared by all connections.
@@ -297,33 +297,33 @@ fn begin_at_zero(parts: &GatewayParts) {
     let plugins = parts
         .plugins
         .iter()
-        .map(|(settings, _)| (&*settings.name, &["redirect", "json", "login", "preflight"][..], "app_"));
+        .map(|(settings, _)| (&*settings.name, &[Outcome::Redirect, Outcome::Json, Outcome::Login, Outcome::Preflight][..], &[Outcome::AppError, Outcome::AppTimeout][..]));
     let apps = parts.apps.iter().map(|(settings, _)| {
         let own =
-            if settings.authorize { &["authorized", "login"][..] } else { &["forwarded", "login", "cancelled", "cut"] };
-        (&*settings.name, own, "provider_")
+            if settings.authorize { &[Outcome::Authorized, Outcome::Login][..] } else { &[Outcome::Forwarded, Outcome::Login, Outcome::Cancelled, Outcome::Cut] };
+        (&*settings.name, own, &[Outcome::ProviderError, Outcome::ProviderBusy, Outcome::ProviderTimeout])
     });
     for (route, own, not) in plugins.chain(apps) {
-        let outcomes = OUTCOMES.iter().filter(|outcome| !outcome.starts_with(not)).chain(own);
-        outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome])));
+        let outcomes = OUTCOMES.iter().filter(|outcome| !not.contains(outcome)).chain(own);
+        outcomes.for_each(|outcome| drop(parts.metrics.requests.with_label_values(&[route, outcome.label()])));
     }
     for inbox in parts.inboxes.all() {
-        for outcome in ["received", "bad_request", "limited", "unavailable"] {
-            drop(parts.metrics.requests.with_label_values(&[inbox.name(), outcome]));
+        for outcome in [Outcome::Received, Outcome::BadRequest, Outcome::Limited, Outcome::Unavailable] {
+            drop(parts.metrics.requests.with_label_values(&[inbox.name(), outcome.label()]));
         }
     }
     for outcome in [
-        "key_set",
-        "doctor",
-        "not_found",
-        "bad_request",
-        "too_large",
-        "too_slow",
-        "unavailable",
-        "malformed",
-        "turned_away",
-        "moved",
+        Outcome::KeySet,
+        Outcome::Doctor,
+        Outcome::NotFound,
+        Outcome::BadRequest,
+        Outcome::TooLarge,
+        Outcome::TooSlow,
+        Outcome::Unavailable,
+        Outcome::Malformed,
+        Outcome::TurnedAway,
+        Outcome::Moved,
     ] {
-        drop(parts.metrics.requests.with_label_values(&["none", outcome]));
+        drop(parts.metrics.requests.with_label_values(&["none", outcome.label()]));
     }
 }

@@ -20,9 +20,9 @@ use crate::gateway::http1::reader::Deadline;
 use crate::gateway::judge::decide::MAX_BODY;
 use crate::gateway::request::{RequestId, known, micros};
 use crate::problem::Refusal;
-use crate::revocation::{Ended, NotRevoked, Outcome, Revoker, Source};
+use crate::revocation::{Ended, NotRevoked, Revoker, Source};
 use crate::session::{EventFault, SessionFault};
-use crate::telemetry::Place;
+use crate::telemetry::{Outcome, Place};
 
 /// The media types of the two bodies.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -181,8 +181,8 @@ impl Gateway {
             hsts: post.hsts.as_deref(),
         };
         let (status, outcome) = match receipt {
-            Receipt::Taken if post.inbox == Inbox::Events => (202, "received"),
-            Receipt::Taken => (200, "received"),
+            Receipt::Taken if post.inbox == Inbox::Events => (202, Outcome::Received),
+            Receipt::Taken => (200, Outcome::Received),
             Receipt::Wrong(_) => (400, Refusal::BadRequest.row().outcome),
             Receipt::Refused(refusal) => (refusal.row().status, refusal.row().outcome),
         };
@@ -192,7 +192,7 @@ impl Gateway {
             Receipt::Refused(refusal) => reply.problem(&refusal),
         }
         let route = post.inbox.name();
-        self.metrics.requests.with_label_values(&[route, outcome]).inc();
+        self.metrics.requests.with_label_values(&[route, outcome.label()]).inc();
         let took = post.began.elapsed();
         self.time(route, outcome, None, took);
         self.note(&AccessRecord {

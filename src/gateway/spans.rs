@@ -21,7 +21,7 @@ pub(super) fn server(facts: &AccessRecord<'_>) -> Span {
         ("http.request.method", Value::Name(method.into())),
         ("http.response.status_code", Value::Number(facts.status.into())),
         ("valet.request_id", Value::Name(facts.request_id.into())),
-        ("valet.outcome", Value::Word(facts.outcome)),
+        ("valet.outcome", Value::Word(facts.outcome.label())),
     ];
     let words = [
         ("valet.source", facts.source.map(Source::label)),
@@ -32,7 +32,7 @@ pub(super) fn server(facts: &AccessRecord<'_>) -> Span {
     let names = [("http.route", facts.pattern), ("valet.route", facts.route), ("valet.upstream", facts.upstream)];
     attributes.extend(names.into_iter().filter_map(|(key, name)| Some((key, Value::Name(name?.into())))));
     attributes.extend(facts.policy.map(|policy| ("valet.policy", Value::Name(Arc::clone(policy)))));
-    let error = (facts.status >= 500).then_some(facts.outcome);
+    let error = (facts.status >= 500).then(|| facts.outcome.label());
     attributes.extend(error.map(|error| ("error.type", Value::Word(error))));
     Span {
         place: facts.place,

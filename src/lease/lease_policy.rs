@@ -10,7 +10,7 @@ use crate::lease::flight::MintResult;
 use crate::lease::rules::Rules;
 use crate::lease::settings::Reuse;
 use crate::provider::{Mint, MintInput, Reason, Share};
-use crate::telemetry::{Kind, Metrics, Place, Span, Tracer, Value};
+use crate::telemetry::{Kind, Metrics, Outcome, Place, Span, Tracer, Value};
 
 /// What the book knows of one plug-in.
 pub struct LeasePolicy {
@@ -41,16 +41,16 @@ impl LeasePolicy {
     /// The plan of the plug-in `plugin`, minted by `provider`; the names are labels of metrics.
     pub fn new(plugin: &str, provider: &str, rules: Rules, mint: Arc<dyn Mint>, metrics: &Metrics) -> Self {
         let lease = |source: &str| metrics.leases.with_label_values(&[plugin, source]);
-        let minted = |outcome: &str| metrics.mints.with_label_values(&[provider, outcome]);
+        let minted = |outcome: Outcome| metrics.mints.with_label_values(&[provider, outcome.label()]);
         let counts = Counts {
             hit: lease("hit"),
             minted: lease("minted"),
             joined: lease("joined"),
             ahead: lease("ahead"),
             shared: lease("shared"),
-            ok: minted("ok"),
-            short: minted("short"),
-            nonsense: minted("nonsense"),
+            ok: minted(Outcome::Ok),
+            short: minted(Outcome::Short),
+            nonsense: minted(Outcome::Nonsense),
         };
         Self { rules, mint, plugin: plugin.into(), provider: provider.into(), counts, tracer: metrics.tracer.clone() }
     }

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::limit::settings::RateSettings;
 use crate::limit::{TokenBucket, nanos};
 use crate::provider::{Mint, MintFailure, MintInput, Minted};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// So many a second in the long run, so many at once.
 pub(super) struct Rate {
@@ -51,7 +51,7 @@ impl Bounded {
         metrics: &Metrics,
     ) -> Vec<Arc<dyn Mint>> {
         let rate = Arc::new(Rate::new(settings));
-        let busy = metrics.mints.with_label_values(&[provider, "busy"]);
+        let busy = metrics.mints.with_label_values(&[provider, Outcome::Busy.label()]);
         let bounded = |mint| Arc::new(Self { mint, rate: rate.clone(), busy: busy.clone() }) as Arc<dyn Mint>;
         mints.into_iter().map(bounded).collect()
     }

@@ -25,7 +25,7 @@ use super::edge_registry::Edge;
 use super::service::MintService;
 use crate::certificate::identities;
 use crate::provider::wire::{self, Denial, MintError, MintRequest};
-use crate::telemetry::{TRACEPARENT, TraceContext};
+use crate::telemetry::{Outcome, TraceContext, TRACEPARENT};
 
 /// A handshake between two machines of one network.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -164,7 +164,7 @@ impl Server {
             // Beyond a bound the connection closes.
             let (place, handshake) = (places.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned());
             let (Ok(place), Ok(handshake)) = (place, handshake) else {
-                self.role.load().service.count(None, "turned-away");
+                self.role.load().service.count(None, Outcome::TurnedAway);
                 continue;
             };
             let server = self.clone();
@@ -198,7 +198,7 @@ impl Server {
         };
         let Some(stream) = stream else {
             // No certificate, an unknown authority, or no TLS at all.
-            return role.service.count(None, "handshake");
+            return role.service.count(None, Outcome::Handshake);
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let names = leaf.and_then(identities).map(|(names, _)| names).unwrap_or_default();
@@ -206,7 +206,7 @@ impl Server {
         let edge = role.service.edge(&names);
         let connected = edge.as_ref().map(|edge| edge.connections.clone().try_acquire_owned());
         let _connected = match connected {
-            Some(Err(_)) => return role.service.count(edge.as_deref(), "turned-away"),
+            Some(Err(_)) => return role.service.count(edge.as_deref(), Outcome::TurnedAway),
             Some(Ok(place)) => Some(place),
             None => None,
         };
@@ -251,14 +251,14 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let refuse_and_count = |refusal: Denial| {
-        service.count(edge.map(|edge| &**edge), refusal.label());
+        service.count(edge.map(|edge| &**edge), refusal.outcome());
         refuse(MintError::now(refusal))
     };
     let Some(edge) = edge else { return refuse_and_count(Denial::NoEdge) };
     let asks = (request.method(), request.uri().path()) == (&Method::POST, wire::MINT);
     // Before anything of it is read.
     if let Err(wait) = if asks { &edge.asks } else { &edge.looks }.admit() {
-        service.count(Some(edge), Denial::ProviderBusy.label());
+        service.count(Some(edge), Denial::ProviderBusy.outcome());
         return refuse(MintError::for_now(Denial::ProviderBusy, wait));
     }
     let draining = draining.load(Ordering::Relaxed);
@@ -271,7 +271,7 @@ async fn respond(
         _ if asks => {
             // Taken before the body is read, and by the task that answers, so that an edge that leaves does not free it early.
             let Ok(place) = under_way.clone().try_acquire_owned() else {
-                service.count(Some(edge), "overloaded");
+                service.count(Some(edge), Outcome::Overloaded);
                 return refuse(MintError::for_now(Denial::ProviderBusy, OVERLOADED));
             };
             let mut callers = request.headers().get_all(TRACEPARENT).iter();

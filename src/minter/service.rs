@@ -18,7 +18,7 @@ use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Pe
 use crate::provider::wire::{Denial, Health, MintError, MintGrant, MintRequest};
 use crate::provider::{MintContext, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions, Unknown};
-use crate::telemetry::{Metrics, Place, TraceContext, trace_id};
+use crate::telemetry::{Metrics, Outcome, Place, trace_id, TraceContext};
 
 /// The longest tag that makes sense (RFC 5646, section 4.4.1) is shorter.
 const MAX_LANGUAGE: usize = 64;
@@ -131,9 +131,9 @@ impl MintService {
     }
 
     /// Counts an ask that ended before it could be judged.
-    pub(super) fn count(&self, edge: Option<&Edge>, outcome: &str) {
+    pub(super) fn count(&self, edge: Option<&Edge>, outcome: Outcome) {
         let edge = edge.map_or(UNKNOWN, |edge| &edge.name);
-        self.metrics.minter_requests.with_label_values(&[edge, outcome]).inc();
+        self.metrics.minter_requests.with_label_values(&[edge, outcome.label()]).inc();
     }
 
     /// Judges, answers, counts, and writes the audit log's line.
@@ -168,7 +168,9 @@ impl MintService {
         let now = self.clock.now();
         let outcome = verdict.as_ref().map_or_else(|denied| denied.refusal.label(), |_| "granted");
         let source = verdict.as_ref().ok().map(|found| found.source.label());
-        self.metrics.minter_requests.with_label_values(&[&*edge.name, source.unwrap_or(outcome)]).inc();
+        let counted = verdict.as_ref().map_or_else(|denied| denied.refusal.outcome(), |_| Outcome::Granted).label();
+        let counted = source.unwrap_or(counted);
+        self.metrics.minter_requests.with_label_values(&[&*edge.name, counted]).inc();
         let id = ask.request_id.as_deref().filter(|id| uuid::Uuid::try_parse(id).is_ok());
         self.audit_log.note(&Entry {
             time: audit_log::time(time),
@@ -185,7 +187,7 @@ impl MintService {
             subject: session.as_deref().map(Session::log_id),
         });
         let plugin = offer.map(|offer| offer.name.as_str());
-        let span = || spans::ask(place, &edge.name, plugin, (source.unwrap_or(outcome), time, began.elapsed()));
+        let span = || spans::ask(place, &edge.name, plugin, (counted, time, began.elapsed()));
         self.metrics.tracer.record(span);
         let lease = verdict?.lease;
         let hold = lease.hold(Duration::from_secs(ask.max_age_s), now);

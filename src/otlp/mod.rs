@@ -26,7 +26,7 @@ use url::Url;
 use self::settings::{TelemetrySettings, endpoint};
 use crate::clock::{Clock, Timestamp};
 use crate::http_client::{Cause, Client};
-use crate::telemetry::{Metrics, Queue, Tracer};
+use crate::telemetry::{Metrics, Outcome, Queue, Tracer};
 
 /// Spans wait this long for others, unless a batch comes together before.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,13 +50,13 @@ const TRIES: u32 = 3;
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// The words of `valet_spans_total{outcome}`.
-const OUTCOMES: [&str; 4] = ["sent", "dropped", "rejected", "lost"];
+const OUTCOMES: [Outcome; 4] = [Outcome::Sent, Outcome::Dropped, Outcome::Rejected, Outcome::Lost];
 
 /// Who takes spans, by these settings; `None`: there is no `[telemetry]`.
 pub fn tracer(settings: Option<&TelemetrySettings>, metrics: &Metrics) -> Tracer {
     let Some(settings) = settings else { return Tracer::default() };
     let dropped = settings.otlp.as_ref().map(|_| {
-        let [_, dropped, ..] = OUTCOMES.map(|outcome| metrics.spans.with_label_values(&[outcome]));
+        let [_, dropped, ..] = OUTCOMES.map(|outcome| metrics.spans.with_label_values(&[outcome.label()]));
         dropped
     });
     Tracer::new(settings.sample, dropped)
@@ -129,12 +129,12 @@ impl Exporter {
                 }
                 let taken = self.send_patiently(traces::message(&self.resource, &spans).encode_to_vec(), &stop).await;
                 let all = spans.len() as u64;
-                let count = |outcome: &str, of: u64| self.metrics.spans.with_label_values(&[outcome]).inc_by(of);
+                let count = |outcome: Outcome, of: u64| self.metrics.spans.with_label_values(&[outcome.label()]).inc_by(of);
                 let why = match taken {
                     Ok(rejected) => {
                         let rejected = rejected.min(all);
-                        count("sent", all - rejected);
-                        count("rejected", rejected);
+                        count(Outcome::Sent, all - rejected);
+                        count(Outcome::Rejected, rejected);
                         None
                     }
                     Err(untaken) => {
@@ -186,8 +186,8 @@ impl Exporter {
             let span = metrics::Span { start: nanos(self.started), now: nanos(self.clock.now()) };
             let body = metrics::message(&self.resource, &self.metrics.gather(), span).encode_to_vec();
             let deadline = if stopping { LAST_DEADLINE } else { DEADLINE };
-            let outcome = self.post(&self.measurements, body, deadline).await.map_or("error", |_| "ok");
-            self.metrics.metric_pushes.with_label_values(&[outcome]).inc();
+            let outcome = self.post(&self.measurements, body, deadline).await.map_or(Outcome::Error, |_| Outcome::Ok);
+            self.metrics.metric_pushes.with_label_values(&[outcome.label()]).inc();
             if stopping {
                 return;
             }

@@ -8,7 +8,7 @@ use super::retry_after::retry_after;
 use super::{MintFailure, SessionRefusal};
 use crate::clock::Timestamp;
 use crate::http_client::{ClientFault, Response};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// Why a mint that called the vendor gave no URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +97,14 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn new(metrics: &Metrics, provider: &str) -> Self {
-        let counter = |outcome| metrics.mints.with_label_values(&[provider, outcome]);
+        let counter = |outcome: Outcome| metrics.mints.with_label_values(&[provider, outcome.label()]);
         Self {
-            refused: counter("refused"),
-            unreachable: counter("unreachable"),
-            timeout: counter("timeout"),
-            nonsense: counter("nonsense"),
-            forbidden_host: counter("forbidden_host"),
-            busy: counter("busy"),
+            refused: counter(Outcome::Refused),
+            unreachable: counter(Outcome::Unreachable),
+            timeout: counter(Outcome::Timeout),
+            nonsense: counter(Outcome::Nonsense),
+            forbidden_host: counter(Outcome::ForbiddenHost),
+            busy: counter(Outcome::Busy),
         }
     }
 

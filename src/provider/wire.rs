@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reason, Share};
 use crate::session::StepUp;
+use crate::telemetry::Outcome;
 
 /// Where a URL is asked for.
 pub const MINT: &str = "/v1/mint";
@@ -220,6 +221,32 @@ impl Denial {
             Self::StoreUnavailable => "store-unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
+        }
+    }
+
+    /// As metrics count it.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::BadRequest => Outcome::BadRequest,
+            Self::NotFound => Outcome::NotFound,
+            Self::NoEdge => Outcome::NoEdge,
+            Self::NotPermitted => Outcome::NotPermitted,
+            Self::ClaimMissing => Outcome::ClaimMissing,
+            Self::Forbidden => Outcome::Forbidden,
+            Self::StepUpRequired => Outcome::StepUpRequired,
+            Self::SessionInvalid => Outcome::SessionInvalid,
+            Self::SessionExpired => Outcome::SessionExpired,
+            Self::KeysUnavailable => Outcome::KeysUnavailable,
+            Self::TooManyRequests => Outcome::TooManyRequests,
+            Self::ProviderRefused => Outcome::ProviderRefused,
+            Self::ProviderUnreachable => Outcome::ProviderUnreachable,
+            Self::ProviderTimeout => Outcome::ProviderTimeout,
+            Self::ProviderNonsense => Outcome::ProviderNonsense,
+            Self::ForbiddenHost => Outcome::ForbiddenHost,
+            Self::ProviderBusy => Outcome::ProviderBusy,
+            Self::StoreUnavailable => Outcome::StoreUnavailable,
+            Self::Draining => Outcome::Draining,
+            Self::Internal => Outcome::Internal,
         }
     }
 }

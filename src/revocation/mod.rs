@@ -19,7 +19,7 @@ use crate::lease::store::{Listener, Lost};
 use crate::lease::{Book, Scope};
 use crate::provider::{Person, Provider};
 use crate::session::{Full, Knowledge, Revocation, Sessions};
-use crate::telemetry::{Metrics, Recent};
+use crate::telemetry::{Metrics, Outcome, Recent};
 
 /// The `tracing` target of this module.
 const TARGET: &str = "valet::revocation";
@@ -54,32 +54,8 @@ impl Source {
     }
 }
 
-/// What became of a call: the label `outcome` of `valet_revocations_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in force, and where there is a store it is there.
-    Applied,
-    /// It asked for nothing.
-    Ignored,
-    /// It is not in force.
-    Refused,
-    /// It is in force here; the store could not be asked.
-    Unwritten,
-}
-
-impl Outcome {
-    const ALL: [Self; 4] = [Self::Applied, Self::Ignored, Self::Refused, Self::Unwritten];
-
-    /// The label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Ignored => "ignored",
-            Self::Refused => "refused",
-            Self::Unwritten => "unwritten",
-        }
-    }
-}
+/// What may become of a call that ends sessions.
+const OUTCOMES: [Outcome; 4] = [Outcome::Applied, Outcome::Ignored, Outcome::Refused, Outcome::Unwritten];
 
 /// Whose leases a scope holds.
 pub struct PluginScope {
@@ -149,7 +125,7 @@ impl Revoker {
         let RevokerParts { sessions, book, scopes, providers, life, clock } = parts;
         let counts = metrics.revocations.clone();
         for source in Source::ALL {
-            for outcome in Outcome::ALL {
+            for outcome in OUTCOMES {
                 drop(counts.with_label_values(&[source.label(), outcome.label()]));
             }
         }

@@ -11,6 +11,7 @@ use super::builder::LastStep;
 use super::generation::{Generation, Origin};
 use super::handed::Handed;
 use crate::config::{Config, Sections};
+use crate::telemetry::Outcome;
 
 /// Where a configuration is read again.
 pub struct ConfigSource {
@@ -50,7 +51,7 @@ impl Live {
         let reloads = &self.around.metrics.reloads;
         let outcome = match prepared {
             Ok(None) => {
-                reloads.with_label_values(&["unchanged"]).inc();
+                reloads.with_label_values(&[Outcome::Unchanged.label()]).inc();
                 info!(target: "valet", changed = "", "read again: nothing has changed");
                 Reloaded::Applied(Vec::new())
             }
@@ -64,12 +65,12 @@ impl Live {
                 });
                 // Nothing in it fails.
                 let _ = step.await;
-                reloads.with_label_values(&["applied"]).inc();
+                reloads.with_label_values(&[Outcome::Applied.label()]).inc();
                 info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
                 Reloaded::Applied(changed)
             }
             Err(faults) => {
-                reloads.with_label_values(&["refused"]).inc();
+                reloads.with_label_values(&[Outcome::Refused.label()]).inc();
                 self.generation().components.try_secrets();
                 let lines = faults.join("; ");
                 error!(target: "valet", faults = lines, "read again, and refused: the configuration before stays in force");

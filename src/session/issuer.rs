@@ -13,7 +13,7 @@ use super::remote::KeyClient;
 use super::settings::{IssuerKeys, IssuerSettings};
 use super::token::bare;
 use crate::clock::Clock;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// An issuer whose tokens open a session.
 pub(super) struct Issuer {
@@ -53,14 +53,14 @@ pub(super) struct Checks {
 impl Checks {
     /// All outcomes of this issuer, from zero.
     pub(super) fn of(issuer: &str, metrics: &Metrics) -> Self {
-        let counter = |outcome: &str| metrics.session_checks.with_label_values(&[issuer, outcome]);
+        let counter = |outcome: Outcome| metrics.session_checks.with_label_values(&[issuer, outcome.label()]);
         Self {
-            valid: counter("valid"),
-            cached: counter("cached"),
-            expired: counter("expired"),
-            invalid: counter("invalid"),
-            revoked: counter("revoked"),
-            unavailable: counter("unavailable"),
+            valid: counter(Outcome::Valid),
+            cached: counter(Outcome::Cached),
+            expired: counter(Outcome::Expired),
+            invalid: counter(Outcome::Invalid),
+            revoked: counter(Outcome::Revoked),
+            unavailable: counter(Outcome::Unavailable),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::remote::{FetchFault, KeyClient, Place};
 use super::settings::{IssuerSettings, KeysSettings, SignatureAlgorithm};
 use super::shown;
 use crate::clock::{Clock, Tick};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// Keys that were never had are tried for after 1 s, 2 s, 4 s, … up to the cool-down.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -220,8 +220,8 @@ impl JwksCache {
         // Keys are as old as the question, not as the answer.
         let asked = self.clock.tick();
         let fetched = place.fetch(client.as_ref(), &self.algorithms).await;
-        let outcome = fetched.as_ref().map_or_else(|fault| fault.outcome(), |_| "ok");
-        self.metrics.jwks_fetches.with_label_values(&[&self.issuer, outcome]).inc();
+        let outcome = fetched.as_ref().map_or_else(|fault| fault.outcome(), |_| Outcome::Ok);
+        self.metrics.jwks_fetches.with_label_values(&[&self.issuer, outcome.label()]).inc();
         match fetched {
             Ok(reading) => {
                 self.warn_once(reading.remarks, reading.foreign);

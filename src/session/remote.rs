@@ -12,6 +12,7 @@ use super::key_set::{self, Reading};
 use super::settings::{IssuerSettings, SignatureAlgorithm};
 use super::shown;
 use crate::http_client::Cause;
+use crate::telemetry::Outcome;
 use crate::web::secure_url;
 
 /// The whole of one attempt, discovery included. Keys are fetched ahead, so that nobody waits for a slow provider to be patient with it.
@@ -76,12 +77,12 @@ impl fmt::Display for Asked {
 
 impl FetchFault {
     /// The label of `valet_jwks_fetches_total`.
-    pub(super) fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Client(_, ClientFault::Unreachable(_) | ClientFault::TimedOut) | Self::Status(..) => "error",
-            Self::Client(_, ClientFault::TooLarge) | Self::Html(_) => "nonsense",
+            Self::Client(_, ClientFault::Unreachable(_) | ClientFault::TimedOut) | Self::Status(..) => Outcome::Error,
+            Self::Client(_, ClientFault::TooLarge) | Self::Html(_) => Outcome::Nonsense,
             Self::NoDiscovery | Self::OtherIssuer(_) | Self::Address | Self::NoKeySet | Self::NoUsableKey(_) => {
-                "nonsense"
+                Outcome::Nonsense
             }
         }
     }

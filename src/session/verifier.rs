@@ -28,7 +28,7 @@ use super::token::{Header, Parts};
 use super::{Memo, Reason, Session, SessionFault, Signed, TARGET, TraitClaims, assertable, shown};
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// The label of tokens whose issuer we don't know, and of requests without any.
 const UNKNOWN: &str = "unknown";
@@ -170,7 +170,7 @@ impl Sessions {
             revocations_unknown: settings.revocations_unknown,
             entries: metrics.session_cache_entries.clone(),
             unknown: Checks::of(UNKNOWN, metrics),
-            absent: metrics.session_checks.with_label_values(&[UNKNOWN, "absent"]),
+            absent: metrics.session_checks.with_label_values(&[UNKNOWN, Outcome::Absent.label()]),
         }))
     }
 

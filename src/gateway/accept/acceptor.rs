@@ -16,7 +16,7 @@ use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::proxy_protocol::{self, ProxyHeader};
 use crate::gateway::accept::trusted::Trusted;
 use crate::limit::{ConnectionLimiter, ConnectionPermit};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// Room for what a browser sends first (ClientHello).
 const FIRST: usize = 2048;
@@ -66,9 +66,9 @@ pub(in crate::gateway) enum AcceptError {
 impl Acceptor {
     /// With `tls`, connections that begin with anything else are closed.
     pub fn new(kind: AcceptorOptions, policy: ListenerPolicy, tls: Option<TlsAcceptor>, metrics: &Metrics) -> Self {
-        let count = |outcome| metrics.tls_handshakes.with_label_values(&[outcome]);
+        let count = |outcome: Outcome| metrics.tls_handshakes.with_label_values(&[outcome.label()]);
         let leaving = AtomicBool::new(false);
-        Self { kind, policy: Arc::new(policy), tls, made: count("ok"), failed: count("failed"), leaving }
+        Self { kind, policy: Arc::new(policy), tls, made: count(Outcome::Ok), failed: count(Outcome::Failed), leaving }
     }
 
     /// Its listener is about to close: from now on each answer closes its connection.
@@ -124,7 +124,7 @@ impl Acceptor {
             None => transport,
             Some(tls) => {
                 begins(&mut transport).await?;
-                let mut outcome = Outcome(&self.failed);
+                let mut outcome = HandshakeCount(&self.failed);
                 let Ok(stream) = tls.tls_handshake(*transport).await else { return Err(AcceptError::Gone) };
                 outcome.0 = &self.made;
                 if let Some(der) = stream.get_ssl().and_then(TlsRef::peer_certificate_der) {
@@ -155,9 +155,9 @@ fn address(stream: &Stream) -> Option<IpAddr> {
 }
 
 /// Counts a handshake at its end, be it that somebody waits for it no longer.
-struct Outcome<'c>(&'c IntCounter);
+struct HandshakeCount<'c>(&'c IntCounter);
 
-impl Drop for Outcome<'_> {
+impl Drop for HandshakeCount<'_> {
     fn drop(&mut self) {
         self.0.inc();
     }

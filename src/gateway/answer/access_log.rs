@@ -8,7 +8,7 @@ use crate::gateway::judge::authenticate::Check;
 use crate::http_client::Cause;
 use crate::lease::Source;
 use crate::session::Session;
-use crate::telemetry::{Place, RecentRequest, TraceContext};
+use crate::telemetry::{Outcome, Place, RecentRequest, TraceContext};
 
 /// A longer path is cut in the line.
 const MAX_PATH: usize = 256;
@@ -33,7 +33,7 @@ pub(in crate::gateway) struct AccessRecord<'a> {
     /// The plug-in's or app's name.
     pub route: Option<&'a str>,
     pub status: u16,
-    pub outcome: &'static str,
+    pub outcome: Outcome,
     /// Where the URL came from.
     pub source: Option<Source>,
     pub check: Option<Check>,
@@ -54,7 +54,7 @@ impl<'a> AccessRecord<'a> {
     /// Of a request of which nothing else is known.
     pub fn bare(
         (time, place, request_id): (Timestamp, Place, &'a str),
-        (status, outcome): (u16, &'static str),
+        (status, outcome): (u16, Outcome),
         peer: &'a str,
     ) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl<'a> AccessRecord<'a> {
             path: self.path.map(cut).map(Into::into),
             route: self.route.map(Into::into),
             status: self.status,
-            outcome: self.outcome,
+            outcome: self.outcome.label(),
             source: self.source.map(Source::label),
             session_check: self.check.map(Check::label),
             cause: self.cause.map(Cause::label),
@@ -122,7 +122,7 @@ pub(in crate::gateway) fn line(out: &mut Vec<u8>, facts: &AccessRecord<'_>) {
     out.extend_from_slice(b",\"status\":");
     number(out, facts.status.into());
     out.extend_from_slice(b",\"outcome\":");
-    plain(out, Some(facts.outcome));
+    plain(out, Some(facts.outcome.label()));
     out.extend_from_slice(b",\"source\":");
     plain(out, facts.source.map(Source::label));
     out.extend_from_slice(b",\"session_check\":");

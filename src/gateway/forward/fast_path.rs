@@ -31,6 +31,7 @@ use crate::gateway::forward::session_end;
 use crate::gateway::{Gateway, InForce};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 pub(in crate::gateway) use client::Client;
 pub(in crate::gateway) use http2::SHORT;
@@ -120,14 +121,14 @@ impl FastPath {
             () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         let (outcome, next, cause) = match carried {
-            Ok(next) => ("forwarded", next, None),
+            Ok(next) => (Outcome::Forwarded, next, None),
             Err(Stop::Http2) => return Next::Http2,
-            Err(Stop::Client) => ("cancelled", Next::Abort, None),
-            Err(Stop::Abort) => ("cut", Next::Abort, None),
+            Err(Stop::Client) => (Outcome::Cancelled, Next::Abort, None),
+            Err(Stop::Abort) => (Outcome::Cut, Next::Abort, None),
             // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
-            Err(Stop::SessionEnd) => ("session_ended", Next::Abort, None),
+            Err(Stop::SessionEnd) => (Outcome::SessionEnded, Next::Abort, None),
             // The app's answer is going out; that the rest of the request did not come then is no matter.
-            Err(Stop::Refused(_)) if client.answered => ("forwarded", Next::Abort, None),
+            Err(Stop::Refused(_)) if client.answered => (Outcome::Forwarded, Next::Abort, None),
             Err(Stop::Refused(refusal)) => {
                 let next = Self::refuse(&mut client, &refusal, proxied, &mut context).await;
                 (refusal.row().outcome, next, None)

@@ -25,6 +25,7 @@ use crate::gateway::request::micros;
 use crate::gateway::{Gateway, InForce, Limits, spans};
 use crate::http_client::Cause;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 /// Pingora's view of the gateway.
 pub(in crate::gateway) struct Forwarder {
@@ -266,11 +267,11 @@ impl ProxyHttp for Forwarder {
         let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
         let outcome = match &context.refusal {
             // The app's answer went out; that the client did not send the rest of its request then is no matter.
-            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => "forwarded",
-            Some(Refusal::SessionRevoked) => "session_ended",
+            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => Outcome::Forwarded,
+            Some(Refusal::SessionRevoked) => Outcome::SessionEnded,
             Some(refusal) => refusal.row().outcome,
-            None if context.answered() && error.is_none() => "forwarded",
-            None => "cancelled",
+            None if context.answered() && error.is_none() => Outcome::Forwarded,
+            None => Outcome::Cancelled,
         };
         self.gateway.load().log_proxied(
             proxied,
@@ -316,7 +317,7 @@ impl Gateway {
         &self,
         proxied: &ProxiedRequest,
         status: u16,
-        outcome: &'static str,
+        outcome: Outcome,
         upstream: Option<&str>,
         cause: Option<Cause>,
     ) {
@@ -324,15 +325,15 @@ impl Gateway {
             return;
         }
         let app = proxied.forward.app();
-        if outcome == "forwarded" {
+        if outcome == Outcome::Forwarded {
             app.passed.inc();
         } else {
-            self.metrics.requests.with_label_values(&[&*app.name, outcome]).inc();
+            self.metrics.requests.with_label_values(&[&*app.name, outcome.label()]).inc();
         }
         let took = proxied.start.began.elapsed();
         // A tunnel's life says nothing of how fast anybody was.
         if status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
-            let known = (outcome == "forwarded").then_some(&app.passed_duration);
+            let known = (outcome == Outcome::Forwarded).then_some(&app.passed_duration);
             self.time(&app.name, outcome, known, took);
         }
         let start = &proxied.start;

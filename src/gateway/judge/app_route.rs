@@ -13,7 +13,7 @@ use crate::gateway::judge::login::Login;
 use crate::http_client::Cause;
 use crate::policy::Authorizer;
 use crate::session::{FieldClaim, Session};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 use crate::web::{HostRule, Origin};
 
 /// One app's route.
@@ -105,7 +105,7 @@ impl AppRoute {
         login: Option<Login>,
         metrics: &Metrics,
     ) -> Self {
-        let passed = if settings.authorize { "authorized" } else { "forwarded" };
+        let passed = if settings.authorize { Outcome::Authorized } else { Outcome::Forwarded }.label();
         Self {
             name: settings.name.as_str().into(),
             reach: Reach::new(settings),

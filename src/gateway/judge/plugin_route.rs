@@ -13,7 +13,7 @@ use crate::lease::{LeaseKey, LeasePolicy, Opened, Parameters, Scope};
 use crate::policy::Authorizer;
 use crate::provider::{MintContext, MintInput};
 use crate::session::Session;
-use crate::telemetry::{Metrics, Place};
+use crate::telemetry::{Metrics, Outcome, Place};
 use crate::web::{HostName, Origin};
 
 /// One plug-in's route.
@@ -91,10 +91,10 @@ impl PluginRoute {
             embed: Embed::new(&settings.embed),
             login,
             authorizer: parts.authorizer,
-            redirects: metrics.requests.with_label_values(&[name, "redirect"]),
-            jsons: metrics.requests.with_label_values(&[name, "json"]),
-            redirect_duration: metrics.request_duration.with_label_values(&[name, "redirect"]),
-            json_duration: metrics.request_duration.with_label_values(&[name, "json"]),
+            redirects: metrics.requests.with_label_values(&[name, Outcome::Redirect.label()]),
+            jsons: metrics.requests.with_label_values(&[name, Outcome::Json.label()]),
+            redirect_duration: metrics.request_duration.with_label_values(&[name, Outcome::Redirect.label()]),
+            json_duration: metrics.request_duration.with_label_values(&[name, Outcome::Json.label()]),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::gateway::judge::app_route::AppRoute;
 use crate::gateway::judge::login::Login;
 use crate::gateway::judge::path;
 use crate::gateway::judge::plugin_route::PluginRoute;
+use crate::telemetry::Outcome;
 
 /// Paths below this are Valet's own, whatever apps there are.
 const OWN: &str = "/.valet";
@@ -47,11 +48,11 @@ impl<'g> Route<'g> {
     }
 
     /// The histogram of the outcomes that are frequent, found at start-up.
-    pub fn duration(self, outcome: &str) -> Option<&'g Histogram> {
+    pub fn duration(self, outcome: Outcome) -> Option<&'g Histogram> {
         match (self, outcome) {
-            (Self::Plugin(plugin), "redirect") => Some(&plugin.redirect_duration),
-            (Self::Plugin(plugin), "json") => Some(&plugin.json_duration),
-            (Self::App(app), "authorized") => Some(&app.passed_duration),
+            (Self::Plugin(plugin), Outcome::Redirect) => Some(&plugin.redirect_duration),
+            (Self::Plugin(plugin), Outcome::Json) => Some(&plugin.json_duration),
+            (Self::App(app), Outcome::Authorized) => Some(&app.passed_duration),
             _ => None,
         }
     }

@@ -1,14 +1,13 @@
 //! Revocations in a store: sealed like leases, under names that say nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::seal::{NAME, SealingKeys};
 use super::{Lost, Notification, RENEW, SealedStore};
 use crate::session::{Knowledge, Revocation};
+use crate::telemetry::Outcome;
 
 /// For whom a revocation is sealed.
 const REVOCATION: &[u8] = b"valet revocation 1";
@@ -82,7 +81,7 @@ impl SealedStore {
         let plain = self.sealing_keys.load().open(REVOCATION, sealed);
         let what = plain.and_then(|plain| serde_json::from_slice(&plain).ok());
         if what.is_none() {
-            self.operations.with_label_values(&["open", "refused"]).inc();
+            self.operations.with_label_values(&["open", Outcome::Refused.label()]).inc();
             tracing::warn!(target: "valet::store", "a revocation in the store does not open: it was sealed by a key that is gone");
         }
         what

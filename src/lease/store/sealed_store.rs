@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::seal::{SealingKeys, place};
+use super::seal::{NAME, SealingKeys, place};
 use super::settings::OnStoreLoss;
 use super::{Acquired, Backend, Claim, Known, Lost, Name};
 use crate::lease::key::LeaseKey;
 use crate::provider::MintFailure;
-use crate::telemetry::Metrics;
+use crate::session::Revocation;
+use crate::telemetry::{Metrics, Outcome};
 
 /// For whom a notice is sealed.
 const DROP: &[u8] = b"valet drop 1";
@@ -144,7 +145,7 @@ impl SealedStore {
                 Some(entry) => Ok(AcquireResult::Held(entry, generation, left)),
                 // Moved, bent, or of a key that is gone: nobody's.
                 None => {
-                    self.operations.with_label_values(&["open", "refused"]).inc();
+                    self.operations.with_label_values(&["open", Outcome::Refused.label()]).inc();
                     self.counted("begin", self.backend.begin(name, None, &known).await).map(turned)
                 }
             },
@@ -247,8 +248,8 @@ impl SealedStore {
     }
 
     pub(super) fn counted<T>(&self, operation: &str, outcome: Result<T, Lost>) -> Result<T, Lost> {
-        let word = if outcome.is_ok() { "ok" } else { "lost" };
-        self.operations.with_label_values(&[operation, word]).inc();
+        let counted = if outcome.is_ok() { Outcome::Ok } else { Outcome::Lost };
+        self.operations.with_label_values(&[operation, counted.label()]).inc();
         outcome
     }
 }

@@ -9,7 +9,7 @@ use crate::provider::diagnosis::{Notes, Step};
 use crate::provider::mint_context::MintContext;
 use crate::provider::outcome::Fault;
 use crate::provider::{MintInput, admission};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Outcome};
 
 /// Which call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,10 @@ pub(super) struct PersonCalls {
 
 impl PersonCalls {
     pub(super) fn new(provider: &str, metrics: &Metrics) -> Self {
-        let of = |call| ["done", "failed"].map(|end| metrics.provider_calls.with_label_values(&[provider, call, end]));
+        let of = |call| {
+            [Outcome::Done, Outcome::Failed]
+                .map(|end| metrics.provider_calls.with_label_values(&[provider, call, end.label()]))
+        };
         Self { revoke: of("revoke"), forget: of("forget") }
     }
 }

@@ -30,6 +30,7 @@ use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::answer;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 /// While others wait for room, a client that takes nothing has this long.
 pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
@@ -56,19 +57,19 @@ impl FastPath {
         };
         drop(client);
         let (outcome, cause) = match carried {
-            Ok(()) => ("forwarded", None),
+            Ok(()) => (Outcome::Forwarded, None),
             Err(Stop::Http2) => return false,
-            Err(Stop::Client) => ("cancelled", None),
-            Err(Stop::Abort) => ("cut", None),
+            Err(Stop::Client) => (Outcome::Cancelled, None),
+            Err(Stop::Abort) => (Outcome::Cut, None),
             Err(Stop::SessionEnd) => {
                 // What has gone out is not to be taken for a whole answer.
                 stream.shutdown();
-                ("session_ended", None)
+                (Outcome::SessionEnded, None)
             }
             // The app's answer is going out; that the rest of the request did not come then is no matter.
             Err(Stop::Refused(_)) if context.status != 0 => {
                 stream.shutdown();
-                ("forwarded", None)
+                (Outcome::Forwarded, None)
             }
             Err(Stop::Refused(refusal)) => {
                 refuse(stream, &refusal, proxied, &mut context, stall).await;
