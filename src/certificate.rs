@@ -125,7 +125,7 @@ pub fn identities(certificate: &CertificateDer<'_>) -> Option<(Vec<Box<str>>, Ti
     all.retain(|name| !name.contains("://"));
     if let Ok(Some(extension)) = leaf.subject_alternative_name() {
         all.extend(extension.value.general_names.iter().filter_map(|name| match name {
-            // A URI that could pass for a host name is none of ours.
+            // A URI that could pass for a host name is not ours.
             GeneralName::URI(uri) if uri.contains("://") => Some((*uri).into()),
             _ => None,
         }));

@@ -27,7 +27,7 @@ use crate::telemetry::Recent;
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
-/// Who has the token drops everybody's leases: one that can be guessed is none.
+/// A holder of the token drops everybody's leases: one that can be guessed is no token.
 ///
 /// # Errors
 /// In an operator's words: what is expected of a token.
@@ -40,19 +40,19 @@ pub fn check_token(token: &Secret) -> Result<(), &'static str> {
 
 /// What an administrator looks at.
 pub struct Api {
-    /// Who may.
+    /// The token.
     pub token: Arc<SecretCell>,
     /// The leases.
     pub book: Arc<Book>,
-    /// Who hashes subjects.
+    /// What hashes subjects.
     pub sessions: Arc<Sessions>,
-    /// Who ends sessions, and knows each plug-in's leases of each issuer.
+    /// What ends sessions, and knows each plug-in's leases of each issuer.
     pub revoker: Arc<Revoker>,
     /// Reads everything again.
     pub reload: Reload,
     /// What pages need that embed a plug-in.
     pub embeds: Vec<EmbedPolicy>,
-    /// Who is told that this process is to drain and end.
+    /// Where this process is told to drain and end.
     pub drain: Arc<Notify>,
     /// The last refusals and mints.
     pub recent: Recent,
@@ -85,7 +85,7 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, request: Request, next: N
         return response;
     }
     warn!(target: "valet::admin", path = request.uri().path(), "an administrator's route without the token");
-    // RFC 6750, section 3.1: who brought no bearer token is told of no error.
+    // RFC 6750, section 3.1: a request without a bearer token is told of no error.
     let came = request.headers().get_all(header::AUTHORIZATION).iter().any(is_bearer);
     let wanted = HeaderValue::from_static(if came { "Bearer error=\"invalid_token\"" } else { "Bearer" });
     let mut response = problem(StatusCode::UNAUTHORIZED, "the token of [admin] is required");
@@ -166,11 +166,14 @@ pub(super) async fn reload(State(api): State<Arc<Api>>) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Embedded {
+pub(super) struct Embedded {
     plugin: String,
 }
 
-pub(super) async fn embed_policy(State(api): State<Arc<Api>>, asked: Result<Query<Embedded>, QueryRejection>) -> Response {
+pub(super) async fn embed_policy(
+    State(api): State<Arc<Api>>,
+    asked: Result<Query<Embedded>, QueryRejection>,
+) -> Response {
     let Ok(Query(Embedded { plugin })) = asked else {
         return problem(StatusCode::BAD_REQUEST, "expected `plugin`, the name of one");
     };

@@ -1,4 +1,4 @@
-//! The administration's routes, each for who has the token.
+//! The administration's routes, each for holders of the token.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::requests;
 const MAX_BODY: usize = 16 * 1024;
 
 impl Api {
-    /// Its routes, each for who has the token.
+    /// Its routes, each for holders of the token.
     pub fn router(self) -> Router {
         let api = Arc::new(self);
         Router::new()

@@ -12,6 +12,6 @@ use crate::units::ListenAddress;
 pub struct AdminSettings {
     /// `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:/path`.
     pub address: ListenAddress,
-    /// Who holds it may see leases and mints, and drop leases (`Authorization: Bearer …`). Without it the `/api/` routes are 404.
+    /// Its holder may see leases and mints, and drop leases (`Authorization: Bearer …`). Without it the `/api/` routes are 404.
     pub token: Option<SecretSource>,
 }

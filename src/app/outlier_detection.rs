@@ -1,6 +1,6 @@
 //! Outlier detection of an upstream: health checks, consecutive failures, ejection, and the half-open probe that ends it.
 //!
-//! It is read without a lock, for each request. It is written under the pool's lock alone, but for the one trial that a pause ends with: of any
+//! It is read without a lock, for each request. It is written under the pool's lock alone, except for the one trial that a pause ends with: of any
 //! number of requests that come then, one wins it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};

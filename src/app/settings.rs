@@ -115,7 +115,7 @@ pub enum SessionNeed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WebsocketEnd {
-    /// Nothing: who was let in stays.
+    /// Nothing: a request that was let in stays.
     #[default]
     Connection,
     /// The end of the session that opened it: its token's life is over.

@@ -107,7 +107,7 @@ impl Target {
         }
     }
 
-    /// What a request's `Host` calls it: without the port where the scheme has it anyway. A socket has no name but that of this machine.
+    /// What a request's `Host` calls it: without the port where the scheme has it anyway. A socket has the name of this machine.
     pub(super) fn authority(&self) -> String {
         match (&self.endpoint, self.scheme) {
             (Endpoint::Net(host, 80), Scheme::Http) | (Endpoint::Net(host, 443), Scheme::Https) => host.to_string(),

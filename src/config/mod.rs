@@ -68,10 +68,10 @@ pub struct Config {
     /// SHA-256 of the file, in lower-case hexadecimal: what `sha256sum` says of it.
     #[serde(skip)]
     pub digest: String,
-    /// The process, and the address under which browsers know it. Required, but of a minter alone.
+    /// The process, and the address under which browsers know it. Required, except for a minter alone.
     #[serde(default)]
     pub server: ServerSettings,
-    /// The addresses at which browsers reach the gateway. At least one, but of a minter alone.
+    /// The addresses at which browsers reach the gateway. At least one, except for a minter alone.
     #[serde(default, rename = "listener")]
     pub listeners: Vec<ListenerSettings>,
     /// The administration address: health and metrics. Without it there is none.
@@ -81,7 +81,7 @@ pub struct Config {
     pub log: LogSettings,
     /// Traces and metrics for an OpenTelemetry collector. Without it none are sent.
     pub telemetry: Option<TelemetrySettings>,
-    /// Where credentials are read, and how sessions are judged. Required, but of a minter that believes its edges.
+    /// Where credentials are read, and how sessions are judged. Required, except for a minter that believes its edges.
     #[serde(default)]
     pub session: SessionSettings,
     /// The vendors.

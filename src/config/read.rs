@@ -20,9 +20,9 @@ pub(super) enum Problem {
     UnknownKey(String, &'static [&'static str]),
     /// The table at the place lacks this key.
     Missing(&'static str),
-    /// The value is no list, but of this kind.
+    /// The value is of this kind, and not a list.
     ListDue(&'static str),
-    /// The value is no table, but of this kind.
+    /// The value is of this kind, and not a table.
     TableDue(&'static str),
     /// The value is not what it should be.
     Wrong(String),

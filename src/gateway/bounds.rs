@@ -7,7 +7,7 @@ use crate::gateway::settings::ServerSettings;
 /// The longest that `[server]` may say for a deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that none is opened anew for each burst.
+/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that no burst opens new ones.
 const IDLE_TO_APPS: usize = 1024;
 
 /// Deadlines, sizes and numbers. What `[server]` says applies within them.

@@ -18,7 +18,7 @@ pub(crate) const COOKIE: &str = "valet-doctor=asks";
 /// Fields of browsers that decide something.
 pub(crate) const FIELDS: [&str; 5] = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "origin", "accept"];
 
-/// Who brought a request.
+/// The connection that brought a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Came {
     /// One of `server.trusted_proxies`.

@@ -106,11 +106,11 @@ pub struct GatewayParts {
     pub trusted: Trusted,
     /// Where credentials stand.
     pub sources: Sources,
-    /// Who signs assertions; `None`: nobody.
+    /// The signer of assertions, if there is one.
     pub signer: Option<Arc<Signer>>,
-    /// Who verifies them.
+    /// The verifier of sessions.
     pub sessions: Arc<Sessions>,
-    /// Who holds the leases.
+    /// The lease book.
     pub book: Arc<Book>,
     /// Time.
     pub clock: Clock,
@@ -229,7 +229,7 @@ impl Reached<'_> {
 }
 
 impl Gateway {
-    /// What a request with this target and `Host` leads to, before anything is asked of who sent it.
+    /// What a request with this target and `Host` leads to, before anything is asked about its sender.
     ///
     /// # Errors
     /// The target can't be read in one way only, or nothing is there.
@@ -294,14 +294,20 @@ fn authorized_fields(apps: &[(AppSettings, AppParts)]) -> Box<[Box<str>]> {
 
 /// Every outcome that a route can have is there from the first: a counter that appears with its first event has no rate.
 fn begin_at_zero(parts: &GatewayParts) {
-    let plugins = parts
-        .plugins
-        .iter()
-        .map(|(settings, _)| (&*settings.name, &[Outcome::Redirect, Outcome::Json, Outcome::Login, Outcome::Preflight][..], &[Outcome::AppError, Outcome::AppTimeout][..]));
+    let plugins = parts.plugins.iter().map(|(settings, _)| {
+        (
+            &*settings.name,
+            &[Outcome::Redirect, Outcome::Json, Outcome::Login, Outcome::Preflight][..],
+            &[Outcome::AppError, Outcome::AppTimeout][..],
+        )
+    });
     let apps = parts.apps.iter().map(|(settings, _)| {
-        let own =
-            if settings.authorize { &[Outcome::Authorized, Outcome::Login][..] } else { &[Outcome::Forwarded, Outcome::Login, Outcome::Cancelled, Outcome::Cut] };
-        (&*settings.name, own, &[Outcome::ProviderError, Outcome::ProviderBusy, Outcome::ProviderTimeout])
+        let own = if settings.authorize {
+            &[Outcome::Authorized, Outcome::Login][..]
+        } else {
+            &[Outcome::Forwarded, Outcome::Login, Outcome::Cancelled, Outcome::Cut]
+        };
+        (&*settings.name, own, &[Outcome::ProviderError, Outcome::ProviderBusy, Outcome::ProviderTimeout][..])
     });
     for (route, own, not) in plugins.chain(apps) {
         let outcomes = OUTCOMES.iter().filter(|outcome| !not.contains(outcome)).chain(own);

@@ -68,7 +68,7 @@ pub struct Inboxes {
     pub logout: Option<String>,
     /// `session.events.path`.
     pub events: Option<String>,
-    /// Who ends sessions.
+    /// What ends sessions.
     pub revoker: Arc<Revoker>,
 }
 

@@ -20,7 +20,7 @@ pub struct ServerSettings {
     /// Worker threads; 0: one per core.
     #[serde(default)]
     pub threads: usize,
-    /// The origin under which browsers know this gateway, such as `https://app.example.com`. Required, but of a minter alone.
+    /// The origin under which browsers know this gateway, such as `https://app.example.com`. Required, except for a minter alone.
     pub public_url: Option<Origin>,
     /// How long a drain may take at most; it ends when nothing is under way.
     #[serde(default = "default_drain")]

@@ -1,4 +1,4 @@
-//! Who we are to a system of our own: a certificate that is read again.
+//! Our client certificate for a system of our own, which is read again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -171,7 +171,7 @@ impl Client {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|_| ClientFault::Unreachable(Cause::Tls))?;
         let mut tls = tls.with_root_certificates(roots).with_client_cert_resolver(identity);
-        // A certificate that was replaced or taken back is shown anew, and judged anew, with each connection.
+        // A certificate that was replaced or taken back is shown and judged again with each connection.
         tls.resumption = rustls::client::Resumption::disabled();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
         let mut near = tcp();

@@ -25,7 +25,7 @@ pub struct Route {
     /// The authorities that are believed instead of the machine's own.
     pub(super) roots: Option<RootCertStore>,
     pub(super) proxy: Option<Proxy>,
-    /// Who we are there, and then the way is HTTP/2 and TLS 1.3 alone.
+    /// Our client certificate; with one, only HTTP/2 over TLS 1.3 is spoken.
     pub(super) identity: Option<Arc<Identity>>,
 }
 

@@ -50,7 +50,8 @@ impl<G: Records> Book<G> {
 
     /// The warm path: the held lease, if it may be sent, and whether [`Book::ahead`] should be called.
     pub fn held(&self, policy: &LeasePolicy, key: &LeaseKey, now: Moment) -> Option<(Arc<Lease>, bool)> {
-        let found = self.leases.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
+        let found =
+            self.leases.records.look(key.owner(), |record| record.held(key.variant(), now, self.epoch())).flatten()?;
         if !found.0.spend() {
             return None;
         }
@@ -103,7 +104,8 @@ impl<G: Records> Book<G> {
         let ask = || {
             let (now, id) = (self.leases.clock.moment(), self.leases.next_id());
             let requirement = Requirement { freshness, epoch: self.epoch() };
-            self.leases.change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
+            self.leases
+                .change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
         };
         self.follow(policy, key, ask, reason, input).await
     }
@@ -156,7 +158,7 @@ impl<G: Records> Book<G> {
     }
 
     /// Mints in the background for a held lease that has little life left. Does nothing if a mint is under way or failed lately, or if the vendor's
-    /// calls are left to who waits: the lease serves on, and the next request asks again.
+    /// calls are left to callers that wait: the lease serves on, and the next request asks again.
     pub fn ahead(self: &Arc<Self>, policy: &Arc<LeasePolicy>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
         if !policy.mint.take_ahead() {
             return;
@@ -249,7 +251,7 @@ impl<G: Records> Book<G> {
                 _ => book.bring(&SharedMint { policy: &policy, key, input: &input, id: ticket.id }, begun).await,
             };
             if let (Ok(lease), false) = (&result, reason == Reason::Ahead) {
-                // For the one who began it; who joined uses it himself.
+                // For the caller that began it; each caller that joined uses it itself.
                 lease.spend();
             }
             let kept =

@@ -10,7 +10,7 @@ use crate::provider::MintFailure;
 /// How one mint ended, for all who wait for it.
 pub type MintResult = Result<Arc<Lease>, MintFailure>;
 
-/// One mint under way. Belongs to the book: who waits for it may leave, it goes on.
+/// One mint under way. It belongs to the book: callers that wait for it may leave, and it goes on.
 pub(super) struct Flight {
     /// The book's number when the mint itself began: what began before the record's `floor` is not kept. [`QUEUED`] while it waits for its
     /// predecessor.

@@ -99,7 +99,7 @@ impl Lease {
         }
     }
 
-    /// How long it may be held by who holds none longer than `max_age` from its mint on.
+    /// How long a caller may hold it that holds no lease longer than `max_age` from its mint on.
     pub fn hold(&self, max_age: Duration, now: Timestamp) -> Duration {
         self.end.min(self.began.plus(max_age)).since(now)
     }

@@ -81,7 +81,7 @@ impl LeasePolicy {
         });
     }
 
-    /// Says to who mints why, and what is of use.
+    /// Tells the provider why it is asked, and what is of use to it.
     pub(super) fn charge(&self, reason: Reason, mut input: MintInput) -> MintInput {
         input.context.reason = reason;
         input.context.life = match reason {

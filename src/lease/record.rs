@@ -108,7 +108,7 @@ impl Record {
         {
             return Step::Held(lease);
         }
-        // Found, not made: who is only turned away leaves nothing behind.
+        // Found, not made: a caller that is only turned away leaves nothing behind.
         if let Some(slot) = self.find(variant) {
             if let Some(flight) = slot.flight.as_ref().filter(|flight| flight.start >= floor) {
                 return Step::Join(flight.landed.clone());
@@ -163,7 +163,7 @@ impl Record {
         self.slots.iter_mut().filter_map(|slot| slot.lease.take()).collect()
     }
 
-    /// The same, but for the mint with this id, which began at `start` and whose URL takes their place: `true`, unless it was forgotten before.
+    /// Forgets all leases, except that the mint with this id, which began at `start`, may be kept in their place: `true`, unless it was forgotten before.
     pub(super) fn forget_but(
         &mut self,
         variant: &[u8],

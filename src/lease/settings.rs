@@ -48,7 +48,7 @@ impl Default for LeasesSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
-    /// In this process; a restart mints anew.
+    /// In this process; a restart mints again.
     Memory,
     /// In a file of this process, too; a restart finds them again.
     File,

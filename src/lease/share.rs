@@ -123,7 +123,7 @@ impl<G: Records> Leases<G> {
         let name = store.name(key)?;
         let began = self.now();
         let mut subscription = store.subscription(&name);
-        // Short ones are for who waited for that mint alone.
+        // A URL with little life left goes only to the callers that waited for its mint.
         let mut life = Some(input.context.life);
         loop {
             subscription.mark_unchanged();
@@ -249,7 +249,7 @@ impl<G: Records> Leases<G> {
         held.map(|lease| lease.version.generation).filter(|generation| *generation != StoreVersion::LOCAL).unwrap_or(0)
     }
 
-    /// Forgets an owner's leases here, and lets no mint of before be kept but this one, whose URL takes their place. Where it counts as begun from
+    /// Forgets an owner's leases here, and lets no earlier mint be kept except this one, whose URL takes their place. Where it counts as begun from
     /// now on: as before, if a forgetting has come that it must not outlive.
     fn forget_but(&self, flight: &SharedMint<'_>, start: u64) -> u64 {
         let (now, number, key) = (self.now(), self.next_id(), flight.key);
@@ -259,7 +259,7 @@ impl<G: Records> Leases<G> {
         if kept { number } else { start }
     }
 
-    /// What is held of this generation, for who has missed one that may be sent from memory.
+    /// What is held of this generation, for a caller that found none that may be sent from memory.
     fn held_of(&self, flight: &SharedMint<'_>, generation: u64) -> Option<Arc<Lease>> {
         let held = self.held_any(flight.key).filter(|lease| lease.version.is_of(generation));
         held.filter(|_| flight.input.context.reason == Reason::Miss)

@@ -25,7 +25,7 @@ use super::edge_registry::Edge;
 use super::service::MintService;
 use crate::certificate::identities;
 use crate::provider::wire::{self, Denial, MintError, MintRequest};
-use crate::telemetry::{Outcome, TraceContext, TRACEPARENT};
+use crate::telemetry::{Outcome, TRACEPARENT, TraceContext};
 
 /// A handshake between two machines of one network.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ const BODY: Duration = Duration::from_secs(5);
 /// Asks of one connection at once: more than any edge has mints under way.
 const MAX_STREAMS: u32 = 1024;
 
-/// Handshakes at once: who is silent in one takes no edge's place.
+/// Handshakes at once: a client that is silent in one takes no edge's place.
 const HANDSHAKES: usize = 256;
 
 /// Bytes of answers that a stream may have in hyper before the edge takes them: more than the longest answer has.
@@ -51,7 +51,7 @@ const LAST_ASKS: Duration = Duration::from_secs(65);
 /// An ask's head is a path and a length.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 
-/// A certificate that was taken back is shown anew, and judged anew, after this long.
+/// A certificate that was taken back is shown and judged again after this long.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// An edge that is gone without a word is noticed after this and half as long again.

@@ -41,7 +41,7 @@ pub struct Offer {
     pub provider: String,
     /// The name of the provider's mint.
     pub mint: String,
-    /// Who shares a URL; `None`: as the edge says.
+    /// The requests that share a URL; `None`: as the edge says.
     pub reuse: Option<Reuse>,
     /// The rules of time, the mint and its counters.
     pub lease_policy: Arc<LeasePolicy>,
@@ -242,7 +242,7 @@ impl MintService {
         self.lease(offer, (ask, place), (session, reuse, &asked), &permit).await
     }
 
-    /// Asks the policies, each ask anew: what they say to one is nobody else's answer.
+    /// Asks the policies for each ask: what they say to one is no other's answer.
     fn permit(&self, edge: &Edge, offer: &Offer, ask: &MintRequest, session: &Session) -> Result<Permit, MintError> {
         // Found by one of its names, so there is one.
         let named = offer.authorizers.iter().find(|(name, _)| *name == *ask.plugin);

@@ -16,7 +16,7 @@ use crate::units::TcpAddress;
 pub struct MinterSettings {
     /// Where edges reach it: `ADDRESS:PORT`, on a private network.
     pub address: TcpAddress,
-    /// Who it is to edges, and whose edges it lets in.
+    /// Its certificate for edges, and the authorities whose edges it lets in.
     pub tls: MinterTls,
     /// Whether each session's credential is verified again. Without it an edge that was taken over mints for anybody.
     #[serde(default = "default_verify_sessions")]
@@ -45,7 +45,7 @@ pub struct MinterTls {
 }
 
 impl MinterTls {
-    /// Who the minter is.
+    /// The minter's certificate and key.
     pub fn identity(&self) -> CertificateFiles {
         CertificateFiles { chain: self.chain.clone(), key: self.key.clone() }
     }

@@ -52,7 +52,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// The words of `valet_spans_total{outcome}`.
 const OUTCOMES: [Outcome; 4] = [Outcome::Sent, Outcome::Dropped, Outcome::Rejected, Outcome::Lost];
 
-/// Who takes spans, by these settings; `None`: there is no `[telemetry]`.
+/// The tracer that these settings ask for; `None`: there is no `[telemetry]`.
 pub fn tracer(settings: Option<&TelemetrySettings>, metrics: &Metrics) -> Tracer {
     let Some(settings) = settings else { return Tracer::default() };
     let dropped = settings.otlp.as_ref().map(|_| {
@@ -129,7 +129,8 @@ impl Exporter {
                 }
                 let taken = self.send_patiently(traces::message(&self.resource, &spans).encode_to_vec(), &stop).await;
                 let all = spans.len() as u64;
-                let count = |outcome: Outcome, of: u64| self.metrics.spans.with_label_values(&[outcome.label()]).inc_by(of);
+                let count =
+                    |outcome: Outcome, of: u64| self.metrics.spans.with_label_values(&[outcome.label()]).inc_by(of);
                 let why = match taken {
                     Ok(rejected) => {
                         let rejected = rejected.min(all);
@@ -138,7 +139,10 @@ impl Exporter {
                         None
                     }
                     Err(untaken) => {
-                        count(if matches!(untaken, Untaken::Never(_)) { "rejected" } else { "lost" }, all);
+                        count(
+                            if matches!(untaken, Untaken::Never(_)) { Outcome::Rejected } else { Outcome::Lost },
+                            all,
+                        );
                         Some(untaken.word())
                     }
                 };

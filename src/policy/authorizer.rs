@@ -1,4 +1,4 @@
-//! Who asks the policies about one plug-in or app, remembers the answers that last, and counts them.
+//! The authorizer of one plug-in or app: it asks the policies, remembers the answers that last, and counts them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

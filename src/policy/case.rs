@@ -37,7 +37,7 @@ pub struct Case {
     pub resource: String,
     /// The plug-in's provider, where no configuration says it.
     pub provider: Option<String>,
-    /// Who asks; without it nobody who is known.
+    /// The session of the request; without it the request has none.
     pub session: Option<SaidSession>,
     /// What is known of the request.
     #[serde(default)]

@@ -12,7 +12,7 @@ use super::schema::NAMESPACE;
 use crate::clock::Timestamp;
 use crate::session::{Session, Trait, Traits};
 
-/// Who asks.
+/// The principal of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Person<'a> {
     /// The issuer whose subject it is.
@@ -63,7 +63,7 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 static NO_TRAITS: LazyLock<Traits> = LazyLock::new(Traits::default);
 
 impl<'a> Person<'a> {
-    /// Who has no session.
+    /// The principal of a request without a session.
     pub fn anonymous() -> Self {
         Self { namespace: "", issuer: "", subject: "", session: None, traits: &NO_TRAITS, anonymous: true }
     }

@@ -32,7 +32,7 @@ impl Reason {
     }
 }
 
-/// Who else may get the same URL.
+/// The requests that may get the same URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Share {
@@ -54,7 +54,7 @@ pub struct MintContext {
     pub life: Duration,
     /// How long ago its mint may have begun. The lease book says it.
     pub max_age: Duration,
-    /// Who else may get the same URL. The lease book says it.
+    /// The requests that may get the same URL. The lease book says it.
     pub share: Share,
     /// Leave for its first call was asked for. The lease book says it.
     pub prepaid: bool,

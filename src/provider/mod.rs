@@ -304,7 +304,7 @@ pub trait Mint: Send + Sync {
     }
 
     /// Asks for leave to mint for a lease that still serves; the mint then says so by [`MintContext`]'s `prepaid`. `false`: not now, for the vendor's
-    /// calls are left to who waits.
+    /// calls are left to callers that wait.
     fn take_ahead(&self) -> bool {
         self.inner().is_none_or(|inner| inner.take_ahead())
     }

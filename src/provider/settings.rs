@@ -38,7 +38,7 @@ pub struct ProviderSettings {
     pub base_url: Option<BaseUrl>,
     /// The API key; of two, the second is tried when the vendor answers 401 or 403 to the first. Required, but with `minter`.
     pub api_key: Option<SecretSources>,
-    /// Who mints, where this process is an edge that holds no key: in place of `base_url`, `api_key` and the recipe.
+    /// The minters, where this process is an edge that holds no key: in place of `base_url`, `api_key` and the recipe.
     pub minter: Option<MinterLink>,
     /// Where the key goes in a call. A preset brings its own.
     pub auth: Option<AuthSettings>,
@@ -63,7 +63,7 @@ pub struct ProviderSettings {
     /// Calls to `base_url` in any second, at most. A mint that somebody waits for waits for its turn, within `timeout`; renewals ahead of the end
     /// get half of it, spread over time. No bound when left out.
     pub rate: Option<u32>,
-    /// The header field of answers that says how many calls are left, if its name is none of the usual ones.
+    /// The header field of answers that says how many calls are left, if its name is not one of the usual ones.
     pub quota_header: Option<String>,
     /// When to stop asking a vendor that is down.
     #[serde(default)]
@@ -127,7 +127,7 @@ pub struct MinterLink {
 }
 
 impl MinterLink {
-    /// Who this edge is.
+    /// This edge's certificate and key.
     pub fn identity(&self) -> CertificateFiles {
         CertificateFiles { chain: self.certificate.clone(), key: self.key.clone() }
     }
@@ -136,6 +136,7 @@ impl MinterLink {
 /// One, or a list of them; written as a text, or a list of texts.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum OneOrMore<T> {
     /// One.
     One(T),

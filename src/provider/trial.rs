@@ -1,4 +1,4 @@
-//! One mint with its steps told, for who writes a recipe: statuses, pointers that were found, no value of an answer.
+//! One mint with its steps told, for the author of a recipe: statuses, pointers that were found, no value of an answer.
 
 use http::Method;
 use url::Url;

@@ -152,7 +152,7 @@ impl std::fmt::Debug for Vendor {
     }
 }
 
-/// Who is registered: the person, and what else the vendor was told.
+/// A registration: the person, and what else the vendor was told.
 type UserKey = ([u8; 32], [u8; 32]);
 
 fn person_key(issuer: &str, subject: &str) -> [u8; 32] {
@@ -179,7 +179,7 @@ struct Asking<'a> {
     /// When it began: from then on spans count, and times that are told.
     start: Timestamp,
     subject_hash: Option<String>,
-    /// Who is registered.
+    /// The registrations.
     user: UserKey,
     base_url: String,
     /// When the time-out comes.
@@ -375,7 +375,7 @@ impl Inner {
     }
 }
 
-/// 4xx, but for a refused key and too many requests, which say nothing of the user.
+/// 4xx, except for a refused key and too many requests, which say nothing of the user.
 fn may_have_forgotten(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 429)
 }

@@ -39,7 +39,7 @@ pub struct MintRequest {
     /// The issuer's name of the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Box<str>>,
-    /// Who else may get the same URL.
+    /// The requests that may get the same URL.
     pub share: Share,
     /// The claims by which the edge tells leases apart, each with its value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -27,7 +27,7 @@ const TARGET: &str = "valet::revocation";
 /// The longest subject or session claim that a token may have (OpenID Connect Core, section 2).
 const MAX_NAME: usize = 255;
 
-/// Who asked for a revocation: the label `source` of `valet_revocations_total`.
+/// Where a revocation came from: the label `source` of `valet_revocations_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// An administrator.
@@ -93,9 +93,9 @@ pub enum NotRevoked {
 
 /// What a [`Revoker`] is made of.
 pub struct RevokerParts {
-    /// Who refuses the tokens.
+    /// What refuses the tokens.
     pub sessions: Arc<Sessions>,
-    /// Who holds the leases.
+    /// The lease book.
     pub book: Arc<Book>,
     /// Each plug-in's leases of each issuer.
     pub scopes: Vec<PluginScope>,
@@ -278,7 +278,8 @@ impl Revoker {
     /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
     fn persons(&self, what: &Revocation) -> Vec<Person> {
         let Some(subject) = &what.subject else { return Vec::new() };
-        let mut names: Vec<Box<str>> = self.owners(what).flat_map(|owner| self.book.leases().external_ids(&owner)).collect();
+        let mut names: Vec<Box<str>> =
+            self.owners(what).flat_map(|owner| self.book.leases().external_ids(&owner)).collect();
         names.extend(self.sessions.external_id_of(&what.namespace, subject));
         names.sort_unstable();
         names.dedup();

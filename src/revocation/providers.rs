@@ -1,4 +1,4 @@
-//! What vendors are told of persons whose sessions have ended, or who are erased: outside the request, with retries, and never a reason to let anybody in.
+//! What we tell vendors about persons whose sessions have ended, or who are erased: outside the request, with retries, and never a reason to let anybody in.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -95,7 +95,7 @@ impl Components {
         Some(Api { token, book, sessions, revoker, embeds, reload, drain, recent })
     }
 
-    /// Who ends sessions.
+    /// What ends sessions.
     pub(super) fn revoker(&self, config: &Config, clock: &Clock, metrics: &Metrics) -> Arc<Revoker> {
         let parts = RevokerParts {
             sessions: self.sessions.clone(),

@@ -46,7 +46,7 @@ impl BindFault {
         WithoutPlace(self)
     }
 
-    /// Whether it says something of this machine, and not only of who asks: a service may listen on ports that its operator may not.
+    /// Whether it says something of this machine, and not only of the user that asks: a service may listen on ports that its operator may not.
     fn is_for_everybody(&self) -> bool {
         self.cause.kind() != io::ErrorKind::PermissionDenied
     }
@@ -305,7 +305,7 @@ fn adopt(socket: Socket, address: &ListenAddress, place: &str) -> Result<Bound, 
             let bound = listener.local_addr().map_err(fault)?;
             let path = bound.as_pathname().and_then(Path::to_str);
             let path = path.ok_or_else(|| fault(io::Error::other("the socket handed over has no path")))?.to_owned();
-            // Pingora sets them anew, and ends the listener where it may not.
+            // Pingora sets them again, and ends the listener where it may not.
             files::let_everybody_connect(Path::new(&path)).map_err(fault)?;
             let handle = listener.try_clone().map_err(fault)?;
             let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));

@@ -52,11 +52,11 @@ impl std::fmt::Display for BuildFault {
 /// What a gateway is made of.
 #[derive(Clone)]
 pub struct Components {
-    /// Who verifies sessions.
+    /// The verifier of sessions.
     pub sessions: Arc<Sessions>,
     /// Where credentials stand.
     sources: Sources,
-    /// Who holds leases.
+    /// The lease book.
     pub book: Arc<Book>,
     /// The plug-ins in the order of the configuration.
     pub plugins: Arc<[Plugin]>,
@@ -76,7 +76,7 @@ pub struct Components {
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
     pub(super) listener_tls: Arc<[Option<ListenerTls>]>,
-    /// Who signs assertions.
+    /// The signer of assertions.
     signer: Option<Arc<Signer>>,
 }
 
@@ -378,7 +378,7 @@ fn embed(plugin: &Plugin, config: &Config) -> Option<EmbedPolicy> {
 /// The rules of a plug-in's leases.
 pub fn rules(settings: &PluginSettings, providers: &[ProviderSettings]) -> Rules {
     let paced = providers.iter().any(|provider| provider.name == settings.provider && provider.rate.is_some());
-    // Half of the time that there is for it: who asks in the other half still finds it renewed.
+    // Half of the time that there is for it: a caller in the other half still finds it renewed.
     let room = settings.refresh_ahead.map_or(Duration::ZERO, |ahead| ahead.0.saturating_sub(settings.min_remaining.0));
     Rules {
         reuse: settings.reuse,

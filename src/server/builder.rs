@@ -43,7 +43,7 @@ pub(super) struct Builder<'a> {
     pub metrics: &'a Metrics,
     pub client: Client,
     pub shares: Option<Arc<MintShares>>,
-    /// Who has the list of revocations.
+    /// The keeper of the list of revocations.
     pub sessions: Option<Arc<Sessions>>,
     pub secrets: Vec<ReloadableSecret>,
     pub identities: Vec<(String, Arc<Identity>)>,
@@ -238,7 +238,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Who signs assertions, if anybody does.
+    /// The signer of assertions, if there is one.
     pub fn signer(&mut self) -> Option<Arc<Signer>> {
         // Without an origin no browser and no app is served.
         let (settings, own) = (self.config.assertion.as_ref()?, self.config.server.public_url.as_ref()?);

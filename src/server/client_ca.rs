@@ -1,4 +1,4 @@
-//! Who signs the certificates of clients: of a listener's, and of a minter's edges.
+//! The authorities that sign the certificates of clients: of a listener's clients, and of a minter's edges.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -103,7 +103,7 @@ impl Generation {
         listener_sections(&self.config.listeners).iter().position(|known| known == section).filter(|_| same)
     }
 
-    /// What is told of it.
+    /// What the administration address tells of it.
     pub fn health(&self, around: &Surroundings) -> Arc<Health> {
         Health::new(
             around.metrics.clone(),
@@ -141,7 +141,7 @@ impl Generation {
         issuers.iter().flat_map(of).collect()
     }
 
-    /// Who looks after its parts.
+    /// The tasks that look after its parts.
     pub fn tasks(&self, listening: &Arc<RevokerInForce>) -> Vec<Wanted> {
         let place = |part: *const ()| part.addr();
         let components = &self.components;
@@ -220,7 +220,7 @@ pub(super) async fn bury(replaced: Arc<Generation>) {
     while Arc::strong_count(&replaced) > 1 || Arc::strong_count(&replaced.gateway) > 1 {
         tokio::time::sleep(LOOK).await;
     }
-    // What it holds is well, or its panic is told of by the hook.
+    // What it holds is well, or the panic hook has told of it.
     let _ = tokio::task::spawn_blocking(move || drop(replaced)).await;
 }
 

@@ -234,7 +234,7 @@ pub(super) fn identity_fault(fault: &FieldFault) -> String {
     }
 }
 
-/// TLS 1.3 alone, HTTP/2 alone, and no session is resumed: each connection shows its certificate anew.
+/// TLS 1.3 alone, HTTP/2 alone, and no session is resumed: each connection shows its certificate again.
 pub(super) fn tls(certificates: Arc<Certificates>, edges: Arc<ClientCa>) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?

@@ -77,7 +77,7 @@ impl Live {
                 Reloaded::Refused(faults)
             }
         };
-        // Parts that were built and not used have begun their gauges anew.
+        // Parts that were built and not used have set their gauges back.
         self.show_trouble();
         outcome
     }

@@ -81,7 +81,7 @@ impl Built {
     pub fn new(config: Config, options: Options, handed: Handed, open: OpenStore) -> Result<Self, StartFault> {
         let Options { clock, access_log, limits, mut metrics } = options;
         metrics.tracer = otlp::tracer(config.telemetry.as_ref(), &metrics);
-        // Pingora takes another one where none is installed; who comes second changes nothing.
+        // Pingora takes another one where none is installed; a second call changes nothing.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let fresh = bind::all(&config, &Held::default(), handed).map_err(StartFault::Bind)?;
         let file = match (&config.leases.path, config.leases.store) {

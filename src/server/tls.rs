@@ -146,7 +146,7 @@ impl Chosen {
 pub(super) struct ListenerTls {
     pub certificates: Arc<Certificates>,
     pub least: TlsVersion,
-    /// Who signs the certificates of its clients; `None`: they are asked for none.
+    /// The authorities that sign its clients' certificates; `None`: clients are asked for none.
     pub client_ca: Option<Arc<ClientCa>>,
 }
 
@@ -167,7 +167,7 @@ impl ListenerTls {
     }
 
     /// What makes TLS of the listener's connections. Sessions are resumed by tickets that this process alone can open; with client certificates
-    /// none is, so that each connection shows its own anew and has it judged by the authorities of the day.
+    /// none is, so that each connection shows its own again and has it judged by the authorities of the day.
     pub fn acceptor(&self) -> Result<Acceptor, rustls::Error> {
         let versions: &[_] = match self.least {
             TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],

@@ -46,7 +46,7 @@ impl Sessions {
             // Nobody said.
             ends: Timestamp::from_millis(i64::MAX),
             claims: said.claims,
-            // No app is told of it.
+            // No app learns it.
             fields: Box::default(),
             assertable: Box::default(),
             traits: None,

@@ -75,7 +75,7 @@ pub(super) struct Validity {
     pub(super) until: Timestamp,
 }
 
-/// Claims that are in order, but for the end of the token's life.
+/// Claims that are in order, except perhaps for the end of the token's life.
 #[derive(Debug)]
 pub(super) struct Claims<'a> {
     pub(super) subject: Cow<'a, str>,
@@ -170,7 +170,7 @@ pub(super) fn date(payload: &Object<'_>, claim: &str) -> Result<Option<Timestamp
     let seconds = match payload.get(claim) {
         None => return Ok(None),
         Some(Value::Number(Number::Whole(seconds))) => *seconds,
-        // The range makes the cast exact but for the fraction.
+        // The range makes the cast exact except for the fraction.
         Some(Value::Number(Number::Float(seconds))) if (0.0..=MAX_EXACT as f64).contains(seconds) => *seconds as u64,
         Some(_) => return Err(Reason::Claims),
     };

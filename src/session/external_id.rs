@@ -280,9 +280,7 @@ mod tests {
 
     #[test]
     fn of_two_templates_the_more_definite_one_keeps_a_name() {
-        let against = |one: &str, other: &str| {
-            read(one, None).unwrap().against(&read(other, None).unwrap())
-        };
+        let against = |one: &str, other: &str| read(one, None).unwrap().against(&read(other, None).unwrap());
         for (one, other, expected) in [
             ("corp-{sub}", "{sub}", Precedence::First),
             ("corp-{sub}", "corp-{claim:org}", Precedence::Alike),
@@ -319,7 +317,7 @@ mod tests {
         ["[x:]{1,4}", "[x:]{1,4}", "[x:]{1,4}"].prop_map(|values| values)
     }
 
-    /// What the vendor is told of this person, if anything; and the values that the template uses.
+    /// The name under which the vendor learns of this person, if any; and the values that the template uses.
     fn told<'p>(own: &ExternalId, all: &[&ExternalId], person: &'p [String; 3]) -> Option<(Box<str>, Vec<&'p str>)> {
         let [subject, a, b] = person;
         let claims: Map<_, _> = [("a".to_owned(), json!(a)), ("b".to_owned(), json!(b))].into_iter().collect();

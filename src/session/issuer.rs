@@ -17,7 +17,7 @@ use crate::telemetry::{Metrics, Outcome};
 
 /// An issuer whose tokens open a session.
 pub(super) struct Issuer {
-    /// Its settings as text, but for its keys: what it makes of a token is the same where this is.
+    /// Its settings as text, without its keys: what it makes of a token is the same where this is.
     settings: Box<str>,
     pub(super) name: Arc<str>,
     /// The issuer whose subjects its subjects are: itself, or that of `subjects_of`.

@@ -15,7 +15,7 @@ use super::settings::SignatureAlgorithm;
 /// More than any identity provider publishes; the rest of a larger set is not used.
 const MAX_KEYS: usize = 256;
 
-/// What is said of a key that is good but for this.
+/// What is said of a key whose only fault is this.
 const PADDED: &str = "a member of it has padding (`=`), which base64url in keys has not (RFC 7515, section 2)";
 
 /// How many keys are tried for one token: each try costs a verification.
@@ -144,7 +144,7 @@ pub(super) fn read_jwk_set(body: &[u8], algorithms: &[SignatureAlgorithm]) -> Op
 
 /// The keys of a set of which none can be used, by what is public of them, and what was wanted; for the operator.
 pub(super) fn describe(body: &[u8], algorithms: &[SignatureAlgorithm]) -> String {
-    /// As many keys are told of.
+    /// At most so many keys are named in a line.
     const SHOWN: usize = 8;
     let wanted = algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect::<Vec<_>>().join(", ");
     let keys = serde_json::from_slice::<JwkSet>(body).map(|set| set.keys).unwrap_or_default();

@@ -23,7 +23,7 @@ pub const MAX_REVOCATIONS: usize = 1_000_000;
 /// How many ended entries each insertion takes out: the list is swept as it grows, without a pause.
 const SWEPT: usize = 4;
 
-/// One revocation, as other nodes are told of it and as a store keeps it.
+/// One revocation, as other nodes learn it and as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// Whose subjects and sessions it speaks of: [`Session::namespace`].

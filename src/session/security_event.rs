@@ -70,7 +70,7 @@ pub struct EndedSession {
 pub enum EventFault {
     /// It is no security event token, or speaks of nobody that can be.
     Request,
-    /// Its signature is none of the transmitter's.
+    /// Its signature is not the transmitter's.
     Key,
     /// It is of no configured transmitter.
     Issuer,

@@ -18,8 +18,8 @@ use crate::units::Span;
 use crate::web::LoginUrl;
 
 pub use self::jwks_url::JwksUrl;
-pub use super::external_id::TENANT;
 pub use self::sign_out::{EventsSettings, LogoutSettings, TransmitterSettings};
+pub use super::external_id::TENANT;
 
 /// `[session]`: where credentials are read, and how sessions are judged.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for IssuerKeys {
 pub struct KeysSettings {
     /// `true`: the key set's address is read from the issuer's `/.well-known/openid-configuration`.
     pub discovery: Option<bool>,
-    /// Address of the key set (RFC 7517), `https://` but on loopback.
+    /// Address of the key set (RFC 7517), `https://`, and `http://` on loopback alone.
     pub jwks_url: Option<JwksUrl>,
     /// A file with a key set.
     pub jwks_file: Option<PathBuf>,

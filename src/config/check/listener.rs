@@ -143,7 +143,7 @@ pub(super) fn certificate(
     };
     report.warnings.extend(files::readable_by_others(&report.directory.join(&pair.key)));
     let shown = report.directory.join(&pair.chain).display().to_string();
-    // The dates are no fault: who has an old certificate still wants to start.
+    // The dates are no fault: an operator with an old certificate still wants to start.
     let now = Clock::system().now();
     if certificate.ends <= now {
         report.warnings.push(format!("{shown}: this certificate ended at {}", certificate.ends.rfc3339()));

@@ -10,7 +10,7 @@ use crate::secret::SecretSources;
 use crate::setting::FieldFault;
 use crate::setting::braces::{self, Piece};
 
-/// What the recipe's compiler finds, but for what this file says itself, at better places: the key's path below the provider, such as
+/// What the recipe's compiler finds, except what this file says itself, at better places: the key's path below the provider, such as
 /// `mint.embed.url`, and the message.
 fn recipe_faults(settings: &ProviderSettings) -> Vec<FieldFault> {
     let ours = |key: &str| {

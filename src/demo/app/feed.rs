@@ -16,7 +16,7 @@ const MAX_LINE: usize = 16 * 1024;
 /// What the page shows beside the app asks below this path, and is not what it shows.
 const BESIDE: &str = "/demo/";
 
-/// The last access lines, but for those of the page's own live part. Cheap to clone; all clones are one.
+/// The last access lines, except those of the page's own live part. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Feed(Arc<Mutex<Lines>>);
 

@@ -189,7 +189,7 @@ pub async fn run_provider_until(
 /// What can be copied into a shell works word for word.
 fn greeting(url: &str, sim: &ProviderSim, key_is_new: bool, preset: &str) -> String {
     let key = sim.keys().into_iter().next().filter(|_| key_is_new);
-    // One that was given is known; the lines to copy hold it all the same, or they would not work. It opens nothing but this simulator.
+    // One that was given is known; the lines to copy hold it all the same, or they would not work. It opens this simulator alone.
     let line = key.map_or_else(String::new, |key| format!("API key    {key}\n"));
     let key = sim.keys().into_iter().next().unwrap_or_default();
     let header = quoted(&format!("x-api-key: {key}"));

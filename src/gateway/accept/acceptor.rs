@@ -34,7 +34,7 @@ pub struct Acceptor {
     leaving: AtomicBool,
 }
 
-/// What a listener is told of its connections.
+/// What a listener knows of its connections from the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AcceptorOptions {
     /// It listens on a Unix socket.
@@ -45,7 +45,7 @@ pub struct AcceptorOptions {
     pub ext_authz: bool,
 }
 
-/// Who has come in.
+/// A connection that was let in.
 pub(in crate::gateway) struct Accepted {
     pub stream: Stream,
     pub peer: Peer,
@@ -149,7 +149,7 @@ async fn begins(transport: &mut Transport) -> Result<(), AcceptError> {
     }
 }
 
-/// Who is at the other end of the socket; `None` on a Unix socket, and if nobody is any more.
+/// The address at the other end of the socket; `None` on a Unix socket, and when the other end is gone.
 fn address(stream: &Stream) -> Option<IpAddr> {
     Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip().to_canonical())
 }

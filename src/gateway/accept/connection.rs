@@ -76,7 +76,7 @@ pub(in crate::gateway) fn moved(target: &str, origin: &str) -> Option<String> {
             &behind[behind.find(['/', '?']).unwrap_or(behind.len())..]
         }
     };
-    // A URI has no other characters, and a fragment is none of a request's (RFC 9112, section 3.2).
+    // A URI has no other characters, and a fragment is no part of a request (RFC 9112, section 3.2).
     if !rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return None;
     }

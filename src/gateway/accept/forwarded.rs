@@ -50,7 +50,7 @@ impl<'h> ForwardedChain<'h> {
 /// What we know ourselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
-    /// The address of who is connected, or was announced by the PROXY protocol, as it is written; `None` on a Unix socket.
+    /// The address of the peer that is connected, or was announced by the PROXY protocol, as it is written; `None` on a Unix socket.
     pub peer: Option<&'a str>,
     /// Whether the connection has TLS.
     pub tls: bool,

@@ -9,7 +9,7 @@ pub(in crate::gateway) const TRIES: usize = 3;
 /// Answers before the answer, as `103 Early Hints`. Apps send one or two.
 pub(in crate::gateway) const MAX_INTERIM: usize = 32;
 
-/// What the client is told of it.
+/// What the client is told.
 pub(in crate::gateway) fn behind(why: Cause) -> Refusal {
     match why {
         Cause::ConnectTimedOut | Cause::TimedOut => Refusal::AppTimeout,

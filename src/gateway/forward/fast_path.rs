@@ -1,4 +1,4 @@
-//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, but for `HEAD`, and every WebSocket.
+//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, except `HEAD`, and every WebSocket.
 //! Connections, the reading of answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `headers` wrote
 //! goes out as it is.
 

@@ -19,7 +19,7 @@ use crate::telemetry::{Place, TRACEPARENT, TRACESTATE};
 /// Whom the session speaks for.
 pub(in crate::gateway) const SUBJECT: &str = "x-auth-subject";
 
-/// Who vouches for it.
+/// The issuer that vouches for it.
 pub(in crate::gateway) const ISSUER: &str = "x-auth-issuer";
 
 /// A signed word on the session.
@@ -355,7 +355,7 @@ pub(in crate::gateway) fn is_framed_once(response: &ResponseHeader) -> bool {
 
 /// Makes an answer's head fit a client of this version: one of HTTP/1.0 knows no chunks, so the end of the connection is that of the answer.
 pub(in crate::gateway) fn response_to(version: Version, response: &mut ResponseHeader) {
-    // RFC 9112, section 2.3: the version of an answer is that of who sends it.
+    // RFC 9112, section 2.3: the version of an answer is its sender's.
     if response.version == Version::HTTP_10 || response.version == Version::HTTP_09 {
         response.set_version(Version::HTTP_11);
     }

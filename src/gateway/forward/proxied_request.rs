@@ -39,7 +39,7 @@ pub(in crate::gateway) struct Start {
     pub place: Place,
     /// Where our call of the app stands, below it.
     pub to_app: Place,
-    /// Who sent it, as access lines show it.
+    /// Its sender, as access lines show it.
     pub client: Box<str>,
     /// The connection is closed behind the answer.
     pub close: bool,

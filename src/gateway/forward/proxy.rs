@@ -81,7 +81,7 @@ impl ProxyHttp for Forwarder {
         let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, &context.tried);
         let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
         let mut peer = Box::new(picked.peer().clone());
-        // The request's head was written anew, without what is between the client and us: Pingora would look for the same fields once more.
+        // We have written the request's head, without what is between the client and us: Pingora would look for the same fields once more.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         context.picked = Some(picked);
         context.asked = Some(Instant::now());
@@ -94,7 +94,7 @@ impl ProxyHttp for Forwarder {
         request: &mut RequestHeader,
         context: &mut ProxyContext,
     ) -> pingora::Result<()> {
-        // How the body is framed is between the client and us: Pingora says it anew.
+        // How the body is framed is between the client and us: Pingora frames it itself.
         if request.headers.contains_key(http::header::TRANSFER_ENCODING) {
             request.remove_header(&http::header::TRANSFER_ENCODING);
         }

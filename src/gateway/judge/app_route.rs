@@ -136,7 +136,7 @@ impl AppRoute {
         self.reach.covers(path, host)
     }
 
-    /// The prefix of its paths, as configured but for a `/` at its end.
+    /// The prefix of its paths, as configured, without a `/` at its end.
     pub fn prefix(&self) -> &str {
         if self.reach.prefix.is_empty() { "/" } else { &self.reach.prefix }
     }

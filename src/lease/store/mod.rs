@@ -45,7 +45,7 @@ pub struct Known {
     pub notice: Vec<u8>,
 }
 
-/// What a store says to who needs a lease.
+/// What a store says to a caller that needs a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// Sealed, of this generation, and with so much life by the store's clock: those of nodes may differ.

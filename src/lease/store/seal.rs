@@ -141,7 +141,7 @@ impl SealingKeys {
     }
 }
 
-/// Which key it is, for who has it; nothing, for who has not.
+/// Tells a holder of the key which key it is, and others nothing.
 fn id(key: &[u8; 32]) -> [u8; ID] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(b"valet seal key 1");

@@ -34,7 +34,7 @@ use crate::telemetry::Metrics;
 /// Between two rounds of asking: a connection that had just ended is one of the past by then.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// How often each minter is tried for one mint. What it minted for the first try it holds for the second, but for asks that share nothing: those
+/// How often each minter is tried for one mint. What it minted for the first try it holds for the second, except for asks that share nothing: those
 /// are not tried again once they may have arrived.
 const ROUNDS: usize = 2;
 
@@ -233,7 +233,7 @@ impl Inner {
         let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
         let by = (&self.admission.tracer, &self.admission.clock);
         let span = CallSpan::begin(by, input.context.place, ("POST", &host), request.headers_mut());
-        // What is shared is held by who minted it: a second ask finds it.
+        // The minter that minted a shared URL holds it: a second ask finds it.
         let context = &input.context;
         let again = context.share != Share::Nobody && context.reason != Reason::Again;
         let sent = self.client.send(request, wire::MAX_ANSWER_BYTES, left);
@@ -279,7 +279,7 @@ impl Inner {
         left: Duration,
     ) -> Result<Request<Full<Bytes>>, ()> {
         let context = &input.context;
-        // The session's credential, to who verifies it again.
+        // The session's credential, to the minter that verifies it again.
         let credential = context.credential.as_ref().and_then(|text| std::str::from_utf8(text).ok());
         let claims = self.claims.iter().map(|(name, at)| (name.clone(), input.claims.get(*at).cloned().flatten()));
         let ask = MintRequest {

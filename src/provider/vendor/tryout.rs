@@ -1,4 +1,4 @@
-//! One mint for who writes a recipe, with its steps written down.
+//! One mint for the author of a recipe, with its steps written down.
 
 use parking_lot::Mutex;
 

@@ -31,7 +31,7 @@ pub(super) struct Channel {
     pub peer: Peer,
 }
 
-/// Who a process at the other end was, as the kernel says it.
+/// The process at the other end, as the kernel names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub user: u32,

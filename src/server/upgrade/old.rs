@@ -123,7 +123,7 @@ impl Successor {
     ///
     /// Dropped: it announces itself some seconds later.
     pub async fn announce(&self) {
-        // Who is gone is told of by its own end.
+        // A process that is gone has told of its end by itself.
         let _ = self.channel.send(&Message::Stopped, None).await;
     }
 }

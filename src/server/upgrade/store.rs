@@ -31,7 +31,7 @@ impl RemoteFile {
     /// An answer has come.
     pub fn answered(&self, id: u64, answer: Option<Answer>) {
         let asked = self.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
-        // Who asked may have stopped waiting.
+        // The asker may have stopped waiting.
         drop(asked.map(|asked| asked.send(answer)));
     }
 

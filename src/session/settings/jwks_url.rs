@@ -8,17 +8,17 @@ use super::TENANT;
 use crate::setting::{FieldFault, TextSetting, text_setting};
 use crate::web::secure_url;
 
-/// The address of a key set (RFC 7517), `https://` but on loopback. It may hold `{tenant}`.
+/// The address of a key set (RFC 7517), `https://`, and `http://` on loopback alone. It may hold `{tenant}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksUrl {
     text: Box<str>,
-    url: Option<Url>,
+    url: Option<Box<Url>>,
 }
 
 impl JwksUrl {
     /// The URL; `None`: it holds `{tenant}`, or is none with this tenant.
     pub fn url(&self) -> Option<&Url> {
-        self.url.as_ref()
+        self.url.as_deref()
     }
 
     /// Whether it is another one for each tenant.
@@ -29,7 +29,7 @@ impl JwksUrl {
     /// That of one tenant.
     pub(super) fn of_tenant(&self, tenant: &str) -> Self {
         let text = self.text.replace(TENANT, tenant);
-        Self { url: secure_url(&text).ok(), text: text.into() }
+        Self { url: secure_url(&text).ok().map(Box::new), text: text.into() }
     }
 }
 
@@ -48,7 +48,7 @@ impl TextSetting for JwksUrl {
     fn read(text: &str) -> Result<Self, FieldFault> {
         let holds_tenant = text.contains(TENANT);
         let url = secure_url(&text.replace(TENANT, "tenant")).map_err(FieldFault::of_value)?;
-        Ok(Self { text: text.into(), url: (!holds_tenant).then_some(url) })
+        Ok(Self { text: text.into(), url: (!holds_tenant).then(|| Box::new(url)) })
     }
 }
 
@@ -66,7 +66,8 @@ mod tests {
         // A host that ends in a number is an IPv4 address, or none (WHATWG URL, section 3.5).
         let host = JwksUrl::read("https://{tenant}/keys").unwrap();
         assert!(host.of_tenant("1.2.3.999").url().is_none());
-        for wrong in ["", "http://idp.example/", "https://u@idp.example/", "idp.example/{tenant}", "ftp://idp.example"] {
+        for wrong in ["", "http://idp.example/", "https://u@idp.example/", "idp.example/{tenant}", "ftp://idp.example"]
+        {
             assert!(JwksUrl::read(wrong).is_err(), "{wrong:?} was taken");
         }
     }

@@ -1,4 +1,4 @@
-//! The head of an app's answer as a client of HTTP/1.1 gets it: cleaned, and framed anew.
+//! The head of an app's answer as a client of HTTP/1.1 gets it: cleaned, with a framing of ours.
 
 use http::{HeaderName, StatusCode, Version, header};
 use pingora::http::ResponseHeader;

@@ -20,7 +20,7 @@ use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::http_client::Cause;
 
-/// Who waits for an answer.
+/// The client that waits for an answer.
 pub(super) trait Downstream {
     /// Ready when it has left.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()>;

@@ -42,7 +42,7 @@ impl SharedStream {
         Arc::try_unwrap(shared.0).ok().map(|shared| shared.stream.into_inner())
     }
 
-    /// How often something was read from it: each time begins the wait for the app anew.
+    /// How often something was read from it: each time the wait for the app begins again.
     pub fn heard(&self) -> u64 {
         self.0.heard.load(Ordering::Relaxed)
     }

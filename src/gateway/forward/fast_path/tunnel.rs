@@ -177,7 +177,7 @@ impl Half {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.piece.advance(taken);
-            // Each byte that is taken begins the wait for the next anew.
+            // Each byte that is taken begins the wait for the next one.
             (self.unflushed, self.blocked) = (true, None);
             self.moved += 1;
         }

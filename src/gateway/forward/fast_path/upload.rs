@@ -1,4 +1,4 @@
-//! A request's body on its way to an app: read from the client no faster than the app takes it, framed anew, beside the answer that may come meanwhile.
+//! A request's body on its way to an app: read from the client no faster than the app takes it, with a framing of ours, beside the answer that may come meanwhile.
 
 use std::fmt::Write as _;
 use std::io;

@@ -16,7 +16,7 @@ pub(super) struct Waiting {
     /// Being written.
     pub now: Arc<Batch>,
     pub flushed: Vec<oneshot::Sender<()>>,
-    /// Who is to have the file has changed: no time to sleep.
+    /// Another process is to have the file: no time to sleep.
     pub stirred: bool,
 }
 

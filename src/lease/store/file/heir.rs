@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// What of a batch goes into one message.
 const PIECE: usize = 32 * 1024;
 
-/// Who has the file.
+/// The process that has the file.
 #[derive(Clone, Default)]
 pub(super) enum Keeper {
     /// This process.

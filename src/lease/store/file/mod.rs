@@ -66,7 +66,7 @@ struct Disk {
     capacity: u64,
     clock: Clock,
     database: Mutex<Option<Arc<Database>>>,
-    /// Who has the file; and who is to have it, as the thread finds between two batches.
+    /// The process that has the file; and the one that is to have it, as the thread finds between two batches.
     keeper: watch::Sender<Keeper>,
     wanted: Mutex<Keeper>,
     waiting: Mutex<Waiting>,

@@ -79,7 +79,7 @@ fn try_open(path: &Path) -> Result<Database, Unusable> {
         Ok(Ok((database, true))) => Ok(database),
         Ok(Ok((_, false))) => Err(Unusable::Foreign("it is another program's")),
         Ok(Err(redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch)) => Err(Unusable::Taken),
-        // What the disk refuses now it may give later: no reason to begin anew.
+        // What the disk refuses now it may give later: no reason to begin a new file.
         Ok(Err(redb::Error::Io(fault)))
             if !matches!(fault.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
         {
