@@ -194,10 +194,27 @@ impl ClockControl {
     }
 }
 
+/// How long something takes, by the machine's monotonic clock: for metrics, and for what nobody moves in a test.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[allow(clippy::disallowed_methods, reason = "the one place where the machine's monotonic clock is read")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago it was started.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self(Source::System { start: Instant::now() })
+        Self(Source::System { start: Stopwatch::start().0 })
     }
 
     #[cfg(any(test, feature = "simulators"))]
@@ -211,7 +228,7 @@ impl Clock {
     /// The machine's clocks, on which the hands are added: time goes by itself, and can be made to go faster.
     pub fn shifted() -> (Self, Arc<ClockControl>) {
         let clock_control = Arc::new(ClockControl { wall: AtomicI64::new(0), tick: AtomicI64::new(0) });
-        (Self(Source::Shifted(Instant::now(), clock_control.clone())), clock_control)
+        (Self(Source::Shifted(Stopwatch::start().0, clock_control.clone())), clock_control)
     }
 
     /// The wall clock.
@@ -229,7 +246,7 @@ impl Clock {
 
     /// The monotonic clock.
     pub fn tick(&self) -> Tick {
-        self.tick_at(Instant::now())
+        self.tick_at(Stopwatch::start().0)
     }
 
     fn tick_at(&self, now: Instant) -> Tick {
@@ -247,12 +264,12 @@ impl Clock {
 
     /// Reads the wall clock and the monotonic clock.
     pub fn moment(&self) -> Moment {
-        self.moment_at(Instant::now())
+        self.moment_at(Stopwatch::start())
     }
 
-    /// Reads both clocks, where the machine's monotonic clock was read just now for something else.
-    pub fn moment_at(&self, now: Instant) -> Moment {
-        Moment { wall: self.now(), tick: self.tick_at(now) }
+    /// Reads both clocks, where a stop-watch was started just now.
+    pub fn moment_at(&self, started: Stopwatch) -> Moment {
+        Moment { wall: self.now(), tick: self.tick_at(started.0) }
     }
 }
 

@@ -1,13 +1,13 @@
 //! One request: from the bytes of its head to the bytes of its answer, its counters and its access line.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::Histogram;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::answer::access_log::{self, AccessRecord};
@@ -30,7 +30,7 @@ use crate::gateway::spans;
 use crate::lease::{Lease, Source};
 use crate::policy::Permit;
 use crate::problem::Refusal;
-use crate::telemetry::{Outcome, Place, trace_id, TraceContext, TRACEPARENT};
+use crate::telemetry::{Outcome, Place, TRACEPARENT, TraceContext, trace_id};
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
@@ -58,7 +58,7 @@ impl Gateway {
         out: &mut Vec<u8>,
         abort: impl Future<Output = ()>,
     ) -> Disposition {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let moment = self.clock.moment_at(began);
         let time = moment.wall;
         let (id, place) = self.identify(head, connection.peer);

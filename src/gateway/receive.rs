@@ -3,13 +3,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::Gateway;
 use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::answer::reply::Reply;
@@ -93,7 +92,7 @@ pub(super) struct Post {
     pub expects_continue: bool,
     media_type: bool,
     id: RequestId,
-    began: Instant,
+    began: Stopwatch,
     time: Timestamp,
     place: Place,
     path: Box<str>,
@@ -107,7 +106,7 @@ pub(super) struct Post {
 pub(super) struct PostParts<'a> {
     pub inbox: Inbox,
     pub id: RequestId,
-    pub began: Instant,
+    pub began: Stopwatch,
     pub time: Timestamp,
     pub place: Place,
     pub client: &'a str,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::TARGET;
 use super::audit_log::{self, AuditLog, Entry};
@@ -10,7 +10,7 @@ use super::denial::denied;
 use super::edge_registry::{Edge, EdgeRegistry};
 use super::settings::MinterSettings;
 use super::spans;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::lease::settings::Reuse;
 use crate::lease::{Asked, Book, Freshness, Lease, LeaseKey, LeasePolicy, Opened, Parameters, Scope, Source, Unlisted};
 use crate::logging::LineSink;
@@ -18,7 +18,7 @@ use crate::policy::{Action, Authorizer, Circumstances, Denied as Unpermitted, Pe
 use crate::provider::wire::{Denial, Health, MintError, MintGrant, MintRequest};
 use crate::provider::{MintContext, Reason, Share};
 use crate::session::{Asserted, Session, SessionFault, Sessions, Unknown};
-use crate::telemetry::{Metrics, Outcome, Place, trace_id, TraceContext};
+use crate::telemetry::{Metrics, Outcome, Place, TraceContext, trace_id};
 
 /// The longest tag that makes sense (RFC 5646, section 4.4.1) is shorter.
 const MAX_LANGUAGE: usize = 64;
@@ -146,7 +146,7 @@ impl MintService {
         ask: MintRequest,
         caller: Option<TraceContext>,
     ) -> Result<MintGrant, MintError> {
-        let (began, time) = (Instant::now(), self.clock.now());
+        let (began, time) = (Stopwatch::start(), self.clock.now());
         let sampled = caller.is_some_and(|caller| caller.sampled) || self.metrics.tracer.samples();
         let place = match caller {
             Some(caller) => Place::below(&caller, sampled),

@@ -12,7 +12,7 @@ use super::diagnosis::{CAUSES, Diagnosis};
 use super::outcome::{Counters, Fault};
 use super::settings::ProviderSettings;
 use super::{MintFailure, Minted, SessionRefusal};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::http_client::Cause;
 use crate::telemetry::{Metrics, Tracer};
 
@@ -60,7 +60,7 @@ impl Admission {
     pub async fn pass(&self, attempt: impl Future<Output = Result<Minted, Fault>>) -> Result<Minted, MintFailure> {
         let _slot = self.slots.try_acquire().map_err(|_| MintFailure::Busy(TRY_AGAIN))?;
         let pass = self.breaker.admit(self.clock.tick()).map_err(MintFailure::Busy)?;
-        let start = std::time::Instant::now();
+        let start = Stopwatch::start();
         let outcome = tokio::time::timeout(self.timeout, attempt).await;
         let outcome = outcome.unwrap_or(Err(Fault::TimedOut));
         let now = self.clock.tick();

@@ -1,11 +1,10 @@
 //! What is recorded of a call to a vendor, a minter: method, host and status; never a path, which may name a person.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::http_client::{ClientFault, Response};
 use crate::telemetry::{Kind, Place, Span, TRACEPARENT, Tracer, Value};
 
@@ -15,7 +14,7 @@ pub(super) struct CallSpan {
     /// `None`: the mint stands in no trace.
     place: Option<Place>,
     start: Timestamp,
-    began: Instant,
+    began: Stopwatch,
     method: Arc<str>,
     host: Arc<str>,
 }
@@ -32,7 +31,7 @@ impl CallSpan {
         if let Some(traceparent) = place.and_then(|place| HeaderValue::from_bytes(&place.own.header()).ok()) {
             headers.entry(TRACEPARENT).or_insert(traceparent);
         }
-        let (start, began) = (clock.now(), Instant::now());
+        let (start, began) = (clock.now(), Stopwatch::start());
         Self { tracer: tracer.clone(), place, start, began, method: method.into(), host: host.into() }
     }
 

@@ -1,10 +1,10 @@
 //! How key sets are fetched.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::http_client::{Client, ClientFault};
 use crate::session::{ClientFault as KeyClientFault, KeyClient};
 use crate::telemetry::{Kind, Place, Span, Tracer, Value, trace_id};
@@ -24,7 +24,7 @@ impl KeyClient for KeySets {
         max_bytes: usize,
         deadline: Duration,
     ) -> Result<(u16, Vec<u8>), KeyClientFault> {
-        let (start, began) = (self.clock.now(), Instant::now());
+        let (start, began) = (self.clock.now(), Stopwatch::start());
         let answer = self.client.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
         // Seldom, and a trace of its own: each one is recorded.
         self.tracer.record(|| {

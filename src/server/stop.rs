@@ -1,9 +1,10 @@
 //! How a process ends: by itself, or because another has taken over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::change::EdgeListener;
 use super::{ServerHandle, Successor};
+use crate::clock::Stopwatch;
 use crate::lease::store::Written;
 
 impl ServerHandle {
@@ -27,7 +28,7 @@ impl ServerHandle {
             state.edges.iter().for_each(|edges| edges.serving.drain());
         }
         tokio::time::sleep(server.drain_delay.0).await;
-        let began = Instant::now();
+        let began = Stopwatch::start();
         live.drain.lame_duck().await;
         let (listeners, edges) = {
             let mut state = live.state.lock();
@@ -65,7 +66,7 @@ impl ServerHandle {
     pub async fn retire(self, successor: Successor) {
         let live = &self.live;
         let drain = live.generation().config.server.drain.0;
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let left = || drain.saturating_sub(began.elapsed());
         let Successor { listeners, edges, attending, .. } = successor;
         let gateway = async {

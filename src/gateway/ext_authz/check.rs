@@ -1,10 +1,10 @@
 //! One check: the request as Envoy describes it, judged like any other, and the judgement in Envoy's words.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use httparse::Header;
 
+use crate::clock::Stopwatch;
 use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::answer::reply::{Reply, Written};
@@ -20,6 +20,7 @@ use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::request_log::RequestLog;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 /// `google.rpc.Code`.
 const OK: i32 = 0;
@@ -47,7 +48,7 @@ impl Gateway {
     ///
     /// Dropped: nothing is answered.
     pub(super) async fn check_request(&self, asked: CheckRequest, asker: &Peer, drain: &Drain) -> CheckResponse {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let moment = self.clock.moment_at(began);
         let time = moment.wall;
         let attributes = asked.attributes.unwrap_or_default();
@@ -78,7 +79,7 @@ impl Gateway {
         let (answer, answered) = match (verdict, &head) {
             (Ok(Verdict::Authorized(forward, _)), Ok(head)) => {
                 forward.app().passed.inc();
-                (self.passed(head, &forward), (200, "authorized"))
+                (self.passed(head, &forward), (200, Outcome::Authorized))
             }
             (verdict, head) => {
                 let mut out = Vec::new();

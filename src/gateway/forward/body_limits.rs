@@ -1,6 +1,8 @@
 //! The bounds on a request's body on its way to an app: how large it may be, and how slow.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::problem::Refusal;
 

@@ -13,7 +13,6 @@ mod upgrade;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use http::StatusCode;
@@ -21,6 +20,7 @@ use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::server::configuration::ServerConf;
 
 use crate::app::{Picked, cause_of};
+use crate::clock::Stopwatch;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
@@ -83,7 +83,7 @@ struct FastPathContext {
     /// The status of the answer; 0: there is none yet.
     status: u16,
     /// When the one that it goes to now was asked.
-    asked: Option<Instant>,
+    asked: Option<Stopwatch>,
 }
 
 impl FastPathContext {

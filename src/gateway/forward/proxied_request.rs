@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
@@ -11,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::settings::WebsocketEnd;
 use crate::app::{Address, Picked};
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::answer::reply::Reply;
 use crate::gateway::forward::body_limits::BodyMeter;
@@ -32,7 +31,7 @@ const ROOM: usize = 512;
 
 /// When a request began, and under which name.
 pub(in crate::gateway) struct Start {
-    pub began: Instant,
+    pub began: Stopwatch,
     pub time: Timestamp,
     pub id: RequestId,
     /// Where it stands in a trace.
@@ -219,7 +218,7 @@ pub(in crate::gateway) struct ProxyContext {
     /// Where it goes now.
     pub picked: Option<Picked>,
     /// When the one that it goes to now was asked.
-    pub asked: Option<Instant>,
+    pub asked: Option<Stopwatch>,
     /// Where it could not go.
     pub tried: SmallVec<[Address; 2]>,
     /// The app waited in vain for the rest of the request's body.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::app::{NO_ADDRESS, Picked, cause_of};
+use crate::clock::Stopwatch;
 use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
@@ -84,7 +85,7 @@ impl ProxyHttp for Forwarder {
         // We have written the request's head, without what is between the client and us: Pingora would look for the same fields once more.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         context.picked = Some(picked);
-        context.asked = Some(Instant::now());
+        context.asked = Some(Stopwatch::start());
         Ok(peer)
     }
 
@@ -267,7 +268,9 @@ impl ProxyHttp for Forwarder {
         let status = exchange.response_written().map_or(0, |head| head.status.as_u16());
         let outcome = match &context.refusal {
             // The app's answer went out; that the client did not send the rest of its request then is no matter.
-            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => Outcome::Forwarded,
+            Some(Refusal::TooSlow | Refusal::BadRequest | Refusal::BodyTooLarge) if context.answered() => {
+                Outcome::Forwarded
+            }
             Some(Refusal::SessionRevoked) => Outcome::SessionEnded,
             Some(refusal) => refusal.row().outcome,
             None if context.answered() && error.is_none() => Outcome::Forwarded,

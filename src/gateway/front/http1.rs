@@ -27,6 +27,7 @@ use crate::gateway::http1::wire::{linger, skip, slim, write};
 use crate::gateway::receive::{self, Post};
 use crate::gateway::request::ConnectionInfo;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 /// A connection between two requests, and what it has read ahead.
 pub(super) struct Http1Connection<'c> {
@@ -205,11 +206,11 @@ impl<'c> Http1Connection<'c> {
             biased;
             back = served => back?,
             () = self.abort.received() => {
-                self.front.gateway.load().log_proxied(&proxied, 0, "cut", None, None);
+                self.front.gateway.load().log_proxied(&proxied, 0, Outcome::Cut, None, None);
                 return None;
             }
             () = session_end::revoked(&proxied, &self.front.gateway) => {
-                self.front.gateway.load().log_proxied(&proxied, 0, "session_ended", None, None);
+                self.front.gateway.load().log_proxied(&proxied, 0, Outcome::SessionEnded, None, None);
                 return None;
             }
         };

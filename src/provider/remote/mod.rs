@@ -4,7 +4,7 @@ mod fingerprint;
 mod minter;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use super::settings::ProviderSettings;
 use super::spans::CallSpan;
 use super::wire::{self, Denial, MintError, MintGrant, MintRequest};
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason, RedirectHosts, SessionRefusal, Share, UrlFault};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::http_client::{Cause, Client, ClientFault, Response};
 use crate::session::{ClaimPath, StepUp};
 use crate::telemetry::Metrics;
@@ -199,7 +199,7 @@ enum Try {
 impl Inner {
     /// Asks the minters in this user's order until one answers.
     async fn attempt(&self, plugin: &str, input: &MintInput, notes: &Notes) -> Result<Minted, Fault> {
-        let (began, start) = (Instant::now(), self.admission.clock.now());
+        let (began, start) = (Stopwatch::start(), self.admission.clock.now());
         let mut order: Vec<&Minter> = self.minters.iter().collect();
         order.sort_by_cached_key(|minter| rank(minter, input));
         let mut fault = Fault::Unreachable;

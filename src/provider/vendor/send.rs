@@ -10,9 +10,10 @@ use tracing::warn;
 
 use super::{Asking, Inner, note};
 use crate::http_client::{Cause, Response};
-use crate::provider::auth::{Auth, sensitive};
+use crate::provider::auth::Auth;
 use crate::provider::call::Call;
 use crate::provider::diagnosis::{Diagnosis, Step};
+use crate::provider::key_field::sensitive;
 use crate::provider::outcome::Fault;
 use crate::provider::recipe::check_header_secret;
 use crate::provider::retry_after::retry_after;

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::http::v1::client::HttpSession;
@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 use crate::app::{Address, cause_of};
+use crate::clock::Stopwatch;
 use crate::gateway::forward::attempt::TRIES;
 use crate::gateway::forward::fast_path::shared::SharedStream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
@@ -156,7 +157,7 @@ impl FastPath {
         loop {
             let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, tried);
             let picked = context.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
-            context.asked = Some(Instant::now());
+            context.asked = Some(Stopwatch::start());
             // A WebSocket takes no idle one: those have the socket options of requests.
             let peer = if proxied.websocket { picked.websocket_peer() } else { picked.peer() };
             if !anew

@@ -1,7 +1,7 @@
 //! The file changes hands: one process has it at a time, and the other asks that one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redb::Database;
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::open::open;
 use super::{Batch, Disk, FLUSHED, FileStore, OpenFault, Place, TARGET};
+use crate::clock::Stopwatch;
 use crate::lease::store::Lost;
 use crate::lease::store::revocations::Kept;
 use crate::lease::store::seal::NAME;
@@ -93,7 +94,7 @@ impl FileStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_now(&self, patience: Duration) -> Result<(), OpenFault> {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let database = loop {
             match open(&self.disk.path) {
                 Err(OpenFault::Taken(_)) if began.elapsed() < patience => std::thread::sleep(AGAIN),
@@ -214,7 +215,7 @@ impl Disk {
 
 /// Closes it when the reads under way are done.
 fn close(database: Arc<Database>) {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let mut database = database;
     loop {
         match Arc::try_unwrap(database) {

@@ -8,7 +8,7 @@ mod revocations;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex};
@@ -25,7 +25,7 @@ use self::open::open;
 use super::revocations::{Kept, News};
 use super::seal::NAME;
 use super::{Acquired, Backend, Claim, Known, Lost, Name};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::telemetry::Metrics;
 
 /// The `tracing` target of this module.
@@ -171,7 +171,7 @@ impl Disk {
 
     /// The thread's life: writes what waits, clears away what has ended, opens the file again after a fault.
     fn write_out(&self) {
-        let mut swept = Instant::now();
+        let mut swept = Stopwatch::start();
         loop {
             self.follow();
             let keeper = self.keeper.borrow().clone();
@@ -204,7 +204,7 @@ impl Disk {
                     }
                 }
                 if sweep {
-                    swept = Instant::now();
+                    swept = Stopwatch::start();
                 }
                 self.degraded.set(0);
             }
