@@ -5,6 +5,8 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/documents.rs"]
 mod documents;
 #[path = "tidy/layout.rs"]
@@ -82,6 +84,17 @@ fn for_sources(rule: fn(&str, &str) -> Vec<String>) {
 #[test]
 fn no_module_looks_upwards() {
     for_sources(layout::upward_looks);
+}
+
+#[test]
+fn no_files_import_one_another() {
+    let files = repository();
+    let sources = files.iter().filter(|file| file.path.starts_with("src/") && file.path.ends_with(".rs"));
+    let sources: Vec<_> = sources.map(|file| (file.path.as_str(), file.text.as_str())).collect();
+    let production: Vec<_> =
+        sources.into_iter().filter(|(path, _)| !path.contains("/tests/") && !path.ends_with("/tests.rs")).collect();
+    assert!(!production.is_empty(), "no source was found");
+    assert_none(&circles::circles(&production));
 }
 
 #[test]

@@ -10,6 +10,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that no burst opens new ones.
 const IDLE_TO_APPS: usize = 1024;
 
+/// A plug-in route reads no body; one that is larger is not worth reading to the end.
+pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
+
 /// Deadlines, sizes and numbers. What `[server]` says applies within them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

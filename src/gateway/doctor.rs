@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::accept::forwarded::{ForwardedChain, scheme};
 use crate::gateway::http1::head::Head;
-use crate::gateway::judge::request_log::RequestLog;
+use crate::gateway::judge::request_log::{Came, RequestLog};
 
 /// Where the question is asked; what follows is read by nobody.
 pub(crate) const PATH: &str = "/.valet/doctor";
@@ -17,15 +17,6 @@ pub(crate) const COOKIE: &str = "valet-doctor=asks";
 
 /// Fields of browsers that decide something.
 pub(crate) const FIELDS: [&str; 5] = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "origin", "accept"];
-
-/// The connection that brought a request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Came {
-    /// One of `server.trusted_proxies`.
-    pub trusted: bool,
-    /// Over TLS.
-    pub tls: bool,
-}
 
 /// Whether a judged path is one of the doctor's.
 pub(super) fn is_asked(path: &str) -> bool {

@@ -12,19 +12,19 @@ use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::answer::access_log::{self, AccessRecord};
 use crate::gateway::answer::reply::Reply;
-use crate::gateway::doctor::Came;
+use crate::gateway::bounds::MAX_BODY;
 use crate::gateway::forward::headers::{self, BadFields};
-use crate::gateway::forward::proxied_request::{ProxiedRequest, Start, UpstreamHead};
+use crate::gateway::forward::proxied_request::{ProxiedRequest, Start};
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::judge::authenticate::Check;
-use crate::gateway::judge::decide::{MAX_BODY, Verdict, step_up};
+use crate::gateway::judge::decide::{Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
 use crate::gateway::judge::original::{AnswerOptions, Original};
 use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::plugin_route::PluginRoute;
-use crate::gateway::judge::request_log::RequestLog;
+use crate::gateway::judge::request_log::{Came, RequestLog};
 use crate::gateway::judge::routes::Route;
-use crate::gateway::receive::{Post, PostParts};
+use crate::gateway::receive::{Disposition, Post, PostParts};
 use crate::gateway::request::{ConnectionInfo, RequestId, known, micros};
 use crate::gateway::spans;
 use crate::lease::{Lease, Source};
@@ -34,18 +34,6 @@ use crate::telemetry::{Outcome, Place, TRACEPARENT, TraceContext, trace_id};
 
 /// The label of requests that no route answers.
 const NO_ROUTE: &str = "none";
-
-/// What the connection does behind the answer.
-pub(super) enum Disposition {
-    /// Reads this many bytes of the request's body, then the next head.
-    KeepAlive { body: u64 },
-    /// Closes.
-    Close,
-    /// There is no answer yet: the request goes to an app.
-    Forward(Arc<ProxiedRequest>, UpstreamHead),
-    /// There is no answer yet: the body is to be read for [`Gateway::receive`].
-    Receive(Box<Post>),
-}
 
 impl Gateway {
     /// Answers a request into `out`, or sends it on its way to an app. `abort` ends the wait for a mint.

@@ -12,11 +12,11 @@ use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::Gateway;
 use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::answer::reply::Reply;
-use crate::gateway::handle::Disposition;
+use crate::gateway::bounds::MAX_BODY;
+use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::http1::chunks::{self, ChunkJudge};
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::http1::reader::Deadline;
-use crate::gateway::judge::decide::MAX_BODY;
 use crate::gateway::request::{RequestId, known, micros};
 use crate::problem::Refusal;
 use crate::revocation::{Ended, NotRevoked, Revoker, Source};
@@ -83,6 +83,18 @@ impl Inboxes {
         let logout = self.logout.as_ref().map(|_| Inbox::Logout);
         logout.into_iter().chain(self.events.as_ref().map(|_| Inbox::Events))
     }
+}
+
+/// What the connection does behind the answer.
+pub(super) enum Disposition {
+    /// Reads this many bytes of the request's body, then the next head.
+    KeepAlive { body: u64 },
+    /// Closes.
+    Close,
+    /// There is no answer yet: the request goes to an app.
+    Forward(Arc<ProxiedRequest>, UpstreamHead),
+    /// There is no answer yet: the body is to be read for [`Gateway::receive`].
+    Receive(Box<Post>),
 }
 
 /// A post whose head is judged and whose body is to be read.

@@ -1,4 +1,7 @@
 //! Everything that is made of one configuration, as one value: built beside the one in force, and put in its place in one step.
+//!
+//! `build`, `builder`, `minter` and this file import one another: a generation is made of components, and components are made with the generation before at
+//! hand, from which they take over what stays.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -394,7 +394,7 @@ async fn a_new_key_of_the_identity_provider_is_taken_and_the_old_one_stays_good(
     let mut visit = Visit::signed_in().await;
     let before = visit.view().await["key"].clone();
     assert_eq!(visit.post("/demo/keys", json!({})).await.status, 204);
-    // A gateway that asked for keys a moment ago asks again after its cool-down.
+    // Pause: a gateway that asked for keys a moment ago asks again after its cool-down.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     assert_ne!(visit.view().await["key"], before);
     assert_eq!(visit.scan(Method::GET).await.status, 302, "the old key");

@@ -23,9 +23,9 @@ use crate::gateway::accept::peer::Peer;
 use crate::gateway::bounds::Limits;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead, fields_of};
 use crate::gateway::forward::proxy::Carried;
-use crate::gateway::handle::Disposition;
 use crate::gateway::http2::exchange::{self, replace};
 use crate::gateway::in_force::InForce;
+use crate::gateway::receive::Disposition;
 use crate::problem::Refusal;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.

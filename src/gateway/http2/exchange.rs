@@ -13,10 +13,10 @@ use smallvec::SmallVec;
 use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::answer::reply::Written;
+use crate::gateway::bounds::MAX_BODY;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
-use crate::gateway::handle::Disposition;
 use crate::gateway::http1::head::{BadHead, FEW_HEADERS, Head};
-use crate::gateway::judge::decide::MAX_BODY;
+use crate::gateway::receive::Disposition;
 use crate::gateway::request::ConnectionInfo;
 use crate::problem::Refusal;
 

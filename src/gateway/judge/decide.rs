@@ -7,6 +7,7 @@ use crate::app::settings::SessionNeed;
 use crate::clock::Moment;
 use crate::gateway::Gateway;
 use crate::gateway::accept::connection;
+use crate::gateway::bounds::MAX_BODY;
 use crate::gateway::doctor;
 use crate::gateway::forward::headers;
 use crate::gateway::http1::head::{Body, Head};
@@ -28,9 +29,6 @@ use crate::lease::{Lease, Opened, Source, Unlisted};
 use crate::policy::{Action, Permit};
 use crate::problem::Refusal;
 use crate::session::{Session, SourceKind, StepUp, is_carried_whole};
-
-/// A plug-in route reads no body; one that is larger is not worth reading to the end.
-pub(in crate::gateway) const MAX_BODY: u64 = 64 * 1024;
 
 /// The methods of an app, as far as we know them.
 const ANY_METHOD: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

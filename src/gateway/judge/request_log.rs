@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::gateway::doctor::Came;
 use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::routes::Route;
@@ -14,6 +13,15 @@ use crate::lease::Source;
 use crate::limit::Taken;
 use crate::session::Session;
 use crate::telemetry::{Place, TraceContext};
+
+/// The connection that brought a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::gateway) struct Came {
+    /// One of `server.trusted_proxies`.
+    pub trusted: bool,
+    /// Over TLS.
+    pub tls: bool,
+}
 
 /// What was learnt of a request on the way: for the answer, the metrics and the access line.
 pub(in crate::gateway) struct RequestLog<'g, 'h> {
