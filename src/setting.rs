@@ -2,8 +2,6 @@
 //!
 //! A constructor of a settings type returns a [`FieldFault`]; `config` adds file, line and column.
 
-pub(crate) mod braces;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;

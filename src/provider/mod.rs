@@ -55,7 +55,7 @@ pub use self::preset::preset_names;
 pub use self::recipe::{Recipe, check_header_secret, compile, key_fault};
 pub use self::redirect_hosts::{RedirectHost, RedirectHosts, UrlFault};
 pub use self::remote::{HealthStatus, Remote, RemoteParts};
-pub use self::template::is_whole_number;
+pub use self::template::{has_neighbours, has_value, is_whole_number};
 pub use self::trial::Trial;
 pub use self::vendor::{Person, PersonCall, PersonFault, SameProvider, Vendor, VendorSecrets};
 use crate::clock::Timestamp;

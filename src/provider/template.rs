@@ -31,6 +31,17 @@ pub(super) enum Section<'t> {
     Name(&'t str),
 }
 
+/// Whether a text of a recipe has this value, such as `subject_hash`.
+pub fn has_value(text: &str, wanted: &str) -> bool {
+    sections(text).is_some_and(|found| found.iter().any(|one| matches!(one, Section::Name(name) if *name == wanted)))
+}
+
+/// Whether two values of a person stand side by side in a text of a recipe, so that `a` and `bc` read as `ab` and `c`. A language is one of a list.
+pub fn has_neighbours(text: &str) -> bool {
+    let is_persons = |one: &Section<'_>| matches!(one, Section::Name(name) if *name != "language");
+    sections(text).is_some_and(|found| found.windows(2).any(|pair| pair.iter().all(is_persons)))
+}
+
 /// The pieces, in order; no two literals follow each other. `None`: a brace lacks its other half.
 pub(super) fn sections(text: &str) -> Option<Vec<Section<'_>>> {
     let mut found = Vec::new();
@@ -171,6 +182,16 @@ mod tests {
 
     fn claim(name: &str, optional: bool) -> Part {
         Part::Value(Value::Claim { name: name.into(), optional })
+    }
+
+    #[test]
+    fn doubled_braces_are_no_value_and_values_side_by_side_are_seen() {
+        assert!(has_value("x-{subject_hash}", "subject_hash"));
+        assert!(!has_value("{{subject_hash}}", "subject_hash") && !has_value("{subject}", "subject_hash"));
+        assert!(has_neighbours("{{{subject}{claim:org}}}"));
+        for apart in ["{subject}-{claim:org}", "{subject}{language}", "{{a}}{subject}", "{subject}{{{claim:org}"] {
+            assert!(!has_neighbours(apart), "{apart}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! One name must never mean two persons. Within one template each value but the last ends at the fixed text behind it, so it may not hold
 //! that text. Of two templates that could give one name, the more definite one keeps the name, and the other refuses it.
 
+mod braces;
 mod template;
 
 use std::fmt;

@@ -8,7 +8,6 @@ use crate::provider::settings::ProviderSettings;
 use crate::provider::{self, BaseUrl};
 use crate::secret::SecretSources;
 use crate::setting::FieldFault;
-use crate::setting::braces::{self, Piece};
 
 /// What the recipe's compiler finds, except what this file says itself, at better places: the key's path below the provider, such as
 /// `mint.embed.url`, and the message.
@@ -136,7 +135,7 @@ fn subject_hash(settings: &ProviderSettings, place: &Place, has_log_key: bool, r
         return;
     }
     for (dotted, text) in templates(settings) {
-        if braces::uses(&text, "subject_hash") {
+        if provider::has_value(&text, "subject_hash") {
             let place = dotted.iter().fold(place.clone(), |place, key| place.key(key));
             report.fault(&place, "`{subject_hash}` needs a key: set `subject_key` of the provider or of [log]");
         }
@@ -145,10 +144,8 @@ fn subject_hash(settings: &ProviderSettings, place: &Place, has_log_key: bool, r
 
 /// Valet itself keeps such persons apart; but a vendor that takes the text for a name does not.
 fn side_by_side(settings: &ProviderSettings, report: &mut Report<'_>) {
-    let names = |piece: &Piece<'_>| matches!(piece, Piece::Value(value) if *value != "language");
     for (keys, text) in templates(settings) {
-        let pieces = braces::pieces(&text).unwrap_or_default();
-        if pieces.windows(2).any(|pair| pair.iter().all(names)) {
+        if provider::has_neighbours(&text) {
             report.warnings.push(format!(
                 "provider.{} (provider {}): two values stand side by side, so `a` and `bc` read as `ab` and `c`; put fixed text between them",
                 keys.join("."),

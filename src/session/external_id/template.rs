@@ -5,7 +5,7 @@ use std::fmt;
 use super::super::claim_path::ClaimPath;
 use super::super::claims::TENANT_CLAIM;
 use super::super::json::Selector;
-use crate::setting::braces::{self, pieces};
+use super::braces::{self, pieces};
 use crate::setting::{FieldFault, TextSetting, text_setting};
 
 /// What stands for a tenant in the settings of an issuer.

@@ -1,15 +1,15 @@
-//! `{…}` in a text: `{sub}`, `{claim:NAME}`, `{subject_hash}`.
+//! `{…}` in the text of `external_id`.
 
 /// A piece of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
+pub(super) enum Piece<'a> {
     Text(&'a str),
     /// What stands between the braces.
     Value(&'a str),
 }
 
 /// The pieces, or `None` if a brace has no partner.
-pub(crate) fn pieces(template: &str) -> Option<Vec<Piece<'_>>> {
+pub(super) fn pieces(template: &str) -> Option<Vec<Piece<'_>>> {
     let mut found = Vec::new();
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {
@@ -30,11 +30,6 @@ pub(crate) fn pieces(template: &str) -> Option<Vec<Piece<'_>>> {
     Some(found)
 }
 
-/// Whether the text uses this value.
-pub(crate) fn uses(template: &str, value: &str) -> bool {
-    pieces(template).is_some_and(|pieces| pieces.contains(&Piece::Value(value)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +42,5 @@ mod tests {
         for wrong in ["{", "}", "{sub", "sub}", "{{sub}}", "{a}}"] {
             assert_eq!(pieces(wrong), None, "{wrong:?}");
         }
-        assert!(uses("x{sub}", "sub") && !uses("xsub", "sub"));
     }
 }
