@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use pingora_core::protocols::http::date::get_cached_date;
 
 use crate::clock::Timestamp;
@@ -259,21 +260,97 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// An answer of ours, read back from the text of HTTP/1.1 for whoever writes it in another form.
-pub(in crate::gateway) struct Written<'o> {
+/// An answer of ours, read back from the text of HTTP/1.1 for whoever writes it in another form. Not one's that came from elsewhere: its form is known.
+pub(in crate::gateway) struct Written {
     pub status: u16,
-    pub fields: Vec<(&'o str, &'o [u8])>,
-    pub body: &'o [u8],
+    text: Bytes,
+    /// Where the fields begin, and where the body.
+    fields: usize,
+    body: usize,
 }
 
-impl<'o> Written<'o> {
+impl Default for Written {
+    /// Nothing can be said of it: 500.
+    fn default() -> Self {
+        Self { status: 500, text: Bytes::from_static(b"\r\n"), fields: 0, body: 2 }
+    }
+}
+
+impl Written {
     /// `None`: it is no answer of ours.
-    pub fn read(out: &'o [u8]) -> Option<Self> {
-        // The answer to another proxy has a field for each claim.
-        let mut slots = vec![httparse::EMPTY_HEADER; memchr::memchr_iter(b'\n', out).count()];
-        let mut parsed = httparse::Response::new(&mut slots);
-        let Ok(httparse::Status::Complete(end)) = parsed.parse(out) else { return None };
-        let fields = parsed.headers.iter().map(|field| (field.name, field.value)).collect();
-        Some(Self { status: parsed.code?, fields, body: &out[end..] })
+    pub fn read(out: Vec<u8>) -> Option<Self> {
+        let status = std::str::from_utf8(out.get(9..12)?).ok()?.parse().ok()?;
+        let fields = memchr::memchr(b'\n', &out)? + 1;
+        let body = memchr::memmem::find(&out, b"\r\n\r\n")? + 4;
+        Some(Self { status, text: out.into(), fields, body })
+    }
+
+    /// Its fields. They share the text's memory.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Bytes)> {
+        let mut at = self.fields;
+        std::iter::from_fn(move || {
+            let line = &self.text[at..self.body - 2];
+            let colon = memchr::memchr(b':', line)?;
+            let end = memchr::memchr(b'\r', line)?;
+            let (name, value) = (std::str::from_utf8(&line[..colon]).ok()?, self.text.slice(at + colon + 2..at + end));
+            at += end + 2;
+            Some((name, value))
+        })
+    }
+
+    /// What stands behind its head.
+    pub fn body(&self) -> Bytes {
+        self.text.slice(self.body..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Refusal;
+
+    /// Status, fields and body of an answer as it is read back.
+    fn read(write: impl FnOnce(&mut Reply<'_>)) -> (u16, Vec<(String, String)>, String) {
+        let (mut out, id) = (Vec::new(), "7f2b");
+        let origin = Some("https://page.example");
+        write(&mut Reply {
+            out: &mut out,
+            request_id: id,
+            head_only: false,
+            close: true,
+            origin,
+            hsts: Some("max-age=1"),
+        });
+        let text = String::from_utf8(out.clone()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let told: Vec<String> = head.split("\r\n").skip(1).map(str::to_owned).collect();
+        let written = Written::read(out).unwrap();
+        let fields = written.fields().map(|(name, value)| (name.to_owned(), String::from_utf8(value.into()).unwrap()));
+        let fields: Vec<(String, String)> = fields.collect();
+        assert_eq!(fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>(), told);
+        assert_eq!(written.body(), body);
+        (written.status, fields, body.to_owned())
+    }
+
+    #[test]
+    fn each_answer_is_read_back_as_it_was_written() {
+        let (status, fields, body) = read(|reply| reply.login("https://id.example/?next=a:b"));
+        assert_eq!((status, &*body), (302, ""));
+        assert!(fields.contains(&("location".into(), "https://id.example/?next=a:b".into())), "{fields:?}");
+        assert!(fields.contains(&("connection".into(), "close".into())), "{fields:?}");
+        let (status, _, body) = read(|reply| reply.problem(&Refusal::NotFound));
+        assert!(status == 404 && body.starts_with('{'), "{body}");
+        // What looks like the end of a head stands in a body.
+        let (status, _, body) = read(|reply| reply.wrong("{\r\n\r\n: }"));
+        assert_eq!((status, &*body), (400, "{\r\n\r\n: }"));
+    }
+
+    #[test]
+    fn what_is_no_answer_of_ours_is_not_read() {
+        for text in ["", "HTTP/1.1 ", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\ndate: x\r\n"] {
+            assert!(Written::read(text.into()).is_none(), "{text}");
+        }
+        let nothing = Written::default();
+        assert_eq!((nothing.status, nothing.fields().count(), nothing.body().len()), (500, 0, 0));
     }
 }

@@ -86,7 +86,7 @@ impl Gateway {
                 let (request_id, origin) = (id.text(), log.origin);
                 let mut reply = Reply { out: &mut out, request_id, head_only: false, close: false, origin, hsts: None };
                 let answered = self.write(head.as_ref().unwrap_or(&UNREADABLE), &mut log, &mut reply, verdict);
-                (denied(&out), answered)
+                (denied(out), answered)
             }
         };
         self.tell(&log, (time, began.elapsed()), (&http.method, &client), answered);
@@ -154,18 +154,17 @@ fn parted(name: String, value: Vec<u8>) -> Fields {
 }
 
 /// An answer of ours, which is the text of HTTP/1.1, for Envoy to give.
-fn denied(out: &[u8]) -> CheckResponse {
+fn denied(out: Vec<u8>) -> CheckResponse {
     // What we have written we can read.
-    let Written { status, fields, body } =
-        Written::read(out).unwrap_or(Written { status: 500, fields: Vec::new(), body: &[] });
+    let written = Written::read(out).unwrap_or_default();
     // Envoy says itself how its answer is framed.
     let is_kept =
         |name: &str| !["connection", "content-length", "date"].iter().any(|own| name.eq_ignore_ascii_case(own));
-    let headers = fields.into_iter().filter(|(name, _)| is_kept(name));
+    let headers = written.fields().filter(|(name, _)| is_kept(name));
     let denied = DeniedHttpResponse {
-        status: Some(HttpStatus { code: status.into() }),
-        headers: headers.map(|(name, value)| HeaderValueOption::set(name, value)).collect(),
-        body: String::from_utf8_lossy(body).into_owned(),
+        status: Some(HttpStatus { code: written.status.into() }),
+        headers: headers.map(|(name, value)| HeaderValueOption::set(name, &value)).collect(),
+        body: String::from_utf8_lossy(&written.body()).into_owned(),
     };
     CheckResponse {
         status: Some(Status { code: PERMISSION_DENIED }),

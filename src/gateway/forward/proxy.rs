@@ -254,7 +254,7 @@ impl ProxyHttp for Forwarder {
             let mut out = Vec::new();
             proxied.refuse(refusal, &mut out);
             // A client that is gone gets nothing.
-            let _ = write(exchange, &out).await;
+            let _ = write(exchange, out).await;
         }
         if matches!(refusal, Some(Refusal::AppUnavailable | Refusal::AppTimeout)) {
             context.cause = Some(cause_of(error));

@@ -129,7 +129,7 @@ impl Http2Connection<'_> {
             Disposition::KeepAlive { .. } | Disposition::Close => {}
         }
         // A client that takes no answer is no event.
-        let _ = exchange::answer(&mut request, &out, gateway.bounds().write).await;
+        let _ = exchange::answer(&mut request, out, gateway.bounds().write).await;
         None
     }
 
@@ -171,7 +171,7 @@ async fn carry(
         let mut out = Vec::new();
         proxied.refuse(&Refusal::BadRequest, &mut out);
         let row = Refusal::BadRequest.row();
-        let told = exchange::answer(&mut request, &out, write).await.map_or(0, |()| row.status);
+        let told = exchange::answer(&mut request, out, write).await.map_or(0, |()| row.status);
         return gateway.load().log_proxied(&proxied, told, row.outcome, None, None);
     }
     request.req_header_mut().extensions_mut().insert(Carried(proxied));

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, DATE, LOCATION, REFERRER_POLICY, VARY};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session as Exchange;
 use pingora::{Error, ErrorType};
@@ -14,11 +15,15 @@ use crate::gateway::Gateway;
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::answer::reply::Written;
 use crate::gateway::bounds::MAX_BODY;
+use crate::gateway::forward::headers::REQUEST_ID;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::http1::head::{BadHead, FEW_HEADERS, Head};
 use crate::gateway::receive::Disposition;
 use crate::gateway::request::ConnectionInfo;
 use crate::problem::Refusal;
+
+/// Fields of an answer of ours, mostly, and the date.
+const FIELDS: usize = 12;
 
 /// Judges a request of HTTP/2: answered into `out`, or on its way to an app. `lame` and `abort` as HTTP/1 has them.
 ///
@@ -94,29 +99,74 @@ pub(in crate::gateway) fn replace(
 /// Sends an answer of ours, which is the text of HTTP/1.1. A client takes the body of it in `stall`.
 ///
 /// Dropped: the stream is reset.
-pub(in crate::gateway) async fn answer(to: &mut HttpSession, out: &[u8], stall: Duration) -> pingora::Result<()> {
-    let (head, body) = fields_of(out)?;
+pub(in crate::gateway) async fn answer(to: &mut HttpSession, out: Vec<u8>, stall: Duration) -> pingora::Result<()> {
+    let (head, body) = head_and_body(out)?;
     to.write_response_header(Box::new(head), body.is_empty())?;
     if body.is_empty() {
         return Ok(());
     }
     to.set_write_timeout(Some(stall));
-    to.write_body(Bytes::copy_from_slice(body), true).await
+    to.write_body(body, true).await
 }
 
 /// The same to a client of Pingora's proxy, by whatever protocol it speaks.
-pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: &[u8]) -> pingora::Result<()> {
-    let (head, body) = fields_of(out)?;
-    exchange.as_downstream_mut().write_error_response(head, Bytes::copy_from_slice(body)).await
+pub(in crate::gateway) async fn write(exchange: &mut Exchange, out: Vec<u8>) -> pingora::Result<()> {
+    let (head, body) = head_and_body(out)?;
+    exchange.as_downstream_mut().write_error_response(head, body).await
 }
 
 /// Head and body of an answer of ours.
-fn fields_of(out: &[u8]) -> pingora::Result<(ResponseHeader, &[u8])> {
-    let Some(written) = Written::read(out) else { return Err(Error::new_in(ErrorType::InternalError)) };
-    let mut head = ResponseHeader::build_no_case(written.status, Some(written.fields.len()))?;
-    for (name, value) in written.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection")) {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::new_in(ErrorType::InternalError))?;
-        head.append_header(name, *value)?;
+fn head_and_body(out: Vec<u8>) -> pingora::Result<(ResponseHeader, Bytes)> {
+    let unwritten = || Error::new_in(ErrorType::InternalError);
+    let written = Written::read(out).ok_or_else(unwritten)?;
+    let mut answer = Response::new(());
+    *answer.status_mut() = StatusCode::from_u16(written.status).map_err(|_| unwritten())?;
+    let fields = answer.headers_mut();
+    fields.reserve(FIELDS);
+    for (name, value) in written.fields() {
+        let Some(name) = field_name(name) else { continue };
+        let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| unwritten())?;
+        // RFC 7541, section 7.1.3: a secret is in no table by which it could be guessed. And what comes once would push out what comes each time.
+        value.set_sensitive(name == LOCATION || name.as_str() == REQUEST_ID);
+        fields.append(name, value);
     }
-    Ok((head, written.body))
+    Ok((answer.into_parts().0.into(), written.body()))
+}
+
+/// The name of a field of ours; `None`: it is none of HTTP/2's.
+fn field_name(name: &str) -> Option<HeaderName> {
+    // Those of a redirect are told apart faster here than by the list of all names.
+    match name {
+        "cache-control" => Some(CACHE_CONTROL),
+        "vary" => Some(VARY),
+        "location" => Some(LOCATION),
+        "referrer-policy" => Some(REFERRER_POLICY),
+        "content-length" => Some(CONTENT_LENGTH),
+        "date" => Some(DATE),
+        "connection" => None,
+        REQUEST_ID => Some(const { HeaderName::from_static(REQUEST_ID) }),
+        other => HeaderName::from_bytes(other.as_bytes()).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::answer::reply::Reply;
+
+    #[test]
+    fn where_a_redirect_leads_is_in_no_table_of_hpack() {
+        let mut out = Vec::new();
+        let mut reply =
+            Reply { out: &mut out, request_id: "7f2b", head_only: false, close: true, origin: None, hsts: None };
+        reply.login("https://id.example/?next=/");
+        let (head, body) = head_and_body(out).unwrap();
+        let names = |sensitive| {
+            let fields = head.headers.iter().filter(move |(_, value)| value.is_sensitive() == sensitive);
+            fields.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!((head.status.as_u16(), body.len()), (302, 0));
+        assert_eq!(names(true), ["x-request-id", "location"]);
+        assert_eq!(names(false), ["cache-control", "vary", "referrer-policy", "content-length", "date"]);
+    }
 }

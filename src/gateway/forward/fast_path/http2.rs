@@ -171,7 +171,7 @@ async fn refuse(
 ) {
     let mut out = Vec::new();
     proxied.refuse(refusal, &mut out);
-    if answer(stream, &out, stall).await.is_ok() {
+    if answer(stream, out, stall).await.is_ok() {
         context.status = refusal.row().status;
     }
 }
