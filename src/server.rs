@@ -24,6 +24,7 @@ mod minter;
 mod reload;
 mod revoker;
 mod start;
+mod step;
 mod stop;
 mod tasks;
 mod tls;
@@ -39,12 +40,11 @@ pub use start::{start, start_with, take_over};
 pub use upgrade::Successor;
 
 use self::admin::AdminListener;
-use self::bind::{Bound, Fresh};
+use self::bind::Fresh;
 use self::change::EdgeListener;
 use self::exporting::Exporting;
 use self::generation::{Generation, Proxying, Surroundings};
 use self::listeners::Listener;
-use self::reload::Prepared;
 use self::revoker::RevokerInForce;
 use self::tasks::Tasks;
 use self::upgrade::{HandOver, UpgradeListener};
@@ -192,75 +192,13 @@ impl Live {
             state.edges = EdgeListener::start(&generation, listener, &self.around)?;
         }
         self.change_upgrade(&mut state, &generation, fresh.upgrade);
-        state.listeners = self.listeners(&generation, Vec::new(), fresh.listeners).0;
+        self.change_listeners(&mut state, &generation, fresh.listeners);
         if let (Some(bound), Some(settings)) = (fresh.admin, &generation.config.admin) {
             state.admin = Some(AdminListener::start(settings.address.as_str(), bound, admin));
         }
         state.tasks.follow(generation.tasks(&self.listening));
         self.note_loaded(&generation, None);
         Ok(())
-    }
-
-    /// The listeners of a configuration, those before among them; and those that go.
-    fn listeners(
-        &self,
-        generation: &Generation,
-        mut before: Vec<Listener>,
-        fresh: Vec<Option<Bound>>,
-    ) -> (Vec<Listener>, Vec<Listener>) {
-        let threads = generation.worker_threads();
-        let mut listeners = Vec::with_capacity(fresh.len());
-        for ((settings, acceptor), bound) in generation.config.listeners.iter().zip(&generation.acceptors).zip(fresh) {
-            let address = settings.address.as_str();
-            match (bound, before.iter().position(|listener| listener.setting == address)) {
-                (Some(bound), _) => {
-                    listeners.push(Listener::start(address, bound, acceptor.clone(), &self.front, threads));
-                }
-                (None, Some(at)) => {
-                    let listener = before.remove(at);
-                    listener.set_acceptor(acceptor.clone());
-                    listeners.push(listener);
-                }
-                (None, None) => {}
-            }
-        }
-        (listeners, before)
-    }
-
-    /// The one step. Nothing in it waits or fails.
-    fn put_in_force(self: &Arc<Self>, prepared: Prepared) {
-        let Prepared { next, fresh, last_steps, .. } = prepared;
-        let mut state = self.state.lock();
-        let before = state.generation.clone();
-        let proxying = next.proxying();
-        if let Some(proxying) = proxying.filter(|_| proxying != state.proxying) {
-            self.front.set_proxy(proxying.conf());
-            state.proxying = Some(proxying);
-        }
-        last_steps.into_iter().for_each(|step| step());
-        self.front.set_connections_per_address(next.config.server.connections_per_address);
-        self.listening.replace(next.revoker.clone());
-        self.in_force.replace(next.gateway.clone());
-        let next = Arc::new(next);
-        state.health = next.health(&self.around).following(&state.health);
-        if let Some(admin) = self.admin.get() {
-            admin.replace(state.health.clone(), next.api(self));
-        }
-        let (listeners, leaving) = self.listeners(&next, std::mem::take(&mut state.listeners), fresh.listeners);
-        state.listeners = listeners;
-        leaving.into_iter().for_each(|listener| drop(tokio::spawn(listener.leave(self.front.clone()))));
-        self.change_admin(&mut state, &next, fresh.admin);
-        self.change_minter(&mut state, &next, fresh.minter);
-        self.change_upgrade(&mut state, &next, fresh.upgrade);
-        state.tasks.follow(next.tasks(&self.listening));
-        let scopes = next.revoker.scopes().iter().map(|plugin| plugin.scope).collect();
-        tokio::spawn(next.components.book.leases().clone().keep_scopes(scopes));
-        self.note_loaded(&next, Some(&before));
-        // All of them could be read.
-        next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
-        state.generation = next;
-        drop(state);
-        tokio::spawn(generation::bury(before));
     }
 
     fn note_loaded(&self, generation: &Generation, before: Option<&Generation>) {

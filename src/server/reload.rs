@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
 use tracing::{error, info};
 
 use super::Live;
 use super::bind::{self, Fresh, Held};
-use super::builder::LastStep;
 use super::generation::{Generation, Origin};
 use super::handed::Handed;
+use super::step::{NotWhole, Prepared};
 use crate::config::{Config, Sections};
 use crate::telemetry::Outcome;
 
@@ -26,16 +27,8 @@ pub struct ConfigSource {
 pub enum Reloaded {
     /// The sections that have changed, and are in force; `[]`: nothing has.
     Applied(Vec<String>),
-    /// What was in force is in force. Why, a line each.
+    /// What was in force is in force, or what else the lines say. Why, a line each.
     Refused(Vec<String>),
-}
-
-/// Everything that is needed to put another configuration in force. Nothing can fail any more.
-pub(super) struct Prepared {
-    pub next: Generation,
-    pub fresh: Fresh,
-    pub last_steps: Vec<LastStep>,
-    pub changed: Vec<String>,
 }
 
 impl Live {
@@ -55,20 +48,7 @@ impl Live {
                 info!(target: "valet", changed = "", "read again: nothing has changed");
                 Reloaded::Applied(Vec::new())
             }
-            Ok(Some(prepared)) => {
-                let changed = prepared.changed.clone();
-                let live = self.clone();
-                // A thousand plug-ins take as long here. Whoever waits for this may be dropped: the turn is held until it is done.
-                let step = tokio::task::spawn_blocking(move || {
-                    live.put_in_force(prepared);
-                    drop(one_at_a_time);
-                });
-                // Nothing in it fails.
-                let _ = step.await;
-                reloads.with_label_values(&[Outcome::Applied.label()]).inc();
-                info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
-                Reloaded::Applied(changed)
-            }
+            Ok(Some(prepared)) => self.finish(prepared, one_at_a_time).await,
             Err(faults) => {
                 reloads.with_label_values(&[Outcome::Refused.label()]).inc();
                 self.generation().components.try_secrets();
@@ -82,8 +62,34 @@ impl Live {
         outcome
     }
 
+    /// Puts it in force.
+    pub(super) async fn finish(self: &Arc<Self>, prepared: Prepared, turn: OwnedMutexGuard<()>) -> Reloaded {
+        let (changed, live) = (prepared.changed.clone(), self.clone());
+        // A thousand plug-ins take as long here. Whoever waits for this may be dropped: the turn is held until it is done.
+        let step = tokio::task::spawn_blocking(move || {
+            let done = live.put_in_force(prepared);
+            drop(turn);
+            done
+        });
+        let ending = |_| Err(NotWhole(vec!["this process is about to end".into()]));
+        let reloads = &self.around.metrics.reloads;
+        match step.await.unwrap_or_else(ending) {
+            Ok(()) => {
+                reloads.with_label_values(&[Outcome::Applied.label()]).inc();
+                info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
+                Reloaded::Applied(changed)
+            }
+            Err(NotWhole(faults)) => {
+                reloads.with_label_values(&[Outcome::Refused.label()]).inc();
+                self.generation().components.try_secrets();
+                error!(target: "valet", faults = faults.join("; "), "read again, and not in force as a whole");
+                Reloaded::Refused(faults)
+            }
+        }
+    }
+
     /// Reads, checks, binds and builds. `None`: nothing has changed.
-    fn prepare(&self) -> Result<Option<Prepared>, Vec<String>> {
+    pub(super) fn prepare(&self) -> Result<Option<Prepared>, Vec<String>> {
         if self.is_stopping() {
             return Err(vec!["this process is draining, and takes no other configuration".into()]);
         }
