@@ -76,7 +76,7 @@ impl Live {
         match step.await.unwrap_or_else(ending) {
             Ok(()) => {
                 reloads.with_label_values(&[Outcome::Applied.label()]).inc();
-                info!(target: "valet", changed = changed.join(", "), "read again: the new configuration is in force");
+                info!(target: "valet", changed = some_of(&changed), "read again: the new configuration is in force");
                 Reloaded::Applied(changed)
             }
             Err(NotWhole(faults)) => {
@@ -123,6 +123,18 @@ impl Live {
     }
 }
 
+/// So many names of sections stand in a log line.
+const NAMED: usize = 20;
+
+/// The first ones by name, and how many there are beside them.
+fn some_of(changed: &[String]) -> String {
+    let named = changed[..changed.len().min(NAMED)].join(", ");
+    match changed.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 /// What can't change while the process runs, as faults at the new value's place.
 pub fn needs_new_process(before: &Config, next: &Config) -> Vec<String> {
     let mut faults = Vec::new();
@@ -143,4 +155,20 @@ pub fn needs_new_process(before: &Config, next: &Config) -> Vec<String> {
     let names = |config: &Config| config.leases.name_key.clone();
     compare(names(before) == names(next), &next.places.name_key, "another key of names");
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_twenty_sections_and_counts_the_others() {
+        let sections = |count: usize| (0..count).map(|number| format!("plugin.scan-{number}")).collect::<Vec<_>>();
+        assert_eq!(some_of(&[]), "");
+        assert_eq!(some_of(&sections(2)), "plugin.scan-0, plugin.scan-1");
+        assert!(some_of(&sections(20)).ends_with(", plugin.scan-18, plugin.scan-19"));
+        assert!(some_of(&sections(21)).ends_with(", plugin.scan-19 and 1 more"));
+        let thousand = some_of(&sections(1_000));
+        assert!(thousand.ends_with("plugin.scan-19 and 980 more") && thousand.len() < 400, "{thousand}");
+    }
 }
