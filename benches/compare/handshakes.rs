@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{Error, Result};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::HandshakeKind;
 use tokio::task::LocalSet;
@@ -12,7 +12,7 @@ use crate::cases::target;
 use crate::client::{Client, Request, Target, Way, settings};
 use crate::peers::Started;
 use crate::report::Table;
-use crate::run::{median, setting};
+use crate::run::{median, seconds, setting};
 use crate::stage::Stage;
 
 /// Connections at once.
@@ -50,7 +50,7 @@ fn one(stage: &Stage, server: &Started, resumed: bool, rounds: &mut Rounds) {
     let Ok((cpu, rate)) = rounds else { return };
     let request = Request::get("/plugins/face-scan", Some(&stage.site.token(1, 0)));
     let (before, began) = (server.running.cpu(), Instant::now());
-    let end = began + Duration::from_secs(setting("SECONDS", 1) as u64);
+    let end = began + seconds("SECONDS", 1.0);
     match stage.runtime.block_on(connections(stage, server, resumed, &request, end)) {
         Ok(made) => {
             cpu.push((server.running.cpu() - before) / made as f64);

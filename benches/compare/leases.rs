@@ -1,13 +1,13 @@
 //! Few and many users whose URLs are held: memory, and what a redirect costs among them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cases::target;
 use crate::client::{Request, Way};
 use crate::load::{Load, Until, closed, paced, percentile};
 use crate::peers::{PEERS, Started, VALET};
 use crate::report::Table;
-use crate::run::{median, setting};
+use crate::run::{median, seconds, setting};
 use crate::site::{Algorithm, Site};
 use crate::stage::{Stage, takes_part};
 
@@ -54,14 +54,14 @@ fn one(stage: &Stage, server: &Started, site: &Site) -> std::io::Result<Vec<Stri
     let (mut cpu, mut rate) = (Vec::new(), Vec::new());
     for _ in 0..setting("ROUNDS", 5) {
         let (before, began) = (server.running.cpu(), Instant::now());
-        let until = Until::Time(began + Duration::from_secs(setting("SECONDS", 1) as u64));
+        let until = Until::Time(began + seconds("SECONDS", 1.0));
         let answered = stage.runtime.block_on(closed(&load, until))? as f64;
         cpu.push((server.running.cpu() - before) / answered);
         rate.push(answered / began.elapsed().as_secs_f64());
     }
     let memory = server.running.memory() / 1048576.0;
     let (cpu, rate) = (median(cpu).0, median(rate).0);
-    let length = Duration::from_secs(setting("SECONDS_PACED", 2) as u64 * 5);
+    let length = seconds("SECONDS_PACED", 2.0) * 5;
     let mut took = stage.runtime.block_on(async {
         let half = rate / 2.0;
         let reload = async {

@@ -347,7 +347,9 @@ fn packaged(path: &str, pattern: &str) -> Option<String> {
 }
 
 fn valet_version() -> Option<String> {
-    said(Command::new(valet_path()).arg("--version"))
+    let output = Command::new(valet_path()).arg("--version").output().ok()?;
+    // With its commit.
+    Some(String::from_utf8_lossy(&output.stdout).trim().strip_prefix("valet ")?.to_owned())
 }
 
 fn haproxy_version() -> Option<String> {

@@ -10,7 +10,7 @@ use crate::cases::target;
 use crate::client::{Request, Way};
 use crate::load::{Load, STREAMS, Until, closed, paced, percentile};
 use crate::peers::Started;
-use crate::run::{median, setting};
+use crate::run::{median, seconds, setting};
 use crate::site::Site;
 
 const PLUGIN: &str = "/plugins/face-scan";
@@ -170,7 +170,7 @@ impl Rounds {
         if self.fault.is_some() {
             return;
         }
-        let until = if self.once { Until::Once } else { Until::Time(Instant::now() + seconds("SECONDS", 1)) };
+        let until = if self.once { Until::Once } else { Until::Time(Instant::now() + seconds("SECONDS", 1.0)) };
         let (before, began) = (server.running.cpu(), Instant::now());
         match runtime.block_on(closed(load, until)) {
             Ok(answered) => {
@@ -192,7 +192,7 @@ impl Rounds {
         if self.is_slow {
             return;
         }
-        match runtime.block_on(paced(load, rate, seconds("SECONDS_PACED", 2))) {
+        match runtime.block_on(paced(load, rate, seconds("SECONDS_PACED", 2.0))) {
             Ok(took) => self.took.extend(took),
             Err(fault) => self.fault = Some(format!("failed: {fault}")),
         }
@@ -212,8 +212,4 @@ impl Rounds {
             memory: server.running.memory(),
         })
     }
-}
-
-fn seconds(name: &str, default: usize) -> Duration {
-    Duration::from_secs(setting(name, default) as u64)
 }

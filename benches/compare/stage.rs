@@ -84,6 +84,8 @@ pub fn run() {
         }
     }
     report.others = Some(others.share(&all, &stage.origin));
+    // Written as far as it is: what comes takes long.
+    report.write();
     special(&stage, &all, &mut report);
     drop(servers);
     other_algorithm(&stage, &mut report);
@@ -95,6 +97,7 @@ pub fn run() {
         if is_wanted(name) {
             println!("\n{name}");
             report.table(table(&stage));
+            report.write();
         }
     }
     report.write();

@@ -3,14 +3,14 @@
 use std::cell::Cell;
 use std::io::{Error, Result};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 use crate::peers::Started;
 use crate::report::Table;
-use crate::run::{median, setting};
+use crate::run::{median, seconds, setting};
 use crate::site::Site;
 use crate::stage::Stage;
 use crate::wire::Wire;
@@ -30,7 +30,7 @@ pub fn table(stage: &Stage, servers: &[&Started]) -> Table {
             let at = (round + turn) % able.len();
             let Ok((cpu, rate)) = &mut figures[at] else { continue };
             let (before, began) = (able[at].running.cpu(), Instant::now());
-            let end = began + Duration::from_secs(setting("SECONDS", 1) as u64);
+            let end = began + seconds("SECONDS", 1.0);
             match stage.runtime.block_on(messages(&stage.site, able[at], end)) {
                 Ok(made) => {
                     cpu.push((able[at].running.cpu() - before) / made as f64);
