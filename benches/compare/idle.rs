@@ -2,7 +2,6 @@
 
 use std::io::{Error, Result};
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::task::LocalSet;
 
@@ -11,7 +10,7 @@ use crate::client::{Client, Request, Way};
 use crate::peers::Started;
 use crate::report::Table;
 use crate::run::setting;
-use crate::stage::Stage;
+use crate::stage::{Stage, warm};
 
 /// Connections that are opened at once.
 const AT_ONCE: usize = 64;
@@ -31,17 +30,17 @@ pub fn table(stage: &Stage, servers: &[&Started]) -> Table {
             if !server.peer.ways.contains(&way) {
                 return "–".to_owned();
             }
-            let before = server.running.memory();
-            match stage.runtime.block_on(open(stage, server, way, count)) {
-                Ok(all) => {
-                    let each = (server.running.memory() - before) / all.len() as f64 / 1024.0;
-                    drop(all);
-                    // They are closed before the next ones come.
-                    std::thread::sleep(Duration::from_secs(1));
-                    format!("{each:.1}")
-                }
-                Err(fault) => format!("failed: {fault}"),
-            }
+            // Another one for each way: what the way before has freed would be used again.
+            let fresh = match server.peer.start(&stage.site, stage.origin.address, None) {
+                Ok(fresh) => fresh,
+                Err(why) => return format!("failed: {why}"),
+            };
+            let opened = warm(stage, &fresh, &stage.site).and_then(|()| {
+                let before = fresh.running.memory();
+                let all = stage.runtime.block_on(open(stage, &fresh, way, count))?;
+                Ok((fresh.running.memory() - before) / all.len() as f64 / 1024.0)
+            });
+            opened.map_or_else(|fault| format!("failed: {fault}"), |each| format!("{each:.1}"))
         });
         table.row(server.peer.name, &cells);
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::cases::target;
 use crate::client::{Request, Way};
-use crate::load::{Load, Until, closed, paced, percentile};
+use crate::load::{Load, Until, closed, once, open, paced, percentile};
 use crate::peers::{PEERS, Started, VALET};
 use crate::report::Table;
 use crate::run::{median, seconds, setting};
@@ -47,15 +47,16 @@ fn one(stage: &Stage, server: &Started, site: &Site) -> std::io::Result<Vec<Stri
     let minted = if server.peer.name == VALET { site.users } else { 0 };
     for from in (0..minted).step_by(BATCH).rev() {
         let count = BATCH.min(minted - from);
-        stage.runtime.block_on(closed(&load(from, count, 32), Until::Once))?;
+        stage.runtime.block_on(once(&load(from, count, 32)))?;
     }
     let load = load(0, site.users.min(1000), setting("CONNECTIONS", 64));
-    stage.runtime.block_on(closed(&load, Until::Once))?;
+    stage.runtime.block_on(once(&load))?;
     let (mut cpu, mut rate) = (Vec::new(), Vec::new());
     for _ in 0..setting("ROUNDS", 5) {
+        let clients = stage.runtime.block_on(open(&load))?;
         let (before, began) = (server.running.cpu(), Instant::now());
         let until = Until::Time(began + seconds("SECONDS", 1.0));
-        let answered = stage.runtime.block_on(closed(&load, until))? as f64;
+        let answered = stage.runtime.block_on(closed(&load, clients, until))? as f64;
         cpu.push((server.running.cpu() - before) / answered);
         rate.push(answered / began.elapsed().as_secs_f64());
     }

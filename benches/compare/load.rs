@@ -31,16 +31,24 @@ pub enum Until {
     Once,
 }
 
+/// Opens the connections of a load: what that costs is no request's.
+pub async fn open(load: &Load) -> Result<Vec<Client>> {
+    let mut clients = Vec::with_capacity(load.connections);
+    for _ in 0..load.connections {
+        clients.push(Client::open(&load.target).await?);
+    }
+    Ok(clients)
+}
+
 /// Asks as fast as answers come; how many did. With HTTP/1.1 each connection takes the next request. A connection of HTTP/2 is one user's, as
 /// a browser's is, with so many streams at once.
-pub async fn closed(load: &Load, until: Until) -> Result<usize> {
+pub async fn closed(load: &Load, clients: Vec<Client>, until: Until) -> Result<usize> {
     let (next, answered) = (Rc::new(Cell::new(0usize)), Rc::new(Cell::new(0usize)));
     let set = LocalSet::new();
     let mut all: Vec<JoinHandle<Result<()>>> = Vec::new();
-    for number in 0..load.connections {
+    for (number, mut client) in clients.into_iter().enumerate() {
         let (load, next, answered) = (load.clone(), next.clone(), answered.clone());
         all.push(set.spawn_local(async move {
-            let mut client = Client::open(&load.target).await?;
             loop {
                 if matches!(until, Until::Time(end) if Instant::now() >= end) {
                     return Ok(());
@@ -67,6 +75,11 @@ pub async fn closed(load: &Load, until: Until) -> Result<usize> {
         task.await.map_err(std::io::Error::other)??;
     }
     Ok(answered.get())
+}
+
+/// Opens the connections and sends each request once.
+pub async fn once(load: &Load) -> Result<()> {
+    closed(load, open(load).await?, Until::Once).await.map(drop)
 }
 
 fn expect(good: bool) -> Result<()> {

@@ -137,8 +137,10 @@ impl Report {
         let (before, rest) = text.split_once(BEGIN).expect("the page has the place for it");
         let (_, after) = rest.split_once(END).expect("the page has the end of the place");
         std::fs::write(&path, format!("{before}{BEGIN}\n{page}\n{END}{after}")).unwrap();
-        std::fs::write(docs.join("images/compare.svg"), draw(&self.panels())).unwrap();
-        println!("\nwrote {} and images/compare.svg", path.display());
+        if !self.rows.is_empty() {
+            std::fs::write(docs.join("images/compare.svg"), draw(&self.panels())).unwrap();
+        }
+        println!("\nwrote {}", path.display());
     }
 
     fn page(&self) -> String {
@@ -192,7 +194,7 @@ impl Report {
             model.trim_start_matches([' ', '\t', ':']).trim(),
             kernel.trim()
         );
-        if let Some(others) = self.others {
+        if let Some(others) = self.others.filter(|_| !self.rows.is_empty()) {
             write!(out, " Other work took {:.0} % of the machine's time while the rows were measured.", others * 100.0)
                 .unwrap();
         }

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::cases::target;
 use crate::client::{Request, Way};
-use crate::load::{Load, STREAMS, Until, closed, paced, percentile};
+use crate::load::{Load, STREAMS, Until, closed, open, paced, percentile};
 use crate::peers::Started;
 use crate::run::{median, seconds, setting};
 use crate::site::Site;
@@ -170,15 +170,20 @@ impl Rounds {
         if self.fault.is_some() {
             return;
         }
-        let until = if self.once { Until::Once } else { Until::Time(Instant::now() + seconds("SECONDS", 1.0)) };
-        let (before, began) = (server.running.cpu(), Instant::now());
-        match runtime.block_on(closed(load, until)) {
-            Ok(answered) => {
-                let (cpu, took) = (server.running.cpu() - before, began.elapsed());
-                self.cpu.push(cpu / answered as f64);
-                self.rate.push(answered as f64 / took.as_secs_f64());
+        let made = runtime.block_on(async {
+            let clients = open(load).await?;
+            let (before, began) = (server.running.cpu(), Instant::now());
+            let until = if self.once { Until::Once } else { Until::Time(began + seconds("SECONDS", 1.0)) };
+            let answered = closed(load, clients, until).await? as f64;
+            Ok::<_, std::io::Error>((answered, server.running.cpu() - before, began.elapsed()))
+        });
+        match made {
+            Ok((answered, cpu, took)) if answered > 0.0 => {
+                self.cpu.push(cpu / answered);
+                self.rate.push(answered / took.as_secs_f64());
                 self.busy.push(cpu / 1e6 / took.as_secs_f64());
             }
+            Ok(_) => self.fault = Some("failed: no answer came".to_owned()),
             Err(fault) => self.fault = Some(format!("failed: {fault}")),
         }
     }

@@ -12,7 +12,7 @@ use crate::client::{Request, Way};
 use crate::handshakes;
 use crate::idle;
 use crate::leases;
-use crate::load::{Load, Until, closed};
+use crate::load::{Load, once};
 use crate::peers::{FLOOR, PEERS, Peer, Started};
 use crate::report::{Report, Table};
 use crate::rows::{Row, Task, measure};
@@ -149,7 +149,7 @@ pub fn warm(stage: &Stage, server: &Started, site: &Site) -> std::io::Result<()>
         connections: 8,
         streams: 1,
     };
-    stage.runtime.block_on(closed(&load, Until::Once)).map(drop)
+    stage.runtime.block_on(once(&load))
 }
 
 /// First sight of tokens that are signed in the other way: servers of their own, which have that key alone.
