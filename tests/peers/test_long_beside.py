@@ -12,7 +12,7 @@ from test_long_load import KEY, vendor  # noqa: F401
 
 pytestmark = pytest.mark.long
 
-REQUESTS, CLIENTS, ROUNDS = 30_000, 16, 5
+REQUESTS, CLIENTS, ROUNDS = 100_000, 16, 5
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
