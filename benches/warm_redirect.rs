@@ -24,7 +24,6 @@ use async_trait::async_trait;
 use kit::load::{load, requests};
 use kit::process::{Server, instructions, role};
 use kit::{ROLE, bare, move_to_core_1, rotate, setting, stack, table};
-use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -54,13 +53,7 @@ impl ProxyHttp for Bare {
         Err(pingora::Error::new_str("never asked"))
     }
     async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
-        let mut answer = ResponseHeader::build_no_case(302, Some(6))?;
-        answer.insert_header("location", "https://plugin.example/?action_token=abc")?;
-        answer.insert_header("cache-control", "no-store")?;
-        answer.insert_header("referrer-policy", "no-referrer")?;
-        answer.insert_header("content-length", "0")?;
-        session.write_response_header(Box::new(answer), true).await?;
-        Ok(true)
+        bare::redirect(session, "https://plugin.example/?action_token=abc").await
     }
 }
 

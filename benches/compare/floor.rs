@@ -1,7 +1,6 @@
 //! Bare Pingora: a fixed redirect, and the app behind. It looks at nothing.
 
 use async_trait::async_trait;
-use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -35,12 +34,6 @@ impl ProxyHttp for Bare {
         if session.req_header().uri.path() != "/plugins/face-scan" {
             return Ok(false);
         }
-        let mut answer = ResponseHeader::build_no_case(302, Some(6))?;
-        answer.insert_header("location", &self.location)?;
-        answer.insert_header("cache-control", "no-store")?;
-        answer.insert_header("referrer-policy", "no-referrer")?;
-        answer.insert_header("content-length", "0")?;
-        session.write_response_header(Box::new(answer), true).await?;
-        Ok(true)
+        bare::redirect(session, &self.location).await
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use pingora::http::ResponseHeader;
 use pingora::listeners::tls::TlsSettings;
-use pingora::proxy::{ProxyHttp, http_proxy_service};
+use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::Server;
 
 /// Serves with one worker on a free port, and says where, until it is killed.
@@ -16,7 +17,19 @@ where
     serve_at(proxy, &format!("127.0.0.1:{port}"), None);
 }
 
-/// The same at this address and, with TLS and HTTP/2 too, at another, with a certificate and its key.
+/// Answers with the fixed redirect of a server that looks at nothing. It is answered: `true`.
+#[allow(dead_code)] // Not every bench asks for one.
+pub async fn redirect(session: &mut Session, location: &str) -> pingora::Result<bool> {
+    let mut answer = ResponseHeader::build_no_case(302, Some(6))?;
+    answer.insert_header("location", location)?;
+    answer.insert_header("cache-control", "no-store")?;
+    answer.insert_header("referrer-policy", "no-referrer")?;
+    answer.insert_header("content-length", "0")?;
+    session.write_response_header(Box::new(answer), true).await?;
+    Ok(true)
+}
+
+/// Serves as `serve` does at this address and, with TLS and HTTP/2 too, at another, with a certificate and its key.
 pub fn serve_at<P>(proxy: P, address: &str, tls: Option<(&str, &str, &str)>)
 where
     P: ProxyHttp + Send + Sync + 'static,
