@@ -4,31 +4,21 @@
 
 use smallvec::SmallVec;
 
+/// The values of one field: mostly it is there once, if at all.
+type Values<'h> = SmallVec<[&'h [u8]; 1]>;
+
 /// What a request says of where it came from; empty where it did not come from a trusted proxy.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardedChain<'h> {
-    pub(in crate::gateway) forwarded_for: Vec<&'h [u8]>,
-    pub(in crate::gateway) forwarded: Vec<&'h [u8]>,
-    proto: Vec<&'h [u8]>,
-    host: Vec<&'h [u8]>,
-    port: Vec<&'h [u8]>,
+    pub(in crate::gateway) forwarded_for: Values<'h>,
+    pub(in crate::gateway) forwarded: Values<'h>,
+    proto: Values<'h>,
+    host: Values<'h>,
+    port: Values<'h>,
 }
 
 impl<'h> ForwardedChain<'h> {
-    /// From the fields of a request that a trusted proxy passed on, what says whose it is.
-    pub(in crate::gateway) fn addresses(fields: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
-        let mut chain = Self::default();
-        for (name, value) in fields {
-            match name.len() {
-                15 if name.eq_ignore_ascii_case("x-forwarded-for") => chain.forwarded_for.push(value),
-                9 if name.eq_ignore_ascii_case("forwarded") => chain.forwarded.push(value),
-                _ => {}
-            }
-        }
-        chain
-    }
-
-    /// From the same fields all of it.
+    /// From the fields of a request that a trusted proxy passed on.
     pub fn read(fields: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> Self {
         let mut chain = Self::default();
         for (name, value) in fields {

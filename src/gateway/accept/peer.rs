@@ -62,8 +62,7 @@ impl Peer {
 
     /// Who sent this request: the peer, or whoever a trusted one speaks for. Its address, if it has one, and as access lines show it.
     pub fn client(&self, head: &Head<'_>, trusted: &Trusted) -> (Option<IpAddr>, Cow<'_, str>) {
-        let fields = head.headers.iter().map(|field| (field.name, field.value));
-        match if self.trusted { client::address(&ForwardedChain::addresses(fields), trusted) } else { None } {
+        match if self.trusted { client::address(&self.chain(head), trusted) } else { None } {
             Some(address) => (Some(address), address.to_string().into()),
             None => (self.address, Cow::Borrowed(&*self.text)),
         }
