@@ -156,7 +156,7 @@ impl Front {
         };
         match opened {
             // Whoever may ask learns what a credential is worth.
-            Ok(accepted) if acceptor.is_ext_authz() && !may_ask(&accepted.peer) => gateway.count_rejected(),
+            Ok(accepted) if acceptor.is_ext_authz() && !accepted.peer.may_ask() => gateway.count_rejected(),
             Ok(accepted) => return Some(accepted),
             Err(AcceptError::Gone) => {}
             Err(AcceptError::Full) => gateway.count_rejected(),
@@ -187,11 +187,6 @@ impl Front {
         let Some(guarded) = entered.map(|guarded| guarded.that(takes)) else { return };
         Http2Connection { front: self, peer, tls, stop }.serve(Box::new(guarded)).await;
     }
-}
-
-/// Whether a proxy at this address may ask what a credential is worth.
-fn may_ask(peer: &Peer) -> bool {
-    peer.is_trusted() || peer.address().is_some_and(|address| address.is_loopback())
 }
 
 /// Ends when this becomes true, or can't any more.

@@ -1,6 +1,6 @@
 //! Envoy asks over gRPC.
 
-use crate::kit::envoy::{Check, Checked, call};
+use crate::kit::envoy::{Check, Checked, call, call_on};
 use crate::kit::{HOST, Setup, Stack};
 
 const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nkind = \"ext_authz\"\n";
@@ -126,6 +126,27 @@ async fn only_trusted_proxies_and_this_machine_may_ask() {
         let read = crate::kit::in_time("an answer", stream.read(&mut first)).await;
         assert_eq!(read.is_ok_and(|read| read > 0), answered, "{client}");
     }
+    assert_eq!(stack.answered("turned_away"), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_a_reload_trusts_no_more_is_answered_no_more_on_a_connection_that_stands() {
+    use tokio::io::AsyncWriteExt;
+    let setup = Setup::new().server("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]");
+    let stack = ready(setup.tables(&format!("{LISTENER}proxy_protocol = true\n{WIKI}"))).await;
+    let address = &stack.addresses[1];
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(b"PROXY TCP4 10.0.0.1 192.0.2.1 4711 443\r\n").await.expect("written");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let (path, fields) = ("/envoy.service.auth.v3.Authorization/Check", [bearer(&stack)]);
+    let message = to_page(&fields).message();
+    let before = call_on(client.clone(), address, path, &message).await;
+    assert_eq!((before.grpc_status.as_deref(), before.status), (Some("0"), 200));
+    let text = stack.config().replace("[\"127.0.0.1\", \"10.0.0.0/8\"]", "[\"127.0.0.1\"]");
+    stack.reload_with(&text).await;
+    let after = call_on(client, address, path, &message).await;
+    assert_eq!((after.grpc_status.as_deref(), after.status), (Some("7"), 0));
     assert_eq!(stack.answered("turned_away"), 1);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use valet_gateway::demo::provider::Faults;
 
+use crate::http2::{ask, http2_of};
 use crate::kit::{App, FACE_SCAN, Setup, Stack, Wire, until};
 
 /// Another plug-in of the same vendor.
@@ -47,6 +48,39 @@ async fn a_connection_that_stands_sees_the_new_configuration_with_its_next_reque
     stack.reload_with(&format!("{}{SECOND}", stack.config())).await;
     wire.write(&ask).await;
     wire.answer().await.assert_status(302);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_no_more_speaks_for_nobody_on_a_connection_that_stands() {
+    let app = App::start().await;
+    let client = "203.0.113.7";
+    for http_2 in [false, true] {
+        let setup = Setup::new().server("trusted_proxies = [\"127.0.0.1\"]").app(&app, "session = \"none\"");
+        let (stack, mut send, mut wire) = if http_2 {
+            let (stack, send, _) = http2_of(setup).await;
+            (stack, Some(send), None)
+        } else {
+            let stack = setup.start().await;
+            let wire = stack.wire().await;
+            (stack, None, Some(wire))
+        };
+        for trusted in [true, false, true] {
+            let list = if trusted { "[\"127.0.0.1\"]" } else { "[\"192.0.2.1\"]" };
+            let (line, text) = ("trusted_proxies = ", stack.config());
+            let rest = text.split_once(line).expect("a list").1.split_once('\n').expect("a line").0.to_owned();
+            stack.reload_with(&text.replace(&format!("{line}{rest}"), &format!("{line}{list}"))).await;
+            if let Some(send) = &mut send {
+                assert_eq!(ask(send, "GET", "/x", &[("x-forwarded-for", client)], "").await.status, 200);
+            }
+            if let Some(wire) = &mut wire {
+                wire.write(stack.get("/x").field("x-forwarded-for", client).bytes()).await;
+                wire.answer().await.assert_status(200);
+            }
+            let told = app.last().field("x-forwarded-for").map(ToOwned::to_owned);
+            let expected = if trusted { "203.0.113.7, 127.0.0.1" } else { "127.0.0.1" };
+            assert_eq!(told.as_deref(), Some(expected), "HTTP/2: {http_2}");
+        }
+    }
 }
 
 #[tokio::test]

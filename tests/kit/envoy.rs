@@ -1,6 +1,7 @@
 //! Envoy's side of `envoy.service.auth.v3.Authorization/Check`, by hand: protobuf, the five bytes before a message, HTTP/2.
 
 use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::net::TcpStream;
 
 use super::in_time;
@@ -81,12 +82,19 @@ impl Check<'_> {
     }
 }
 
-/// A unary call.
+/// A unary call on a connection of its own.
 pub async fn call(address: &str, path: &str, message: &[u8]) -> Checked {
     let stream = TcpStream::connect(address).await.expect("a connection");
+    let (client, connection) = in_time("HTTP/2", h2::client::handshake(stream)).await.expect("HTTP/2");
+    let task = tokio::spawn(connection);
+    let checked = call_on(client, address, path, message).await;
+    task.abort();
+    checked
+}
+
+/// The same on a connection that stands.
+pub async fn call_on(client: SendRequest<Bytes>, address: &str, path: &str, message: &[u8]) -> Checked {
     in_time("a check", async {
-        let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-        let task = tokio::spawn(connection);
         let mut client = client.ready().await.expect("a stream");
         let request = http::Request::post(format!("http://{address}{path}")).header("content-type", "application/grpc");
         let (answer, mut body) = client.send_request(request.body(()).expect("a request"), false).expect("sent");
@@ -100,7 +108,6 @@ pub async fn call(address: &str, path: &str, message: &[u8]) -> Checked {
             let _ = body.flow_control().release_capacity(piece.len());
         }
         let trailers = body.trailers().await.expect("trailers").unwrap_or_default();
-        task.abort();
         let status = trailers.get("grpc-status").or(head.headers.get("grpc-status"));
         let mut checked = out.get(5..).map(read).unwrap_or_default();
         checked.grpc_status = status.and_then(|status| status.to_str().ok()).map(str::to_owned);

@@ -15,6 +15,8 @@ use crate::gateway::http1::head::Head;
 pub(in crate::gateway) struct Peer {
     address: Option<IpAddr>,
     text: Box<str>,
+    /// It came by a Unix socket.
+    unix: bool,
     trusted: bool,
     connection: Arc<ListenerConnection>,
 }
@@ -22,9 +24,18 @@ pub(in crate::gateway) struct Peer {
 impl Peer {
     /// `unix`: it came by a Unix socket, and has no address.
     pub fn new(address: Option<IpAddr>, unix: bool, trusted: &Trusted, connection: Arc<ListenerConnection>) -> Self {
-        let is_trusted = address.map_or(unix && trusted.holds_unix(), |address| trusted.holds(address));
         let text = address.map_or("-".into(), |address| address.to_string().into());
-        Self { address, text, trusted: is_trusted, connection }
+        Self { address, text, unix, trusted: is_trusted(address, unix, trusted), connection }
+    }
+
+    /// The same peer by the list of another configuration: a connection may outlive the one that it came by.
+    pub fn under(&self, trusted: &Trusted) -> Cow<'_, Self> {
+        let is_trusted = is_trusted(self.address, self.unix, trusted);
+        if is_trusted == self.trusted {
+            Cow::Borrowed(self)
+        } else {
+            Cow::Owned(Self { trusted: is_trusted, ..self.clone() })
+        }
     }
 
     /// The connection at whose other end it is.
@@ -47,6 +58,11 @@ impl Peer {
         self.trusted
     }
 
+    /// Whether it may ask over gRPC what a credential is worth: a trusted proxy, or a program on this machine.
+    pub fn may_ask(&self) -> bool {
+        self.trusted || self.address.is_some_and(|address| address.is_loopback())
+    }
+
     /// As access lines show it; `-` without an address.
     pub fn text(&self) -> &str {
         &self.text
@@ -67,6 +83,10 @@ impl Peer {
             None => (self.address, Cow::Borrowed(&*self.text)),
         }
     }
+}
+
+fn is_trusted(address: Option<IpAddr>, unix: bool, trusted: &Trusted) -> bool {
+    address.map_or(unix && trusted.holds_unix(), |address| trusted.holds(address))
 }
 
 #[cfg(test)]

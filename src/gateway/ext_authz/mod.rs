@@ -60,6 +60,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 enum CallEnd {
     Ok = 0,
     InvalidArgument = 3,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
 }
@@ -139,7 +140,17 @@ async fn answer(
     mut to: SendResponse<Bytes>,
 ) {
     let answered = match read(request).await {
-        Ok(asked) => Ok(gateway.load_full().check_request(asked, peer, drain).await),
+        Ok(asked) => {
+            let gateway = gateway.load_full();
+            let peer = peer.under(gateway.trusted());
+            if peer.may_ask() {
+                Ok(gateway.check_request(asked, &peer, drain).await)
+            } else {
+                // A reload has taken it from the list while its connection stood.
+                gateway.count_rejected();
+                Err(CallEnd::PermissionDenied)
+            }
+        }
         Err(end) => Err(end),
     };
     // A proxy that no longer waits for it is no event.

@@ -102,8 +102,9 @@ impl<'c> Http1Connection<'c> {
         let Limits { idle, write, body, .. } = *gateway.bounds();
         (self.limits.idle, self.write_stall, self.body_stall) = (idle, write, body);
         let lame = || self.front.drain.is_lame() || self.acceptor.is_leaving();
+        let peer = self.peer.under(gateway.trusted());
         let connection =
-            ConnectionInfo { raw: &self.buffer[..end], peer: &self.peer, tls: self.tls, http2: false, lame: &lame };
+            ConnectionInfo { raw: &self.buffer[..end], peer: &peer, tls: self.tls, http2: false, lame: &lame };
         // In one future: each that is made is moved once, whole.
         let mut few = [const { MaybeUninit::uninit() }; FEW_HEADERS];
         let mut many = Vec::new();

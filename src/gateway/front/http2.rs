@@ -116,10 +116,11 @@ impl Http2Connection<'_> {
     /// Judges a request, and answers it unless it goes to an app.
     async fn request(&self, mut request: HttpSession) -> Option<(HttpSession, Arc<ProxiedRequest>, UpstreamHead)> {
         let gateway = self.front.gateway.load();
+        let peer = self.peer.under(gateway.trusted());
         let lame = || self.front.drain.is_lame();
         let mut out = Vec::new();
         let abort = until(self.front.drain.abort());
-        match exchange::judge(&gateway, &request, (&self.peer, self.tls), &lame, abort, &mut out).await {
+        match exchange::judge(&gateway, &request, (&peer, self.tls), &lame, abort, &mut out).await {
             Disposition::Forward(proxied, head) => return Some((request, proxied, head)),
             Disposition::Receive(post) => {
                 let body = timeout(gateway.bounds().head, exchange::body(&mut request)).await;
