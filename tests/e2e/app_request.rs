@@ -9,7 +9,7 @@ use crate::kit::app::Seen;
 use crate::kit::ask::Ask;
 use crate::kit::{App, HOST, Setup, Stack, in_time};
 
-/// Sends it by the fast path, by Pingora's proxy, and as one that asks for a WebSocket. What the app got each time.
+/// Sends it without a body, with one, and as one that asks for a WebSocket. What the app got each time.
 async fn each_way(app: &App, ask: Ask<'_>) -> Vec<Seen> {
     let before = app.seen().len();
     ask.clone().send().await.assert_status(200);

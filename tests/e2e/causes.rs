@@ -26,14 +26,14 @@ fn failures(stack: &Stack, cause: &str) -> u64 {
     stack.count("valet_upstream_failures_total", &[("app", "portal"), ("cause", cause)])
 }
 
-/// Asks once by each way; both are refused alike, and name the cause.
+/// Asks without a body and with one; both are refused alike, and name the cause.
 async fn assert_cause(stack: &Stack, target: &str, status: u16, cause: &str) {
     assert_eq!(stack.count("valet_upstream_failures_total", &[]), 0);
     stack.get(target).send().await.assert_status(status);
     let by_one = failures(stack, cause);
-    assert!(by_one > 0, "{cause}: the fast path");
+    assert!(by_one > 0, "{cause}: without a body");
     stack.get(target).body("x").send().await.assert_status(status);
-    assert_eq!(failures(stack, cause), 2 * by_one, "{cause}: Pingora's proxy");
+    assert_eq!(failures(stack, cause), 2 * by_one, "{cause}: with a body");
     assert_eq!(stack.count("valet_upstream_failures_total", &[]), 2 * by_one, "{cause} and no other");
     for line in stack.lines.all(2).await {
         assert_eq!((&line["cause"], &line["status"]), (&cause.into(), &status.into()), "{line}");

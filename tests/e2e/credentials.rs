@@ -17,7 +17,7 @@ async fn stack(session: &str) -> (App, Stack) {
     (app, stack)
 }
 
-/// Sends it by the fast path, by Pingora's proxy, and as one that asks for a WebSocket.
+/// Sends it without a body, with one, and as one that asks for a WebSocket.
 async fn each_way(ask: Ask<'_>) {
     ask.clone().send().await.assert_status(200);
     ask.clone().body("a body").send().await.assert_status(200);

@@ -1,4 +1,4 @@
-//! Answers of an app: to a request with a body as to one without. Which way a request takes nobody can tell: HTTP/1.0 goes by Pingora's proxy.
+//! Answers of an app: to a request with a body as to one without, and to clients of HTTP/1.0.
 
 use tokio::net::TcpListener;
 
@@ -118,6 +118,23 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_no_interim_answers() {
     let text = wire.to_end().await;
     assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nok"), "{text}");
     assert!(!text.to_ascii_lowercase().contains("transfer-encoding"), "{text}");
+}
+
+#[tokio::test]
+async fn a_head_is_answered_without_a_body_and_both_connections_stay() {
+    let app = App::start().await;
+    let stack = before(&app, "").await;
+    let mut wire = stack.wire().await;
+    for framing in ["content-length: 5", "transfer-encoding: chunked", "x: y"] {
+        let target = says("/say", &format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+        wire.write(stack.ask("HEAD", &target).bytes()).await;
+        let answer = wire.answer_to("HEAD").await;
+        assert_eq!((answer.status, answer.field("connection")), (200, None), "{answer}");
+        assert_eq!(answer.field("content-length"), framing.strip_prefix("content-length: "), "{answer}");
+    }
+    wire.write(stack.get("/").bytes()).await;
+    assert_eq!(wire.answer().await.assert_status(200).text(), "hello");
+    assert_eq!(app.connections(), 1);
 }
 
 #[tokio::test]

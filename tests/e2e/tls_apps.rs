@@ -106,6 +106,21 @@ async fn an_app_by_tls_that_speaks_http_1_takes_the_fast_path() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_gets_no_chunks_of_an_app_that_chooses_http_2() {
+    let authority = Authority::new();
+    let (address, _) = app(&authority, &["h2", "http/1.1"]).await;
+    let stack = before(&address, &authority).await;
+    // The first one learns what the app chooses.
+    for _ in 0..2 {
+        let mut wire = authority.client(&["http/1.1"]).open(&stack.address, HOST).await;
+        wire.write(format!("POST /x HTTP/1.0\r\nHost: {HOST}\r\nContent-Length: 3\r\n\r\nabc")).await;
+        let text = wire.to_end().await;
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n\r\nabc"), "{text}");
+        assert!(!text.to_ascii_lowercase().contains("transfer-encoding"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_app_by_tls_that_chooses_http_2_gets_each_request_whole_from_the_first_on() {
     let chunks = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     for first in [Some("Content-Length: 3\r\n\r\nabc"), Some(chunks), None] {

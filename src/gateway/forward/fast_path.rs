@@ -1,31 +1,32 @@
-//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, except `HEAD`, and every WebSocket.
-//! Connections, the reading of answers and their framing are Pingora's; its proxy, which carries all else, is passed by: the head that `headers` wrote
-//! goes out as it is.
+//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, and every WebSocket. Connections, their pool
+//! and TLS are Pingora's; its proxy, which carries what goes to apps of HTTP/2, is passed by: the head that `headers` wrote goes out as it is.
 
 mod answer_head;
 mod ask;
 mod client;
 mod http2;
-mod shared;
 mod tunnel;
 mod unsent;
 mod upgrade;
 mod upload;
+mod upstream;
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use futures_util::FutureExt as _;
 use http::StatusCode;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::server::configuration::ServerConf;
 
-use crate::app::{Picked, cause_of};
+use crate::app::Picked;
 use crate::clock::Stopwatch;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
-use crate::gateway::forward::fast_path::answer_head::{Framing, is_possible, write_head};
+use crate::gateway::forward::fast_path::answer_head::Framing;
 use crate::gateway::forward::fast_path::ask::Downstream as _;
+use crate::gateway::forward::fast_path::upstream::Wanted;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::{Gateway, InForce};
@@ -37,6 +38,9 @@ pub(in crate::gateway) use client::Client;
 pub(in crate::gateway) use http2::SHORT;
 pub(in crate::gateway) use unsent::Unsent;
 pub(in crate::gateway) use upload::Upload;
+
+/// The most that is read of an answer before the client must take it.
+const PIECE: usize = 64 * 1024;
 
 /// The fast path, and its connections to apps.
 pub(in crate::gateway) struct FastPath {
@@ -163,7 +167,7 @@ impl FastPath {
         context.status = refusal.row().status;
         client.out.clear();
         proxied.refuse(refusal, client.out);
-        client.send().await.map_or(Next::Abort, |()| Next::Close)
+        client.send(None).await.map_or(Next::Abort, |()| Next::Close)
     }
 
     async fn carry(
@@ -190,52 +194,58 @@ impl FastPath {
             asked?
         };
         let patience = proxied.forward.app().read_timeout;
+        // Of HTTP/1.0: it knows neither interim answers nor chunks (RFC 9112, section 7.1; RFC 9110, section 15.2).
+        let old = !proxied.modern;
         let mut interim = 0;
         let (framing, close) = loop {
-            let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
+            let head = app.head().filter(|head| head.status() != StatusCode::SWITCHING_PROTOCOLS);
+            let Some(head) = head.filter(|head| !head.status().is_informational() || interim < MAX_INTERIM) else {
                 return Err(Stop::App(Cause::NotHttp));
             };
-            if answer.status.is_informational() && interim == MAX_INTERIM {
-                return Err(Stop::App(Cause::NotHttp));
-            }
+            let status = head.status();
             // What a client sent for a protocol that the app does not switch to is no request.
             let mistaken = proxied.websocket && !client.ahead.is_empty();
             // Where the body of the request ends is not known yet.
             let close = proxied.start.close || self.drain.is_lame() || mistaken || client.is_sending();
-            let framing = write_head(answer, proxied, close, client.out);
-            if !answer.status.is_informational() {
-                context.status = answer.status.as_u16();
-                context.answered(&self.gateway.load(), proxied, answer.status);
-                break (framing, close);
+            if !status.is_informational() {
+                let framing = head.write(proxied, close, old, client.out);
+                context.status = status.as_u16();
+                context.answered(&self.gateway.load(), proxied, status);
+                app.begin_body(proxied.method == "HEAD");
+                break (framing, close || framing == Framing::UntilClose);
             }
-            client.send().await?;
+            if !old {
+                head.write(proxied, close, old, client.out);
+            }
+            app.skip_head();
+            client.send(Some(&mut app.stream)).await?;
             client.answered = false;
-            client.wait(patience, app.read_response()).await?;
+            client.wait(&mut app, patience, Wanted::Head).await?;
             interim += 1;
         };
-        while !app.is_body_done() {
-            let piece = match app.read_body_ref().now_or_never() {
-                Some(read) => read.map_err(|error| Stop::App(cause_of(&error)))?,
-                None => {
-                    client.send().await?;
-                    client.wait(patience, app.read_body_ref()).await?
+        while !app.is_done() {
+            // What is here already goes out with what stands before it.
+            let here = poll_fn(|cx| Poll::Ready(app.poll(Wanted::Piece(PIECE), cx))).await;
+            match here {
+                Poll::Ready(read) => read.map_err(Stop::App)?,
+                Poll::Pending => {
+                    client.send(Some(&mut app.stream)).await?;
+                    client.wait(&mut app, patience, Wanted::Piece(PIECE)).await?;
                 }
-            };
-            if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
-                client.give(piece, framing).await?;
             }
+            client.give(&mut app, framing).await?;
         }
-        if framing == Framing::Chunked {
+        if framing == Framing::Chunked && proxied.method != "HEAD" {
             client.out.extend_from_slice(b"0\r\n\r\n");
         }
         if client.is_sending() {
-            client.send().await?;
+            client.send(Some(&mut app.stream)).await?;
         }
-        let whole = client.finish_upload(proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut app, proxied.expects_continue).await;
         if !proxied.websocket && whole {
-            self.give_back(app, context).await;
+            self.give_back(*app, context);
         }
-        client.send().await?;
+        client.send(None).await?;
         Ok(if close { Next::Close } else { Next::KeepAlive })
     }
 }

@@ -237,7 +237,7 @@ pub(in crate::gateway) fn cookie(head: &Head<'_>, app: &AppRoute, sources: &Sour
 }
 
 /// A length as everybody writes it: a reader may take a zero before it for the sign of another base.
-fn without_zeros(length: &[u8]) -> &[u8] {
+pub(in crate::gateway) fn without_zeros(length: &[u8]) -> &[u8] {
     let zeros = length.iter().take_while(|digit| **digit == b'0').count();
     &length[zeros.min(length.len().saturating_sub(1))..]
 }
@@ -291,21 +291,16 @@ fn is_identity_field(name: &str, claims: &[HeaderName]) -> bool {
     is_said_by_us(name) || claims.iter().any(|own| same(own.as_str(), name))
 }
 
-/// Whether nothing of an answer is between the app and us, so that the client may get it as it is.
-pub(in crate::gateway) fn is_end_to_end(response: &ResponseHeader) -> bool {
-    !has_no_body(response.status) && !response.headers.keys().any(is_hop_by_hop)
-}
-
 /// Whether an answer of this status ends with its head, whoever asked (RFC 9112, section 6.3).
 pub(in crate::gateway) fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "trailer" | "upgrade"
-    )
+/// Whether a field of an answer is between the app and us (RFC 9110, section 7.6.1).
+pub(in crate::gateway) fn is_hop_by_hop(name: &str) -> bool {
+    const FIELDS: [&str; 7] =
+        ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "upgrade"];
+    FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
 }
 
 /// An answer as the client gets it: what is between the app and us stays there (RFC 9110, section 7.6.1).
@@ -313,7 +308,7 @@ pub(in crate::gateway) fn response(response: &mut ResponseHeader) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     // One look at each field finds nothing in most answers.
-    if !response.headers.keys().any(is_hop_by_hop) {
+    if !response.headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return;
     }
     if response.headers.contains_key(header::CONNECTION) {

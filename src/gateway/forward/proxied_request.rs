@@ -29,6 +29,10 @@ use crate::telemetry::Place;
 /// What we say beside the client, mostly.
 const ROOM: usize = 512;
 
+/// The end of a request line.
+const HTTP_1_1: &str = " HTTP/1.1\r\n";
+const HTTP_1_0: &str = " HTTP/1.0\r\n";
+
 /// When a request began, and under which name.
 pub(in crate::gateway) struct Start {
     pub began: Stopwatch,
@@ -67,6 +71,14 @@ pub(in crate::gateway) fn fields_of(wire: &[u8]) -> Vec<(HeaderName, HeaderValue
     fields.filter(|(name, _)| *name != http::header::TRANSFER_ENCODING).collect()
 }
 
+/// Makes the head of a request by HTTP/1.0 say so again, for Pingora's proxy to an app that turned out to speak HTTP/2.
+pub(in crate::gateway) fn set_http_1_0(wire: &mut [u8]) {
+    let end = memchr::memchr(b'\n', wire).map_or(0, |end| end + 1);
+    if let Some(line) = wire.get_mut(..end).filter(|line| line.ends_with(HTTP_1_1.as_bytes())) {
+        line[end - HTTP_1_0.len()..].copy_from_slice(HTTP_1_0.as_bytes());
+    }
+}
+
 /// A request that may go to an app.
 pub(in crate::gateway) struct ProxiedRequest {
     pub forward: Forward,
@@ -78,8 +90,8 @@ pub(in crate::gateway) struct ProxiedRequest {
     /// The policy that decided.
     pub policy: Option<Arc<str>>,
     pub websocket: bool,
-    /// Over HTTP/1.1, with an answer that has a body if it says so.
-    plain: bool,
+    /// Of HTTP/1.1 or HTTP/2.
+    pub modern: bool,
     /// How its body is framed by the client.
     pub body: Body,
     /// It may be asked twice ([RFC 9110, section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2)).
@@ -122,15 +134,15 @@ impl ProxiedRequest {
             place: start.to_app,
             keeps_state: start.place.parent.is_some(),
         };
-        let upstream_head = if connection.http2 && (head.method == "HEAD" || !forward.app().is_http_1()) {
+        let upstream_head = if connection.http2 && !forward.app().is_http_1() {
             let mut fields = Vec::with_capacity(head.headers.len() + 8);
             headers::request(head, &identity, sources, &mut fields)?;
             UpstreamHead::Fields(fields)
         } else {
             let mut wire = BytesMut::with_capacity(connection.raw.len() + ROOM);
-            for part in
-                [head.method, " ", forward.target(), if head.modern { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" }]
-            {
+            // Each side speaks for itself (RFC 9110, section 2.5). Pingora reads this head as the client's, which is of HTTP/1.0 then.
+            let modern = head.modern || forward.app().is_http_1();
+            for part in [head.method, " ", forward.target(), if modern { HTTP_1_1 } else { HTTP_1_0 }] {
                 wire.extend_from_slice(part.as_bytes());
             }
             headers::request(head, &identity, sources, &mut wire)?;
@@ -151,7 +163,7 @@ impl ProxiedRequest {
             check: log.check,
             policy: log.policy.clone(),
             websocket: head.wants_websocket(),
-            plain: head.modern && !head.http2 && head.method != "HEAD",
+            modern: head.modern,
             body: head.body,
             idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             expects_continue: head.expects_continue,
@@ -168,7 +180,7 @@ impl ProxiedRequest {
 
     /// Whether the fast path can carry it: a WebSocket, or one for which the app is asked in HTTP/1.1 too.
     pub fn fits_fast_path(&self) -> bool {
-        self.plain && (self.websocket || self.forward.app().is_http_1())
+        self.websocket || self.forward.app().is_http_1()
     }
 
     /// When a WebSocket ends at the latest: with its session, where the app says so.

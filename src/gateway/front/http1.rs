@@ -17,7 +17,7 @@ use crate::gateway::accept::peer::Peer;
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::bounds::Limits;
 use crate::gateway::forward::fast_path::{Client, Next, Upload};
-use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
+use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead, set_http_1_0};
 use crate::gateway::forward::session_end;
 use crate::gateway::http1::chunks::{ChunkJudge, JudgedBody};
 use crate::gateway::http1::head::{BadHead, FEW_HEADERS, Head, MAX_HEADERS};
@@ -149,7 +149,12 @@ impl<'c> Http1Connection<'c> {
     }
 
     /// Sends a request to its app and the answer back, on the fast path where it fits. The stream comes back if the client may send another.
-    async fn forward(&mut self, mut stream: Stream, head: BytesMut, proxied: Arc<ProxiedRequest>) -> Option<Stream> {
+    async fn forward(
+        &mut self,
+        mut stream: Stream,
+        mut head: BytesMut,
+        proxied: Arc<ProxiedRequest>,
+    ) -> Option<Stream> {
         let proxying = self.front.proxying.load_full()?;
         if !proxied.fits_fast_path() {
             return Box::pin(self.exchange(stream, head, proxied, &proxying)).await;
@@ -164,7 +169,12 @@ impl<'c> Http1Connection<'c> {
             upload: Upload::new(&proxied, false, self.body_stall).map(Box::new),
         };
         match proxying.fast_path.exchange(client, &head, &proxied, &mut self.abort).await {
-            Next::Http2 => Box::pin(self.exchange(stream, head, proxied, &proxying)).await,
+            Next::Http2 => {
+                if !proxied.modern {
+                    set_http_1_0(&mut head);
+                }
+                Box::pin(self.exchange(stream, head, proxied, &proxying)).await
+            }
             Next::KeepAlive => Some(stream),
             Next::Close => {
                 // It is over for the app.

@@ -68,11 +68,18 @@ pub(in crate::gateway) struct ChunkJudge {
     line: usize,
     /// Trailer lines.
     trailers: usize,
+    /// White space may stand behind a size, as some servers of apps have it.
+    lenient: bool,
 }
 
 impl ChunkJudge {
     pub fn new() -> Self {
-        Self { state: State::Size { digits: 0 }, size: 0, line: 0, trailers: 0 }
+        Self { state: State::Size { digits: 0 }, size: 0, line: 0, trailers: 0, lenient: false }
+    }
+
+    /// Of an app's answer. White space may stand behind a size: some servers write sizes of one width.
+    pub fn of_app() -> Self {
+        Self { lenient: true, ..Self::new() }
     }
 
     /// Whether the body has ended.
@@ -86,25 +93,35 @@ impl ChunkJudge {
     }
 
     /// The same, and gives the data in them; with how many of them belong to the body.
-    pub fn read(&mut self, mut bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
-        let given = bytes.len();
-        while let Some((&byte, rest)) = bytes.split_first() {
+    pub fn read(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
+        let mut read = 0;
+        loop {
+            let (framing, here) = self.next(&bytes[read..])?;
+            read += framing + here;
+            if here == 0 {
+                return Ok(read);
+            }
+            data(&bytes[read - here..read]);
+        }
+    }
+
+    /// Judges the bytes up to the end of the first data in them: how many of framing stand before it, and how many it is. No data: all of them that
+    /// belong to the body were framing.
+    pub fn next(&mut self, bytes: &[u8]) -> Result<(usize, usize), BadChunk> {
+        for (at, byte) in bytes.iter().enumerate() {
             match self.state {
-                State::Done => break,
+                State::Done => return Ok((at, 0)),
                 State::Data(left) => {
-                    let here = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                    data(&bytes[..here]);
-                    bytes = &bytes[here..];
+                    let rest = bytes.len() - at;
+                    let here = usize::try_from(left).map_or(rest, |left| left.min(rest));
                     let left = left - here as u64;
                     self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+                    return Ok((at, here));
                 }
-                state => {
-                    self.state = self.step(state, byte)?;
-                    bytes = rest;
-                }
+                state => self.state = self.step(state, *byte)?,
             }
         }
-        Ok(given - bytes.len())
+        Ok((bytes.len(), 0))
     }
 
     fn step(&mut self, state: State, byte: u8) -> Result<State, BadChunk> {
@@ -122,6 +139,7 @@ impl ChunkJudge {
                 State::Blank { assigns: state == State::Name }
             }
             (State::Name | State::Value | State::Closed, b'\r') => State::LineEnd,
+            (State::Blank { assigns: false }, b'\r') if self.lenient => State::LineEnd,
             (State::BeforeName | State::BeforeValue, b' ' | b'\t') => state,
             (State::BeforeValue, b'"') => State::Quoted,
             (State::BeforeName | State::Name, byte) if is_token_byte(byte) => State::Name,
@@ -312,6 +330,18 @@ mod tests {
             "1000000000000000\r\n",
         ] {
             assert_eq!(judge(body), Err(BadChunk), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn an_app_may_have_white_space_behind_a_size_and_no_more() {
+        let done = |body: &str| {
+            let mut judge = ChunkJudge::of_app();
+            judge.take(body.as_bytes()).map(|()| judge.is_done())
+        };
+        assert_eq!(done("5   \r\nhello\r\n0\t\r\n\r\n"), Ok(true));
+        for body in ["5 1\r\n", "5 \nhello", "5 =\r\n", "\r\n", "5\r\nhelloX"] {
+            assert_eq!(done(body), Err(BadChunk), "{body:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::gateway::forward::fast_path::Stop;
 use crate::gateway::forward::fast_path::answer_head::Framing;
 use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::upload::{Http1Source, Upload};
+use crate::gateway::forward::fast_path::upstream::Upstream;
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::http1::wire;
 
@@ -48,9 +49,17 @@ impl Downstream for Client<'_, '_> {
         self.upload.as_deref_mut()
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_upload(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        upload.poll(&mut Http1Source { stream: Some(self.stream), ahead: self.ahead }, cx)
+        upload.poll(app, &mut Http1Source { stream: Some(self.stream), ahead: self.ahead }, cx)
+    }
+
+    /// By the connection's one timer: nothing is written to the client meanwhile.
+    fn poll_silence(&mut self, span: Duration, anew: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if anew {
+            self.deadline.set(span);
+        }
+        self.deadline.poll(cx, false)
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
@@ -72,20 +81,25 @@ impl Client<'_, '_> {
         self.upload.as_ref().is_some_and(|upload| !upload.is_whole())
     }
 
-    pub(super) async fn send(&mut self) -> Result<(), Stop> {
+    /// Writes what is to go out. `app`: where the body of the request goes meanwhile.
+    pub(super) async fn send(&mut self, app: Option<&mut Stream>) -> Result<(), Stop> {
         if self.out.is_empty() {
             return Ok(());
         }
         self.answered = true;
         let out = std::mem::take(self.out);
-        let sent = self.write(&out).await;
+        let sent = self.write(&out, app).await;
         *self.out = out;
         self.out.clear();
         sent
     }
 
     /// A piece of the body, behind what is to go out already.
-    pub(super) async fn give(&mut self, piece: &[u8], framing: Framing) -> Result<(), Stop> {
+    pub(super) async fn give(&mut self, app: &mut Upstream, framing: Framing) -> Result<(), Stop> {
+        let (stream, piece) = app.piece();
+        if piece.is_empty() {
+            return Ok(());
+        }
         if framing == Framing::Chunked {
             // A vector takes all that is written.
             let _ = write!(self.out, "{:x}\r\n", piece.len());
@@ -93,8 +107,8 @@ impl Client<'_, '_> {
         if self.out.len() + piece.len() <= SHARED_WRITE {
             self.out.extend_from_slice(piece);
         } else {
-            self.send().await?;
-            self.write(piece).await?;
+            self.send(Some(stream)).await?;
+            self.write(piece, Some(stream)).await?;
         }
         if framing == Framing::Chunked {
             self.out.extend_from_slice(b"\r\n");
@@ -103,11 +117,11 @@ impl Client<'_, '_> {
     }
 
     /// Writes all of it. While the client takes nothing, the body of its request goes on.
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+    async fn write(&mut self, mut bytes: &[u8], app: Option<&mut Stream>) -> Result<(), Stop> {
         self.deadline.set(self.write);
-        if !self.is_sending() {
+        let Some(app) = app.filter(|_| self.is_sending()) else {
             return wire::write(self.stream, bytes, self.deadline).await.map_err(|_| Stop::Client);
-        }
+        };
         poll_fn(|cx| {
             if let Poll::Ready(written) = poll_write_all(self.stream, &mut bytes, cx) {
                 return Poll::Ready(written.map_err(|_| Stop::Client));
@@ -115,7 +129,7 @@ impl Client<'_, '_> {
             if self.deadline.poll(cx, false).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
-            match self.poll_upload(cx) {
+            match self.poll_upload(app, cx) {
                 Poll::Ready(Err(stop)) => Poll::Ready(Err(stop)),
                 _ => Poll::Pending,
             }

@@ -2,29 +2,27 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use h2::SendStream;
-use http::Version;
-use pingora::http::ResponseHeader;
+use http::StatusCode;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::http::v2::server::HttpSession as Http2;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, timeout};
 
 use crate::app::Picked;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
-use crate::gateway::forward::fast_path::answer_head::is_possible;
 use crate::gateway::forward::fast_path::ask::Downstream;
+use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
 use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
+use crate::gateway::forward::fast_path::upstream::{Upstream, Wanted};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
-use crate::gateway::forward::headers::{self, HSTS, REQUEST_ID};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::answer;
@@ -34,6 +32,9 @@ use crate::telemetry::Outcome;
 
 /// While others wait for room, a client that takes nothing has this long.
 pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
+
+/// The most that is read of an answer before the client must take it: one frame, as most clients take them.
+const PIECE: usize = 16 * 1024;
 
 impl FastPath {
     /// One request, with its head as the app gets it, and its answer; `false`: the app speaks HTTP/2, and nothing was sent or taken. `stall`: the client takes a piece of it in this time, and sends one
@@ -48,7 +49,7 @@ impl FastPath {
         let mut context = FastPathContext::default();
         let mut abort = self.drain.abort();
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
-        let mut client = Client { stream: &mut *stream, sender: None, upload, stall };
+        let mut client = Client { stream: &mut *stream, sender: None, upload, stall, silence: None };
         let carried = tokio::select! {
             biased;
             carried = self.carry_http2(&mut client, head, proxied, &mut context) => carried,
@@ -113,48 +114,51 @@ impl FastPath {
         let patience = proxied.forward.app().read_timeout;
         let mut interim = 0;
         let head = loop {
-            let Some(answer) = app.resp_header().filter(|answer| is_possible(answer)) else {
-                return Err(Stop::App(Cause::NotHttp));
-            };
-            if !answer.status.is_informational() {
-                break clean(answer, proxied)?;
+            let head = app.head().filter(|head| head.status() != StatusCode::SWITCHING_PROTOCOLS);
+            let Some(head) = head else { return Err(Stop::App(Cause::NotHttp)) };
+            if !head.status().is_informational() {
+                break head.for_http2(proxied).map_err(|_| Stop::App(Cause::NotHttp))?;
             }
             if interim == MAX_INTERIM {
                 return Err(Stop::App(Cause::NotHttp));
             }
             // Pingora has no way for one over HTTP/2.
             interim += 1;
-            client.wait(patience, app.read_response()).await?;
+            app.skip_head();
+            client.wait(&mut app, patience, Wanted::Head).await?;
         };
         context.answered(&self.gateway.load(), proxied, head.status);
         let status = head.status.as_u16();
-        let done = app.is_body_done();
+        app.begin_body(proxied.method == "HEAD");
+        let done = app.is_done();
         client.stream.write_response_header(Box::new(head), done).map_err(|_| Stop::Client)?;
         context.status = status;
         if !done {
             client.sender = Some(client.stream.take_response_body_writer().ok_or(Stop::Client)?);
             self.body(client, &mut app, patience).await?;
         }
-        let whole = client.finish_upload(proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut app, proxied.expects_continue).await;
         if whole {
-            self.give_back(app, context).await;
+            self.give_back(*app, context);
         }
         Ok(())
     }
 
     /// The answer's body. Nothing more of it is read before the client has a window for it.
-    async fn body(&self, client: &mut Client<'_>, app: &mut HttpSession, patience: Duration) -> Result<(), Stop> {
+    async fn body(&self, client: &mut Client<'_>, app: &mut Upstream, patience: Duration) -> Result<(), Stop> {
         let unsent = &self.unsent;
-        while !app.is_body_done() {
-            client.room(1, unsent).await?;
-            let mut piece = client.wait(patience, app.read_body_ref()).await?.unwrap_or_default();
-            while !piece.is_empty() {
-                let size = client.room(piece.len(), unsent).await?.min(piece.len());
-                let (now, later) = piece.split_at(size);
-                let stall = client.stall;
-                let kept = client.beside(timeout(stall, unsent.keep(now))).await?.map_err(|_| Stop::Client)?;
-                client.send(kept, false)?;
-                piece = later;
+        while !app.is_done() {
+            client.room(1, app, unsent).await?;
+            client.wait(app, patience, Wanted::Piece(PIECE)).await?;
+            let mut left = app.piece().1.len();
+            while left > 0 {
+                let size = client.room(left, app, unsent).await?.min(left);
+                let (stream, piece) = app.piece();
+                let at = piece.len() - left;
+                let (stall, now) = (client.stall, &piece[at..at + size]);
+                let kept = client.beside(stream, timeout(stall, unsent.keep(now))).await?;
+                client.send(kept.map_err(|_| Stop::Client)?, false)?;
+                left -= size;
             }
         }
         client.send(Bytes::new(), true)
@@ -184,6 +188,8 @@ struct Client<'c> {
     upload: Option<Box<Upload>>,
     /// It takes a piece of the answer in this time.
     stall: Duration,
+    /// When the app has been silent for too long.
+    silence: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Client<'_> {
@@ -199,13 +205,13 @@ impl Client<'_> {
     }
 
     /// What `work` comes to, while the client is there and the body of its request goes on.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
+    async fn beside<T>(&mut self, app: &mut Stream, work: impl Future<Output = T>) -> Result<T, Stop> {
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
             }
-            if let Poll::Ready(Err(stop)) = self.poll_upload(cx) {
+            if let Poll::Ready(Err(stop)) = self.poll_upload(app, cx) {
                 return Poll::Ready(Err(stop));
             }
             self.poll_left(cx).map(|()| Err(Stop::Client))
@@ -214,7 +220,7 @@ impl Client<'_> {
     }
 
     /// Ends when the client takes a byte or more of this many that it is to get; with how many.
-    async fn room(&mut self, wanted: usize, unsent: &Unsent) -> Result<usize, Stop> {
+    async fn room(&mut self, wanted: usize, app: &mut Upstream, unsent: &Unsent) -> Result<usize, Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         // No more than is there to be sent: other streams share the connection's window.
         to.reserve_capacity(wanted);
@@ -230,7 +236,7 @@ impl Client<'_> {
                 return Err(Stop::Client);
             }
             let opened = poll_fn(|cx| {
-                if let Poll::Ready(Err(stop)) = self.poll_upload(cx) {
+                if let Poll::Ready(Err(stop)) = self.poll_upload(&mut app.stream, cx) {
                     return Poll::Ready(Err(stop));
                 }
                 match self.sender.as_mut().map(|to| to.poll_capacity(cx)) {
@@ -259,9 +265,19 @@ impl Downstream for Client<'_> {
         self.upload.as_deref_mut()
     }
 
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_upload(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
-        upload.poll(&mut Frames(self.stream), cx)
+        upload.poll(app, &mut Frames(self.stream), cx)
+    }
+
+    fn poll_silence(&mut self, span: Duration, anew: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let due = match self.silence {
+            Some((due, _)) if !anew => due,
+            _ => after(Instant::now(), span),
+        };
+        let (set, sleep) = self.silence.get_or_insert_with(|| (due, Box::pin(tokio::time::sleep_until(due))));
+        *set = due;
+        poll_timer(&mut sleep.as_mut(), due, cx)
     }
 
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()> {
@@ -291,16 +307,4 @@ impl Source for Frames<'_> {
             }
         }
     }
-}
-
-/// The head of an answer as a client of HTTP/2 gets it. Pingora takes out what is no field there.
-fn clean(answer: &ResponseHeader, proxied: &ProxiedRequest) -> Result<ResponseHeader, Stop> {
-    let mut head = answer.clone();
-    headers::response(&mut head);
-    headers::response_to(Version::HTTP_2, &mut head);
-    head.insert_header(REQUEST_ID, proxied.start.id.text()).map_err(|_| Stop::App(Cause::NotHttp))?;
-    if let Some(hsts) = proxied.hsts() {
-        head.insert_header(HSTS, hsts).map_err(|_| Stop::App(Cause::NotHttp))?;
-    }
-    Ok(head)
 }

@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// In all.
 const ALL: usize = 256 << 20;
 
-/// What a stream holds while its client takes nothing: what is read from an app at once.
-pub(super) const STALLED: u32 = 64 * 1024;
+/// What a stream holds while its client takes nothing: what is read from an app at once, and its own state.
+pub(super) const STALLED: u32 = 32 * 1024;
 
 /// The room for unsent bytes.
 pub(in crate::gateway) struct Unsent {

@@ -14,7 +14,6 @@ use tokio::time::{Instant, Sleep};
 
 use crate::gateway::forward::body_limits::BodyMeter;
 use crate::gateway::forward::fast_path::Stop;
-use crate::gateway::forward::fast_path::shared::SharedStream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::http1::chunks::ChunkJudge;
@@ -71,7 +70,6 @@ enum Waits {
 
 /// A body under way.
 pub(in crate::gateway) struct Upload {
-    app: Option<SharedStream>,
     incoming: Incoming,
     /// The app gets chunks.
     chunked: bool,
@@ -79,6 +77,8 @@ pub(in crate::gateway) struct Upload {
     /// What the app gets next, framed.
     piece: BytesMut,
     unflushed: bool,
+    /// There is a connection to the app, behind whose head it goes.
+    begun: bool,
     /// The client has sent all of it.
     ended: bool,
     /// What of the body was framed so far, while it may be sent once more.
@@ -104,12 +104,12 @@ impl Upload {
         };
         let app = proxied.forward.app();
         Some(Self {
-            app: None,
             incoming,
             chunked: proxied.body == Body::Chunked,
             state: State::Sending,
             piece: BytesMut::new(),
             unflushed: false,
+            begun: false,
             ended: false,
             replay: Some(BytesMut::new()),
             idempotent: proxied.idempotent,
@@ -132,11 +132,6 @@ impl Upload {
         if let State::GivenUp(why) = self.state { Some(why) } else { None }
     }
 
-    /// How often the app was heard.
-    pub fn heard(&self) -> u64 {
-        self.app.as_ref().map_or(0, SharedStream::heard)
-    }
-
     /// Whether nothing of it has come.
     pub fn is_unbegun(&self) -> bool {
         self.meter.is_empty()
@@ -150,25 +145,22 @@ impl Upload {
         }
     }
 
-    /// The body is to go this way, behind this head. Gives the connection to read the answer from. `reused`: the app may have closed it.
-    pub fn begin(&mut self, stream: Stream, head: &[u8], reused: bool) -> Stream {
+    /// The body is to go behind this head. `reused`: the app may have closed the connection.
+    pub fn begin(&mut self, head: &[u8], reused: bool) {
         let mut first = BytesMut::with_capacity(head.len() + self.replay.as_ref().map_or(0, BytesMut::len));
         first.extend_from_slice(head);
         if let Some(sent) = &self.replay {
             first.extend_from_slice(sent);
         }
         (self.piece, self.state, self.unflushed, self.waits) = (first, State::Sending, false, None);
+        self.begun = true;
         if !reused {
             self.replay = None;
         }
-        let shared = SharedStream::new(stream);
-        self.app = Some(shared.clone());
-        Box::new(shared)
     }
 
     /// The connection was dead: whether the request may be sent once more, from its beginning.
-    pub fn may_repeat(&mut self) -> bool {
-        self.app = None;
+    pub fn may_repeat(&self) -> bool {
         self.replay.is_some()
     }
 
@@ -177,15 +169,15 @@ impl Upload {
         self.replay = None;
     }
 
-    /// Lets the connection go.
-    pub fn release(&mut self) {
-        self.app = None;
-    }
-
     /// Ready when the app has all of it, or takes no more.
-    pub(super) fn poll(&mut self, source: &mut impl Source, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll(
+        &mut self,
+        app: &mut Stream,
+        source: &mut impl Source,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stop>> {
         while matches!(self.state, State::Sending) {
-            match self.poll_give(cx) {
+            match self.poll_give(app, cx) {
                 Poll::Pending => return self.poll_stalled(Waits::App, cx),
                 Poll::Ready(Err(error)) => {
                     let why = if error.kind() == io::ErrorKind::TimedOut { Cause::TimedOut } else { Cause::Broken };
@@ -210,8 +202,7 @@ impl Upload {
     }
 
     /// Ready when all that was read is with the app.
-    fn poll_give(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(app) = &mut self.app else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+    fn poll_give(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.piece.is_empty() {
             let taken = ready!(Pin::new(&mut *app).poll_write(cx, &self.piece))?;
             if taken == 0 {
@@ -249,7 +240,7 @@ impl Upload {
         self.ended = ended;
         self.piece = if self.chunked { chunk(&data, ended) } else { data };
         if let Some(replay) = &mut self.replay {
-            if replay.len() + self.piece.len() > MAX_REPLAY && self.app.is_some() {
+            if replay.len() + self.piece.len() > MAX_REPLAY && self.begun {
                 self.replay = None;
             } else {
                 replay.extend_from_slice(&self.piece);
