@@ -5,6 +5,7 @@ mod body_limits;
 mod downstream_refusal;
 pub(super) mod fast_path;
 pub(super) mod headers;
+mod no_chunks;
 pub(super) mod proxied_request;
 pub(super) mod proxy;
 pub(super) mod proxy_fields;

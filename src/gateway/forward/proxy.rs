@@ -20,6 +20,7 @@ use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
 use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
 use crate::gateway::forward::headers;
+use crate::gateway::forward::no_chunks::NoChunks;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
 use crate::gateway::http2::exchange::write;
 use crate::gateway::request::micros;
@@ -46,8 +47,10 @@ impl ProxyHttp for Forwarder {
         ProxyContext::default()
     }
 
-    /// No module: nothing is compressed on the way.
-    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+    /// Nothing is compressed on the way.
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(NoChunks));
+    }
 
     /// A proxied request's way from our own reading of a head into Pingora's: the value that a connection may carry between requests.
     fn on_connection_reuse(
