@@ -27,6 +27,7 @@ mod start;
 mod step;
 mod stop;
 mod tasks;
+mod tickets;
 mod tls;
 mod upgrade;
 

@@ -28,6 +28,7 @@ use crate::server::builder::{Builder, LastStep};
 use crate::server::claims::{assertion_names, claim_names, field_names, mint_shares};
 use crate::server::generation::{Origin, Shared};
 use crate::server::minter::{MinterComponents, identity_fault};
+use crate::server::tickets::Tickets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::{ClaimNames, Sessions, Sources};
 use crate::telemetry::Metrics;
@@ -76,6 +77,8 @@ pub struct Components {
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
     pub(super) listener_tls: Arc<[Option<ListenerTls>]>,
+    /// What sessions of TLS are resumed by.
+    pub(super) tickets: Arc<Tickets>,
     /// The signer of assertions.
     signer: Option<Arc<Signer>>,
 }
@@ -147,6 +150,11 @@ impl Components {
             Some(before) => before.components.client.clone(),
             None => Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?,
         };
+        let tickets = match before {
+            Some(before) => Some(before.components.tickets.clone()),
+            None => Tickets::new(clock.clone()),
+        };
+        let tickets = tickets.ok_or_else(|| BuildFault(vec!["no random key can be made".into()]))?;
         let (claim_names, field_names) = (claim_names(config), field_names(config));
         let shares = mint_shares(
             config,
@@ -159,6 +167,7 @@ impl Components {
             clock,
             metrics,
             client,
+            tickets,
             shares,
             sessions: None,
             secrets: Vec::new(),
@@ -210,6 +219,7 @@ impl Components {
                     listener_tls,
                     signer,
                     client: builder.client,
+                    tickets: builder.tickets,
                     shares: builder.shares,
                 },
                 builder.last_steps,

@@ -30,6 +30,7 @@ use crate::server::build::{Accept, App, Plugin, ReloadableSecret};
 use crate::server::client_ca::{Asked, ClientCa};
 use crate::server::generation::Generation;
 use crate::server::key_sets::KeySets;
+use crate::server::tickets::Tickets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::settings::IssuerSettings;
 use crate::session::{ClaimNames, ClaimPath, KeyClient, Sessions};
@@ -42,6 +43,7 @@ pub(super) struct Builder<'a> {
     pub clock: &'a Clock,
     pub metrics: &'a Metrics,
     pub client: Client,
+    pub tickets: Arc<Tickets>,
     pub shares: Option<Arc<MintShares>>,
     /// The keeper of the list of revocations.
     pub sessions: Option<Arc<Sessions>>,
@@ -197,7 +199,12 @@ impl Builder<'_> {
         // A fault leaves no listener that asks for no certificate: the start fails.
         let client_ca = client_ca.transpose();
         let client_ca = client_ca.map_err(|fault| self.faults.push(format!("listener.client_ca: {fault}"))).ok()?;
-        Some(ListenerTls { certificates: certificates?, least: listener.min_tls, client_ca })
+        Some(ListenerTls {
+            certificates: certificates?,
+            least: listener.min_tls,
+            client_ca,
+            tickets: self.tickets.clone(),
+        })
     }
 
     pub fn plugin(

@@ -16,6 +16,7 @@ use tracing::info;
 use crate::certificate::{Certificate, CertificateFiles};
 use crate::gateway::settings::TlsVersion;
 use crate::server::client_ca::ClientCa;
+use crate::server::tickets::Tickets;
 use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
 
@@ -148,6 +149,8 @@ pub(super) struct ListenerTls {
     pub least: TlsVersion,
     /// The authorities that sign its clients' certificates; `None`: clients are asked for none.
     pub client_ca: Option<Arc<ClientCa>>,
+    /// By which sessions are resumed: those of the whole process.
+    pub tickets: Arc<Tickets>,
 }
 
 impl ListenerTls {
@@ -166,8 +169,9 @@ impl ListenerTls {
         self.certificates.files().chain(self.client_ca.iter().map(|ca| ca.path()))
     }
 
-    /// What makes TLS of the listener's connections. Sessions are resumed by tickets that this process alone can open; with client certificates
-    /// none is, so that each connection shows its own again and has it judged by the authorities of the day.
+    /// What makes TLS of the listener's connections. Sessions are resumed by tickets that this process and its successors alone can open, whichever
+    /// listener gave them: they name nobody. With client certificates none is, so that each connection shows its own again and has it judged by the
+    /// authorities of the day.
     pub fn acceptor(&self) -> Result<Acceptor, rustls::Error> {
         let versions: &[_] = match self.least {
             TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
@@ -184,7 +188,7 @@ impl ListenerTls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         if self.client_ca.is_none() {
             // Without memory for each session, so that a crowd does not push one another's out.
-            config.ticketer = aws_lc_rs::Ticketer::new()?;
+            config.ticketer = self.tickets.clone();
         } else {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;

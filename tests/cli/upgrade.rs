@@ -1,5 +1,6 @@
 //! Another process takes over: its listeners, leases and revocations, and no request is lost.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -153,6 +154,41 @@ fn talk(address: &str) {
     }
 }
 
+/// The address of the second listener, which speaks TLS.
+fn second_listener(stack: &Upgradable) -> String {
+    let said = stack.gateway.program.so_far(Stream::Stderr);
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let serving = lines.filter(|line| line["message"] == "serving").nth(1).expect("a second listener");
+    serving["address"].as_str().expect("a text").to_owned()
+}
+
+/// A second listener with a certificate for `localhost`, which clients trust.
+fn with_tls(certificates: &Path) -> (String, CertificateDer<'static>) {
+    let certificate = http2_client::site(certificates);
+    let site = certificates.join("site");
+    let (address, site) = ("127.0.0.2:0", site.display());
+    let lines = format!(
+        "\n[[listener]]\naddress = \"{address}\"\ntls = [{{ chain = \"{site}.pem\", key = \"{site}.key\" }}]\n"
+    );
+    (lines, certificate)
+}
+
+#[test]
+fn sessions_of_tls_resume_at_the_process_that_takes_over() {
+    let certificates = tempfile::tempdir().expect("a folder");
+    let (tls, certificate) = with_tls(certificates.path());
+    let mut stack = Upgradable::start(&tls);
+    let client = http2_client::Resuming::new(&certificate);
+    let address = second_listener(&stack);
+    assert!(!client.resumes(&address) && client.resumes(&address));
+    for _ in 0..2 {
+        stack.upgrade();
+        assert_eq!(second_listener(&stack), address);
+        assert!(client.resumes(&address), "the ticket of the process before");
+    }
+    assert!(!http2_client::Resuming::new(&certificate).resumes(&address), "a client without a ticket");
+}
+
 /// Four clients of HTTP/2, at the second listener.
 fn http2_clients(
     stack: &Upgradable,
@@ -160,14 +196,10 @@ fn http2_clients(
     token: &str,
     (stop, answered): (&Arc<AtomicBool>, &Arc<AtomicU64>),
 ) -> Vec<JoinHandle<()>> {
-    let secure = stack.gateway.program.so_far(Stream::Stderr);
-    let secure = secure.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let secure =
-        secure.filter(|line| line["message"] == "serving").nth(1).expect("a second listener")["address"].clone();
+    let secure = second_listener(stack);
     (0..4)
         .map(|_| {
-            let (address, certificate, token) =
-                (secure.as_str().expect("a text").to_owned(), certificate.clone(), token.to_owned());
+            let (address, certificate, token) = (secure.clone(), certificate.clone(), token.to_owned());
             let (stop, answered) = (stop.clone(), answered.clone());
             std::thread::spawn(move || http2_client::ask(&address, &certificate, &token, &stop, &answered))
         })
@@ -178,11 +210,9 @@ fn http2_clients(
 fn no_request_is_lost(upgrades: u32, reloads: u32) -> (u64, f64) {
     let app =
         format!("\n[[app]]\nname = \"echo\"\npath = \"/echo/\"\nupstreams = [\"{}\"]\nsession = \"none\"\n", echo());
-    let tls = "\n[[listener]]\naddress = \"127.0.0.2:0\"\ntls = [{ chain = \"site.pem\", key = \"site.key\" }]\n";
     let certificates = tempfile::tempdir().expect("a folder");
-    let certificate = http2_client::site(certificates.path());
-    let mut stack =
-        Upgradable::start(&format!("{app}{}", tls.replace("site", &format!("{}/site", certificates.path().display()))));
+    let (tls, certificate) = with_tls(certificates.path());
+    let mut stack = Upgradable::start(&format!("{app}{tls}"));
     let ada = stack.idp.token("ada");
     let open = request("GET", "/plugins/face-scan", &[&bearer(&ada)], "");
     let url = stack.gateway.open(&ada).location().to_owned();

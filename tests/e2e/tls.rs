@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use rustls::HandshakeKind;
+use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::kit::tls::{Authority, Site};
+use crate::kit::tls::{Authority, Client, Site};
 use crate::kit::{FACE_SCAN, HOST, Setup, Stack, Wire, in_time};
 
 /// A listener with these certificates.
@@ -15,6 +17,16 @@ fn with_sites(sites: &[&Site]) -> Setup {
     sites.iter().enumerate().fold(setup, |setup, (n, site)| {
         setup.file(&format!("{n}.pem"), &site.chain).file(&format!("{n}.pem.key"), &site.key)
     })
+}
+
+/// Whether a new connection of this client resumes a session of one before. It is used: the ticket comes with the answer.
+async fn resumes(stack: &Stack, client: &Client) -> bool {
+    let tls = client.connect(&stack.address, HOST).await.expect("a handshake");
+    let kind = tls.get_ref().1.handshake_kind();
+    let mut wire = Wire::over(tls);
+    wire.write(stack.get(FACE_SCAN).as_user("ada").bytes()).await;
+    wire.answer().await.assert_status(302);
+    kind == Some(HandshakeKind::Resumed)
 }
 
 fn handshakes(stack: &Stack, outcome: &str) -> u64 {
@@ -37,6 +49,23 @@ async fn a_plug_in_is_opened_with_tls_and_the_connection_is_kept() {
     wire.assert_closed().await;
     assert_eq!((handshakes(&stack, "ok"), handshakes(&stack, "failed")), (1, 0));
     assert!(stack.lines.all(5).await.iter().all(|line| line["peer"] == "127.0.0.1"));
+}
+
+#[tokio::test]
+async fn sessions_resume_also_past_a_reload_that_changes_the_listener() {
+    let authority = Authority::new();
+    let stack = with_sites(&[&authority.site(&[HOST])]).start().await;
+    for version in [&TLS12, &TLS13] {
+        let client = authority.client_of(&["http/1.1"], None, &[version]);
+        assert!(!resumes(&stack, &client).await && resumes(&stack, &client).await, "{version:?}");
+        let hsts = if version.version == TLS12.version { "1h" } else { "2h" };
+        let text = stack.config().replace("hsts = \"1h\"\n", "");
+        let text = text.replacen("tls = [", &format!("hsts = \"{hsts}\"\ntls = ["), 1);
+        assert_eq!(stack.reload_with(&text).await.len(), 1);
+        assert!(resumes(&stack, &client).await, "{version:?}");
+        // Another client has no ticket.
+        assert!(!resumes(&stack, &authority.client_of(&["http/1.1"], None, &[version])).await);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::HandedOwner;
 use crate::lease::store::Written;
+use crate::server::tickets::HandedKey;
 use crate::session::Revocation;
 
 /// Changes with anything that an older or newer process would misunderstand. [`Message::Hello`] and [`Message::Refused`] stay as they are.
@@ -25,6 +26,8 @@ pub(super) enum Message {
     Ready,
     /// Either: a session has ended.
     Revoked(Box<Revocation>),
+    /// Old: the keys of TLS tickets, the current one first.
+    Tickets(Vec<HandedKey>),
     /// Old: what is known of an owner.
     Owner(Box<HandedOwner>),
     /// Either: an owner's leases were forgotten.

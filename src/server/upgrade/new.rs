@@ -235,6 +235,7 @@ fn has_ended(life: &OwnedFd) -> bool {
 /// Takes over what a message says.
 fn take(message: Message, live: &Live, book: &Arc<Book>, policies: &Policies) -> Result<(), String> {
     match message {
+        Message::Tickets(keys) => live.generation().components.tickets.take_over(keys),
         Message::Revoked(what) => live.listening.revoke(*what),
         Message::Owner(owner) => book.leases().take_owner(*owner, policies),
         Message::Forgotten(owner) => drop(book.leases().forget_here(&owner)),

@@ -241,6 +241,7 @@ impl Live {
         sessions.tell_of_revocations(tell_revoked);
         book.leases().tell_of_owners(Some(tell_owners));
         let mut events = Events { revoked, owners };
+        sent(channel.send(&Message::Tickets(generation.components.tickets.hand_over()), None)).await?;
         // Before the leases: none of the ended is taken over.
         for what in sessions.revocations() {
             sent(channel.send(&Message::Revoked(Box::new(Revocation::clone(&what))), None)).await?;
