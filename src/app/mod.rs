@@ -10,6 +10,7 @@ mod check;
 mod endpoints;
 mod failure;
 mod health;
+mod idle;
 mod outcome;
 mod outlier_detection;
 mod peer;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use pingora::protocols::Stream;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::address::Address;
 use super::endpoints::Endpoints;
@@ -36,6 +38,18 @@ impl Picked {
     /// How to reach it for a WebSocket: HTTP/1.1, and `websocket_timeout` between two messages.
     pub fn websocket_peer(&self) -> &HttpPeer {
         &self.upstream.websocket_peer
+    }
+
+    /// A connection to it that another request has used, for HTTP/1.1.
+    pub fn take_idle(&self) -> Option<Stream> {
+        self.upstream.idle.take()
+    }
+
+    /// Keeps a connection to it for another request, for `idle_timeout` at most. `place`: among all idle connections to apps.
+    pub fn keep_idle(&self, stream: Stream, place: OwnedSemaphorePermit) {
+        if let Some(span) = self.peer().options.idle_timeout {
+            self.upstream.idle.keep(stream, span, place);
+        }
     }
 
     /// Its address, for `tried` of the next [`Pool::pick`](super::Pool::pick).

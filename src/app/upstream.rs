@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use pingora::upstreams::peer::HttpPeer;
 
 use super::address::Address;
-
+use super::idle::IdleConnections;
 use super::outlier_detection::OutlierDetection;
 use super::peer::Peers;
 use super::target::Target;
@@ -24,6 +24,7 @@ pub(super) struct Upstream {
     /// Requests that chose it and have not ended.
     pub(super) under_way: AtomicUsize,
     pub(super) outlier_detection: OutlierDetection,
+    pub(super) idle: Arc<IdleConnections>,
 }
 
 impl Upstream {
@@ -39,6 +40,7 @@ impl Upstream {
             label,
             under_way: AtomicUsize::new(0),
             outlier_detection: OutlierDetection::new(),
+            idle: Arc::default(),
         })
     }
 }

@@ -150,10 +150,7 @@ impl Components {
             Some(before) => before.components.client.clone(),
             None => Client::new().map_err(|_| BuildFault(vec!["no HTTP client can be made".into()]))?,
         };
-        let tickets = match before {
-            Some(before) => Some(before.components.tickets.clone()),
-            None => Tickets::new(clock.clone()),
-        };
+        let tickets = before.map(|before| before.components.tickets.clone()).or_else(|| Tickets::new(clock.clone()));
         let tickets = tickets.ok_or_else(|| BuildFault(vec!["no random key can be made".into()]))?;
         let (claim_names, field_names) = (claim_names(config), field_names(config));
         let shares = mint_shares(

@@ -1,5 +1,5 @@
-//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, and every WebSocket. Connections, their pool
-//! and TLS are Pingora's; its proxy, which carries what goes to apps of HTTP/2, is passed by: the head that `headers` wrote goes out as it is.
+//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, and every WebSocket. Connections and their TLS
+//! are Pingora's; its proxy, which carries what goes to apps of HTTP/2, is passed by: the head that `headers` wrote goes out as it is.
 
 mod answer_head;
 mod ask;
@@ -18,6 +18,8 @@ use std::task::Poll;
 use http::StatusCode;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::server::configuration::ServerConf;
+
+use tokio::sync::Semaphore;
 
 use crate::app::Picked;
 use crate::clock::Stopwatch;
@@ -47,6 +49,8 @@ pub(in crate::gateway) struct FastPath {
     gateway: Arc<InForce>,
     drain: Arc<Drain>,
     connector: TransportConnector,
+    /// Places for idle connections to apps, of all upstreams.
+    idle: Arc<Semaphore>,
     /// Of all answers to clients of HTTP/2.
     unsent: Arc<Unsent>,
 }
@@ -104,7 +108,8 @@ impl FastPath {
     /// No connection yet. `unsent`: the bound on what clients of HTTP/2 do not take. `conf`: what Pingora's proxy is set up with.
     pub fn new(gateway: Arc<InForce>, drain: Arc<Drain>, unsent: Arc<Unsent>, conf: &ServerConf) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-        Self { gateway, drain, connector, unsent }
+        let idle = Arc::new(Semaphore::new(conf.upstream_keepalive_pool_size.min(Semaphore::MAX_PERMITS)));
+        Self { gateway, drain, connector, idle, unsent }
     }
 
     /// One request, with its head as the app gets it, and its answer.

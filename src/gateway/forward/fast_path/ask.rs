@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora::upstreams::peer::Peer as _;
 use pingora_core::protocols::{ALPN, Stream};
 use smallvec::SmallVec;
 
@@ -136,7 +135,7 @@ impl FastPath {
             let peer = if proxied.websocket { picked.websocket_peer() } else { picked.peer() };
             if !anew
                 && !proxied.websocket
-                && let Some(stream) = self.connector.reused_stream(peer).await
+                && let Some(stream) = picked.take_idle()
             {
                 return Ok((stream, true));
             }
@@ -163,9 +162,10 @@ impl FastPath {
 
     /// Keeps the connection for another request, if it can carry one.
     pub(super) fn give_back(&self, app: Upstream, context: &FastPathContext) {
-        if let (Some(stream), Some(picked)) = (app.reuse(), &context.picked) {
-            let peer = picked.peer();
-            self.connector.release_stream(stream, peer.reuse_hash(), peer.idle_timeout());
+        // Beyond the bound it is closed.
+        let place = self.idle.clone().try_acquire_owned().ok();
+        if let (Some(stream), Some(picked), Some(place)) = (app.reuse(), &context.picked, place) {
+            picked.keep_idle(stream, place);
         }
     }
 }
