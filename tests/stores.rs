@@ -6,6 +6,8 @@
 // A test may panic: that is how it fails. And a test that leaves something out says so on the terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "stores/capacity.rs"]
+mod capacity;
 #[allow(dead_code)]
 #[path = "cli/client.rs"]
 mod client;
