@@ -52,7 +52,7 @@ impl Live {
             Err(faults) => {
                 reloads.with_label_values(&[Outcome::Refused.label()]).inc();
                 self.generation().components.try_secrets();
-                let lines = faults.join("; ");
+                let lines = some_of(&faults, "; ");
                 error!(target: "valet", faults = lines, "read again, and refused: the configuration before stays in force");
                 Reloaded::Refused(faults)
             }
@@ -76,7 +76,7 @@ impl Live {
         match step.await.unwrap_or_else(ending) {
             Ok(()) => {
                 reloads.with_label_values(&[Outcome::Applied.label()]).inc();
-                info!(target: "valet", changed = some_of(&changed), "read again: the new configuration is in force");
+                info!(target: "valet", changed = some_of(&changed, ", "), "read again: the new configuration is in force");
                 Reloaded::Applied(changed)
             }
             Err(NotWhole(faults)) => {
@@ -123,13 +123,13 @@ impl Live {
     }
 }
 
-/// So many names of sections stand in a log line.
+/// So many names of sections, or faults, stand in a log line.
 const NAMED: usize = 20;
 
-/// The first ones by name, and how many there are beside them.
-fn some_of(changed: &[String]) -> String {
-    let named = changed[..changed.len().min(NAMED)].join(", ");
-    match changed.len().saturating_sub(NAMED) {
+/// The first ones, and how many there are beside them.
+fn some_of(all: &[String], between: &str) -> String {
+    let named = all[..all.len().min(NAMED)].join(between);
+    match all.len().saturating_sub(NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),
     }
@@ -162,13 +162,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_twenty_sections_and_counts_the_others() {
+    fn a_line_names_twenty_sections_or_faults_and_counts_the_others() {
         let sections = |count: usize| (0..count).map(|number| format!("plugin.scan-{number}")).collect::<Vec<_>>();
-        assert_eq!(some_of(&[]), "");
-        assert_eq!(some_of(&sections(2)), "plugin.scan-0, plugin.scan-1");
-        assert!(some_of(&sections(20)).ends_with(", plugin.scan-18, plugin.scan-19"));
-        assert!(some_of(&sections(21)).ends_with(", plugin.scan-19 and 1 more"));
-        let thousand = some_of(&sections(1_000));
+        assert_eq!(some_of(&[], ", "), "");
+        assert_eq!(some_of(&sections(2), ", "), "plugin.scan-0, plugin.scan-1");
+        assert!(some_of(&sections(20), ", ").ends_with(", plugin.scan-18, plugin.scan-19"));
+        assert!(some_of(&sections(21), ", ").ends_with(", plugin.scan-19 and 1 more"));
+        let thousand = some_of(&sections(1_000), ", ");
         assert!(thousand.ends_with("plugin.scan-19 and 980 more") && thousand.len() < 400, "{thousand}");
     }
 }

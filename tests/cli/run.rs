@@ -129,6 +129,10 @@ fn a_configuration_that_has_changed_is_put_in_force_at_a_hangup_or_refused_in_on
     let line = said("the configuration before stays in force");
     let place = format!("valet.toml:{}:", text.lines().count() + 2);
     assert!(line.contains(&place) && line.contains("limits.per_subject"), "{line}");
+    let unknown: String = (1..=25).map(|number| format!("unknown-{number} = 1\n")).collect();
+    stack.folder.replace("valet.toml", &format!("{text}[limits]\n{unknown}"));
+    let line = said("and 5 more");
+    assert!(line.contains("limits.unknown-20") && !line.contains("unknown-21"), "{line}");
     stack.gateway.terminate().assert_code(0);
 }
 
