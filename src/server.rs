@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 mod acceptors;
 mod admin;
 mod alive;
+mod apart;
 mod bind;
 mod book;
 mod build;
@@ -31,6 +32,7 @@ mod tickets;
 mod tls;
 mod upgrade;
 
+pub(crate) use apart::apart;
 pub use bind::{BindFaults, obstacles};
 pub use build::{BuildFault, Components, Plugin, rules};
 pub use generation::Shared;

@@ -10,13 +10,14 @@ use crate::clock::Clock;
 use crate::config::{self, Config, STDIN};
 use crate::gateway::Limits;
 use crate::logging::{self, LineSink};
-use crate::server::{self, ConfigSource, Handed, Options, ServerHandle, StartFault, Successor};
+use crate::server::{self, ConfigSource, Handed, Options, ServerHandle, StartFault, Successor, apart};
 use crate::telemetry::{LogLevel, Metrics};
 
 pub(super) fn run(file: &ConfigFile, upgrade: bool) -> Result<(), End> {
     // Before the first secret is read.
     fortify()?;
-    let config = load(file)?;
+    let read = apart(|| load(file));
+    let config = read.map_err(|fault| End::new(exit::SOFTWARE, format!("valet: no thread: {fault}"))).flatten()?;
     if upgrade && config.server.upgrade_socket.is_none() {
         return Err(End::new(
             exit::CONFIG,

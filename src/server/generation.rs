@@ -22,6 +22,7 @@ use crate::logging::LineSink;
 use crate::provider::Provider;
 use crate::revocation::Revoker;
 use crate::server::acceptors;
+use crate::server::apart::apart;
 use crate::server::build::{BuildFault, Components, rules};
 use crate::server::builder::LastStep;
 use crate::server::revoker::RevokerInForce;
@@ -224,7 +225,7 @@ pub(super) async fn bury(replaced: Arc<Generation>) {
         tokio::time::sleep(LOOK).await;
     }
     // What it holds is well, or the panic hook has told of it.
-    let _ = tokio::task::spawn_blocking(move || drop(replaced)).await;
+    let _ = tokio::task::spawn_blocking(move || apart(move || drop(replaced))).await;
 }
 
 /// How Pingora's proxy is set up. Another one of these is another proxy, with connections of its own.

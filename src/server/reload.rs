@@ -7,6 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::{error, info};
 
 use super::Live;
+use super::apart::apart;
 use super::bind::{self, Fresh, Held};
 use super::generation::{Generation, Origin};
 use super::handed::Handed;
@@ -39,8 +40,12 @@ impl Live {
         let one_at_a_time = self.turn.clone().lock_owned().await;
         let live = self.clone();
         // Reading, and compiling policies, may take longer than a request should wait for its thread.
-        let prepared = tokio::task::spawn_blocking(move || live.prepare()).await;
-        let prepared = prepared.unwrap_or_else(|_| Err(vec!["the reload panicked; what was in force goes on".into()]));
+        let prepared = tokio::task::spawn_blocking(move || apart(|| live.prepare())).await;
+        let prepared = match prepared {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(fault)) => Err(vec![format!("there is no thread for it: {fault}; what was in force goes on")]),
+            Err(_) => Err(vec!["the reload panicked; what was in force goes on".into()]),
+        };
         let reloads = &self.around.metrics.reloads;
         let outcome = match prepared {
             Ok(None) => {
@@ -67,9 +72,11 @@ impl Live {
         let (changed, live) = (prepared.changed.clone(), self.clone());
         // A thousand plug-ins take as long here. Whoever waits for this may be dropped: the turn is held until it is done.
         let step = tokio::task::spawn_blocking(move || {
-            let done = live.put_in_force(prepared);
+            let done = apart(|| live.put_in_force(prepared));
             drop(turn);
-            done
+            done.unwrap_or_else(|fault| {
+                Err(NotWhole(vec![format!("there is no thread for it: {fault}; what was in force goes on")]))
+            })
         });
         let ending = |_| Err(NotWhole(vec!["this process is about to end".into()]));
         let reloads = &self.around.metrics.reloads;

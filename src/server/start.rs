@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::apart::apart;
 use super::bind::{self, Fresh, Held};
 use super::build::BuildFault;
 use super::generation::{Generation, Origin, Surroundings};
@@ -93,9 +94,13 @@ impl Built {
             _ => None,
         };
         let around = Surroundings { clock, metrics, access_log, limits };
-        let sections = Sections::of(&config);
-        let (generation, _) =
-            Generation::build(config, sections, Origin::Start(file.clone()), &around).map_err(StartFault::Build)?;
+        let origin = Origin::Start(file.clone());
+        let built = apart(|| {
+            let sections = Sections::of(&config);
+            Generation::build(config, sections, origin, &around)
+        });
+        let no_thread = |fault| BuildFault(vec![format!("there is no thread to build it: {fault}")]);
+        let (generation, _) = built.map_err(no_thread).flatten().map_err(StartFault::Build)?;
         if generation.config.leases.store == StoreKind::Redis {
             generation.components.sessions.set_knowledge(Knowledge::Asking);
         }

@@ -41,8 +41,8 @@ const UNIT_BYTES: usize = 2048;
 #[derive(Clone)]
 pub(super) struct ByLength;
 
-impl Weighter<Box<[u8]>, Arc<Verdict>> for ByLength {
-    fn weight(&self, token: &Box<[u8]>, _: &Arc<Verdict>) -> u64 {
+impl Weighter<Arc<[u8]>, Arc<Verdict>> for ByLength {
+    fn weight(&self, token: &Arc<[u8]>, _: &Arc<Verdict>) -> u64 {
         token.len().div_ceil(UNIT_BYTES).max(1) as u64
     }
 }
@@ -62,8 +62,9 @@ pub struct Sessions {
     pub(super) subject_key: hmac::Key,
     /// What is read of each token, as text.
     pub(super) reads: Box<str>,
-    /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once.
-    pub(super) cache: Cache<Box<[u8]>, Arc<Verdict>, ByLength>,
+    /// Keyed by the whole token; only verified ones are in it. A token that was used again outlives those that were seen once. The next
+    /// configuration's cache has the same bytes.
+    pub(super) cache: Cache<Arc<[u8]>, Arc<Verdict>, ByLength>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) known: Arc<Known>,
     pub(super) revocations_unknown: RevocationsUnknown,
