@@ -22,6 +22,10 @@ const REST: Duration = Duration::from_millis(1);
 const BOUND: Duration = Duration::from_millis(5);
 /// The first reload raises what the allocator keeps for the next ones; each next one may not raise it by more than its own scatter.
 const SCATTER: f64 = 0.15;
+/// So much more may be resident at rest behind ten reloads than before the first.
+const KEPT: f64 = 0.10;
+/// The runtime's threads that have nothing to do end after 10 s, and what they held goes with them.
+const REST_AT_MOST: Duration = Duration::from_secs(30);
 
 /// How long requests waited, in ascending order.
 struct Waits(Vec<Duration>);
@@ -109,11 +113,24 @@ fn waits<T>(fleet: &Fleet, tokens: &[String], act: impl FnOnce() -> T) -> (T, Wa
     })
 }
 
-/// Resident memory of the node in bytes.
+/// Resident memory of the node in bytes, as the kernel tells it: making the page of metrics of a thousand plug-ins takes memory.
 fn resident(fleet: &Fleet) -> f64 {
-    let page = fleet.nodes[0].admin("/metrics").body;
-    let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes")).expect("Linux");
-    line.rsplit_once(' ').expect("a value").1.parse().expect("a number")
+    let status = std::fs::read_to_string(format!("/proc/{}/status", fleet.nodes[0].program.pid())).expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0
+}
+
+/// The same once it is no more than `bound`, or at the latest after [`REST_AT_MOST`].
+fn resident_at_rest(fleet: &Fleet, bound: f64) -> f64 {
+    let until = Instant::now() + REST_AT_MOST;
+    loop {
+        let bytes = resident(fleet);
+        if bytes <= bound || Instant::now() > until {
+            return bytes;
+        }
+        // Pause: nothing tells when a thread has ended.
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// Puts another configuration in force, in which every plug-in and the provider have changed; how long that took.
@@ -133,7 +150,7 @@ fn reload(fleet: &Fleet, file: &std::path::Path, round: usize) -> Duration {
 
 #[test]
 #[ignore = "takes a minute: run by tools/prove"]
-fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_ten_take_no_more_memory_than_one() {
+fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_memory_comes_back_after_ten() {
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
     let mut fleet = Fleet::empty().replacing(admin, &format!("{admin}token = {{ file = \"admin.token\" }}\n"));
     fleet.folder.write("admin.token", TOKEN);
@@ -141,7 +158,10 @@ fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_ten_take_n
     let file = fleet.path().join(&name);
     let text = std::fs::read_to_string(&file).expect("our file");
     std::fs::write(&file, text + &plugins(0)).expect("our file");
-    fleet.add_by(super::process::valet(fleet.path(), &["run", "--config", &name]));
+    let mut node = super::process::valet(fleet.path(), &["run", "--config", &name]);
+    // What is in use is measured, and not the huge pages that the kernel puts under some of it.
+    node.env("MIMALLOC_ALLOW_THP", "0");
+    fleet.add_by(node);
     fleet.nodes[0].until_ready();
     let tokens = fleet.tokens("user", USERS);
     mint_all(&fleet, &tokens);
@@ -160,12 +180,14 @@ fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_ten_take_n
         quiet.push(waits(&fleet, &tokens, || std::thread::sleep(span + Duration::from_millis(500))).1);
         memory.push(resident(&fleet));
     }
+    let bound = memory[0] * (1.0 + KEPT);
+    let rest = resident_at_rest(&fleet, bound);
     assert_eq!(fleet.mints(), (USERS * EACH) as u64, "no lease was lost");
     let (quiet, reloading) = (Waits::all(quiet), Waits::all(reloading));
     let (first, last) = (memory[1], memory[RELOADS]);
     let mib: Vec<String> = memory.iter().map(|bytes| format!("{:.1}", bytes / f64::from(1 << 20))).collect();
     eprintln!(
-        "{RELOADS} reloads of {PLUGINS} plug-ins and {} leases: {:?} each in the middle, {:?} at most; {} requests meanwhile waited {:?} in the middle, {:?} of a thousand the second longest, {:?} at most; {} without a reload {:?}, {:?}, {:?}; resident MiB before and after each: {}",
+        "{RELOADS} reloads of {PLUGINS} plug-ins and {} leases: {:?} each in the middle, {:?} at most; {} requests meanwhile waited {:?} in the middle, {:?} of a thousand the second longest, {:?} at most; {} without a reload {:?}, {:?}, {:?}; resident MiB before and after each: {}, and at rest {:.1}",
         USERS * EACH,
         Waits::all(vec![Waits(took.clone())]).at(0.5),
         took.iter().max().expect("some"),
@@ -178,7 +200,9 @@ fn a_reload_of_1_000_plugins_and_100_000_leases_makes_nobody_wait_and_ten_take_n
         quiet.at(0.999),
         quiet.longest(),
         mib.join(", "),
+        rest / f64::from(1 << 20),
     );
+    assert!(rest <= bound, "memory does not come back");
     assert!(last <= first * (1.0 + SCATTER), "each reload takes memory");
     // A debug build's reload takes the processor that requests need.
     assert!(cfg!(debug_assertions) || reloading.longest() <= quiet.longest() + BOUND, "requests wait for a reload");
