@@ -13,7 +13,7 @@
     clippy::print_stderr,
     missing_docs
 )]
-// The kit of the tests of the program: each uses its part of it.
+// How the tests of the program run it and talk to it, `tests/cli`: used by the path of the file, for a bench can import no test.
 #![allow(dead_code)]
 
 #[path = "../tests/cli/client.rs"]

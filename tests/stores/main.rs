@@ -6,50 +6,33 @@
 // A test may panic: that is how it fails. And a test that leaves something out says so on the terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "stores/capacity.rs"]
-mod capacity;
+// How the tests of the program run it and talk to it, `tests/cli`: a module of two programs is in the folder of one of them.
 #[allow(dead_code)]
-#[path = "cli/client.rs"]
+#[path = "../cli/client.rs"]
 mod client;
-#[path = "stores/crashes.rs"]
-mod crashes;
-#[path = "stores/durable.rs"]
-mod durable;
-#[path = "stores/fleet.rs"]
-mod fleet;
-#[path = "stores/flood.rs"]
-mod flood;
-#[path = "stores/groups.rs"]
-mod groups;
-#[path = "stores/kit.rs"]
-mod kit;
-#[path = "stores/load.rs"]
-mod load;
-#[path = "stores/privacy.rs"]
-mod privacy;
 #[allow(dead_code)]
-#[path = "cli/process.rs"]
+#[path = "../cli/process.rs"]
 mod process;
-#[path = "stores/relay.rs"]
-mod relay;
-#[path = "stores/reload.rs"]
-mod reload;
-#[path = "stores/resp.rs"]
-mod resp;
-#[path = "stores/revocations.rs"]
-mod revocations;
-#[path = "stores/secrets.rs"]
-mod secrets;
-#[path = "stores/server.rs"]
-mod server;
-#[path = "stores/sharing.rs"]
-mod sharing;
 #[allow(dead_code)]
-#[path = "cli/stack.rs"]
+#[path = "../cli/stack.rs"]
 mod stack;
-#[path = "stores/time.rs"]
+
+mod capacity;
+mod crashes;
+mod durable;
+mod fleet;
+mod flood;
+mod groups;
+mod kit;
+mod load;
+mod privacy;
+mod relay;
+mod reload;
+mod resp;
+mod revocations;
+mod secrets;
+mod server;
+mod sharing;
 mod time;
-#[path = "stores/trouble.rs"]
 mod trouble;
-#[path = "stores/ways.rs"]
 mod ways;

@@ -14,10 +14,10 @@
     missing_docs
 )]
 
-#[path = "instructions/figures.rs"]
 mod figures;
+// The benches' kit, which is in the folder of none of them.
+#[path = "../kit/mod.rs"]
 mod kit;
-#[path = "instructions/rows.rs"]
 mod rows;
 
 use std::process::ExitCode;

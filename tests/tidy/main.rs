@@ -5,15 +5,10 @@
 // A test may panic: that is how it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "tidy/circles.rs"]
 mod circles;
-#[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/layout.rs"]
 mod layout;
-#[path = "tidy/rust.rs"]
 mod rust;
-#[path = "tidy/text.rs"]
 mod text;
 
 use std::path::{Path, PathBuf};

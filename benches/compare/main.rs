@@ -14,47 +14,30 @@
     missing_docs
 )]
 
-#[path = "kit/bare.rs"]
+// Parts of the benches' kit, which is in the folder of none of them.
+#[path = "../kit/bare.rs"]
 #[allow(dead_code)] // It has another way for the other benches.
 mod bare;
-#[path = "kit/run.rs"]
+#[path = "../kit/run.rs"]
 mod run;
 
-#[path = "compare/attack.rs"]
 mod attack;
-#[path = "compare/cases.rs"]
 mod cases;
-#[path = "compare/client.rs"]
 mod client;
-#[path = "compare/drawing.rs"]
 mod drawing;
-#[path = "compare/floor.rs"]
 mod floor;
-#[path = "compare/handshakes.rs"]
 mod handshakes;
-#[path = "compare/idle.rs"]
 mod idle;
-#[path = "compare/leases.rs"]
 mod leases;
-#[path = "compare/load.rs"]
 mod load;
-#[path = "compare/origin.rs"]
 mod origin;
-#[path = "compare/peers.rs"]
 mod peers;
-#[path = "compare/report.rs"]
 mod report;
-#[path = "compare/rows.rs"]
 mod rows;
-#[path = "compare/running.rs"]
 mod running;
-#[path = "compare/site.rs"]
 mod site;
-#[path = "compare/stage.rs"]
 mod stage;
-#[path = "compare/websockets.rs"]
 mod websockets;
-#[path = "compare/wire.rs"]
 mod wire;
 
 #[global_allocator]
