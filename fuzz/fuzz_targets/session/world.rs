@@ -89,7 +89,7 @@ impl World {
             Good { signer, header, payload, token }
         };
         let goods = Signer::ALL.map(good).into();
-        let sources = Sources::parse(&settings.sources).expect("sources");
+        let sources = Sources::from(&*settings.sources);
         let world = Self { keys, sources, strangers, goods, sessions, clock_control, idp, runtime };
         for good in world.goods() {
             let expected = good.judge(NOW);
