@@ -1,11 +1,13 @@
 //! Words of HTTP that settings and requests share: tokens, hosts, URLs. Each has one reading, here.
 
+mod field_name;
 mod host;
 mod login_url;
 mod origin;
 
 use url::{Host, Url};
 
+pub use field_name::FieldName;
 pub use host::{HostName, HostRule};
 pub use login_url::LoginUrl;
 pub use origin::Origin;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::assertion::settings::AppAssertionSettings;
 use crate::session::ClaimPath;
 use crate::units::{Bytes, Span};
-use crate::web::{HostRule, LoginUrl, Origin};
+use crate::web::{FieldName, HostRule, LoginUrl, Origin};
 
 /// `[[app]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct AppSettings {
     pub session: SessionNeed,
     /// Further identity headers, and the claims that they carry: a claim's name, or a JSON pointer.
     #[serde(default)]
-    pub claims: BTreeMap<String, ClaimPath>,
+    pub claims: BTreeMap<FieldName, ClaimPath>,
     /// A signed word on the session, in `x-auth-assertion`. Off when left out.
     pub assertion: Option<AppAssertionSettings>,
     /// Whether the credential goes on to the app: for the one that signs people in and must see its own cookie.

@@ -282,12 +282,42 @@ impl<'de> de::MapAccess<'de> for Table<'de> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Failure> {
         self.value = self.rest.next();
-        let Some((key, _)) = self.value else { return Ok(None) };
-        seed.deserialize(de::value::BorrowedStrDeserializer::new(key)).map(Some)
+        let Some((key, entry)) = self.value else { return Ok(None) };
+        seed.deserialize(KeyReader { key, value: &entry.node.value }).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
         let Some((key, entry)) = self.value.take() else { return Err(Failure::wrong("a value without a key")) };
         seed.deserialize(Reader(&entry.node.value)).map_err(|failure| failure.inside(Step::Key(key.clone())))
+    }
+}
+
+/// The key of a table. One that is no setting of its type reads as the example once there is a hole behind it.
+struct KeyReader<'de> {
+    key: &'de str,
+    value: &'de Value,
+}
+
+impl<'de> de::Deserializer<'de> for KeyReader<'de> {
+    type Error = Failure;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_borrowed_str(self.key)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        example: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let text = if matches!(self.value, Value::Hole) { example } else { self.key };
+        let read: Result<V::Value, Failure> =
+            visitor.visit_newtype_struct(de::value::BorrowedStrDeserializer::new(text));
+        read.map_err(|failure| failure.inside(Step::Key(self.key.to_owned())))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq
+        tuple tuple_struct map struct enum identifier ignored_any
     }
 }

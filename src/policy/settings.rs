@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::session::{TraitClaims, TraitKind, names_claim};
+use crate::session::{ClaimPath, TraitClaims, TraitKind};
 
 /// `[policies]`
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -21,27 +21,10 @@ pub struct PoliciesSettings {
 #[serde(deny_unknown_fields)]
 pub struct ClaimsFile {
     /// The claim, or the JSON pointer, whose strings are the groups of the principal.
-    pub groups: Option<ClaimName>,
+    pub groups: Option<ClaimPath>,
     /// The names by which policies read claims.
     #[serde(default)]
     pub claims: BTreeMap<String, ClaimSettings>,
-}
-
-/// A claim's name, or a JSON pointer that begins with `/`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-pub struct ClaimName(#[schemars(with = "String")] String);
-
-impl TryFrom<String> for ClaimName {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if names_claim(&text) {
-            Ok(Self(text))
-        } else {
-            Err("expected the name of a claim, or a JSON pointer such as \"/org/id\"")
-        }
-    }
 }
 
 /// One declared claim: its type, or a table with its place too.
@@ -62,7 +45,7 @@ pub enum ClaimSettings {
 #[serde(deny_unknown_fields)]
 pub struct ClaimPlace {
     /// The claim, or a JSON pointer.
-    pub claim: ClaimName,
+    pub claim: ClaimPath,
     /// What it must be.
     #[serde(rename = "type")]
     pub kind: ClaimType,
@@ -110,14 +93,20 @@ impl ClaimSettings {
             Self::Type(kind) | Self::Of(ClaimPlace { kind, .. }) => *kind,
         }
     }
+
+    /// Where a token carries it. `None`: it is to be found by a name that is none, of which [`ClaimsFile::faults`] tells.
+    fn place(&self, name: &str) -> Option<ClaimPath> {
+        match self {
+            Self::Type(_) => name.parse().ok(),
+            Self::Of(ClaimPlace { claim, .. }) => Some(claim.clone()),
+        }
+    }
 }
 
 impl ClaimsFile {
     /// What its types can't say: the keys that lead to it, and what is wrong.
     pub fn faults(&self) -> Vec<(Vec<String>, String)> {
-        let nameless = |(name, settings): &(&String, &ClaimSettings)| {
-            name.is_empty() || (matches!(settings, ClaimSettings::Type(_)) && !names_claim(name))
-        };
+        let nameless = |(name, settings): &(&String, &ClaimSettings)| name.is_empty() || settings.place(name).is_none();
         let wrong = self.claims.iter().filter(nameless);
         let message =
             "expected a name; of a claim that is named otherwise in the token, write { claim = \"…\", type = \"…\" }";
@@ -127,15 +116,13 @@ impl ClaimsFile {
     /// The claims that policies read, for the reader of tokens.
     pub(super) fn claims(&self) -> TraitClaims {
         let mut claims = TraitClaims::default();
-        if let Some(ClaimName(groups)) = &self.groups {
+        if let Some(groups) = &self.groups {
             claims.groups(groups);
         }
         for (name, settings) in &self.claims {
-            let claim = match settings {
-                ClaimSettings::Type(_) => name,
-                ClaimSettings::Of(ClaimPlace { claim: ClaimName(claim), .. }) => claim,
-            };
-            claims.declare(name, claim, settings.kind().kind());
+            if let Some(claim) = settings.place(name) {
+                claims.declare(name, &claim, settings.kind().kind());
+            }
         }
         claims
     }

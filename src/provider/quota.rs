@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName};
 use prometheus::IntGaugeVec;
 
 use crate::telemetry::Metrics;
+use crate::web::FieldName;
 
 /// The names in use, the standard's first (draft-ietf-httpapi-ratelimit-headers).
 const USUAL: [&str; 5] = [
@@ -23,8 +24,8 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    pub(super) fn new(provider: &str, named: Option<&str>, metrics: &Metrics) -> Self {
-        let named = named.and_then(|name| HeaderName::try_from(name).ok());
+    pub(super) fn new(provider: &str, named: Option<&FieldName>, metrics: &Metrics) -> Self {
+        let named = named.map(|field| field.name().clone());
         Self { provider: provider.to_owned(), named, gauge: metrics.vendor_quota_remaining.clone() }
     }
 

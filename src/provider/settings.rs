@@ -18,7 +18,7 @@ use crate::secret::SecretSources;
 use crate::session::ClaimPath;
 use crate::setting::FieldFault;
 use crate::units::Span;
-use crate::web::{Origin, is_token};
+use crate::web::{FieldName, Origin};
 
 mod auth;
 mod calls;
@@ -64,7 +64,7 @@ pub struct ProviderSettings {
     /// get half of it, spread over time. No bound when left out.
     pub rate: Option<u32>,
     /// The header field of answers that says how many calls are left, if its name is not one of the usual ones.
-    pub quota_header: Option<String>,
+    pub quota_header: Option<FieldName>,
     /// When to stop asking a vendor that is down.
     #[serde(default)]
     pub breaker: BreakerSettings,
@@ -103,8 +103,6 @@ impl ProviderSettings {
         demand(!breaker.pause.0.is_zero(), "breaker.pause", "must be longer than nothing");
         let rate = self.rate.is_none_or(|rate| (1..=MAX_RATE).contains(&rate));
         demand(rate, "rate", "expected 1 to 10000 calls a second; left out, there is no bound");
-        let field = self.quota_header.as_ref().is_none_or(|name| is_token(name.as_bytes()));
-        demand(field, "quota_header", "expected the name of a header field");
         faults
     }
 }

@@ -112,7 +112,7 @@ impl Vendor {
             vendor_clock: VendorClock::new(&settings.name, metrics),
             unread: Unread::new(&settings.name, metrics),
             pace: settings.rate.map(|rate| Arc::new(Pace::new(rate))),
-            quota: Quota::new(&settings.name, settings.quota_header.as_deref(), metrics),
+            quota: Quota::new(&settings.name, settings.quota_header.as_ref(), metrics),
             secret_headers: recipe.parts.secret_headers.iter().cloned().zip(secrets.headers).collect(),
             recipe,
             needs_subject_hash: uses_subject_hash(settings),

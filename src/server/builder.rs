@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use http::HeaderName;
 use tracing::info;
 
 use crate::app::Pool;
@@ -36,6 +35,7 @@ use crate::session::settings::IssuerSettings;
 use crate::session::{ClaimNames, ClaimPath, KeyClient, Sessions};
 use crate::setting::FieldFault;
 use crate::telemetry::Metrics;
+use crate::web::FieldName;
 
 /// Where parts are made, faults are gathered, and secrets are noted for rereading.
 pub(super) struct Builder<'a> {
@@ -266,7 +266,6 @@ impl Builder<'_> {
     }
 
     pub fn app(&mut self, (number, settings): (usize, &AppSettings), names: ClaimNames<'_>) -> Option<App> {
-        let field_names = names.fields;
         let name = &settings.name;
         let pool = match self.pool_before(name) {
             Some(pool) => pool,
@@ -276,14 +275,11 @@ impl Builder<'_> {
                 pool.map_err(|faults| self.faults.extend(faults.into_iter().map(place))).ok()?
             }
         };
-        let mut claims = Vec::with_capacity(settings.claims.len());
-        for (field, claim) in &settings.claims {
-            let position = field_names.iter().position(|known| known == claim);
-            match (HeaderName::try_from(field), position) {
-                (Ok(field), Some(position)) => claims.push((field, position)),
-                _ => self.faults.push(format!("app.claims: {field:?} is no header field (app {name})")),
-            }
-        }
+        let carried = |(field, claim): (&FieldName, &ClaimPath)| {
+            let (_, position) = place_of(names.fields, claim)?;
+            Some((field.name().clone(), position))
+        };
+        let claims = settings.claims.iter().filter_map(carried).collect();
         let audience = settings.assertion.as_ref().map(|told| Audience {
             number: u32::try_from(number).unwrap_or(u32::MAX),
             name: told.audience.as_str().into(),

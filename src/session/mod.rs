@@ -71,7 +71,7 @@ pub use sources::{Credential, Found, Source, SourceKind, Sources};
 pub use step_up::StepUp;
 pub use take_over::TakenOver;
 pub use token::bare as bare_type;
-pub use traits::{Trait, TraitClaims, TraitKind, Traits, names_claim};
+pub use traits::{Trait, TraitClaims, TraitKind, Traits};
 pub use verifier::{ClaimNames, Sessions};
 
 /// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.

@@ -1,5 +1,6 @@
 //! What policies may read of a token, kept beside the session.
 
+use super::claim_path::ClaimPath;
 use super::claims::date;
 use super::json::{Number, Object, Selector, Value};
 use crate::clock::Timestamp;
@@ -56,23 +57,15 @@ pub struct TraitClaims {
     claims: Vec<(Box<str>, Selector, TraitKind)>,
 }
 
-/// Whether this names a claim: a name, or a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
-pub fn names_claim(text: &str) -> bool {
-    Selector::parse(text).is_some()
-}
-
 impl TraitClaims {
-    /// The claim whose strings are the groups. `false`: that names no claim.
-    pub fn groups(&mut self, claim: &str) -> bool {
-        self.groups = Selector::parse(claim);
-        self.groups.is_some()
+    /// The claim whose strings are the groups.
+    pub fn groups(&mut self, claim: &ClaimPath) {
+        self.groups = Some(claim.selector().clone());
     }
 
-    /// One more claim under the name by which policies read it. `false`: that names no claim.
-    pub fn declare(&mut self, name: &str, claim: &str, kind: TraitKind) -> bool {
-        let Some(selector) = Selector::parse(claim) else { return false };
-        self.claims.push((name.into(), selector, kind));
-        true
+    /// One more claim under the name by which policies read it.
+    pub fn declare(&mut self, name: &str, claim: &ClaimPath, kind: TraitKind) {
+        self.claims.push((name.into(), claim.selector().clone(), kind));
     }
 
     /// What this token says.
@@ -141,7 +134,7 @@ mod tests {
     #[test]
     fn groups_are_the_texts_of_a_claim_and_one_text_is_one_group() {
         let mut claims = TraitClaims::default();
-        assert!(claims.groups("/realm/groups"));
+        claims.groups(&"/realm/groups".parse().unwrap());
         for (payload, groups) in [
             (r#"{"realm":{"groups":["a","b"]}}"#, vec!["a", "b"]),
             (r#"{"realm":{"groups":"a b"}}"#, vec!["a b"]),
@@ -174,7 +167,7 @@ mod tests {
         for (name, kind) in
             [("t", TraitKind::Text), ("i", TraitKind::Integer), ("b", TraitKind::Boolean), ("s", TraitKind::Set)]
         {
-            assert!(claims.declare(name, name, kind));
+            claims.declare(name, &name.parse().unwrap(), kind);
         }
         let has = |payload: &str| read(&claims, payload).claims.to_vec();
         assert_eq!(
@@ -191,8 +184,7 @@ mod tests {
         assert_eq!(has(r#"{"i":9223372036854775807}"#), vec![("i".into(), Trait::Integer(i64::MAX))]);
         assert_eq!(has(r#"{"i":9223372036854775808}"#), vec![]);
         assert_eq!(has(r#"{"i":-9223372036854775808}"#), vec![("i".into(), Trait::Integer(i64::MIN))]);
-        assert!(!claims.declare("x", "", TraitKind::Text));
-        assert!(!claims.groups("/a~"));
+        assert!(["", "/a~"].iter().all(|name| name.parse::<ClaimPath>().is_err()));
     }
 
     #[test]

@@ -72,7 +72,7 @@ path = "/"
 upstreams = ["127.0.0.1:8081"]
 allowed_origins = [§"null", "https://spa.example.com"]
 login_url = §"login"
-claims = { x-user = §"/b~", x-mail = "email" }
+claims = { x-user = §"/b~", x-mail = "email", "x y" = §"name", "x:y" = §"name" }
 [limits]
 per_address = { rate = §0, burst = §2000000 }
 invalid_per_address = { count = §0, within = §"2d" }
