@@ -1,34 +1,22 @@
 //! `valet check`: what it says about a configuration, without a network.
 
+use std::sync::LazyLock;
+
 use super::process::{Ended, end_of};
-use super::stack::Folder;
+use super::stack::{Folder, issuer, vendor_and_plugin};
 
 const EXAMPLE: &str = include_str!("../../src/config/tests/contract.toml");
 
-const SMALL: &str = r#"[server]
+static SMALL: LazyLock<String> = LazyLock::new(|| {
+    let head = r#"[server]
 public_url = "http://127.0.0.1:8080"
 [[listener]]
 address = "127.0.0.1:8080"
 [session]
 sources = ["header:authorization"]
-[[session.issuer]]
-issuer = "https://idp.example.com"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = { discovery = true }
-[[provider]]
-name = "vendor"
-preset = "intelliprove-v2"
-base_url = "https://engine.example.com"
-api_key = { file = "vendor.key" }
-redirect_hosts = ["plugin.example.com"]
-[[plugin]]
-name = "face-scan"
-provider = "vendor"
-mint = "face-scan"
-path = "/plugins/face-scan"
-reuse = "user"
 "#;
+    head.to_owned() + &issuer("https://idp.example.com") + &vendor_and_plugin("vendor.key")
+});
 
 /// Checks this text in a folder with these files.
 pub(super) fn check(config: &str, files: &[(&str, &str)]) -> Ended {
@@ -145,7 +133,7 @@ fn a_secret_that_cannot_be_had_is_one_line_that_names_it() {
         (&[("vendor.key", "\n")][..], "vendor.key is empty"),
         (&[("vendor.key/inside", "x")][..], "vendor.key is not a file"),
     ] {
-        let ended = check(SMALL, files);
+        let ended = check(&SMALL, files);
         ended.assert_code(78);
         let line = ended.only_line();
         assert!(line.starts_with("valet.toml:16:11 provider.api_key: ") && line.contains(says), "{line}");
@@ -158,7 +146,7 @@ fn a_secret_that_cannot_be_had_is_one_line_that_names_it() {
 #[test]
 fn a_key_that_no_header_can_carry_is_one_line_without_the_key() {
     for key in ["canary\u{1}key\n", "canary\r\nx-other: key\n", "canary\u{e9}key\n"] {
-        let ended = check(SMALL, &[("vendor.key", key)]);
+        let ended = check(&SMALL, &[("vendor.key", key)]);
         ended.assert_code(78);
         assert!(ended.only_line().contains("api_key"), "{}", ended.stderr);
         assert!(!ended.all().contains("canary"), "{}", ended.all());

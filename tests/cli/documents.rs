@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::process::{Ended, end_of};
-use super::stack::Folder;
+use super::stack::{Folder, issuer, vendor_and_plugin};
 
 /// Long enough for each HMAC, and `user:password` for a proxy.
 const SECRET: &str = "valet:a-secret-of-this-test-that-is-longer-than-sixty-four-bytes-of-text\n";
@@ -19,23 +19,6 @@ address = "127.0.0.1:0"
 address = "127.0.0.1:0"
 [session]
 sources = ["header:authorization", "cookie:session"]
-[[session.issuer]]
-issuer = "https://idp.example.com"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = { discovery = true }
-[[provider]]
-name = "vendor"
-preset = "intelliprove-v2"
-base_url = "https://engine.example.com"
-api_key = { file = "secrets/vendor.key" }
-redirect_hosts = ["plugin.example.com"]
-[[plugin]]
-name = "face-scan"
-provider = "vendor"
-mint = "face-scan"
-path = "/plugins/face-scan"
-reuse = "user"
 "#;
 
 const APP: &str =
@@ -126,7 +109,8 @@ fn whole(page: &str, block: &Table) -> Table {
     if block.contains_key("minter") {
         return block.clone();
     }
-    let mut whole: Table = AROUND.parse().expect("TOML");
+    let around = AROUND.to_owned() + &issuer("https://idp.example.com") + &vendor_and_plugin("secrets/vendor.key");
+    let mut whole: Table = around.parse().expect("TOML");
     let app = || APP.parse::<Table>().expect("TOML");
     match place(page, block) {
         Some("app") => {

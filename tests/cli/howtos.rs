@@ -1,6 +1,7 @@
 //! The how-tos of docs/sessions.md: each block of configuration that they give passes `valet check` as it stands.
 
 use super::process::Ended;
+use super::stack::vendor_and_plugin;
 
 const PAGE: &str = include_str!("../../docs/sessions.md");
 
@@ -86,20 +87,8 @@ sources = ["header:authorization", "cookie:session"]
 
 {issuers}
 
-[[provider]]
-name = "vendor"
-preset = "intelliprove-v2"
-base_url = "https://engine.example.com"
-api_key = {{ file = "vendor.key" }}
-redirect_hosts = ["plugin.example.com"]
-
-[[plugin]]
-name = "face-scan"
-provider = "vendor"
-mint = "face-scan"
-path = "/plugins/face-scan"
-reuse = "user"
-"#
+{}"#,
+        vendor_and_plugin("vendor.key")
     );
     let table: toml::Table = toml::from_str(&config).unwrap_or_else(|fault| panic!("{fault}\n{config}"));
     let mut named = Vec::new();

@@ -11,7 +11,7 @@ use valet_gateway::http_client::{Client, ClientFault, Identity, Route};
 
 use super::client::once;
 use super::process::{Program, Stream, until, valet};
-use super::stack::{Folder, Gateway, Idp, Vendor};
+use super::stack::{Folder, Gateway, Idp, Vendor, issuer};
 
 /// The name in the edge's certificate.
 pub const EDGE: &str = "edge-1.internal";
@@ -144,17 +144,6 @@ impl Pair {
     pub fn stranger(&self, file: &str) -> Stranger {
         Stranger::new(&self.folder, file, "ca.pem", &self.minters[0])
     }
-}
-
-fn issuer(idp: &str) -> String {
-    format!(
-        r#"[[session.issuer]]
-issuer = "{idp}"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = {{ discovery = true }}
-"#
-    )
 }
 
 fn minter_file(vendor: &str, idp: &str) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::check::check;
 use super::process::end_of;
-use super::stack::Folder;
+use super::stack::{Folder, issuer};
 
 const PAGE: &str = include_str!("../../docs/recipes.md");
 const KEY: &str = "canary-key-of-the-page-of-recipes";
@@ -23,11 +23,6 @@ address = "127.0.0.1:8080"
 address = "127.0.0.1:9090"
 [session]
 sources = ["header:authorization"]
-[[session.issuer]]
-issuer = "https://idp.example.com"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = { discovery = true }
 "#;
 
 const ISO: &str = "2099-01-01T00:00:00Z";
@@ -57,7 +52,7 @@ fn configurations() -> Vec<(&'static str, String)> {
     let providers = blocks.iter().filter(|(_, block)| block.starts_with("[[provider]]"));
     let whole = providers.map(|(heading, block)| {
         let plugin = if block.contains("[[plugin]]") { "" } else { plugin };
-        (*heading, format!("{AROUND}{block}{plugin}"))
+        (*heading, format!("{AROUND}{}{block}{plugin}", issuer("https://idp.example.com")))
     });
     whole.collect()
 }

@@ -134,7 +134,39 @@ impl Folder {
     }
 }
 
+/// An issuer whose keys are found by discovery.
+pub fn issuer(url: &str) -> String {
+    format!(
+        r#"[[session.issuer]]
+issuer = "{url}"
+audiences = ["my-app"]
+algorithms = ["ES256"]
+keys = {{ discovery = true }}
+"#
+    )
+}
+
+/// A vendor at `engine.example.com`, with its key in this file, and a plug-in of it.
+pub fn vendor_and_plugin(key: &str) -> String {
+    format!(
+        r#"[[provider]]
+name = "vendor"
+preset = "intelliprove-v2"
+base_url = "https://engine.example.com"
+api_key = {{ file = "{key}" }}
+redirect_hosts = ["plugin.example.com"]
+[[plugin]]
+name = "face-scan"
+provider = "vendor"
+mint = "face-scan"
+path = "/plugins/face-scan"
+reuse = "user"
+"#
+    )
+}
+
 fn configuration(vendor: &str, idp: &str) -> String {
+    let issuer = issuer(idp);
     format!(
         r#"[server]
 threads = 2
@@ -154,12 +186,7 @@ access = true
 [session]
 sources = ["header:authorization", "cookie:session"]
 
-[[session.issuer]]
-issuer = "{idp}"
-audiences = ["my-app"]
-algorithms = ["ES256"]
-keys = {{ discovery = true }}
-
+{issuer}
 [[provider]]
 name = "simulated"
 preset = "intelliprove-v2"
