@@ -93,6 +93,9 @@ impl<G: Records> Book<G> {
     /// The held lease, if it is as fresh as asked for, or the one mint that all callers of this key wait for. The provider is told `reason`.
     ///
     /// Dropped while waiting: the mint goes on for the others, and its lease is held.
+    ///
+    /// # Errors
+    /// Nothing was minted: why, or how long until this person may have another mint.
     pub async fn obtain_with(
         self: &Arc<Self>,
         policy: &Arc<LeasePolicy>,
@@ -114,6 +117,9 @@ impl<G: Records> Book<G> {
     /// on.
     ///
     /// Dropped while waiting: the mint goes on.
+    ///
+    /// # Errors
+    /// Nothing was minted: why, or how long until this person may have another mint.
     pub async fn renew(
         self: &Arc<Self>,
         policy: &Arc<LeasePolicy>,
@@ -130,6 +136,9 @@ impl<G: Records> Book<G> {
     /// `reuse = "never"`: one mint for this request alone, neither joined nor kept.
     ///
     /// Dropped while waiting: the mint goes on, its URL is thrown away.
+    ///
+    /// # Errors
+    /// Nothing was minted: why, or how long until this person may have another mint.
     pub async fn once(
         self: &Arc<Self>,
         policy: &Arc<LeasePolicy>,

@@ -74,7 +74,10 @@ pub use token::bare as bare_type;
 pub use traits::{Trait, TraitClaims, TraitKind, Traits};
 pub use verifier::{ClaimNames, Sessions};
 
-/// A line for each key of a key set file that is left out; or why the file can't serve these algorithms at all, in the operator's words.
+/// A line for each key of a key set file that is left out.
+///
+/// # Errors
+/// The file can't serve these algorithms at all: why, in the operator's words.
 pub fn try_jwks_file(
     path: &std::path::Path,
     algorithms: &[settings::SignatureAlgorithm],
@@ -91,6 +94,9 @@ pub fn try_secret(secret: &crate::secret::Secret, algorithms: &[settings::Signat
 }
 
 /// Why a PEM file can't serve these algorithms, in the operator's words.
+///
+/// # Errors
+/// It can't be read, holds no public key, or one of another kind than an algorithm needs.
 pub fn try_pem_file(path: &std::path::Path, algorithms: &[settings::SignatureAlgorithm]) -> Result<(), String> {
     local::Local::Pem(path.to_owned()).try_out(algorithms).map(drop)
 }

@@ -120,6 +120,9 @@ pub trait Backend: Send + Sync {
     async fn revoke(&self, kept: Kept) -> Result<(), Lost>;
 
     /// Revocations of before this process, sealed, where they are read at the start.
+    ///
+    /// # Errors
+    /// The store can't be read.
     fn kept_revocations(&self) -> Result<Vec<Vec<u8>>, Lost> {
         Ok(Vec::new())
     }
