@@ -6,11 +6,11 @@ use crate::provider::RedirectHosts;
 
 /// What is known of one plug-in.
 pub struct EmbedPolicy {
-    /// Its name.
+    /// The plug-in's name.
     pub plugin: String,
     /// The gateway's origin at which it is opened.
     pub origin: String,
-    /// Its path.
+    /// The path at which the plug-in is opened.
     pub path: String,
     /// Where its frame goes.
     pub hosts: RedirectHosts,

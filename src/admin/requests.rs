@@ -38,7 +38,7 @@ async fn requests(State(api): State<Arc<Api>>, page: Result<Query<Page>, QueryRe
     axum::Json(json!({ "requests": requests })).into_response()
 }
 
-/// One of them, with the mints that it began.
+/// A request by its id, with the mints that it began.
 async fn request(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
     let Some(request) = api.recent.find(&id) else {
         return problem(StatusCode::NOT_FOUND, "none of the last refusals and mints has this id");

@@ -14,7 +14,7 @@ use super::requests;
 const MAX_BODY: usize = 16 * 1024;
 
 impl Api {
-    /// Its routes, each for holders of the token.
+    /// The routes of the administration, each for holders of the token.
     pub fn router(self) -> Router {
         let api = Arc::new(self);
         Router::new()

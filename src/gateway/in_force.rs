@@ -12,7 +12,7 @@ use crate::telemetry::Metrics;
 pub struct InForce(ArcSwap<Gateway>);
 
 impl InForce {
-    /// This one is in force.
+    /// Puts the first gateway in force.
     pub fn new(gateway: Arc<Gateway>) -> Arc<Self> {
         Arc::new(Self(ArcSwap::new(gateway)))
     }

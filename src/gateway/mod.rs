@@ -140,7 +140,7 @@ pub struct Reached<'g> {
 /// What else of a request policies may look at.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Its method.
+    /// The request's method.
     pub method: String,
     /// Where it comes from.
     pub address: Option<IpAddr>,

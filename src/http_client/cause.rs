@@ -48,7 +48,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them.
+    /// Every cause, in the order of the enum.
     pub const ALL: [Self; 15] = [
         Self::Dns,
         Self::Refused,

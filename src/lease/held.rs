@@ -37,7 +37,7 @@ pub(super) struct StoreVersion {
     pub epoch: u32,
     /// The owner's generation there.
     pub generation: u64,
-    /// It came from there.
+    /// Whether the lease came from the store.
     pub shared: bool,
 }
 

@@ -14,11 +14,11 @@ use crate::telemetry::{Kind, Metrics, Outcome, Place, Span, Tracer, Value};
 
 /// What the book knows of one plug-in.
 pub struct LeasePolicy {
-    /// Its time rules.
+    /// The plug-in's time rules.
     pub rules: Rules,
-    /// Its mint.
+    /// What makes its URLs.
     pub mint: Arc<dyn Mint>,
-    /// Its name.
+    /// The plug-in's name.
     pub plugin: Box<str>,
     provider: Arc<str>,
     pub(super) counts: Counts,

@@ -9,9 +9,9 @@ use crate::provider::MintFailure;
 pub enum Source {
     /// It was held.
     Hit,
-    /// This request's mint.
+    /// This request's own mint made it.
     Minted,
-    /// Another's mint.
+    /// Another request's mint made it, for which this one waited.
     Joined,
     /// The store.
     Shared,

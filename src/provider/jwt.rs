@@ -53,7 +53,7 @@ pub(super) fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
         .ok_or("expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA")
 }
 
-/// Its name.
+/// The name of an algorithm, as RFC 7518 has it.
 pub(super) fn name(algorithm: Algorithm) -> &'static str {
     ALGORITHMS.iter().find(|(_, known)| *known == algorithm).map_or("", |(name, _)| name)
 }

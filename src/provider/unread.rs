@@ -12,7 +12,7 @@ use crate::telemetry::Metrics;
 /// From one warning of a provider to the next.
 const PAUSE: Duration = Duration::from_secs(3600);
 
-/// Of one provider.
+/// Counts the mints of one provider without an end that can be read, and warns of one an hour.
 pub(super) struct Unread {
     counter: IntCounter,
     told: Mutex<Option<Tick>>,

@@ -99,7 +99,7 @@ pub(super) type Accept = Box<dyn Fn(&Secret) -> Result<(), &'static str> + Send 
 pub struct Plugin {
     /// As configured.
     pub settings: PluginSettings,
-    /// Its mint.
+    /// What makes the plug-in's URLs.
     pub mint: Arc<dyn Mint>,
     /// How many claims a `MintInput` has.
     pub claim_count: usize,
@@ -113,7 +113,7 @@ pub struct Plugin {
 pub struct App {
     /// As configured.
     pub settings: AppSettings,
-    /// Its upstreams.
+    /// The app's upstreams.
     pub pool: Arc<Pool>,
     pub(super) claims: Vec<(HeaderName, usize)>,
     /// Whom assertions for it are for.

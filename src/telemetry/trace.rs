@@ -23,7 +23,7 @@ pub struct TraceContext {
 /// One span of ours, and the span that it belongs below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Ours.
+    /// The span of this process.
     pub own: TraceContext,
     /// The caller's; `None`: the trace begins here.
     pub parent: Option<[u8; 8]>,

@@ -285,7 +285,7 @@ impl Written {
         Some(Self { status, text: out.into(), fields, body })
     }
 
-    /// Its fields. They share the text's memory.
+    /// The answer's header fields. They share the text's memory.
     pub fn fields(&self) -> impl Iterator<Item = (&str, Bytes)> {
         let mut at = self.fields;
         std::iter::from_fn(move || {

@@ -12,7 +12,7 @@ use crate::gateway::http1::reader::Deadline;
 /// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
 const LINGER_BYTES: u64 = 256 * 1024;
 
-/// And for how long.
+/// A connection that lingers is closed after this time.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Writes all of it. `TimedOut` if it was not taken before the alarm rings.
@@ -31,7 +31,7 @@ pub(in crate::gateway) async fn write(stream: &mut Stream, out: &[u8], deadline:
 /// An idle connection keeps no more room than this for what it may send.
 const IDLE_ROOM: usize = 8 * 1024;
 
-/// And than this for what it was sent.
+/// An idle connection keeps no more room than this for what it was sent.
 const IDLE_ANSWER: usize = 4 * 1024;
 
 /// Makes ready for the next request: of the last answer nothing is left, and of the room that large messages took little. What was read ahead stays.

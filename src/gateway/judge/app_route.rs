@@ -52,7 +52,7 @@ pub(in crate::gateway) struct AppRoute {
 
 /// What an app's route needs beyond its settings.
 pub struct AppParts {
-    /// Its upstreams.
+    /// The app's upstreams.
     pub pool: Arc<Pool>,
     /// Header fields that carry claims, with the claim's position in [`Session::fields`].
     pub claims: Vec<(HeaderName, usize)>,

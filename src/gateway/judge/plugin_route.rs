@@ -44,15 +44,15 @@ pub(in crate::gateway) struct PluginRoute {
 /// Positions in [`Session::claims`] of what the recipe uses.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    /// All of them: part of the lease's key.
+    /// Every claim that the recipe uses: part of the lease's key.
     pub used: Vec<usize>,
-    /// Those without which nothing is minted.
+    /// The claims without which nothing is minted.
     pub required: Vec<usize>,
 }
 
 /// What a route needs beyond its settings.
 pub struct PluginParts {
-    /// Its rules and its mint.
+    /// The plug-in's time rules, and what makes its URLs.
     pub lease_policy: Arc<LeasePolicy>,
     /// The recipe's fingerprint.
     pub fingerprint: [u8; 32],
@@ -103,7 +103,7 @@ impl PluginRoute {
         *self.path == *path && self.host.as_ref().is_none_or(|own| own.is(host))
     }
 
-    /// Its whole path.
+    /// The whole path of the route.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -160,7 +160,7 @@ impl News<'_> {
         })
     }
 
-    /// One of them, as the store keeps it.
+    /// A revocation as the store keeps it: sealed, under its name.
     pub(super) fn kept(&self, id: [u8; NAME], what: &Revocation) -> Option<Kept> {
         self.vault.kept(id, what)
     }

@@ -47,9 +47,9 @@ pub struct SealingKeys {
 /// The names of a lease in a store: keyed hashes, for people who must not learn whose they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name {
-    /// Of one person at one plug-in.
+    /// Names one person at one plug-in.
     pub owner: [u8; NAME],
-    /// Of one of this person's URLs.
+    /// Names one of this person's URLs.
     pub variant: [u8; NAME],
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Entry {
     /// It is a token, and no URL.
     #[serde(rename = "t", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_token: bool,
-    /// Its own end, Unix time in milliseconds.
+    /// The URL's own end, Unix time in milliseconds.
     #[serde(rename = "o")]
     pub own_end_ms: i64,
     /// It could not be read; absent in what older nodes write.
@@ -51,7 +51,7 @@ pub(crate) struct Entry {
 
 /// What the store says to a caller that needs a lease: held, failed, wait, or claimed (a turn to mint, with its fencing token).
 pub(crate) enum AcquireResult {
-    /// It is held; of which generation, and for how long.
+    /// The store holds a lease: the entry, its generation, and how long it is still held.
     Held(Entry, u64, Duration),
     /// You mint.
     Claim(Claim),

@@ -7,7 +7,7 @@ use super::Vendor;
 /// What is the same of a provider in a new configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct SameProvider {
-    /// Its settings.
+    /// Whether the provider's settings are the same.
     pub settings: bool,
     /// The content of the files that they name.
     pub files: bool,

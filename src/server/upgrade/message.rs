@@ -72,11 +72,11 @@ pub(super) enum Ask {
     Look(#[serde(with = "crate::units::base64_bytes")] Vec<u8>),
 }
 
-/// Its answer.
+/// What the process that has the file answers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
-    /// It is on disk.
+    /// What was to be written is on disk.
     Written,
     /// Nothing is held.
     Nothing,

@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a successor connects, while this process serves.
 pub(in crate::server) struct UpgradeListener {
-    /// Its path, as configured.
+    /// The path of the socket file, as configured.
     pub setting: String,
     handle: UpgradeSocket,
     stop: watch::Sender<bool>,
@@ -109,7 +109,7 @@ impl HandOver {
 
 /// A process that has taken over, and what is left to do here.
 pub struct Successor {
-    /// Its number.
+    /// The number of the process that has taken over.
     pub process: u32,
     channel: Arc<Channel>,
     /// They accept no more.
