@@ -261,8 +261,9 @@ impl<'b> AnswerHead<'b> {
                 // RFC 9110, section 6.6.1.
                 field("date", get_cached_date().as_bytes());
             }
-            // Where the app ends it by closing, the client's connection stays.
-            if !headers::has_no_body(status) && !matches!(self.parsed.ends, Ends::Length(_)) {
+            // Where the app ends it by closing, the client's connection stays. The answer to a `HEAD` says what the app says, and ends here.
+            let closes = self.parsed.ends == Ends::Close && proxied.method != "HEAD";
+            if !headers::has_no_body(status) && (closes || self.parsed.ends == Ends::Chunks) {
                 framing = if old { Framing::UntilClose } else { Framing::Chunked };
             }
             if framing == Framing::Chunked {
