@@ -62,7 +62,7 @@ fn in_pieces<'a>(pairs: impl Iterator<Item = &'a [u8]>, beside_whole: bool) -> O
         let Some(tail) = pair.strip_prefix(b"session") else { continue };
         let Some(equals) = tail.iter().position(|byte| *byte == b'=') else { continue };
         let (number, value) = (&tail[..equals], &tail[equals + 1..]);
-        for (form, sign) in forms.iter_mut().zip(["." , "_"]) {
+        for (form, sign) in forms.iter_mut().zip([".", "_"]) {
             let index = (0..100).find(|index| number == format!("{sign}{index}").as_bytes());
             if let Some(index) = index.filter(|_| !value.is_empty())
                 && form.insert(index, value).is_some_and(|before| before != value)

@@ -77,8 +77,9 @@ impl World {
         let fields = names.clone().map(|name| name.parse().expect("a claim's name"));
         let names = ClaimNames { recipes: &names, fields: &fields, assertions: &[] };
         let subject_key = Secret::new(b"subject key".to_vec());
-        let sessions = Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock, &metrics)
-            .unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let sessions =
+            Sessions::new(&settings, folder.path(), (names, None), &subject_key, &client_of, clock, &metrics)
+                .unwrap_or_else(|faults| panic!("{faults:#?}"));
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         let faults = runtime.block_on(sessions.fetch_all());
         assert!(faults.is_empty(), "{faults:#?}");

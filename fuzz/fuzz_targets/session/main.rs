@@ -3,19 +3,12 @@
 
 #![no_main]
 
-#[path = "session/input.rs"]
 mod input;
-#[path = "session/issuers.rs"]
 mod issuers;
-#[path = "session/keys.rs"]
 mod keys;
-#[path = "session/model.rs"]
 mod model;
-#[path = "session/mutate.rs"]
 mod mutate;
-#[path = "session/reading.rs"]
 mod reading;
-#[path = "session/world.rs"]
 mod world;
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
