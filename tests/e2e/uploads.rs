@@ -100,8 +100,8 @@ async fn expect_100_continue_is_answered_by_the_app_before_the_body() {
     assert!(to.read_to("\r\n\r\n").await.to_ascii_lowercase().contains("expect: 100-continue\r\n"));
     to.write("HTTP/1.1 100 Continue\r\n\r\n").await;
     wire.answer().await.assert_status(100);
-    wire.write("abc").await;
-    to.read_to("abc").await;
+    wire.write("xyz").await;
+    to.read_to("xyz").await;
     to.write(OK).await;
     let answer = wire.answer().await;
     assert_ne!(answer.assert_status(200).field("connection"), Some("close"));
@@ -119,15 +119,15 @@ async fn expect_100_continue_is_answered_by_the_app_before_the_body() {
 async fn an_answer_before_the_body_goes_on_and_so_does_the_body() {
     let app = ByHand::start().await;
     let stack = app.before("", "").await;
-    for fields in ["Content-Length: 6\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+    for fields in ["Content-Length: 6\r\n\r\nxyz", "Transfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n"] {
         let mut wire = stack.wire().await;
         wire.write(format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\n{fields}")).await;
         let mut to = app.accept().await;
-        to.read_to("abc").await;
+        to.read_to("xyz").await;
         to.write(OK).await;
         wire.answer().await.assert_status(200).assert_field("connection", "close");
-        wire.write(if fields.starts_with('C') { "def" } else { "3\r\ndef\r\n0\r\n\r\n" }).await;
-        to.read_to("def").await;
+        wire.write(if fields.starts_with('C') { "uvw" } else { "3\r\nuvw\r\n0\r\n\r\n" }).await;
+        to.read_to("uvw").await;
         wire.assert_closed().await;
     }
     assert_eq!(stack.answered("forwarded"), 2);
@@ -155,9 +155,9 @@ async fn an_app_that_dies_in_the_middle_of_a_body_is_502_and_counts() {
     let stack = app.before("", "").await;
     for method in ["POST", "PUT"] {
         let mut wire = stack.wire().await;
-        wire.write(head(method, "Content-Length: 6\r\n") + "abc").await;
+        wire.write(head(method, "Content-Length: 6\r\n") + "xyz").await;
         let mut to = app.accept().await;
-        to.read_to("abc").await;
+        to.read_to("xyz").await;
         drop(to);
         wire.answer().await.assert_problem(502, "app-unavailable").assert_field("connection", "close");
         wire.assert_closed().await;
@@ -176,14 +176,14 @@ async fn only_an_idempotent_request_is_repeated_when_a_kept_connection_is_dead()
         kept.read_to("\r\n\r\n").await;
         kept.write(OK).await;
         wire.answer().await.assert_status(200);
-        wire.write(head(method, "Content-Length: 6\r\n") + "abc").await;
-        kept.read_to("abc").await;
+        wire.write(head(method, "Content-Length: 6\r\n") + "xyz").await;
+        kept.read_to("xyz").await;
         drop(kept);
         if repeated {
             let mut to = app.accept().await;
-            to.read_to("abc").await;
-            wire.write("def").await;
-            to.read_to("def").await;
+            to.read_to("xyz").await;
+            wire.write("uvw").await;
+            to.read_to("uvw").await;
             to.write(OK.replace("content-length", "connection: close\r\ncontent-length")).await;
             assert_eq!(wire.answer().await.assert_status(200).text(), "ok");
         } else {
@@ -197,9 +197,9 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_ends_the_request_to_the_
     let app = ByHand::start().await;
     let stack = app.before("", "").await;
     let mut wire = stack.wire().await;
-    wire.write(head("POST", "Content-Length: 6\r\n") + "abc").await;
+    wire.write(head("POST", "Content-Length: 6\r\n") + "xyz").await;
     let mut to = app.accept().await;
-    to.read_to("abc").await;
+    to.read_to("xyz").await;
     drop(wire);
     to.assert_closed().await;
     until("it is told of", || stack.answered("cancelled") == 1).await;
@@ -211,9 +211,9 @@ async fn a_body_that_stalls_behind_its_answer_ends_in_its_time() {
     let app = ByHand::start().await;
     let stack = app.before("", "body_stall = \"1s\"").await;
     let mut wire = stack.wire().await;
-    wire.write(head("POST", "Content-Length: 6\r\n") + "abc").await;
+    wire.write(head("POST", "Content-Length: 6\r\n") + "xyz").await;
     let mut to = app.accept().await;
-    to.read_to("abc").await;
+    to.read_to("xyz").await;
     to.write(OK).await;
     wire.answer().await.assert_status(200);
     wire.assert_closed().await;
@@ -225,7 +225,7 @@ async fn an_app_that_takes_nothing_of_a_body_is_too_slow_and_so_is_one_that_says
     let app = ByHand::start().await;
     let stack = app.before("read_timeout = \"300ms\"", "").await;
     let mut wire = stack.wire().await;
-    wire.write(head("POST", "Content-Length: 3\r\n") + "abc").await;
+    wire.write(head("POST", "Content-Length: 3\r\n") + "xyz").await;
     let _to = app.accept().await;
     wire.answer().await.assert_problem(504, "app-timeout");
     let mut wire = stack.wire().await;
@@ -324,14 +324,14 @@ async fn an_answer_before_the_body_goes_on_over_http_2() {
     let app = ByHand::start().await;
     let (stack, mut send) = http2_before(&app.address(), "session = \"none\"").await;
     let (answer, mut stream) = send.send_request(post(), false).expect("sent");
-    stream.send_data(Bytes::from_static(b"abc"), false).expect("sent");
+    stream.send_data(Bytes::from_static(b"xyz"), false).expect("sent");
     let mut to = app.accept().await;
-    to.read_to("3\r\nabc\r\n").await;
+    to.read_to("3\r\nxyz\r\n").await;
     to.write(OK).await;
     let mut answer = in_time("an answer", answer).await.expect("an answer");
     assert_eq!(answer.status(), 200);
     assert_eq!(in_time("a body", answer.body_mut().data()).await.expect("a piece").expect("a piece"), "ok");
-    stream.send_data(Bytes::from_static(b"def"), true).expect("sent");
-    to.read_to("3\r\ndef\r\n0\r\n\r\n").await;
+    stream.send_data(Bytes::from_static(b"uvw"), true).expect("sent");
+    to.read_to("3\r\nuvw\r\n0\r\n\r\n").await;
     until("it is told of", || stack.answered("forwarded") == 1).await;
 }
