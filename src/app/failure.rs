@@ -1,5 +1,6 @@
 //! Why an upstream did not answer: told apart by what Pingora says, counted, and said once in a while.
 
+use std::io;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,9 +34,18 @@ pub fn cause_of(error: &Error) -> Cause {
         // Chunks that are none, by Pingora's own names.
         ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => Cause::NotHttp,
         ErrorType::ConnectionClosed => Cause::Broken,
-        // A silence that the kernel ended was no answer that is late: the connection is gone.
-        _ => inner(error).filter(|cause| *cause != Cause::TimedOut).unwrap_or(Cause::Broken),
+        _ => broken_off(inner(error)),
     }
+}
+
+/// What a fault of a connection that stood tells of the upstream.
+pub fn cause_of_break(fault: &io::Error) -> Cause {
+    broken_off(Cause::find(fault))
+}
+
+/// A silence that the kernel ended was no answer that is late: the connection is gone.
+fn broken_off(found: Option<Cause>) -> Cause {
+    found.filter(|cause| *cause != Cause::TimedOut).unwrap_or(Cause::Broken)
 }
 
 /// What the errors below it tell.

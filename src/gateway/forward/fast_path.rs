@@ -9,7 +9,7 @@ mod tunnel;
 mod unsent;
 mod upgrade;
 mod upload;
-mod upstream;
+mod upstream_connection;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
 use crate::gateway::forward::fast_path::answer_head::Framing;
 use crate::gateway::forward::fast_path::ask::Downstream as _;
-use crate::gateway::forward::fast_path::upstream::Wanted;
+use crate::gateway::forward::fast_path::upstream_connection::Wanted;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::{Gateway, InForce};

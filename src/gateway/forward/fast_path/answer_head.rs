@@ -123,13 +123,14 @@ impl Parsed {
             status: StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| NotHttp)?,
             length,
             ends: Ends::Close,
-            persistent: modern,
+            persistent: false,
             modern,
             folded,
             reason: span(bytes, answer.reason.unwrap_or_default().as_bytes())?,
             fields: SmallVec::with_capacity(answer.headers.len()),
         };
         let (mut size, mut sizes, mut chunked) = (None, 0, false);
+        let mut connection = ConnectionOptions::default();
         for field in answer.headers.iter() {
             let kind = kind(field.name);
             match kind {
@@ -143,7 +144,7 @@ impl Parsed {
                         return Err(NotHttp);
                     }
                 }
-                Kind::Connection => parsed.persistent = keeps(field.value, parsed.persistent),
+                Kind::Connection => connection.read(field.value),
                 _ => {}
             }
             parsed.fields.push(Field {
@@ -152,6 +153,7 @@ impl Parsed {
                 kind,
             });
         }
+        parsed.persistent = !connection.close && (modern || connection.keep_alive);
         parsed.ends = match size {
             _ if chunked => {
                 // RFC 9112, section 6.1: what comes behind an answer of HTTP/1.0 with chunks, or one that has a length too, is not to be trusted.
@@ -341,16 +343,20 @@ fn kind(name: &str) -> Kind {
     }
 }
 
-/// What this value of `Connection` says of the next request (RFC 9112, section 9.3); `before`: what held without it.
-fn keeps(connection: &[u8], before: bool) -> bool {
-    let mut kept = before;
-    for option in connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-        if option.eq_ignore_ascii_case(b"close") {
-            return false;
+/// What all values of `Connection` say of the next request: `close` holds, whatever stands beside it (RFC 9112, section 9.3).
+#[derive(Default)]
+struct ConnectionOptions {
+    close: bool,
+    keep_alive: bool,
+}
+
+impl ConnectionOptions {
+    fn read(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
-        kept |= option.eq_ignore_ascii_case(b"keep-alive");
     }
-    kept
 }
 
 /// Digits alone, and no more than a number holds.

@@ -12,7 +12,7 @@ use crate::app::{Address, cause_of};
 use crate::clock::Stopwatch;
 use crate::gateway::forward::attempt::TRIES;
 use crate::gateway::forward::fast_path::upload::Upload;
-use crate::gateway::forward::fast_path::upstream::{Upstream, Wanted};
+use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::http_client::Cause;
@@ -35,7 +35,7 @@ pub(super) trait Downstream {
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()>;
 
     /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
-    async fn finish_upload(&mut self, app: &mut Upstream, expects_continue: bool) -> bool {
+    async fn finish_upload(&mut self, app: &mut UpstreamConnection, expects_continue: bool) -> bool {
         // A client that waited to be asked for the body, and got its answer instead, sends none.
         if self.upload().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
             // The answer counts, whatever becomes of the body.
@@ -46,7 +46,7 @@ pub(super) trait Downstream {
 
     /// Waits for the app, while the client is there. Where the request has a body, that goes on meanwhile; from its end on the app may be silent for
     /// this long, each time.
-    async fn wait(&mut self, app: &mut Upstream, span: Duration, wanted: Wanted) -> Result<(), Stop> {
+    async fn wait(&mut self, app: &mut UpstreamConnection, span: Duration, wanted: Wanted) -> Result<(), Stop> {
         let mut heard = None;
         poll_fn(|cx| {
             let sent = self.poll_upload(&mut app.stream, cx)?;
@@ -78,7 +78,7 @@ impl FastPath {
         head: &[u8],
         proxied: &ProxiedRequest,
         context: &mut FastPathContext,
-    ) -> Result<Box<Upstream>, Stop> {
+    ) -> Result<Box<UpstreamConnection>, Stop> {
         let app = proxied.forward.app();
         let mut tried = Tried::new();
         // An idle connection may be dead without our knowing; a new one is tried then.
@@ -98,7 +98,7 @@ impl FastPath {
                     Err(_) => return Err(Stop::App(Cause::Broken)),
                 }
             }
-            let mut upstream = Upstream::new(stream, reused);
+            let mut upstream = UpstreamConnection::new(stream, reused);
             let read = client.wait(&mut upstream, app.read_timeout, Wanted::Head).await;
             match read {
                 Ok(()) => {
@@ -161,7 +161,7 @@ impl FastPath {
     }
 
     /// Keeps the connection for another request, if it can carry one.
-    pub(super) fn give_back(&self, app: Upstream, context: &FastPathContext) {
+    pub(super) fn give_back(&self, app: UpstreamConnection, context: &FastPathContext) {
         // Beyond the bound it is closed.
         let place = self.idle.clone().try_acquire_owned().ok();
         if let (Some(stream), Some(picked), Some(place)) = (app.reuse(), &context.picked, place) {

@@ -14,7 +14,7 @@ use crate::gateway::forward::fast_path::Stop;
 use crate::gateway::forward::fast_path::answer_head::Framing;
 use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::upload::{Http1Source, Upload};
-use crate::gateway::forward::fast_path::upstream::Upstream;
+use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::http1::wire;
 
@@ -95,7 +95,7 @@ impl Client<'_, '_> {
     }
 
     /// A piece of the body, behind what is to go out already.
-    pub(super) async fn give(&mut self, app: &mut Upstream, framing: Framing) -> Result<(), Stop> {
+    pub(super) async fn give(&mut self, app: &mut UpstreamConnection, framing: Framing) -> Result<(), Stop> {
         let (stream, piece) = app.piece();
         if piece.is_empty() {
             return Ok(());

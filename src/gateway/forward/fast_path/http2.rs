@@ -21,7 +21,7 @@ use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
 use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
-use crate::gateway::forward::fast_path::upstream::{Upstream, Wanted};
+use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -145,7 +145,12 @@ impl FastPath {
     }
 
     /// The answer's body. Nothing more of it is read before the client has a window for it.
-    async fn body(&self, client: &mut Client<'_>, app: &mut Upstream, patience: Duration) -> Result<(), Stop> {
+    async fn body(
+        &self,
+        client: &mut Client<'_>,
+        app: &mut UpstreamConnection,
+        patience: Duration,
+    ) -> Result<(), Stop> {
         let unsent = &self.unsent;
         while !app.is_done() {
             client.room(1, app, unsent).await?;
@@ -220,7 +225,7 @@ impl Client<'_> {
     }
 
     /// Ends when the client takes a byte or more of this many that it is to get; with how many.
-    async fn room(&mut self, wanted: usize, app: &mut Upstream, unsent: &Unsent) -> Result<usize, Stop> {
+    async fn room(&mut self, wanted: usize, app: &mut UpstreamConnection, unsent: &Unsent) -> Result<usize, Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         // No more than is there to be sent: other streams share the connection's window.
         to.reserve_capacity(wanted);

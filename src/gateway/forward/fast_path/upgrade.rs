@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::gateway::forward::attempt::MAX_INTERIM;
 use crate::gateway::forward::fast_path::ask::{Downstream as _, Tried};
 use crate::gateway::forward::fast_path::tunnel::{self, Patience};
-use crate::gateway::forward::fast_path::upstream::{Upstream, Wanted};
+use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
 use crate::gateway::forward::fast_path::{Client, FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -23,14 +23,14 @@ impl FastPath {
         head: &[u8],
         proxied: &ProxiedRequest,
         context: &mut FastPathContext,
-    ) -> Result<Option<Box<Upstream>>, Stop> {
+    ) -> Result<Option<Box<UpstreamConnection>>, Stop> {
         let app = proxied.forward.app();
         let (mut stream, _) = self.connect(proxied, context, &mut Tried::new(), true).await?;
         client.pass(&mut stream, head, app.read_timeout).await.map_err(|error| {
             let late = error.kind() == io::ErrorKind::TimedOut;
             Stop::App(if late { Cause::TimedOut } else { Cause::Broken })
         })?;
-        let mut upstream = Upstream::new(stream, false);
+        let mut upstream = UpstreamConnection::new(stream, false);
         let mut interim = 0;
         loop {
             client.wait(&mut upstream, app.read_timeout, Wanted::Head).await?;

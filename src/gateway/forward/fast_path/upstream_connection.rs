@@ -10,6 +10,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt as _;
 
+use crate::app::cause_of_break;
 use crate::gateway::forward::fast_path::answer_head::{AnswerHead, Ends, Parsed, parse};
 use crate::gateway::forward::headers;
 use crate::gateway::http1::chunks::ChunkJudge;
@@ -42,7 +43,7 @@ pub(super) enum Wanted {
 }
 
 /// The connection, and what was read from it.
-pub(super) struct Upstream {
+pub(super) struct UpstreamConnection {
     pub stream: Stream,
     /// What was read and is not taken: a head, then pieces of the body.
     buffer: BytesMut,
@@ -59,7 +60,7 @@ pub(super) struct Upstream {
     persistent: bool,
 }
 
-impl Upstream {
+impl UpstreamConnection {
     /// `reused`: it has carried another request, and the app may have closed it since.
     pub fn new(stream: Stream, reused: bool) -> Box<Self> {
         Box::new(Self {
@@ -223,15 +224,10 @@ impl Upstream {
             Poll::Ready(Err(error)) => {
                 // What the kernel says is of the connection; what TLS says may be of what was sent.
                 self.over = error.raw_os_error().is_some() || error.kind() == io::ErrorKind::UnexpectedEof;
-                Poll::Ready(Err(cause_of(&error)))
+                Poll::Ready(Err(cause_of_break(&error)))
             }
         }
     }
-}
-
-/// A silence that the kernel ended was no answer that is late: the connection is gone.
-fn cause_of(error: &io::Error) -> Cause {
-    Cause::find(error).filter(|cause| *cause != Cause::TimedOut).unwrap_or(Cause::Broken)
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use super::*;
 /// What became of an answer: its body, and whether the connection may carry another request.
 type Outcome = Result<(String, bool), Cause>;
 
-async fn wait(upstream: &mut Upstream, wanted: Wanted) -> Result<(), Cause> {
+async fn wait(upstream: &mut UpstreamConnection, wanted: Wanted) -> Result<(), Cause> {
     poll_fn(|cx| upstream.poll(wanted, cx)).await
 }
 
 /// The whole body, once it is there.
-async fn body(mut upstream: Box<Upstream>) -> Outcome {
+async fn body(mut upstream: Box<UpstreamConnection>) -> Outcome {
     wait(&mut upstream, Wanted::Head).await?;
     upstream.begin_body(false);
     let mut whole = Vec::new();
@@ -34,7 +34,7 @@ async fn answer(said: &str, fits: usize, closes: bool) -> Outcome {
         // The other end sees it when this is dropped.
         (!closes).then_some(app)
     };
-    let (outcome, _) = tokio::join!(body(Upstream::new(Box::new(ours), false)), said);
+    let (outcome, _) = tokio::join!(body(UpstreamConnection::new(Box::new(ours), false)), said);
     outcome
 }
 
@@ -63,6 +63,10 @@ async fn a_body_ends_where_its_framing_says_and_the_connection_is_kept_where_tha
             whole("abcde", true),
         ),
         ("HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 1\r\n\r\nx", whole("x", false)),
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\nx",
+            whole("x", false),
+        ),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", whole("x", false)),
         ("HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 1\r\n\r\nx", whole("x", true)),
         (
@@ -109,7 +113,7 @@ async fn what_breaks_off_or_is_framed_twice_is_no_answer() {
 #[test]
 fn a_head_has_no_body_of_its_own_where_only_it_was_asked_for() {
     let (mut app, ours) = tokio::io::duplex(4096);
-    let mut upstream = Upstream::new(Box::new(ours), false);
+    let mut upstream = UpstreamConnection::new(Box::new(ours), false);
     let said = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
     app.write_all(said).now_or_never().expect("room").expect("written");
     for status in [103, 200] {
@@ -126,7 +130,7 @@ fn a_head_has_no_body_of_its_own_where_only_it_was_asked_for() {
 #[test]
 fn while_nothing_comes_there_is_no_room_held() {
     let (mut app, ours) = tokio::io::duplex(4096);
-    let mut upstream = Upstream::new(Box::new(ours), false);
+    let mut upstream = UpstreamConnection::new(Box::new(ours), false);
     assert!(wait(&mut upstream, Wanted::Head).now_or_never().is_none());
     assert_eq!(upstream.buffer.capacity(), 0);
     app.write_all(b"HTTP/1.1 200 OK\r\n\r\nx").now_or_never().expect("room").expect("written");
@@ -144,7 +148,7 @@ fn an_idle_connection_that_ends_before_a_byte_of_an_answer_was_dead() {
         let (mut app, ours): (DuplexStream, _) = tokio::io::duplex(64);
         app.write_all(said).now_or_never().expect("room").expect("written");
         drop(app);
-        let mut upstream = Upstream::new(Box::new(ours), reused);
+        let mut upstream = UpstreamConnection::new(Box::new(ours), reused);
         assert_eq!(wait(&mut upstream, Wanted::Head).now_or_never(), Some(Err(Cause::Broken)));
         upstream.is_dead()
     };
