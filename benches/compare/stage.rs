@@ -74,7 +74,13 @@ pub fn run() {
     let site = Site::new(Algorithm::Es256, setting("USERS", 1000));
     let stage = Stage { runtime, origin: Origin::start(), site };
     let mut report = Report::default();
-    let servers = start_all(&stage, &stage.site, &mut report);
+    let wanted = Row::all().iter().any(|row| is_wanted(&row.name(&stage.site)));
+    let servers = if wanted || SPECIAL.iter().any(|(name, _)| is_wanted(name)) {
+        start_all(&stage, &stage.site, &mut report)
+    } else {
+        PEERS.iter().filter(|peer| takes_part(peer)).for_each(|peer| report.taken(peer));
+        Vec::new()
+    };
     let all: Vec<&Started> = servers.iter().collect();
     let others = Others::begin(&all, &stage.origin);
     for row in Row::all() {
@@ -103,13 +109,15 @@ pub fn run() {
     report.write();
 }
 
-/// What is no request: for all servers.
+type OfServers = fn(&Stage, &[&Started]) -> Table;
+
+/// What is no request.
+const SPECIAL: [(&str, OfServers); 3] =
+    [("handshakes", handshakes::table), ("websockets", websockets::table), ("idle connections", idle::table)];
+
+/// The same, of all servers.
 fn special(stage: &Stage, servers: &[&Started], report: &mut Report) {
-    for (name, table) in [
-        ("handshakes", handshakes::table as fn(&Stage, &[&Started]) -> Table),
-        ("websockets", websockets::table),
-        ("idle connections", idle::table),
-    ] {
+    for (name, table) in SPECIAL {
         if is_wanted(name) {
             println!("\n{name}");
             report.table(table(stage, servers));
