@@ -3,6 +3,7 @@
 //! Both are read through [`Clock`], so that tests and the demo can move time instead of waiting for it.
 
 use std::cell::Cell;
+use std::io::Write as _;
 #[cfg(any(test, feature = "simulators"))]
 use std::sync::Arc;
 #[cfg(any(test, feature = "simulators"))]
@@ -76,6 +77,16 @@ impl Timestamp {
         put(&mut text[20..23], self.0 % 1000);
         out.extend_from_slice(&text);
     }
+}
+
+/// A second since the epoch as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(second: i64) -> [u8; 29] {
+    /// The last second of the year 9999, behind which a year has too many digits.
+    const LAST: u64 = 253_402_300_799;
+    let since = Duration::from_secs(u64::try_from(second).unwrap_or(0).min(LAST));
+    let mut text = [b' '; 29];
+    let _ = write!(&mut text[..], "{}", httpdate::HttpDate::from(UNIX_EPOCH + since));
+    text
 }
 
 /// Date and time of a second since the epoch, over those in `text`.
@@ -209,6 +220,26 @@ impl Stopwatch {
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+
+    /// The `Date` of an answer ([RFC 9110, section 6.6.1](https://www.rfc-editor.org/rfc/rfc9110#section-6.6.1)), by the machine's wall clock when this was
+    /// started, or a little later. The wall clock is read once a second; when it is set, answers say so within a second.
+    pub(crate) fn http_date(self) -> [u8; 29] {
+        thread_local! {
+            /// The last date that this thread wrote, and until when it is true.
+            static WRITTEN: Cell<Option<(Instant, [u8; 29])>> = const { Cell::new(None) };
+        }
+        if let Some((until, text)) = WRITTEN.get()
+            && self.0 < until
+        {
+            return text;
+        }
+        let now = system_now().0;
+        let text = http_date(Timestamp(now).as_secs());
+        // Rather a thousandth too short than a date that is over.
+        let left = u64::try_from(999 - now.rem_euclid(1000)).unwrap_or(0);
+        WRITTEN.set(Some((self.0 + Duration::from_millis(left), text)));
+        text
+    }
 }
 
 impl Clock {
@@ -295,6 +326,25 @@ mod tests {
         let after = clock.moment();
         assert!(after.wall.since(before.wall) >= Duration::from_secs(6 * 3600));
         assert!(after.tick.since(before.tick) >= Duration::from_secs(6 * 3600));
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_that_of_the_second_in_which_it_is_written() {
+        let read = |text: [u8; 29]| httpdate::parse_http_date(std::str::from_utf8(&text).unwrap()).unwrap();
+        for second in [0, 784_111_777, 951_782_400, 253_402_300_799] {
+            assert_eq!(read(http_date(second)), UNIX_EPOCH + Duration::from_secs(second.try_into().unwrap()));
+        }
+        assert_eq!(http_date(784_111_777), *b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!((http_date(-1), http_date(i64::MAX)), (http_date(0), http_date(253_402_300_799)));
+        // One that is kept is not told behind the end of its second, and what is told is never older than the stop-watch.
+        let second = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let (mut first, mut last) = (None, 0);
+        while first.is_none_or(|first| first == last) {
+            let before = second(SystemTime::now());
+            last = second(read(Stopwatch::start().http_date()));
+            assert!((before..=second(SystemTime::now())).contains(&last), "{last} after {before}");
+            first.get_or_insert(last);
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::gateway::bounds::MAX_BODY;
 use crate::gateway::forward::headers::{self, BadFields};
 use crate::gateway::forward::proxied_request::{ProxiedRequest, Start};
 use crate::gateway::http1::head::{Body, Head};
-use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::decide::{Verdict, step_up};
 use crate::gateway::judge::negotiate::{is_framed, is_navigation};
 use crate::gateway::judge::original::{AnswerOptions, Original};
@@ -27,7 +26,7 @@ use crate::gateway::judge::routes::Route;
 use crate::gateway::receive::{Disposition, Post, PostParts};
 use crate::gateway::request::{ConnectionInfo, RequestId, known, micros};
 use crate::gateway::spans;
-use crate::lease::{Lease, Source};
+use crate::lease::Lease;
 use crate::policy::Permit;
 use crate::problem::Refusal;
 use crate::telemetry::{Outcome, Place, TRACEPARENT, TraceContext, trace_id};
@@ -49,14 +48,14 @@ impl Gateway {
         let began = Stopwatch::start();
         let moment = self.clock.moment_at(began);
         let time = moment.wall;
-        let (id, place) = self.identify(head, connection.peer);
+        let mut room = RequestId::default();
+        let (request_id, place) = self.identify(head, connection.peer, &mut room);
         let (address, client) = connection.peer.client(head, &self.trusted);
         let accepted = connection.peer.connection();
         let redirect_to = accepted.redirect_to();
         let asked = if connection.peer.is_trusted() { Original::of(head) } else { None };
         let options = asked.as_ref().and_then(|asked| Some(asked.as_ref().ok()?.options));
         let came = Came { trusted: connection.peer.is_trusted(), tls: connection.tls };
-        let request_id = id.text();
         let log = RequestLog::new(moment, place, request_id);
         let mut log = RequestLog { address, redirect_to, asked: options, came, ..log };
         let original = asked.map(|asked| asked.map(|original| original.head(head)));
@@ -72,7 +71,7 @@ impl Gateway {
             Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
                 Err(_) => Err(Refusal::Overloaded),
                 Ok(free) => {
-                    let (id, client) = (RequestId(id.0), (&*client).into());
+                    let (id, client) = (RequestId::keep(request_id), (&*client).into());
                     let (close, accepted) = (head.close || lame, accepted.clone());
                     let to_app = Place::below(&place.own, place.own.sampled);
                     let start = Start { began, time, id, place, to_app, client, close, accepted, _place: free };
@@ -87,7 +86,7 @@ impl Gateway {
                 let (client, close) = (&*client, head.close || lame);
                 let parts = PostParts {
                     inbox,
-                    id: RequestId(id.0),
+                    id: RequestId::keep(request_id),
                     began,
                     time,
                     place,
@@ -108,6 +107,7 @@ impl Gateway {
             close: matches!(after, Disposition::Close),
             origin: log.origin,
             hsts: accepted.hsts(),
+            at: if log.has_waited() { Stopwatch::start() } else { began },
         };
         let judged = judged.unwrap_or(head);
         let answered = self.write(judged, &mut log, &mut reply, verdict);
@@ -145,22 +145,23 @@ impl Gateway {
     /// Refuses what could not be read as a request: counted and logged like any other, and the connection closes.
     pub(super) fn reject(&self, refusal: &Refusal, peer: &Peer, out: &mut Vec<u8>) -> Disposition {
         let uuid = Uuid::new_v4();
-        let (id, place) = (RequestId::from(uuid), Place::begin(uuid.into_bytes(), false));
-        let hsts = peer.connection().hsts();
-        Reply { out, request_id: id.text(), head_only: false, close: true, origin: None, hsts }.problem(refusal);
+        let mut room = RequestId::default();
+        let (request_id, place) = (room.write(uuid), Place::begin(uuid.into_bytes(), false));
+        let (hsts, at) = (peer.connection().hsts(), Stopwatch::start());
+        Reply { out, request_id, head_only: false, close: true, origin: None, hsts, at }.problem(refusal);
         let outcome = match refusal {
             Refusal::BadRequest => Outcome::Malformed,
             other => other.row().outcome,
         };
         self.metrics.requests.with_label_values(&[NO_ROUTE, outcome.label()]).inc();
         let answered = (refusal.row().status, outcome);
-        self.note(&AccessRecord::bare((self.clock.now(), place, id.text()), answered, peer.text()));
+        self.note(&AccessRecord::bare((self.clock.now(), place, request_id), answered, peer.text()));
         Disposition::Close
     }
 
-    /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones. A trace that begins here has the bytes of the
+    /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones, the id written into `room`. A trace that begins here has the bytes of the
     /// request's id.
-    pub(super) fn identify(&self, head: &Head<'_>, peer: &Peer) -> (RequestId, Place) {
+    pub(super) fn identify<'r>(&self, head: &Head<'r>, peer: &Peer, room: &'r mut RequestId) -> (&'r str, Place) {
         let trusted = peer.is_trusted();
         let caller = if trusted { caller(head) } else { None };
         let sampled = caller.is_some_and(|caller| caller.sampled) || self.metrics.tracer.samples();
@@ -169,7 +170,7 @@ impl Gateway {
             Some(id) => (id, below.unwrap_or_else(|| Place::begin(trace_id(), sampled))),
             None => {
                 let uuid = Uuid::new_v4();
-                (RequestId::from(uuid), below.unwrap_or_else(|| Place::begin(uuid.into_bytes(), sampled)))
+                (room.write(uuid), below.unwrap_or_else(|| Place::begin(uuid.into_bytes(), sampled)))
             }
         }
     }
@@ -190,9 +191,8 @@ impl Gateway {
         let count = |outcome: Outcome| self.metrics.requests.with_label_values(&[route, outcome.label()]).inc();
         match verdict {
             Ok(Verdict::Url { route, lease, status, json, permit }) => {
-                // A known session and a held lease have not been waited for. What JSON promises is of now all the same.
-                let waited = (log.check, log.source) != (Some(Check::Cached), Some(Source::Hit));
-                let now = if waited || json { self.clock.now() } else { log.moment.wall };
+                // What JSON promises is of now, waited for or not.
+                let now = if log.has_waited() || json { self.clock.now() } else { log.moment.wall };
                 let remaining = lease.remaining(now);
                 log.remaining = Some(remaining);
                 self.metrics.redirect_remaining.observe(remaining.as_secs_f64());

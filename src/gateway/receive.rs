@@ -190,6 +190,7 @@ impl Gateway {
             close,
             origin: None,
             hsts: post.hsts.as_deref(),
+            at: Stopwatch::start(),
         };
         let (status, outcome) = match receipt {
             Receipt::Taken if post.inbox == Inbox::Events => (202, Outcome::Received),

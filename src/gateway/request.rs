@@ -31,23 +31,34 @@ pub(super) fn known(method: &str) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
-/// An `x-request-id`.
-pub(super) struct RequestId(pub(super) [u8; Hyphenated::LENGTH]);
+/// An `x-request-id`, or room for one.
+#[derive(Clone, Copy)]
+pub(super) struct RequestId([u8; Hyphenated::LENGTH]);
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self([b'-'; Hyphenated::LENGTH])
+    }
+}
 
 impl RequestId {
     /// The one that came in, as it was written, if it is one UUID.
-    pub fn of(head: &Head<'_>) -> Option<Self> {
+    pub fn of<'h>(head: &Head<'h>) -> Option<&'h str> {
         let mut all = head.all("x-request-id");
         let (Some(text), None) = (all.next(), all.next()) else { return None };
         // Of this length only the form with hyphens is one.
-        let text = <[u8; Hyphenated::LENGTH]>::try_from(text).ok()?;
-        Uuid::try_parse_ascii(&text).is_ok().then_some(Self(text))
+        let is_one = text.len() == Hyphenated::LENGTH && Uuid::try_parse_ascii(text).is_ok();
+        std::str::from_utf8(text).ok().filter(|_| is_one)
     }
 
-    pub fn from(uuid: Uuid) -> Self {
-        let mut text = [0; Hyphenated::LENGTH];
-        uuid.hyphenated().encode_lower(&mut text);
-        Self(text)
+    /// Writes one of ours.
+    pub fn write(&mut self, uuid: Uuid) -> &str {
+        uuid.hyphenated().encode_lower(&mut self.0)
+    }
+
+    /// Keeps the text of one.
+    pub fn keep(text: &str) -> Self {
+        text.as_bytes().first_chunk().copied().map_or_else(Self::default, Self)
     }
 
     pub fn text(&self) -> &str {

@@ -78,8 +78,7 @@ pub struct LeaseKey {
 impl LeaseKey {
     /// The key for this session. `claims` are positions in [`Session::claims`] of those that the recipe uses.
     pub fn new(scope: &Scope, session: &Session, reuse: Reuse, opened: Opened<'_>, claims: &[usize]) -> Self {
-        let mut owner = SmallVec::new();
-        owner.extend_from_slice(&scope.0);
+        let mut owner = SmallVec::from_slice(&scope.0);
         owner.extend_from_slice(session.subject().as_bytes());
 
         let mut variant = SmallVec::new();

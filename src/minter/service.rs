@@ -309,10 +309,10 @@ impl MintService {
             let known = self.sessions.until_revocations_are_known().await;
             known.map_err(|Unknown| MintError::now(Denial::StoreUnavailable))?;
         }
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let session = match self.sessions.cached(token.as_bytes(), now) {
             Some(session) => session,
-            None => self.sessions.verify(token.as_bytes(), now).await.map_err(|fault| match fault {
+            None => self.sessions.verify(token.as_bytes(), now.wall).await.map_err(|fault| match fault {
                 SessionFault::Expired => MintError::now(Denial::SessionExpired),
                 SessionFault::Invalid(_) => MintError::now(Denial::SessionInvalid),
                 SessionFault::KeysUnavailable(wait) => MintError::for_now(Denial::KeysUnavailable, wait),

@@ -156,10 +156,15 @@ impl JwksCache {
 
     /// Whether there are keys, and they are still believed.
     pub(super) fn is_usable(&self) -> bool {
+        self.is_usable_at(|| self.clock.tick())
+    }
+
+    /// The same at a moment that is asked for only where it counts.
+    pub(super) fn is_usable_at(&self, now: impl FnOnce() -> Tick) -> bool {
         match self.believed_until.load(Ordering::Acquire) {
             i64::MAX => true,
             i64::MIN => false,
-            until => millis(self.clock.tick()) < until,
+            until => millis(now()) < until,
         }
     }
 

@@ -106,7 +106,7 @@ impl Sources {
             }
         }
         let mut found = Found::default();
-        for (at, (source, value)) in self.list.iter().zip(values).enumerate() {
+        for (at, (source, value)) in self.list.iter().zip(&values).enumerate() {
             if !pieces.is_empty() {
                 match pieces.join(at, value.is_some())? {
                     Joined::Absent => {}
@@ -114,7 +114,7 @@ impl Sources {
                     Joined::Whole(value) => found.add(value.into(), SourceKind::Cookie),
                 }
             }
-            let Some(value) = value else { continue };
+            let Some(value) = *value else { continue };
             match source {
                 Source::Authorization => found.add_authorization(value),
                 Source::Header(_) => found.add(value.into(), SourceKind::Header),
@@ -135,12 +135,13 @@ impl<'a> Found<'a> {
 
     /// RFC 9110, section 11.4 and RFC 6750, section 2.1.
     fn add_authorization(&mut self, value: &'a [u8]) {
-        let end = memchr::memchr(b' ', value).unwrap_or(value.len());
-        let (scheme, rest) = value.split_at(end);
+        // As nearly everybody writes it.
+        let end = if value.starts_with(b"Bearer ") { Some(6) } else { memchr::memchr(b' ', value) };
+        let (scheme, rest) = value.split_at(end.unwrap_or(value.len()));
         let token = trim(rest);
         if scheme.is_empty() {
             self.malformed = true;
-        } else if !scheme.eq_ignore_ascii_case(b"bearer") {
+        } else if scheme != b"Bearer" && !scheme.eq_ignore_ascii_case(b"bearer") {
             self.other_scheme = true;
         } else if token.is_empty() || memchr::memchr2(b' ', b'\t', token).is_some() {
             self.malformed = true;

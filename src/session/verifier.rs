@@ -26,7 +26,7 @@ use super::security_event::Transmitter;
 use super::settings::{RevocationsUnknown, SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
 use super::{Memo, Reason, Session, SessionFault, Signed, TARGET, TraitClaims, assertable, shown};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Moment, Timestamp};
 use crate::secret::Secret;
 use crate::telemetry::{Metrics, Outcome};
 
@@ -176,20 +176,20 @@ impl Sessions {
     }
 
     /// The session of a token that was verified before, if it still is one. The hot path: one look-up by bytes, no allocation.
-    pub fn cached(&self, token: &[u8], now: Timestamp) -> Option<Arc<Session>> {
+    pub fn cached(&self, token: &[u8], now: Moment) -> Option<Arc<Session>> {
         // Nothing longer is in the cache; a hostile megabyte is not even hashed.
         if token.len() > self.max_token_bytes {
             return None;
         }
         let verdict = self.cache.get(token)?;
-        let ended = verdict.key.is_retired() || now >= verdict.life.until;
+        let ended = verdict.key.is_retired() || now.wall >= verdict.life.until;
         if ended || !verdict.looked_up.is_open(self, &verdict.session) {
             self.cache.remove_if(token, |held| Arc::ptr_eq(held, &verdict));
             self.count_entries();
             return None;
         }
         // The wall clock may have been set back; and keys that are too old vouch for nothing.
-        if now < verdict.life.from || !verdict.jwks.is_usable() {
+        if now.wall < verdict.life.from || !verdict.jwks.is_usable_at(|| now.tick) {
             return None;
         }
         verdict.issuer.checks.cached.inc();

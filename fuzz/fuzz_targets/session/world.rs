@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
-use valet_gateway::clock::{Clock, ClockControl, Timestamp};
+use valet_gateway::clock::{Clock, ClockControl, Moment, Tick, Timestamp};
 use valet_gateway::secret::Secret;
 use valet_gateway::session::settings::{IssuerSettings, SessionSettings};
 use valet_gateway::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions, Sources};
@@ -59,6 +59,11 @@ pub struct World {
     clock_control: Arc<ClockControl>,
     idp: Arc<Idp>,
     runtime: Runtime,
+}
+
+/// A moment of the wall clock while keys are fresh.
+fn moment(millis: i64) -> Moment {
+    Moment { wall: Timestamp::from_millis(millis), tick: Tick::from_millis(0) }
 }
 
 impl World {
@@ -144,7 +149,7 @@ impl World {
     /// Looks at a token as the gateway does, and fails unless it comes to what is expected.
     pub fn check(&self, token: &[u8], now: i64, expected: &Expected) {
         let asked = self.idp.asked.load(Ordering::SeqCst);
-        let cached = self.sessions.cached(token, Timestamp::from_millis(now));
+        let cached = self.sessions.cached(token, moment(now));
         let seen = match cached {
             Some(session) => Seen::Opens(session),
             None => self.verify(token, now),
@@ -167,7 +172,7 @@ impl World {
 
     /// Sees to it that a good token is remembered.
     pub fn remember(&self, token: &[u8]) {
-        let is_cached = self.sessions.cached(token, Timestamp::from_millis(NOW)).is_some();
+        let is_cached = self.sessions.cached(token, moment(NOW)).is_some();
         assert!(is_cached || matches!(self.verify(token, NOW), Seen::Opens(_)), "a good token opens nothing");
     }
 
@@ -181,7 +186,7 @@ impl World {
 
     /// Both sides of both edges, from memory and by verifying.
     fn check_life(&self, token: &[u8], now: i64, person: &Person) {
-        let is_cached = |at: i64| match self.sessions.cached(token, Timestamp::from_millis(at)) {
+        let is_cached = |at: i64| match self.sessions.cached(token, moment(at)) {
             Some(session) => {
                 assert_same(&session, person);
                 true

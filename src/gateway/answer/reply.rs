@@ -6,9 +6,8 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use pingora_core::protocols::http::date::get_cached_date;
 
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::forward::headers::{self, HSTS};
 use crate::gateway::judge::preflight::Preflight;
 use crate::lease::Lease;
@@ -16,6 +15,9 @@ use crate::problem::{Refusal, TYPE_BASE};
 
 /// The head of a redirect, mostly: one look at the room for all of its parts.
 const ROOM: usize = 1024;
+
+/// The first lines of a redirect.
+const FOUND: &[u8] = b"HTTP/1.1 302 Found\r\ncache-control: no-store\r\nvary: Accept, Origin\r\nx-request-id: ";
 
 /// How long a browser may remember the answer to `OPTIONS`, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
@@ -32,12 +34,18 @@ pub(in crate::gateway) struct Reply<'a> {
     pub origin: Option<&'a str>,
     /// `Strict-Transport-Security`.
     pub hsts: Option<&'a str>,
+    /// Started when it is written, or so little before that `Date` is true.
+    pub at: Stopwatch,
 }
 
 impl Reply<'_> {
     /// `302` or `303` to the plug-in URL, byte for byte.
     pub fn redirect(&mut self, status: u16, lease: &Lease) {
-        self.start(status, if status == 303 { "See Other" } else { "Found" });
+        if status == 303 {
+            self.start(status, "See Other")
+        } else {
+            self.found()
+        }
         // The one place where the URL leaves for a browser.
         self.field("location", lease.url.expose());
         self.out.extend_from_slice(b"referrer-policy: no-referrer\r\n");
@@ -200,11 +208,23 @@ impl Reply<'_> {
             b"\r\ncache-control: ",
             cache_control.as_bytes(),
             b"\r\nvary: Accept, Origin\r\nx-request-id: ",
-            self.request_id.as_bytes(),
-            b"\r\n",
         ] {
             self.out.extend_from_slice(part);
         }
+        self.common();
+    }
+
+    /// `302`, as [`Self::start`] writes it: nearly every answer begins so.
+    fn found(&mut self) {
+        self.out.reserve(ROOM);
+        self.out.extend_from_slice(FOUND);
+        self.common();
+    }
+
+    /// What each answer has behind its first lines.
+    fn common(&mut self) {
+        self.out.extend_from_slice(self.request_id.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
         if let Some(hsts) = self.hsts {
             self.field(HSTS, hsts);
         }
@@ -242,7 +262,7 @@ impl Reply<'_> {
 
     fn end(&mut self) {
         self.out.extend_from_slice(b"date: ");
-        self.out.extend_from_slice(get_cached_date().as_bytes());
+        self.out.extend_from_slice(&self.at.http_date());
         self.out.extend_from_slice(if self.close { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
     }
 }
@@ -320,6 +340,7 @@ mod tests {
             close: true,
             origin,
             hsts: Some("max-age=1"),
+            at: Stopwatch::start(),
         });
         let text = String::from_utf8(out.clone()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -343,6 +364,23 @@ mod tests {
         // What looks like the end of a head stands in a body.
         let (status, _, body) = read(|reply| reply.wrong("{\r\n\r\n: }"));
         assert_eq!((status, &*body), (400, "{\r\n\r\n: }"));
+    }
+
+    #[test]
+    fn a_redirect_begins_as_each_answer_does() {
+        let (mut found, mut started) = (Vec::new(), Vec::new());
+        let reply = |out| Reply {
+            out,
+            request_id: "7f2b",
+            head_only: false,
+            close: false,
+            origin: Some("https://page.example"),
+            hsts: Some("max-age=1"),
+            at: Stopwatch::start(),
+        };
+        reply(&mut found).found();
+        reply(&mut started).start(302, "Found");
+        assert_eq!(String::from_utf8(found), String::from_utf8(started));
     }
 
     #[test]

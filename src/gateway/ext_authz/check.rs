@@ -19,6 +19,7 @@ use crate::gateway::judge::decide::Verdict;
 use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::permission::Forward;
 use crate::gateway::judge::request_log::RequestLog;
+use crate::gateway::request::RequestId;
 use crate::problem::Refusal;
 use crate::telemetry::Outcome;
 
@@ -62,13 +63,14 @@ impl Gateway {
         let headers: Vec<Header<'_>> = fields.iter().map(|(name, value)| Header { name, value }).collect();
         let head = Head::of_parts(&http.method, &http.path, &http.host, &headers, false);
         let head = head.map_err(|_| Refusal::BadRequest);
-        let (id, place) = self.identify(head.as_ref().unwrap_or(&UNREADABLE), asker);
+        let mut room = RequestId::default();
+        let (id, place) = self.identify(head.as_ref().unwrap_or(&UNREADABLE), asker, &mut room);
         let (address, client) = head.as_ref().map_or((peer.address(), peer.text().into()), |head| {
             let (address, client) = peer.client(head, &self.trusted);
             (address, client.into_owned())
         });
         let options = AnswerOptions { cut_cookie: true, preflight: true, never_login: false };
-        let log = RequestLog::new(moment, place, id.text());
+        let log = RequestLog::new(moment, place, id);
         let mut log = RequestLog { address, asked: Some(options), ..log };
         let mut abort = drain.abort();
         let verdict = tokio::select! {
@@ -83,8 +85,9 @@ impl Gateway {
             }
             (verdict, head) => {
                 let mut out = Vec::new();
-                let (request_id, origin) = (id.text(), log.origin);
-                let mut reply = Reply { out: &mut out, request_id, head_only: false, close: false, origin, hsts: None };
+                let (origin, at) = (log.origin, Stopwatch::start());
+                let (head_only, close, hsts) = (false, false, None);
+                let mut reply = Reply { out: &mut out, request_id: id, head_only, close, origin, hsts, at };
                 let answered = self.write(head.as_ref().unwrap_or(&UNREADABLE), &mut log, &mut reply, verdict);
                 (denied(out), answered)
             }

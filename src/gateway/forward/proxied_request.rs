@@ -204,6 +204,7 @@ impl ProxiedRequest {
             close: true,
             origin: self.origin.as_deref(),
             hsts: self.hsts(),
+            at: Stopwatch::start(),
         };
         if self.navigation { reply.page(refusal, None) } else { reply.problem(refusal) }
     }

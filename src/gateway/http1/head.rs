@@ -254,7 +254,7 @@ pub(in crate::gateway) fn is_host(text: &str) -> bool {
             Some((v6, port)) if v6.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => (v6, port),
             _ => return false,
         },
-        None => match memchr::memchr(b':', text.as_bytes()) {
+        None => match text.bytes().position(|b| b == b':') {
             Some(colon) => text.split_at(colon),
             None => (text, ""),
         },

@@ -111,7 +111,7 @@ pub(in crate::gateway) async fn head(
             let Ok(end) = end_of_head(buffer, scanned.saturating_sub(1)) else { return Read::Malformed };
             let seen = end.unwrap_or(buffer.len());
             // The line is measured first: a long target gets its own status.
-            if memchr::memchr(b'\n', &buffer[..seen.min(limits.max_line)]).is_none() && seen > limits.max_line {
+            if seen > limits.max_line && memchr::memchr(b'\n', &buffer[..limits.max_line]).is_none() {
                 return Read::LongTarget;
             }
             if seen > limits.max_head {

@@ -152,13 +152,21 @@ fn field_name(name: &str) -> Option<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Stopwatch;
     use crate::gateway::answer::reply::Reply;
 
     #[test]
     fn where_a_redirect_leads_is_in_no_table_of_hpack() {
         let mut out = Vec::new();
-        let mut reply =
-            Reply { out: &mut out, request_id: "7f2b", head_only: false, close: true, origin: None, hsts: None };
+        let mut reply = Reply {
+            out: &mut out,
+            request_id: "7f2b",
+            head_only: false,
+            close: true,
+            origin: None,
+            hsts: None,
+            at: Stopwatch::start(),
+        };
         reply.login("https://id.example/?next=/");
         let (head, body) = head_and_body(out).unwrap();
         let names = |sensitive| {

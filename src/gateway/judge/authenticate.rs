@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::app::settings::SessionNeed;
-use crate::clock::Timestamp;
+use crate::clock::Moment;
 use crate::gateway::Gateway;
 use crate::gateway::http1::head::Head;
 use crate::problem::Refusal;
@@ -65,7 +65,7 @@ impl Gateway {
         &self,
         head: &Head<'h>,
         need: SessionNeed,
-        (now, address): (Timestamp, Option<IpAddr>),
+        (now, address): (Moment, Option<IpAddr>),
     ) -> Result<Option<Believed<'h>>, Refusal> {
         let fields = head.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let found: Found<'_> = self.sources.read(fields).map_err(|Ambiguous| Refusal::BadRequest)?;
@@ -79,16 +79,16 @@ impl Gateway {
             self.sessions.count_malformed();
             return Err(Refusal::OtherScheme);
         }
-        let mut credentials = found.credentials.into_iter();
-        let Some(first) = credentials.next() else {
+        let mut credentials = found.credentials;
+        let Some((first, others)) = credentials.split_first() else {
             self.sessions.count_absent();
             return if found.other_scheme { Ok(None) } else { Err(Refusal::SessionRequired) };
         };
         let session = self.check(&first.token, now, address).await;
-        for other in credentials {
+        for other in others {
             // Two credentials must speak for one person, or nobody is let in.
             // The first may have been waited for.
-            match (&session, self.check(&other.token, self.clock.now(), address).await) {
+            match (&session, self.check(&other.token, self.clock.moment(), address).await) {
                 (Ok((one, _)), Ok((other, _)))
                     if (one.namespace(), one.subject()) == (other.namespace(), other.subject()) => {}
                 // Not read: whose it is nobody knows.
@@ -98,27 +98,28 @@ impl Gateway {
             }
         }
         let (session, check) = session?;
+        let first = credentials.swap_remove(0);
         Ok(Some(Believed { session, check, kind: first.from, token: first.token }))
     }
 
     async fn check(
         &self,
         token: &[u8],
-        mut now: Timestamp,
+        mut now: Moment,
         address: Option<IpAddr>,
     ) -> Result<(Arc<Session>, Check), Refusal> {
         // What is waited for is boxed: a request whose token is known does not hold the room for it.
         if !self.sessions.knows_revocations() {
             let known = Box::pin(self.sessions.until_revocations_are_known());
             known.await.map_err(|Unknown| Refusal::StoreUnavailable)?;
-            now = self.clock.now();
+            now = self.clock.moment();
         }
         if let Some(session) = self.sessions.cached(token, now) {
             return Ok((session, Check::Cached));
         }
         // Before any signature is checked. One that was good before passes above: whoever shares an address with an attacker stays signed in.
         self.limits.check_invalid(address).map_err(Refusal::TooManyRequests)?;
-        let verified = Box::pin(self.sessions.verify(token, now)).await.map_err(|fault| match fault {
+        let verified = Box::pin(self.sessions.verify(token, now.wall)).await.map_err(|fault| match fault {
             SessionFault::Expired => Refusal::SessionExpired,
             // A token that was good until its session was ended is no attack.
             SessionFault::Invalid(Reason::Revoked) => Refusal::SessionRevoked,

@@ -154,7 +154,7 @@ impl Gateway {
         let session = match app.need {
             SessionNeed::None => None,
             SessionNeed::Required | SessionNeed::Optional => {
-                match self.session(head, app.need, (log.moment.wall, log.address)).await {
+                match self.session(head, app.need, (log.moment, log.address)).await {
                     Ok(found) => found.map(|Believed { session, check, .. }| {
                         log.check = Some(check);
                         session
@@ -233,7 +233,7 @@ impl Gateway {
         }
 
         let Believed { session, check, kind, token } =
-            match self.session(head, SessionNeed::Required, (log.moment.wall, log.address)).await {
+            match self.session(head, SessionNeed::Required, (log.moment, log.address)).await {
                 Ok(Some(believed)) => believed,
                 Ok(None) => return Err(Refusal::Internal),
                 Err(refusal) => {

@@ -21,12 +21,11 @@ pub(in crate::gateway) struct Target<'t> {
 /// Judges a target in origin-form, or in absolute-form if its authority is `host`.
 pub(in crate::gateway) fn judge<'t>(target: &'t str, host: &str) -> Result<Target<'t>, BadPath> {
     let origin_form = if target.starts_with('/') { target } else { from_absolute(target, host)? };
-    if memchr::memchr(b'#', origin_form.as_bytes()).is_some() {
-        return Err(BadPath);
-    }
-    let (path, query) = match memchr::memchr(b'?', origin_form.as_bytes()) {
-        Some(at) => (&origin_form[..at], Some(&origin_form[at + 1..])),
+    // One look for both: most targets have neither.
+    let (path, query) = match memchr::memchr2(b'?', b'#', origin_form.as_bytes()) {
         None => (origin_form, None),
+        Some(_) if memchr::memchr(b'#', origin_form.as_bytes()).is_some() => return Err(BadPath),
+        Some(at) => (&origin_form[..at], Some(&origin_form[at + 1..])),
     };
     let (path, encoded_slash) = normal(path)?;
     Ok(Target { path, query, encoded_slash })

@@ -84,4 +84,9 @@ impl<'h> RequestLog<'_, 'h> {
             asked: None,
         }
     }
+
+    /// Whether something may have been waited for: a known session and a held lease are at hand.
+    pub fn has_waited(&self) -> bool {
+        (self.check, self.source) != (Some(Check::Cached), Some(Source::Hit))
+    }
 }

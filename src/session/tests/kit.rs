@@ -252,7 +252,7 @@ impl World {
 
     /// Whether the cache opens it.
     pub(super) fn is_cached(&self, token: &str) -> bool {
-        self.sessions.cached(token.as_bytes(), self.clock.now()).is_some()
+        self.sessions.cached(token.as_bytes(), self.clock.moment()).is_some()
     }
 
     pub(super) fn checks(&self, issuer: &str, outcome: &str) -> u64 {
