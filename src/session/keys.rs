@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RsaPublicKeyComponents, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -21,14 +22,32 @@ const MIN_RSA_BITS: usize = 2048;
 /// The most that the library verifies; a longer one only costs us time.
 const MAX_RSA_BITS: usize = 8192;
 
+/// How each algorithm of an RSA key is verified.
+const RSA: [(SignatureAlgorithm, &RsaParameters); 6] = [
+    (SignatureAlgorithm::RS256, &RSA_PKCS1_2048_8192_SHA256),
+    (SignatureAlgorithm::RS384, &RSA_PKCS1_2048_8192_SHA384),
+    (SignatureAlgorithm::RS512, &RSA_PKCS1_2048_8192_SHA512),
+    (SignatureAlgorithm::PS256, &RSA_PSS_2048_8192_SHA256),
+    (SignatureAlgorithm::PS384, &RSA_PSS_2048_8192_SHA384),
+    (SignatureAlgorithm::PS512, &RSA_PSS_2048_8192_SHA512),
+];
+
 /// A key that may verify tokens of one issuer. Knows whether it still may.
 pub(super) struct Key {
     label: Label,
     kind: Kind,
     only: Option<SignatureAlgorithm>,
-    decoding: DecodingKey,
+    material: Material,
     identity: [u8; 32],
     retired: AtomicBool,
+}
+
+/// What a signature is verified by.
+enum Material {
+    /// A public key, read once for each algorithm that it may verify: a point is looked for on its curve, and a modulus made ready, when the key is
+    /// loaded and not for each token.
+    Public(Box<[(SignatureAlgorithm, ParsedPublicKey)]>),
+    Secret(DecodingKey),
 }
 
 /// By which `kid` a key is found.
@@ -101,13 +120,19 @@ impl Key {
         if e.len() > 8 || !odd(e) || e == [1] {
             return Err(KeyFault::WeakExponent);
         }
-        if !odd(n) || (RsaPublicKeyComponents { n, e }).to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).is_err() {
+        if !odd(n) {
             return Err(KeyFault::Incomplete);
         }
+        let used = RSA.iter().filter(|(algorithm, _)| only.is_none_or(|only| only == *algorithm));
+        let parsed = used.map(|(algorithm, parameters)| {
+            let key = RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters);
+            key.map(|key| (*algorithm, key)).map_err(|_| KeyFault::Incomplete)
+        });
+        let parsed = parsed.collect::<Result<_, _>>()?;
         if has_roca_fingerprint(n) {
             return Err(KeyFault::Roca);
         }
-        Ok(Self::new(label, Kind::Rsa, only, DecodingKey::from_rsa_raw_components(n, e), &[n, e]))
+        Ok(Self::new(label, Kind::Rsa, only, Material::Public(parsed), &[n, e]))
     }
 
     /// A key of another public kind from its bytes: an uncompressed point (SEC 1, section 2.3.3), or the 32 bytes of RFC 8032.
@@ -117,21 +142,17 @@ impl Key {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<Self, KeyFault> {
-        let (length, algorithm): (usize, &'static dyn VerificationAlgorithm) = match kind {
-            Kind::P256 => (65, &ECDSA_P256_SHA256_FIXED),
-            Kind::P384 => (97, &ECDSA_P384_SHA384_FIXED),
-            Kind::Ed25519 => (32, &ED25519),
+        let (length, algorithm, verifies): (usize, &'static dyn VerificationAlgorithm, _) = match kind {
+            Kind::P256 => (65, &ECDSA_P256_SHA256_FIXED, SignatureAlgorithm::ES256),
+            Kind::P384 => (97, &ECDSA_P384_SHA384_FIXED, SignatureAlgorithm::ES384),
+            Kind::Ed25519 => (32, &ED25519, SignatureAlgorithm::EdDSA),
             Kind::Rsa | Kind::Secret => return Err(KeyFault::UnknownType),
         };
         if bytes.len() != length {
             return Err(KeyFault::Incomplete);
         }
-        if ParsedPublicKey::new(algorithm, bytes).is_err() {
-            return Err(KeyFault::NotOnCurve);
-        }
-        let decoding =
-            if kind == Kind::Ed25519 { DecodingKey::from_ed_der(bytes) } else { DecodingKey::from_ec_der(bytes) };
-        Ok(Self::new(label, kind, only, decoding, &[bytes]))
+        let parsed = ParsedPublicKey::new(algorithm, bytes).map_err(|_| KeyFault::NotOnCurve)?;
+        Ok(Self::new(label, kind, only, Material::Public([(verifies, parsed)].into()), &[bytes]))
     }
 
     /// A shared secret, long enough for each of `algorithms`.
@@ -143,25 +164,20 @@ impl Key {
         if algorithms.iter().any(|a| bytes.len() < a.min_secret_bytes()) {
             return Err(KeyFault::ShortSecret);
         }
-        Ok(Self::new(Label::Any, Kind::Secret, None, DecodingKey::from_secret(bytes), &[bytes]))
+        let material = Material::Secret(DecodingKey::from_secret(bytes));
+        Ok(Self::new(Label::Any, Kind::Secret, None, material, &[bytes]))
     }
 
-    fn new(
-        label: Label,
-        kind: Kind,
-        only: Option<SignatureAlgorithm>,
-        decoding: DecodingKey,
-        material: &[&[u8]],
-    ) -> Self {
+    fn new(label: Label, kind: Kind, only: Option<SignatureAlgorithm>, material: Material, parts: &[&[u8]]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(format!("{kind:?}|{only:?}|{label:?}|").as_bytes());
-        for part in material {
+        for part in parts {
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
         let mut identity = [0; 32];
         identity.copy_from_slice(context.finish().as_ref());
-        Self { label, kind, only, decoding, identity, retired: AtomicBool::new(false) }
+        Self { label, kind, only, material, identity, retired: AtomicBool::new(false) }
     }
 
     /// Equal for the same key under the same name and restrictions, and only then.
@@ -193,10 +209,16 @@ impl Key {
 
     /// Whether `signature` over `signed` is this key's, by an algorithm that it fits.
     pub(super) fn verifies(&self, algorithm: SignatureAlgorithm, signed: &[u8], signature: &Signature) -> bool {
-        // The factory is jsonwebtoken's own; it checks the family of the key once more.
         self.fits(algorithm)
-            && (DEFAULT_PROVIDER.verifier_factory)(&algorithm.library(), &self.decoding)
-                .is_ok_and(|verifier| verifier.verify(signed, &signature.0).is_ok())
+            && match &self.material {
+                Material::Public(parsed) => {
+                    let key = parsed.iter().find(|(verifies, _)| *verifies == algorithm);
+                    key.is_some_and(|(_, key)| key.verify_sig(signed, &signature.0).is_ok())
+                }
+                // The factory is jsonwebtoken's own; it checks the family of the key once more.
+                Material::Secret(secret) => (DEFAULT_PROVIDER.verifier_factory)(&algorithm.library(), secret)
+                    .is_ok_and(|verifier| verifier.verify(signed, &signature.0).is_ok()),
+            }
     }
 
     /// The key has left its set: what it verified ends now.
