@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::lease::settings::Reuse;
 use crate::provider::{MintContext, MintInput};
-use crate::session::Session;
+use crate::session::{Session, SessionName};
 
 /// What the configuration contributes to a key: SHA-256 over issuer, plug-in, provider, mint and the recipe's fingerprint (which covers its `redirect_hosts`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,16 +84,16 @@ impl LeaseKey {
         let mut variant = SmallVec::new();
         put(&mut variant, opened.language);
         put(&mut variant, Some(session.external_id()));
-        match (reuse, session.session_id()) {
+        match (reuse, session.session_name()) {
             (Reuse::User | Reuse::Never, _) => variant.push(0),
-            (Reuse::Session, Some(id)) => {
+            (Reuse::Session, SessionName::Claim(id)) => {
                 variant.push(1);
                 put(&mut variant, Some(id));
             }
-            // Without a name for the session the token itself is the session: no other token gets its URL.
-            (Reuse::Session, None) => {
+            // Without a name for the session no other token gets its URL.
+            (Reuse::Session, SessionName::Token(digest)) => {
                 variant.push(2);
-                variant.extend_from_slice(session.token_digest());
+                variant.extend_from_slice(digest);
             }
         }
         for &position in claims {
@@ -201,8 +201,10 @@ mod tests {
                 log_id: "".into(),
                 person: [0; 16],
                 revocable: None,
-                session_id: self.session.as_deref().map(Into::into),
-                token_digest: [7; 32],
+                session_name: match &self.session {
+                    Some(name) => SessionName::Claim(name.as_str().into()),
+                    None => SessionName::Token([7; 32]),
+                },
                 ends: crate::clock::Timestamp::from_millis(0),
                 claims: Box::new([None, self.claim.as_deref().map(Into::into)]),
                 traits: None,

@@ -1,8 +1,9 @@
 //! A session on somebody's word: where an operator has said that this is enough.
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::rand;
 
-use super::{Memo, Session, Sessions, Signed};
+use super::hash::sha256;
+use super::{Memo, Session, SessionName, Sessions, Signed};
 use crate::clock::Timestamp;
 
 /// What is said of a session.
@@ -24,12 +25,16 @@ pub struct Asserted<'a> {
 impl Sessions {
     /// Takes somebody's word. Nothing is verified: the caller answers for it.
     pub(crate) fn assert(&self, said: Asserted<'_>) -> Session {
-        let mut token_digest = [0; 32];
-        match said.credential {
-            Some(text) => token_digest.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
-            // Without a name it is like no other. A machine without randomness can't do TLS either.
-            None => drop(rand::fill(&mut token_digest)),
-        }
+        let token = || match said.credential {
+            Some(text) => sha256(text.as_bytes()),
+            None => {
+                // Without a name it is like no other. A machine without randomness can't do TLS either.
+                let mut name = [0; 32];
+                let _ = rand::fill(&mut name);
+                name
+            }
+        };
+        let (log_id, person) = self.names_of(said.issuer, said.subject);
         Session {
             issuer: said.issuer.into(),
             namespace: said.issuer.into(),
@@ -37,12 +42,11 @@ impl Sessions {
             external_id: said.external_id.into(),
             // The minter's own issuers, if it has any, did not make this name.
             name_fault: None,
-            log_id: self.log_id(said.issuer, said.subject),
-            person: self.person(said.issuer, said.subject),
+            log_id,
+            person,
             // Who vouches for it has looked at its own list.
             revocable: None,
-            session_id: said.session_id.map(Into::into),
-            token_digest,
+            session_name: SessionName::of(said.session_id, token),
             // Nobody said.
             ends: Timestamp::from_millis(i64::MAX),
             claims: said.claims,

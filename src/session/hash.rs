@@ -1,6 +1,6 @@
 //! Keyed hashes of names: for eyes that must not learn them, and as keys of look-ups.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -16,6 +16,12 @@ impl Sessions {
     /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
     pub(crate) fn person(&self, issuer: &str, subject: &str) -> [u8; 16] {
         short(&self.subject_hash(issuer, subject))
+    }
+
+    /// [`Self::log_id`] and [`Self::person`], of one hash.
+    pub(super) fn names_of(&self, issuer: &str, subject: &str) -> (Box<str>, [u8; 16]) {
+        let hash = self.subject_hash(issuer, subject);
+        (URL_SAFE_NO_PAD.encode(hash).into(), short(&hash))
     }
 
     fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
@@ -43,6 +49,13 @@ impl Sessions {
         context.update(name.as_bytes());
         context.sign()
     }
+}
+
+/// SHA-256 of a token.
+pub(super) fn sha256(token: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
+    hash
 }
 
 /// The beginning of a hash.

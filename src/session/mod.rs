@@ -118,8 +118,7 @@ pub struct Session {
     pub(crate) person: [u8; 16],
     /// `None`: it is somebody else's to revoke.
     pub(crate) revocable: Option<Revocable>,
-    pub(crate) session_id: Option<Box<str>>,
-    pub(crate) token_digest: [u8; 32],
+    pub(crate) session_name: SessionName,
     pub(crate) ends: Timestamp,
     pub(crate) claims: Box<[Option<Box<str>>]>,
     pub(crate) fields: Box<[FieldClaim]>,
@@ -127,6 +126,21 @@ pub struct Session {
     pub(crate) traits: Option<Box<Traits>>,
     pub(crate) memo: Memo,
     pub(crate) signed: Signed,
+}
+
+/// What tells a session from others of the same person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionName {
+    /// The issuer's name of it (`session_claim`).
+    Claim(Box<str>),
+    /// The token has none, so the token itself is the session: SHA-256 of its text.
+    Token([u8; 32]),
+}
+
+impl SessionName {
+    fn of(claim: Option<&str>, token: impl FnOnce() -> [u8; 32]) -> Self {
+        claim.map_or_else(|| Self::Token(token()), |name| Self::Claim(name.into()))
+    }
 }
 
 impl Session {
@@ -173,7 +187,10 @@ impl Session {
 
     /// The issuer's name of this session (`session_claim`), if the token has one.
     pub fn session_id(&self) -> Option<&str> {
-        self.session_id.as_deref()
+        match &self.session_name {
+            SessionName::Claim(name) => Some(name),
+            SessionName::Token(_) => None,
+        }
     }
 
     /// When it ends: `exp`, or `iat` and `max_age`, with `clock_skew`.
@@ -181,9 +198,9 @@ impl Session {
         self.ends
     }
 
-    /// SHA-256 of the token's text.
-    pub fn token_digest(&self) -> &[u8; 32] {
-        &self.token_digest
+    /// What tells it from other sessions of its person.
+    pub fn session_name(&self) -> &SessionName {
+        &self.session_name
     }
 
     /// The claims that recipes ask for, in the order of the names that the configuration gathered; `None` where absent, empty or not a string.

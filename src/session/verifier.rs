@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -13,6 +13,7 @@ use super::claim_path::ClaimPath;
 use super::claims::{ClaimForm, Claims, Validity};
 use super::external_id::Name;
 use super::field_claim::FieldClaim;
+use super::hash::sha256;
 use super::issuer::{Checks, Issuer, settle_persons};
 use super::json::{self, Object, Selector, Value};
 use super::jwks_cache::JwksCache;
@@ -25,7 +26,7 @@ use super::revocation::{LookedUp, Revocations};
 use super::security_event::Transmitter;
 use super::settings::{RevocationsUnknown, SessionSettings, SignatureAlgorithm};
 use super::token::{Header, Parts};
-use super::{Memo, Reason, Session, SessionFault, Signed, TARGET, TraitClaims, assertable, shown};
+use super::{Memo, Reason, Session, SessionFault, SessionName, Signed, TARGET, TraitClaims, assertable, shown};
 use crate::clock::{Clock, Moment, Timestamp};
 use crate::secret::Secret;
 use crate::telemetry::{Metrics, Outcome};
@@ -337,17 +338,15 @@ impl Sessions {
     }
 
     fn session(&self, token: &[u8], issuer: &Issuer, claims: &Claims<'_>, name: Name, payload: &Object<'_>) -> Session {
-        let mut token_digest = [0; 32];
-        token_digest.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
         let wanted = |(selector, form): &(Selector, ClaimForm)| form.tell(selector.find(payload)?);
-        let person = self.person(&issuer.namespace, &claims.subject);
+        let (log_id, person) = self.names_of(&issuer.namespace, &claims.subject);
         Session {
             issuer: Arc::clone(&issuer.name),
             namespace: Arc::clone(&issuer.namespace),
             subject: claims.subject.as_ref().into(),
             external_id: name.text,
             name_fault: name.fault,
-            log_id: self.log_id(&issuer.namespace, &claims.subject),
+            log_id,
             person,
             revocable: Some(self.revocable(
                 person,
@@ -355,8 +354,7 @@ impl Sessions {
                 claims.session_id,
                 claims.issued_at.map(Timestamp::as_secs),
             )),
-            session_id: claims.session_id.map(Into::into),
-            token_digest,
+            session_name: SessionName::of(claims.session_id, || sha256(token)),
             ends: claims.life.until,
             claims: self.claim_names.iter().map(wanted).collect(),
             fields: self.field_names.iter().map(|selector| FieldClaim::new(selector.find(payload))).collect(),
