@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::forward::headers::{self, HSTS};
@@ -284,15 +285,25 @@ fn escape(text: &str) -> String {
 pub(in crate::gateway) struct Written {
     pub status: u16,
     text: Bytes,
-    /// Where the fields begin, and where the body.
-    fields: usize,
+    fields: SmallVec<[Line; FIELDS]>,
+    /// Where the body begins.
     body: usize,
+}
+
+/// Fields of an answer of ours, mostly.
+const FIELDS: usize = 12;
+
+/// Where a field's line begins, where its colon is, and where the line ends.
+struct Line {
+    start: usize,
+    colon: usize,
+    end: usize,
 }
 
 impl Default for Written {
     /// Nothing can be said of it: 500.
     fn default() -> Self {
-        Self { status: 500, text: Bytes::from_static(b"\r\n"), fields: 0, body: 2 }
+        Self { status: 500, text: Bytes::new(), fields: SmallVec::new(), body: 0 }
     }
 }
 
@@ -300,22 +311,28 @@ impl Written {
     /// `None`: it is no answer of ours.
     pub fn read(out: Vec<u8>) -> Option<Self> {
         let status = std::str::from_utf8(out.get(9..12)?).ok()?.parse().ok()?;
-        let fields = memchr::memchr(b'\n', &out)? + 1;
-        let body = memchr::memmem::find(&out, b"\r\n\r\n")? + 4;
-        Some(Self { status, text: out.into(), fields, body })
+        let mut fields = SmallVec::new();
+        let mut start = memchr::memchr(b'\n', &out)? + 1;
+        while !out[start..].starts_with(b"\r\n") {
+            let colon = start + memchr::memchr(b':', &out[start..])?;
+            let end = colon + memchr::memchr(b'\r', &out[colon..])?;
+            if colon + 2 > end {
+                return None;
+            }
+            fields.push(Line { start, colon, end });
+            start = (end + 2).min(out.len());
+        }
+        Some(Self { status, text: out.into(), fields, body: start + 2 })
     }
 
-    /// The answer's header fields. They share the text's memory.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, Bytes)> {
-        let mut at = self.fields;
-        std::iter::from_fn(move || {
-            let line = &self.text[at..self.body - 2];
-            let colon = memchr::memchr(b':', line)?;
-            let end = memchr::memchr(b'\r', line)?;
-            let (name, value) = (std::str::from_utf8(&line[..colon]).ok()?, self.text.slice(at + colon + 2..at + end));
-            at += end + 2;
-            Some((name, value))
-        })
+    /// The names and values of the answer's header fields.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|line| (&self.text[line.start..line.colon], &self.text[line.colon + 2..line.end]))
+    }
+
+    /// A part of it, which shares its memory.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.text.slice_ref(part)
     }
 
     /// What stands behind its head.
@@ -346,8 +363,8 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let told: Vec<String> = head.split("\r\n").skip(1).map(str::to_owned).collect();
         let written = Written::read(out).unwrap();
-        let fields = written.fields().map(|(name, value)| (name.to_owned(), String::from_utf8(value.into()).unwrap()));
-        let fields: Vec<(String, String)> = fields.collect();
+        let text = |part: &[u8]| String::from_utf8(written.share(part).into()).unwrap();
+        let fields: Vec<_> = written.fields().map(|(name, value)| (text(name), text(value))).collect();
         assert_eq!(fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>(), told);
         assert_eq!(written.body(), body);
         (written.status, fields, body.to_owned())

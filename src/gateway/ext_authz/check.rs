@@ -161,12 +161,12 @@ fn denied(out: Vec<u8>) -> CheckResponse {
     // What we have written we can read.
     let written = Written::read(out).unwrap_or_default();
     // Envoy says itself how its answer is framed.
-    let is_kept =
-        |name: &str| !["connection", "content-length", "date"].iter().any(|own| name.eq_ignore_ascii_case(own));
+    let is_kept = |name: &[u8]| !matches!(name, b"connection" | b"content-length" | b"date");
     let headers = written.fields().filter(|(name, _)| is_kept(name));
+    let text = |name| std::str::from_utf8(name).unwrap_or_default();
     let denied = DeniedHttpResponse {
         status: Some(HttpStatus { code: written.status.into() }),
-        headers: headers.map(|(name, value)| HeaderValueOption::set(name, &value)).collect(),
+        headers: headers.map(|(name, value)| HeaderValueOption::set(text(name), value)).collect(),
         body: String::from_utf8_lossy(&written.body()).into_owned(),
     };
     CheckResponse {

@@ -81,11 +81,12 @@ impl Http2Connection<'_> {
                 }
                 accepted = incoming.next(&mut connection) => {
                     let Some(request) = accepted else { return };
-                    requests.push(self.request(request));
+                    // Boxed: what waits is moved on its way into the set and out of it.
+                    requests.push(Box::pin(self.request(request)));
                     // Those that came with it are judged before h2 is asked to write again.
                     while let Some(accepted) = incoming.next(&mut connection).now_or_never() {
                         let Some(request) = accepted else { return };
-                        requests.push(self.request(request));
+                        requests.push(Box::pin(self.request(request)));
                     }
                 }
                 Some(mut forwarded) = requests.next() => loop {

@@ -22,9 +22,6 @@ use crate::gateway::receive::Disposition;
 use crate::gateway::request::ConnectionInfo;
 use crate::problem::Refusal;
 
-/// Fields of an answer of ours, mostly, and the date.
-const FIELDS: usize = 12;
-
 /// Judges a request of HTTP/2: answered into `out`, or on its way to an app. `lame` and `abort` as HTTP/1 has them.
 ///
 /// Dropped: nothing is answered; a mint that it waits for goes on.
@@ -122,10 +119,10 @@ fn head_and_body(out: Vec<u8>) -> pingora::Result<(ResponseHeader, Bytes)> {
     let mut answer = Response::new(());
     *answer.status_mut() = StatusCode::from_u16(written.status).map_err(|_| unwritten())?;
     let fields = answer.headers_mut();
-    fields.reserve(FIELDS);
+    fields.reserve(written.fields().len());
     for (name, value) in written.fields() {
         let Some(name) = field_name(name) else { continue };
-        let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| unwritten())?;
+        let mut value = field_value(&written, value).ok_or_else(unwritten)?;
         // RFC 7541, section 7.1.3: a secret is in no table by which it could be guessed. And what comes once would push out what comes each time.
         value.set_sensitive(name == LOCATION || name.as_str() == REQUEST_ID);
         fields.append(name, value);
@@ -134,19 +131,31 @@ fn head_and_body(out: Vec<u8>) -> pingora::Result<(ResponseHeader, Bytes)> {
 }
 
 /// The name of a field of ours; `None`: it is none of HTTP/2's.
-fn field_name(name: &str) -> Option<HeaderName> {
+fn field_name(name: &[u8]) -> Option<HeaderName> {
     // Those of a redirect are told apart faster here than by the list of all names.
     match name {
-        "cache-control" => Some(CACHE_CONTROL),
-        "vary" => Some(VARY),
-        "location" => Some(LOCATION),
-        "referrer-policy" => Some(REFERRER_POLICY),
-        "content-length" => Some(CONTENT_LENGTH),
-        "date" => Some(DATE),
-        "connection" => None,
-        REQUEST_ID => Some(const { HeaderName::from_static(REQUEST_ID) }),
-        other => HeaderName::from_bytes(other.as_bytes()).ok(),
+        b"cache-control" => Some(CACHE_CONTROL),
+        b"vary" => Some(VARY),
+        b"location" => Some(LOCATION),
+        b"referrer-policy" => Some(REFERRER_POLICY),
+        b"content-length" => Some(CONTENT_LENGTH),
+        b"date" => Some(DATE),
+        b"connection" => None,
+        name if name == REQUEST_ID.as_bytes() => Some(const { HeaderName::from_static(REQUEST_ID) }),
+        other => HeaderName::from_bytes(other).ok(),
     }
+}
+
+/// The value of a field of ours.
+fn field_value(written: &Written, value: &[u8]) -> Option<HeaderValue> {
+    // Those that each redirect has are not looked through.
+    Some(match value {
+        b"no-store" => const { HeaderValue::from_static("no-store") },
+        b"Accept, Origin" => const { HeaderValue::from_static("Accept, Origin") },
+        b"no-referrer" => const { HeaderValue::from_static("no-referrer") },
+        b"0" => const { HeaderValue::from_static("0") },
+        other => HeaderValue::from_maybe_shared(written.share(other)).ok()?,
+    })
 }
 
 #[cfg(test)]
