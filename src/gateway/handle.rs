@@ -57,7 +57,9 @@ impl Gateway {
         let options = asked.as_ref().and_then(|asked| Some(asked.as_ref().ok()?.options));
         let came = Came { trusted: connection.peer.is_trusted(), tls: connection.tls };
         let log = RequestLog::new(moment, place, request_id);
-        let mut log = RequestLog { address, redirect_to, asked: options, came, ..log };
+        // A trusted proxy's connection has the requests of many clients.
+        let own = (!came.trusted).then_some(accepted);
+        let mut log = RequestLog { address, redirect_to, connection: own, asked: options, came, ..log };
         let original = asked.map(|asked| asked.map(|original| original.head(head)));
         // What is judged: the request itself, or the one that another proxy asks about.
         let judged = original.as_ref().map_or(Ok(head), |original| original.as_ref().map_err(|refusal| *refusal));
@@ -68,13 +70,13 @@ impl Gateway {
         };
         let lame = (connection.lame)();
         let verdict = match verdict {
-            Ok(Verdict::Forward(forward)) => match self.requests.clone().try_acquire_owned() {
-                Err(_) => Err(Refusal::Overloaded),
-                Ok(free) => {
+            Ok(Verdict::Forward(forward)) => match self.requests.acquire(log.connection) {
+                None => Err(Refusal::Overloaded),
+                Some(permit) => {
                     let (id, client) = (RequestId::keep(request_id), (&*client).into());
                     let (close, accepted) = (head.close || lame, accepted.clone());
                     let to_app = Place::below(&place.own, place.own.sampled);
-                    let start = Start { began, time, id, place, to_app, client, close, accepted, _place: free };
+                    let start = Start { began, time, id, place, to_app, client, close, accepted, _permit: permit };
                     match ProxiedRequest::new(forward, head, &log, connection, start, &self.sources) {
                         Ok((proxied, upstream_head)) => return Disposition::Forward(Arc::new(proxied), upstream_head),
                         Err(BadFields) => Err(Refusal::BadRequest),

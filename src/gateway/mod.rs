@@ -6,6 +6,7 @@
 mod accept;
 mod answer;
 mod bounds;
+mod concurrency;
 mod delegate;
 pub(crate) mod doctor;
 mod drain;
@@ -31,6 +32,7 @@ pub use accept::connection::ListenerPolicy;
 pub use accept::forwarded;
 pub use accept::trusted::Trusted;
 pub use bounds::Limits;
+pub use concurrency::ConcurrencyLimit;
 pub use drain::{Drain, Present};
 pub(crate) use forward::headers::is_reserved as is_reserved_field;
 pub use front::Front;
@@ -42,7 +44,6 @@ pub use judge::plugin_route::{Claims, PluginParts};
 pub use receive::Inboxes;
 
 use http::HeaderName;
-use tokio::sync::Semaphore;
 
 use crate::app::settings::{AppSettings, SessionNeed};
 use crate::assertion::Signer;
@@ -80,7 +81,7 @@ pub struct Gateway {
     metrics: Metrics,
     access_log: Option<LineSink>,
     /// Places for requests to apps and for callers that wait for a mint.
-    requests: Arc<Semaphore>,
+    requests: Arc<ConcurrencyLimit>,
     /// How much one address and one person may ask.
     limits: Arc<RequestLimits>,
     /// Deadlines and sizes of its connections.
@@ -121,7 +122,7 @@ pub struct GatewayParts {
     /// Deadlines, sizes and numbers of its connections and requests.
     pub bounds: Limits,
     /// Places for requests to apps and for callers that wait for a mint.
-    pub requests: Arc<Semaphore>,
+    pub requests: Arc<ConcurrencyLimit>,
     /// How much one address and one person may ask.
     pub limits: Arc<RequestLimits>,
     /// Where it is said that sessions have ended.

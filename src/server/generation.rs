@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::server::configuration::ServerConf;
-use tokio::sync::Semaphore;
 
 use crate::admin::Health;
 use crate::clock::Clock;
 use crate::config::{Config, Sections, listener_sections};
 use crate::gateway::settings::PluginSettings;
-use crate::gateway::{Acceptor, Gateway, Limits};
+use crate::gateway::{Acceptor, ConcurrencyLimit, Gateway, Limits};
 use crate::lease::store::FileStore;
 use crate::lease::{LeasePolicy, Policies, Scope};
 use crate::limit::Limits as RequestLimits;
@@ -260,7 +259,7 @@ pub struct Shared {
     /// Deadlines and sizes.
     pub bounds: Limits,
     /// Places for requests.
-    pub requests: Arc<Semaphore>,
+    pub requests: Arc<ConcurrencyLimit>,
     /// What one address and one person may ask.
     pub limits: Arc<RequestLimits>,
 }
@@ -269,18 +268,14 @@ impl Shared {
     /// For a gateway that is the first, or the only one.
     pub fn new(config: &Config, bounds: Limits, clock: &Clock, metrics: &Metrics) -> Self {
         let limits = Arc::new(RequestLimits::new(&config.limits, clock, metrics));
-        Self { requests: places(bounds.max_requests), bounds, limits }
+        Self { requests: ConcurrencyLimit::new(bounds.max_requests), bounds, limits }
     }
 
     /// For one that follows another: what is counted goes on.
     pub(super) fn following(&self, config: &Config, bounds: Limits, clock: &Clock, metrics: &Metrics) -> Self {
         let limits = Arc::new(self.limits.following(&config.limits, clock, metrics));
         let same = bounds.max_requests == self.bounds.max_requests;
-        let requests = if same { self.requests.clone() } else { places(bounds.max_requests) };
+        let requests = if same { self.requests.clone() } else { ConcurrencyLimit::new(bounds.max_requests) };
         Self { requests, bounds, limits }
     }
-}
-
-fn places(most: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
 }

@@ -1,6 +1,7 @@
 //! What holds for every request of a connection, whatever it says itself: the rules of its listener, and the certificate that the client showed.
 
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,11 +29,13 @@ pub(in crate::gateway) struct ListenerConnection {
     policy: Arc<ListenerPolicy>,
     /// Set once, by the handshake.
     client_certificate: OnceLock<Box<str>>,
+    /// Requests of it that are on their way to apps or wait for a mint.
+    pub under_way: AtomicUsize,
 }
 
 impl ListenerConnection {
     pub fn new(policy: Arc<ListenerPolicy>) -> Arc<Self> {
-        Arc::new(Self { policy, client_certificate: OnceLock::new() })
+        Arc::new(Self { policy, ..Self::default() })
     }
 
     /// Remembers the certificate that the client proved to hold, in DER.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::settings::WebsocketEnd;
 use crate::app::{Address, Picked};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::answer::reply::Reply;
+use crate::gateway::concurrency::ConcurrencyPermit;
 use crate::gateway::forward::body_limits::BodyMeter;
 use crate::gateway::forward::headers::{self, BadFields, Identity};
 use crate::gateway::http1::head::{Body, Head};
@@ -49,7 +49,7 @@ pub(in crate::gateway) struct Start {
     /// The client's.
     pub accepted: Arc<ListenerConnection>,
     /// Among the requests under way; free again when the request is over.
-    pub _place: OwnedSemaphorePermit,
+    pub _permit: ConcurrencyPermit,
 }
 
 /// A request as the app gets it.

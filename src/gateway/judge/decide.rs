@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::app::settings::SessionNeed;
 use crate::clock::Moment;
 use crate::gateway::Gateway;
-use crate::gateway::accept::connection;
+use crate::gateway::accept::connection::{self, ListenerConnection};
 use crate::gateway::bounds::MAX_BODY;
 use crate::gateway::doctor;
 use crate::gateway::forward::headers;
@@ -267,7 +267,8 @@ impl Gateway {
                 let began = AtomicBool::new(false);
                 // A session that is known has not been waited for.
                 let now = if check == Check::Cached { log.moment } else { self.clock.moment() };
-                let leased = self.lease(route, (&session, now), (opened, asker, &began), renew, &permit).await;
+                let leased =
+                    self.lease(route, (&session, now), (opened, asker, &began), renew, log.connection, &permit).await;
                 log.began_mint = began.into_inner();
                 leased.map(|(lease, source)| (lease, source, permit))
             }
@@ -323,6 +324,7 @@ impl Gateway {
         (session, now): (&Session, Moment),
         (opened, asker, began): (Opened<'_>, Asker<'_>, &AtomicBool),
         renew: bool,
+        connection: Option<&Arc<ListenerConnection>>,
         _permit: &Permit,
     ) -> Result<(Arc<Lease>, Source), Refusal> {
         let key = route.key(session, opened).ok_or(Refusal::NotPermitted)?;
@@ -341,7 +343,7 @@ impl Gateway {
             return Ok((lease, Source::Hit));
         }
         // From here on it waits, though others may wait for the same mint. Held until it is answered.
-        let Ok(_place) = self.requests.try_acquire() else { return Err(Refusal::Overloaded) };
+        let Some(_permit_to_wait) = self.requests.acquire(connection) else { return Err(Refusal::Overloaded) };
         // Boxed: a request that finds its lease does not hold the room for a wait.
         let leased = if lease_policy.rules.reuse == Reuse::Never {
             Box::pin(book.once(lease_policy, &key, input)).await

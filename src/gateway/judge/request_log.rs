@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::gateway::accept::connection::ListenerConnection;
 use crate::gateway::judge::authenticate::Check;
 use crate::gateway::judge::original::AnswerOptions;
 use crate::gateway::judge::routes::Route;
@@ -38,6 +39,8 @@ pub(in crate::gateway) struct RequestLog<'g, 'h> {
     pub address: Option<IpAddr>,
     /// The origin to which its listener sends each request.
     pub redirect_to: Option<&'h str>,
+    /// The client's connection, which has a share of what may be under way; `None`: a trusted proxy's.
+    pub connection: Option<&'h Arc<ListenerConnection>>,
     /// What it has used up of the limits.
     pub taken: Taken,
     pub route: Option<Route<'g>>,
@@ -70,6 +73,7 @@ impl<'h> RequestLog<'_, 'h> {
             joined: None,
             address: None,
             redirect_to: None,
+            connection: None,
             taken: Taken::default(),
             route: None,
             session: None,
