@@ -2,12 +2,13 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncReadExt;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use crate::gateway::accept::shutdown_signal::ShutdownSignal;
@@ -40,12 +41,14 @@ pub(in crate::gateway) struct Deadline<'c> {
     /// Set, and not waited for yet: what is done at once reads no clock.
     set: Option<Duration>,
     sleep: Pin<&'c mut Sleep>,
+    /// The task that the timer wakes; `None`: nobody has waited for it since it was armed.
+    waiting: Option<Waker>,
     stop: ShutdownSignal<'c>,
 }
 
 impl<'c> Deadline<'c> {
     pub fn new(sleep: Pin<&'c mut Sleep>, stop: ShutdownSignal<'c>) -> Self {
-        Self { due: Instant::now(), set: None, sleep, stop }
+        Self { due: Instant::now(), set: None, sleep, waiting: None, stop }
     }
 
     /// Due this long after it is first waited for.
@@ -53,13 +56,20 @@ impl<'c> Deadline<'c> {
         self.set = Some(span);
     }
 
-    fn begin(&mut self, span: Duration) {
+    /// Makes it due this long from now. Whether the timer is under way, not at its end, and wakes the task of `cx`.
+    fn begin(&mut self, span: Duration, cx: &Context<'_>) -> bool {
         let now = Instant::now();
         // A span that no clock reaches the end of is as good as a year.
         self.due = now.checked_add(span).unwrap_or(now + YEAR);
         if self.due < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.due);
+            self.arm();
         }
+        now < self.sleep.deadline() && self.waiting.as_ref().is_some_and(|waiting| waiting.will_wake(cx.waker()))
+    }
+
+    fn arm(&mut self) {
+        self.waiting = None;
+        self.sleep.as_mut().reset(self.due);
     }
 
     /// Ready when it is due. With `heed_stop` also when the listener stops.
@@ -67,17 +77,24 @@ impl<'c> Deadline<'c> {
         if heed_stop && self.stop.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if let Some(span) = self.set.take() {
-            self.begin(span);
+        // The timer need not be asked: it will wake this task.
+        if let Some(span) = self.set.take()
+            && self.begin(span, cx)
+        {
+            return Poll::Pending;
         }
-        while self.sleep.as_mut().poll(cx).is_ready() {
+        loop {
+            // A task whose budget is used up is told to wait, and its timer nothing.
+            let is_told = coop::has_budget_remaining();
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                self.waiting = is_told.then(|| cx.waker().clone());
+                return Poll::Pending;
+            }
             if Instant::now() >= self.due {
                 return Poll::Ready(());
             }
-            let due = self.due;
-            self.sleep.as_mut().reset(due);
+            self.arm();
         }
-        Poll::Pending
     }
 
     /// Due. With `heed_stop` also when the listener stops.
@@ -150,5 +167,62 @@ pub(in crate::gateway) async fn head(
 fn skip_empty_line(buffer: &mut BytesMut, scanned: &mut usize) {
     if *scanned == 0 && buffer.starts_with(b"\r\n") {
         let _ = buffer.split_to(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_is_set_anew_before_its_timer_fires_is_met_to_the_millisecond() {
+        let (_sender, never) = watch::channel(false);
+        for spans in [&[70_u64][..], &[70, 70], &[70, 10, 70], &[10, 70, 10], &[0], &[70, 0], &[10, 10, 10, 10]] {
+            // Pause: on the paused clock, where nothing waits.
+            let sleep = pin!(tokio::time::sleep(Duration::from_secs(70)));
+            let wait = pin!(std::future::pending());
+            let mut deadline = Deadline::new(sleep, ShutdownSignal::new(&never, wait));
+            let (last, first) = spans.split_last().unwrap();
+            for span in first {
+                deadline.set(Duration::from_secs(*span));
+                // Pause: on the paused clock. Something else comes first, just before its end.
+                let other = tokio::time::sleep(Duration::from_millis(span * 1000 - 1));
+                tokio::select! {
+                    () = deadline.expires(true) => panic!("{spans:?}: too early"),
+                    () = other => {}
+                }
+            }
+            deadline.set(Duration::from_secs(*last));
+            let began = Instant::now();
+            deadline.expires(true).await;
+            let took = began.elapsed();
+            let due = Duration::from_secs(*last);
+            assert!((due..=due + Duration::from_millis(1)).contains(&took), "{spans:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_was_waited_for_without_budget_is_met_all_the_same() {
+        let (_sender, never) = watch::channel(false);
+        // Pause: on the paused clock, where nothing waits.
+        let sleep = pin!(tokio::time::sleep(Duration::from_secs(70)));
+        let wait = pin!(std::future::pending());
+        let mut deadline = Deadline::new(sleep, ShutdownSignal::new(&never, wait));
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(used) = coop::poll_proceed(cx) {
+                used.made_progress();
+            }
+            deadline.set(Duration::from_secs(70));
+            assert!(deadline.poll(cx, false).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        deadline.set(Duration::from_secs(70));
+        let met = tokio::time::timeout(Duration::from_secs(71), deadline.expires(false)).await;
+        assert!(met.is_ok(), "the timer was never told");
     }
 }
