@@ -108,6 +108,7 @@ async fn a_plug_in_is_opened_over_http_2_as_over_http_1() {
     let authorization = [("authorization", bearer.as_str())];
     let first = ask(&mut send, "GET", FACE_SCAN, &authorization, "").await;
     assert_eq!((first.status, first.field("cache-control")), (302, Some("no-store")));
+    assert!(matches!(first.all("date").as_slice(), [date] if date.ends_with(" GMT")), "{:?}", first.all("date"));
     let url = first.field("location").expect("a URL").to_owned();
     let again = ask(&mut send, "GET", FACE_SCAN, &authorization, "").await;
     assert_eq!(again.field("location"), Some(&*url));

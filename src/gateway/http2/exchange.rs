@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, DATE, LOCATION, REFERRER_POLICY, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION, REFERRER_POLICY, VARY};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session as Exchange;
@@ -139,8 +139,8 @@ fn field_name(name: &[u8]) -> Option<HeaderName> {
         b"location" => Some(LOCATION),
         b"referrer-policy" => Some(REFERRER_POLICY),
         b"content-length" => Some(CONTENT_LENGTH),
-        b"date" => Some(DATE),
-        b"connection" => None,
+        // Pingora writes its own.
+        b"date" | b"connection" => None,
         name if name == REQUEST_ID.as_bytes() => Some(const { HeaderName::from_static(REQUEST_ID) }),
         other => HeaderName::from_bytes(other).ok(),
     }
@@ -184,6 +184,6 @@ mod tests {
         };
         assert_eq!((head.status.as_u16(), body.len()), (302, 0));
         assert_eq!(names(true), ["x-request-id", "location"]);
-        assert_eq!(names(false), ["cache-control", "vary", "referrer-policy", "content-length", "date"]);
+        assert_eq!(names(false), ["cache-control", "vary", "referrer-policy", "content-length"]);
     }
 }
