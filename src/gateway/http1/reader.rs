@@ -206,23 +206,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_was_waited_for_without_budget_is_met_all_the_same() {
+    async fn a_deadline_whose_timer_fired_unheard_or_that_was_waited_for_without_budget_is_met_all_the_same() {
         let (_sender, never) = watch::channel(false);
-        // Pause: on the paused clock, where nothing waits.
-        let sleep = pin!(tokio::time::sleep(Duration::from_secs(70)));
-        let wait = pin!(std::future::pending());
-        let mut deadline = Deadline::new(sleep, ShutdownSignal::new(&never, wait));
-        std::future::poll_fn(|cx| {
-            while let Poll::Ready(used) = coop::poll_proceed(cx) {
-                used.made_progress();
+        for without_budget in [false, true] {
+            // Pause: on the paused clock, where nothing waits.
+            let sleep = pin!(tokio::time::sleep(Duration::from_secs(70)));
+            let wait = pin!(std::future::pending());
+            let mut deadline = Deadline::new(sleep, ShutdownSignal::new(&never, wait));
+            std::future::poll_fn(|cx| {
+                while without_budget && let Poll::Ready(used) = coop::poll_proceed(cx) {
+                    used.made_progress();
+                }
+                deadline.set(Duration::from_secs(70));
+                assert!(deadline.poll(cx, false).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            // Something else comes first: with a new budget, or behind the timer's end.
+            if without_budget {
+                tokio::task::yield_now().await;
+            } else {
+                // Pause: on the paused clock.
+                tokio::time::sleep(Duration::from_secs(75)).await;
             }
             deadline.set(Duration::from_secs(70));
-            assert!(deadline.poll(cx, false).is_pending());
-            Poll::Ready(())
-        })
-        .await;
-        deadline.set(Duration::from_secs(70));
-        let met = tokio::time::timeout(Duration::from_secs(71), deadline.expires(false)).await;
-        assert!(met.is_ok(), "the timer was never told");
+            // Another timer wakes the task if this one does not, later.
+            let began = Instant::now();
+            let met = tokio::time::timeout(Duration::from_secs(80), deadline.expires(false)).await;
+            assert!(met.is_ok() && began.elapsed() < Duration::from_secs(71), "{:?}", began.elapsed());
+        }
     }
 }
