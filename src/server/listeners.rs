@@ -104,8 +104,10 @@ impl pingora_core::apps::ServerApp for FrontApp {
         session: pingora_core::protocols::Stream,
         _: &pingora_core::server::ShutdownWatch,
     ) -> Option<pingora_core::protocols::Stream> {
-        let acceptor = self.acceptor.load_full();
-        self.front.serve(session, &acceptor, self.front.enter(), &self.stop).await;
+        let (front, acceptor, present) = (self.front.clone(), self.acceptor.load_full(), self.front.enter());
+        let stop = self.stop.clone();
+        // Pingora's own task has room for its TLS handshakes, 8 KiB that an idle connection would keep.
+        tokio::spawn(async move { front.serve(session, &acceptor, present, &stop).await });
         None
     }
 }
