@@ -4,8 +4,10 @@
 //! such as the one on which the process began, does not. The pages of a thread that has ended belong to nobody, and are free with the last block of
 //! theirs. So a configuration, which lives as a whole and goes as a whole, is read, built, put in force and given back on threads of their own.
 
+use std::hint::black_box;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -23,6 +25,19 @@ pub fn apart<T: Send>(act: impl FnOnce() -> T + Send) -> std::io::Result<T> {
         let thread = thread::Builder::new().name("configuration".into()).spawn_scoped(scope, within)?;
         Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
+}
+
+/// Twice the time for which the allocator keeps a free page for the next who wants one: mimalloc's `purge_delay`.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// Gives pages that have just become free back to the system. The allocator does so when a page becomes free after its delay, and without this
+/// one that could be the next reload.
+///
+/// Dropped: that next page gives them back.
+pub async fn give_back_pages() {
+    tokio::time::sleep(KEPT).await;
+    // Without a thread for it nothing is lost but the memory.
+    let _ = tokio::task::spawn_blocking(|| apart(|| drop(black_box(Vec::<u8>::with_capacity(1 << 20))))).await;
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::logging::LineSink;
 use crate::provider::Provider;
 use crate::revocation::Revoker;
 use crate::server::acceptors;
-use crate::server::apart::apart;
+use crate::server::apart::{apart, give_back_pages};
 use crate::server::build::{BuildFault, Components, rules};
 use crate::server::builder::LastStep;
 use crate::server::revoker::RevokerInForce;
@@ -225,6 +225,7 @@ pub(super) async fn bury(replaced: Arc<Generation>) {
     }
     // What it holds is well, or the panic hook has told of it.
     let _ = tokio::task::spawn_blocking(move || apart(move || drop(replaced))).await;
+    give_back_pages().await;
 }
 
 /// How Pingora's proxy is set up. Another one of these is another proxy, with connections of its own.

@@ -1,10 +1,9 @@
 //! What users cost: two nodes and a Redis under a mixed load, beside what the cost of each kind of visit says of it. The figures of docs/capacity.md.
 
-use std::process::Command;
 use std::time::Instant;
 
 use super::client::Connection;
-use super::fleet::{Fleet, Leases, open};
+use super::fleet::{Fleet, Leases, as_it_ships, open};
 use super::server::Server;
 
 /// Users of each part of the measurement.
@@ -102,15 +101,9 @@ fn visit(fleet: &Fleet, visits: impl Iterator<Item = (usize, String)>) {
     }
 }
 
-/// `PROGRAM=target/dist/valet` measures the program that ships.
 fn node(fleet: &mut Fleet, leases: &Leases) {
-    let mut command = fleet.command(leases);
-    if let Ok(program) = std::env::var("PROGRAM") {
-        let mut other = Command::new(std::fs::canonicalize(program).expect("a program"));
-        other.args(command.get_args()).current_dir(fleet.path());
-        command = other;
-    }
-    let number = fleet.add_by(command);
+    let command = fleet.command(leases);
+    let number = fleet.add_by(as_it_ships(command));
     fleet.nodes[number].until_ready();
 }
 
