@@ -12,7 +12,7 @@ const FLOOR: usize = 16;
 
 /// `server.max_requests`, shared by all connections.
 ///
-/// A connection that holds more than [`FLOOR`] may hold no more than what is left: one alone gets half of all, two get a third each, sixty get a
+/// A connection that holds more than 16 may hold no more than what is left: one alone gets half of all, two get a third each, sixty get a
 /// sixty-first each, and as much is always left for who comes new. Packet switches share their memory so: A. K. Choudhury, E. L. Hahne, "Dynamic
 /// queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking 6 (2), 1998. A connection of HTTP/1 has one
 /// request at a time, and is never refused by it.
