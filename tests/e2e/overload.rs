@@ -4,19 +4,14 @@ use bytes::Bytes;
 use http::Request;
 use valet_gateway::demo::provider::{Faults, On};
 
-use crate::kit::tls::Authority;
+use crate::http2::{ask, connect, http2_of};
 use crate::kit::{App, FACE_SCAN, HOST, Setup, in_time, until};
 
 #[tokio::test]
 async fn streams_of_one_http_2_connection_count_as_requests_one_by_one() {
-    let (authority, app) = (Authority::new(), App::start().await);
-    let site = authority.site(&[HOST]);
-    let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
-    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key).server("max_requests = 3");
-    let stack = setup.app(&app, "session = \"none\"").start().await;
-    let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-    let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-    tokio::spawn(connection);
+    let app = App::start().await;
+    let setup = Setup::new().server("max_requests = 3").app(&app, "session = \"none\"");
+    let (stack, mut send, _authority) = http2_of(setup).await;
 
     let post = || Request::post(format!("https://{HOST}/x")).body(()).expect("a request");
     let mut bodies = Vec::new();
@@ -51,34 +46,25 @@ async fn streams_of_one_http_2_connection_count_as_requests_one_by_one() {
 
 #[tokio::test]
 async fn a_flood_of_streams_of_few_connections_leaves_places_for_who_comes_new() {
-    let (authority, app) = (Authority::new(), App::start().await);
-    let site = authority.site(&[HOST]);
-    let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
-    let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key).server("max_requests = 99");
-    let stack = setup.app(&app, "session = \"none\"").start().await;
+    let app = App::start().await;
+    let setup = Setup::new().server("max_requests = 99").app(&app, "session = \"none\"");
+    let (stack, first, authority) = http2_of(setup).await;
+    let (second, _end) = connect(&authority, &stack).await;
     let post = || Request::post(format!("https://{HOST}/x")).body(()).expect("a request");
     let (mut floods, mut bodies) = (Vec::new(), Vec::new());
-    for already in [0, 50] {
-        let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-        let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-        tokio::spawn(connection);
+    // The first one gets half of all, the second one half of what is left.
+    for (mut send, most) in [(first, 50), (second, 75)] {
         for _ in 0..90 {
             bodies.push(send.send_request(post(), false).expect("a head"));
         }
-        // The first one gets half of all, the second one half of what is left.
-        let most = already + if already == 0 { 50 } else { 25 };
         until("the rest is refused", || stack.answered("overloaded") + app.seen().len() as u64 == bodies.len() as u64)
             .await;
-        assert_eq!(app.seen().len(), most, "beside {already}");
+        assert_eq!(app.seen().len(), most);
         floods.push(send);
     }
     for _ in 0..3 {
-        let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-        let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-        tokio::spawn(connection);
-        let get = Request::get(format!("https://{HOST}/new")).body(()).expect("a request");
-        let (answer, _) = send.send_request(get, true).expect("a head");
-        assert_eq!(in_time("an answer", answer).await.expect("an answer").status(), 200);
+        let (mut send, _end) = connect(&authority, &stack).await;
+        assert_eq!(ask(&mut send, "GET", "/new", &[], "").await.status, 200);
     }
 }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use valet_gateway::demo::idp::TokenRequest;
 
-use crate::http2::ask;
+use crate::http2::{ask, http2_of};
 use crate::kit::answer::Answer;
 use crate::kit::setup::START;
-use crate::kit::tls::Authority;
-use crate::kit::{FACE_SCAN, HOST, Setup, Stack};
+use crate::kit::{FACE_SCAN, Setup, Stack};
 
 const LOGOUT: &str = "/.valet/backchannel-logout";
 const EVENTS: &str = "/.valet/events";
@@ -360,15 +359,7 @@ async fn no_other_token_is_taken_for_an_event() {
 
 #[tokio::test]
 async fn a_logout_token_comes_over_http_2_too() {
-    let authority = Authority::new();
-    let site = authority.site(&[HOST]);
-    let setup =
-        Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]").tables("[session.logout]");
-    let stack = setup.file("site.pem", &site.chain).file("site.key", &site.key).start().await;
-    stack.until_ready().await;
-    let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-    let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-    tokio::spawn(connection);
+    let (stack, mut send, _authority) = http2_of(Setup::new().tables("[session.logout]")).await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let body = format!("logout_token={}", stack.idp().token(&logout_token("ada")));
     assert_eq!(ask(&mut send, "POST", LOGOUT, &form, &body).await.status, 200);

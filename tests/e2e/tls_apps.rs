@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
-use crate::http2::ask;
+use crate::http2::{ask, connect};
 use crate::kit::tls::Authority;
 use crate::kit::{HOST, Setup, Stack, Wire, in_time};
 
@@ -95,9 +95,7 @@ async fn an_app_by_tls_that_speaks_http_1_takes_the_fast_path() {
         for body in ["one", "two", ""] {
             assert_eq!(wire.answer().await.assert_status(200).text(), body);
         }
-        let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-        let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-        tokio::spawn(connection);
+        let (mut send, _end) = connect(&authority, &stack).await;
         assert_eq!(ask(&mut send, "GET", "/", &[], "").await.status, 200);
         assert_eq!(ask(&mut send, "POST", "/", &[("content-length", "5")], "three").await.body, b"three");
         assert_eq!(ask(&mut send, "POST", "/", &[], "four").await.body, b"four");
@@ -135,9 +133,7 @@ async fn an_app_by_tls_that_chooses_http_2_gets_each_request_whole_from_the_firs
                 assert_eq!(answer.status, 200);
                 wire.read_to("abc").await;
             } else {
-                let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-                let (mut send, connection) = h2::client::handshake(tls).await.expect("HTTP/2");
-                tokio::spawn(connection);
+                let (mut send, _end) = connect(&authority, &stack).await;
                 let got = in_time("an answer", ask(&mut send, "POST", "/", &[("x-y", "z")], "abc")).await;
                 assert_eq!((got.status, &got.body[..]), (200, &b"abc"[..]));
             }
