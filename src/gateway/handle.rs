@@ -161,8 +161,8 @@ impl Gateway {
         Disposition::Close
     }
 
-    /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones, the id written into `room`. A trace that begins here has the bytes of the
-    /// request's id.
+    /// A request's id and its place in a trace: those that came in from a trusted proxy, else fresh ones, the id written into `room`. A trace that
+    /// begins here has the bytes of the request's id.
     pub(super) fn identify<'r>(&self, head: &Head<'r>, peer: &Peer, room: &'r mut RequestId) -> (&'r str, Place) {
         let trusted = peer.is_trusted();
         let caller = if trusted { caller(head) } else { None };

@@ -10,7 +10,7 @@ use super::json::Object;
 impl Sessions {
     /// The keyed hash that stands for a subject where people look. `issuer` is the namespace.
     pub fn log_id(&self, issuer: &str, subject: &str) -> Box<str> {
-        URL_SAFE_NO_PAD.encode(self.subject_hash(issuer, subject)).into()
+        self.names_of(issuer, subject).0
     }
 
     /// The beginning of the same hash, as a key of look-ups. `issuer` is the namespace.
