@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, watch};
 
+mod accept;
 mod acceptors;
 mod admin;
 mod alive;
@@ -252,7 +253,7 @@ impl ServerHandle {
 
     /// The addresses of the listeners now, as bound.
     pub fn addresses_now(&self) -> Vec<String> {
-        self.live.state.lock().listeners.iter().map(|listener| listener.address.clone()).collect()
+        self.live.state.lock().listeners.iter().map(|listener| listener.accepting.address.clone()).collect()
     }
 
     /// Reads keys and secrets again. What can't be read keeps its last value, with a line in the log.

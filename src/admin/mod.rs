@@ -1,4 +1,4 @@
-//! The administration address: health and metrics, on hyper over Pingora's connections, so that its listener is one like the others.
+//! The administration address: health and metrics, on hyper over connections accepted as those of the other listeners are.
 
 mod api;
 mod embed;
@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,9 +20,8 @@ use axum::routing::get;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
+use tokio::sync::watch;
 
 pub use self::api::{Api, Reload, check_token};
 pub use self::embed::EmbedPolicy;
@@ -149,26 +147,23 @@ impl Admin {
     pub fn router(&self) -> Router {
         Router::clone(&self.router.load())
     }
-}
 
-#[async_trait]
-impl ServerApp for Admin {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let admin = self.clone();
-        let service = service_fn(move |request| TowerToHyperService::new(admin.router()).call(request));
+    /// Serves one connection until it ends, or, once `stop` is true, until what is under way is answered.
+    ///
+    /// Dropped: the connection is cut.
+    pub async fn serve(self: Arc<Self>, stream: Stream, mut stop: watch::Receiver<bool>) {
+        let service = service_fn(move |request| TowerToHyperService::new(self.router()).call(request));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(session), service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let mut shutdown = shutdown.clone();
         tokio::select! {
             // A scraper that broke off is no event.
-            _ = connection.as_mut() => return None,
-            _ = shutdown.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
-        None
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
 use tokio::sync::{Notify, watch};
 
 use super::Live;
-use super::bind::{self, Bound};
+use super::accept::{Accepting, Bound};
 use super::build::Components;
 use super::generation::Generation;
 use super::minter::MinterComponents;
@@ -24,9 +22,7 @@ use crate::telemetry::{Metrics, Recent};
 pub(super) struct AdminListener {
     /// As configured.
     pub setting: String,
-    /// As bound.
-    pub address: String,
-    pub handle: bind::Handle,
+    pub accepting: Accepting,
     stop: watch::Sender<bool>,
 }
 
@@ -34,30 +30,17 @@ impl AdminListener {
     /// Accepts from now on.
     pub fn start(setting: &str, bound: Bound, admin: &Arc<Admin>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let (address, fds, handle) = bound.into_parts();
-        let mut service = Service::new("admin".into(), AdminApp(admin.clone()));
-        bind::add(&mut service, &address);
-        tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
-        Self { setting: setting.to_owned(), address, handle, stop }
+        let admin = admin.clone();
+        let accepting = bound.accept(1, move |stream| {
+            let (admin, stopped) = (admin.clone(), stopped.clone());
+            tokio::spawn(async move { admin.serve(stream, stopped).await });
+        });
+        Self { setting: setting.to_owned(), accepting, stop }
     }
 
     /// Accepts no more; what is under way is answered.
     pub fn leave(self) {
         self.stop.send_replace(true);
-    }
-}
-
-/// [`Admin`] for Pingora.
-struct AdminApp(Arc<Admin>);
-
-#[async_trait::async_trait]
-impl pingora_core::apps::ServerApp for AdminApp {
-    async fn process_new(
-        self: &Arc<Self>,
-        session: pingora_core::protocols::Stream,
-        shutdown: &pingora_core::server::ShutdownWatch,
-    ) -> Option<pingora_core::protocols::Stream> {
-        self.0.process_new(session, shutdown).await
     }
 }
 

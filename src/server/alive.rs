@@ -19,7 +19,7 @@ impl Live {
             let listeners = state.listeners.iter().zip(&state.generation.config.listeners);
             let asked = listeners.filter(|(_, settings)| !settings.proxy_protocol);
             let edges = state.edges.iter().map(|edges| edges.serving.address.clone());
-            asked.map(|(listener, _)| listener.address.clone()).chain(edges).collect()
+            asked.map(|(listener, _)| listener.accepting.address.clone()).chain(edges).collect()
         };
         let signs = addresses.iter().map(|address| gives_sign(address, patience));
         futures_util::future::join_all(signs).await.into_iter().all(|alive| alive)

@@ -2,18 +2,11 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_core::protocols::{GetSocketDigest, SocketDigest, UniqueID};
-use pingora_core::server::{Fds, ListenFds};
-use pingora_core::services::listening::Service;
-
-use super::handed::{Handed, Socket};
+use super::accept::{Bound, Socket};
+use super::handed::Handed;
 use super::upgrade::{Role, UpgradeSocket};
 use crate::config::Config;
 use crate::files;
@@ -95,29 +88,6 @@ impl std::fmt::Display for WithoutPlace<'_> {
     }
 }
 
-/// An address, bound.
-pub(super) struct Bound {
-    /// As bound: a port 0 of the configuration is the real one here.
-    pub address: String,
-    /// For Pingora. It closes with this value as long as nobody has begun to accept: a configuration that is refused leaves no address bound.
-    listener: Handle,
-    /// A second handle: a listening socket closes with its last handle.
-    handle: Handle,
-}
-
-impl Bound {
-    /// Its address, the socket as Pingora is given it, and the second handle.
-    pub fn into_parts(self) -> (String, ListenFds, Handle) {
-        let Self { address, listener, handle } = self;
-        let fd = match listener {
-            Handle::Tcp(listener) => listener.into_raw_fd(),
-            Handle::Unix(listener) => listener.into_raw_fd(),
-        };
-        let fds = fds(address.strip_prefix("unix:").unwrap_or(&address), fd);
-        (address, fds, handle)
-    }
-}
-
 /// What is bound already, by the addresses of the configuration.
 #[derive(Default)]
 pub(super) struct Held<'a> {
@@ -136,44 +106,6 @@ pub(super) struct Fresh {
     pub upgrade: Option<UpgradeSocket>,
 }
 
-/// A listener of ours beside Pingora's.
-pub(super) enum Handle {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Handle {
-    /// To hand it over.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener) => listener.as_fd(),
-        }
-    }
-
-    /// The next connection that waits; `None` if none does.
-    pub fn accept(&self) -> Option<L4Stream> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().ok()?;
-                stream.set_nonblocking(true).ok()?;
-                Some(known(tokio::net::TcpStream::from_std(stream).ok()?.into()))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().ok()?;
-                stream.set_nonblocking(true).ok()?;
-                Some(known(tokio::net::UnixStream::from_std(stream).ok()?.into()))
-            }
-        }
-    }
-}
-
-/// As Pingora's own accept leaves it: with a way to ask who is at the other end.
-fn known(mut stream: L4Stream) -> L4Stream {
-    stream.set_socket_digest(SocketDigest::from_raw_fd(stream.id()));
-    stream
-}
-
 /// Binds the listeners, the administration address and the minter's, as far as they are neither held nor handed over. Faults: all of them, and nothing is bound.
 pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Result<Fresh, BindFaults> {
     let mut listeners = Vec::new();
@@ -190,15 +122,18 @@ pub(super) fn all(config: &Config, held: &Held<'_>, mut handed: Handed) -> Resul
             let socket = handed.take_over(Role::Listener, listener.address.as_str())?;
             Some(Socket::of(&listener.address, socket))
         };
-        let socket = listener.name.as_ref().and_then(|name| handed.take(name)).or_else(|| before(&mut handed));
-        match socket.map_or_else(|| bind(&listener.address, place), |socket| adopt(socket, &listener.address, place)) {
+        // The one of a name may be systemd's, which has it for longer than any process of ours.
+        let (name, place) = (listener.name.as_ref(), (place.as_str(), listener.name.is_some()));
+        let socket = name.and_then(|name| handed.take(name)).or_else(|| before(&mut handed));
+        match socket.map_or_else(|| bind(&listener.address, place.0), |socket| adopt(socket, &listener.address, place))
+        {
             Ok(bound) => listeners.push(Some(bound)),
             Err(fault) => faults.push(fault),
         }
     }
     let admin = config.admin.as_ref().filter(|admin| held.admin != Some(admin.address.as_str()));
     let admin = admin.map(|admin| match handed.take_over(Role::Admin, admin.address.as_str()) {
-        Some(socket) => adopt(Socket::of(&admin.address, socket), &admin.address, &places.admin),
+        Some(socket) => adopt(Socket::of(&admin.address, socket), &admin.address, (&places.admin, false)),
         None => bind(&admin.address, &places.admin),
     });
     let admin = admin.and_then(|bound| bound.map_err(|fault| faults.push(fault)).ok());
@@ -282,52 +217,38 @@ fn bind_tcp(address: &TcpAddress, place: &str) -> Result<TcpListener, BindFault>
 fn bind(address: &ListenAddress, place: &str) -> Result<Bound, BindFault> {
     let fault = |cause| BindFault { place: place.to_owned(), address: address.to_string(), cause };
     match address {
-        ListenAddress::Tcp(address) => of_tcp(bind_tcp(address, place)?).map_err(fault),
+        ListenAddress::Tcp(address) => of_tcp(bind_tcp(address, place)?, false).map_err(fault),
         ListenAddress::Unix(socket) => {
             let listener = bind_unix(socket.path()).map_err(fault)?;
-            let handle = listener.try_clone().map_err(fault)?;
-            let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
-            Ok(Bound { address: address.to_string(), listener, handle })
+            Bound::new(address.to_string(), Socket::Unix(listener), false).map_err(fault)
         }
     }
 }
 
-/// A socket that listens already. `address` is what the configuration says, for a fault.
-fn adopt(socket: Socket, address: &ListenAddress, place: &str) -> Result<Bound, BindFault> {
+/// A socket that listens already. `address` is what the configuration says, for a fault; `shared`: another process may have it too, for longer.
+fn adopt(socket: Socket, address: &ListenAddress, (place, shared): (&str, bool)) -> Result<Bound, BindFault> {
     let fault = |cause| BindFault { place: place.to_owned(), address: address.to_string(), cause };
     match socket {
         Socket::Tcp(listener) => {
             listener.set_nonblocking(true).map_err(fault)?;
-            of_tcp(listener).map_err(fault)
+            of_tcp(listener, shared).map_err(fault)
         }
         Socket::Unix(listener) => {
             listener.set_nonblocking(true).map_err(fault)?;
             let bound = listener.local_addr().map_err(fault)?;
             let path = bound.as_pathname().and_then(Path::to_str);
             let path = path.ok_or_else(|| fault(io::Error::other("the socket handed over has no path")))?.to_owned();
-            // Pingora sets them again, and ends the listener where it may not.
-            files::let_everybody_connect(Path::new(&path)).map_err(fault)?;
-            let handle = listener.try_clone().map_err(fault)?;
-            let (listener, handle) = (Handle::Unix(listener), Handle::Unix(handle));
-            Ok(Bound { address: format!("unix:{path}"), listener, handle })
+            Bound::new(format!("unix:{path}"), Socket::Unix(listener), shared).map_err(fault)
         }
     }
 }
 
-fn of_tcp(listener: TcpListener) -> io::Result<Bound> {
+fn of_tcp(listener: TcpListener, shared: bool) -> io::Result<Bound> {
     // Connections have it from their listener. A kernel without it serves all the same.
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT);
-    let text = listener.local_addr()?.to_string();
-    let handle = listener.try_clone()?;
-    Ok(Bound { address: text, listener: Handle::Tcp(listener), handle: Handle::Tcp(handle) })
-}
-
-/// One address, as Pingora is given it.
-fn fds(address: &str, fd: RawFd) -> ListenFds {
-    let mut fds = Fds::new();
-    fds.add(address.to_owned(), fd);
-    Arc::new(parking_lot::Mutex::new(fds))
+    let address = listener.local_addr()?.to_string();
+    Bound::new(address, Socket::Tcp(listener), shared)
 }
 
 /// A socket file that nobody listens on is a leftover, and is replaced; anything else stays.
@@ -346,13 +267,4 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     };
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-/// Tells Pingora's service of an address that is bound.
-pub(super) fn add<A>(service: &mut Service<A>, address: &str) {
-    match address.strip_prefix("unix:") {
-        Some(path) => service.add_uds(path, None),
-        // We read into our own buffer: a second one would only take 64 KiB for each connection.
-        None => service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().read(0))),
-    }
 }

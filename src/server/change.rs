@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
+use super::accept::Bound;
 use super::admin::AdminListener;
-use super::bind::Bound;
 use super::generation::{Generation, Surroundings};
 use super::upgrade::{UpgradeListener, UpgradeSocket};
 use super::{Live, State};

@@ -2,36 +2,18 @@
 //! they are for and their addresses as configured.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 
+use super::accept::Socket;
 use super::upgrade::Role;
-use crate::units::ListenAddress;
 
 /// Sockets that listen already.
 #[derive(Default)]
 pub struct Handed {
     named: Vec<(String, Socket)>,
     predecessors: Vec<(Role, String, OwnedFd)>,
-}
-
-/// One that listens.
-pub(super) enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Socket {
-    /// A predecessor's, for this address of the configuration.
-    pub fn of(setting: &ListenAddress, socket: OwnedFd) -> Self {
-        match setting {
-            ListenAddress::Unix(_) => Self::Unix(socket.into()),
-            ListenAddress::Tcp(_) => Self::Tcp(socket.into()),
-        }
-    }
 }
 
 impl Handed {

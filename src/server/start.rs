@@ -130,8 +130,8 @@ impl Built {
         tokio::spawn(look::at_files(Arc::downgrade(&live), live.stopping.subscribe()));
         let state = live.state.lock();
         let running = ServerHandle {
-            addresses: state.listeners.iter().map(|listener| listener.address.clone()).collect(),
-            admin: state.admin.as_ref().map(|admin| admin.address.clone()),
+            addresses: state.listeners.iter().map(|listener| listener.accepting.address.clone()).collect(),
+            admin: state.admin.as_ref().map(|admin| admin.accepting.address.clone()),
             minter: state.edges.as_ref().map(|edges| edges.serving.address.clone()),
             metrics: live.around.metrics.clone(),
             live: live.clone(),

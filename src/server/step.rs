@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::bind::{Bound, Fresh};
+use super::accept::Bound;
+use super::bind::Fresh;
 use super::builder::LastStep;
 use super::generation::{self, Generation};
 use super::listeners::Listener;

@@ -218,11 +218,11 @@ impl Live {
         let state = self.state.lock();
         let mut sockets = Vec::new();
         for listener in &state.listeners {
-            let handle = listener.handle.as_fd().try_clone_to_owned()?;
+            let handle = listener.accepting.socket.as_fd().try_clone_to_owned()?;
             sockets.push((Role::Listener, listener.setting.clone(), handle));
         }
         if let Some(admin) = &state.admin {
-            sockets.push((Role::Admin, admin.setting.clone(), admin.handle.as_fd().try_clone_to_owned()?));
+            sockets.push((Role::Admin, admin.setting.clone(), admin.accepting.socket.as_fd().try_clone_to_owned()?));
         }
         if let Some(edges) = &state.edges {
             sockets.push((Role::Minter, edges.setting.clone(), edges.handle.try_clone()?.into()));
