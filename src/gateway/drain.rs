@@ -14,6 +14,10 @@ const LAME_DUCK: Duration = Duration::from_secs(1);
 /// Nobody is connected only if nobody was for this long: between a connection's acceptance and its first step lies a moment.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// A client of HTTP/2 with nothing under way has this long to say that it heard of its connection's end ([RFC 9113, section
+/// 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): one that sleeps holds up no stop.
+pub(super) const GOODBYE: Duration = Duration::from_secs(3);
+
 /// The state of stopping, shared by all connections.
 pub struct Drain {
     lame: AtomicBool,

@@ -424,7 +424,8 @@ fn a_line_of_a_library_has_no_text() {
     let stack = Stack::with(KEY, |config| {
         let config = config.replace("level = \"info\"", "level = \"trace\"");
         let config = config.replacen("[server]", "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]", 1);
-        config.replacen("[[listener]]", "[[listener]]\nkind = \"ext_authz\"", 1)
+        let config = config.replacen("[[listener]]", "[[listener]]\nkind = \"ext_authz\"", 1);
+        config + "\n[[app]]\nname = \"wiki\"\npath = \"/\"\nauthorize = true\n"
     });
     let mut connection = Connection::open(&stack.gateway.address);
     // A SETTINGS frame, and an answer to a PING that nobody sent, of which the h2 crate tells with its payload (RFC 9113, section 6.7).

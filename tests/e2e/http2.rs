@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, Version};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::kit::tls::Authority;
@@ -234,8 +235,13 @@ async fn a_silent_client_holds_up_no_stop() {
     // Longer than a test may take.
     let mut stack = setup.limits(|limits| limits.head = std::time::Duration::from_secs(3600)).start().await;
     let silent = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    // One that has begun, and hears nothing of the end.
+    let mut asleep = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    asleep.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
+    let mut settings = [0; 9];
+    asleep.read_exact(&mut settings).await.expect("its settings");
     in_time("the stop", stack.take_gateway().stop()).await;
-    drop(silent);
+    drop((silent, asleep));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 mod check;
 mod messages;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use h2::server::SendResponse;
-use h2::{Ping, PingPong, RecvStream};
+use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use prost::Message as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::gateway::accept::peer::Peer;
-use crate::gateway::drain::Drain;
+use crate::gateway::drain::{Drain, GOODBYE};
 use crate::gateway::ext_authz::messages::{CheckRequest, CheckResponse};
 use crate::gateway::in_force::InForce;
 
@@ -91,6 +92,7 @@ pub(super) async fn serve(
     let Ok(Ok(mut connection)) = opened else { return };
     let mut stopping = false;
     let mut calls = FuturesUnordered::new();
+    let mut told = std::pin::pin!(sleep(GOODBYE));
     let mut signs = std::pin::pin!(signs_of_life(connection.ping_pong()));
     loop {
         tokio::select! {
@@ -110,11 +112,15 @@ pub(super) async fn serve(
                 // GOAWAY: what is under way is answered.
                 connection.graceful_shutdown();
                 stopping = true;
+                told.as_mut().reset(Instant::now() + GOODBYE);
             }
+            () = &mut told, if stopping && calls.is_empty() => break,
             _ = abort.wait_for(|abort| *abort) => return,
             () = signs.as_mut() => return,
         }
     }
+    connection.abrupt_shutdown(Reason::NO_ERROR);
+    let _ = timeout(GOODBYE, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 /// Ends when the other side gives no sign of life.

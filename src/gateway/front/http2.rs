@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Front, GRACE, Proxying, until};
 use crate::gateway::accept::peer::Peer;
 use crate::gateway::bounds::Limits;
+use crate::gateway::drain::GOODBYE;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead, fields_of};
 use crate::gateway::forward::proxy::Carried;
 use crate::gateway::http2::exchange::{self, replace};
@@ -65,7 +66,7 @@ impl Http2Connection<'_> {
         let Ok(mut connection) = handshake(stream, Some(options(&limits))).await else { return };
         let mut stopped = pin!(until(self.stop.clone()));
         let mut aborted = pin!(until(self.front.drain.abort()));
-        let mut idle = pin!(sleep(limits.idle));
+        let (mut patience, mut idle) = (limits.idle, pin!(sleep(limits.idle)));
         let (mut stopping, mut quiet) = (false, true);
         let mut incoming = Incoming { digest: Arc::default(), malformed: 0 };
         let mut requests = FuturesUnordered::new();
@@ -77,7 +78,8 @@ impl Http2Connection<'_> {
                 () = &mut stopped, if !stopping => {
                     // GOAWAY: what is under way is answered.
                     connection.graceful_shutdown();
-                    stopping = true;
+                    (stopping, patience) = (true, GOODBYE);
+                    idle.as_mut().reset(Instant::now() + patience);
                 }
                 accepted = incoming.next(&mut connection) => {
                     let Some(request) = accepted else { return };
@@ -100,11 +102,14 @@ impl Http2Connection<'_> {
                 },
                 Some(_) = to_apps.0.join_next() => {}
                 // Closed at once: a client that is gone would never take a GOAWAY.
-                () = &mut idle, if quiet => return,
+                () = &mut idle, if quiet => match stopping {
+                    false => return,
+                    true => break,
+                },
             }
             let was = std::mem::replace(&mut quiet, requests.is_empty() && to_apps.0.is_empty());
             if quiet && !was {
-                idle.as_mut().reset(Instant::now() + limits.idle);
+                idle.as_mut().reset(Instant::now() + patience);
             }
         }
         // What waited for a mint was refused just now, by the same sign.
