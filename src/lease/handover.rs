@@ -128,10 +128,12 @@ impl Leases<ShardedRecords> {
     /// Dropped while it runs: it runs on.
     pub async fn keep_scopes(self: Arc<Self>, scopes: HashSet<Scope>) {
         let looking = tokio::task::spawn_blocking(move || {
-            let gone = |owner: &Arc<[u8]>| Scope::of(owner).is_none_or(|scope| !scopes.contains(&scope));
-            for owner in self.owners().iter().filter(|owner| gone(owner)) {
-                self.forget_here(owner);
-            }
+            let gone = |owner: &[u8]| Scope::of(owner).is_none_or(|scope| !scopes.contains(&scope));
+            self.each_lease(|owner| {
+                if gone(owner) {
+                    self.forget_here(owner);
+                }
+            });
         });
         // What a panic has left over is never sent, and goes at its end.
         let _ = looking.await;

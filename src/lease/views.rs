@@ -69,20 +69,29 @@ impl<G: Records> Leases<G> {
     /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.
     /// `is_issuers`: whether an owner is one of the issuer's.
     pub fn owners_of_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) -> Vec<Arc<[u8]>> {
+        let mut found = Vec::<Arc<[u8]>>::new();
+        self.each_lease(|owner| {
+            let theirs = |record: &Record| record.variants().any(|variant| session_of(variant) == Some(session));
+            if is_issuers(owner) && self.records.look(owner, theirs) == Some(true) && !found.contains(owner) {
+                found.push(owner.clone());
+            }
+        });
+        found
+    }
+
+    /// Shows the owner of each lease, in pieces: requests go on between them.
+    pub(super) fn each_lease(&self, mut show: impl FnMut(&Arc<[u8]>)) {
         /// Looked at in one go: the index is locked meanwhile.
         const PIECE: usize = 1024;
-        let (mut found, mut after) = (Vec::<Arc<[u8]>>::new(), None);
+        let mut after = None;
         loop {
             let page = self.index.page(after, PIECE);
             for (at, owner) in &page {
                 after = Some(*at);
-                let theirs = |record: &Record| record.variants().any(|variant| session_of(variant) == Some(session));
-                if is_issuers(owner) && self.records.look(owner, theirs) == Some(true) && !found.contains(owner) {
-                    found.push(owner.clone());
-                }
+                show(owner);
             }
             if page.len() < PIECE {
-                return found;
+                return;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The one step by which another configuration comes into force: as a whole, or not at all; and if even that can't be had, what has become of it is said.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::generation::{self, Generation};
 use super::listeners::Listener;
 use super::{Live, State};
 use crate::admin::Health;
+use crate::lease::Scope;
 
 /// Everything that is needed to put another configuration in force. Nothing can fail any more.
 pub(super) struct Prepared {
@@ -61,7 +63,7 @@ impl Live {
         part("its socket for upgrades", attempt(|| self.change_upgrade(&mut state, &next, fresh.upgrade)));
         part("what looks after its parts", attempt(|| state.tasks.follow(next.tasks(&self.listening))));
         drop(state);
-        part("the end of leases that it does not have", attempt(|| self.keep_scopes(&next)));
+        part("the end of leases that it does not have", attempt(|| self.keep_scopes(&next, &before)));
         part("its gauges", attempt(|| self.show_loaded(&next, &before)));
         part("the end of the one before", attempt(|| drop(tokio::spawn(generation::bury(before)))));
         if broken.is_empty() {
@@ -112,9 +114,15 @@ impl Live {
         before.into_iter().for_each(|listener| drop(tokio::spawn(listener.leave(self.front.clone()))));
     }
 
-    fn keep_scopes(&self, of: &Generation) {
-        let scopes = of.revoker.scopes().iter().map(|plugin| plugin.scope).collect();
-        tokio::spawn(of.components.book.leases().clone().keep_scopes(scopes));
+    /// Where a plug-in is gone or changed: to look through a million leases for nobody's would take cores from requests.
+    fn keep_scopes(&self, next: &Generation, before: &Generation) {
+        let of = |generation: &Generation| -> HashSet<Scope> {
+            generation.revoker.scopes().iter().map(|plugin| plugin.scope).collect()
+        };
+        let kept = of(next);
+        if !of(before).is_subset(&kept) {
+            tokio::spawn(next.components.book.leases().clone().keep_scopes(kept));
+        }
     }
 
     fn show_loaded(&self, next: &Generation, before: &Generation) {
