@@ -162,8 +162,14 @@ impl FastPath {
                 let at = piece.len() - left;
                 let (stall, now) = (client.stall, &piece[at..at + size]);
                 let kept = client.beside(stream, timeout(stall, unsent.keep(now))).await?;
-                client.send(kept.map_err(|_| Stop::Client)?, false)?;
                 left -= size;
+                // The end goes with it: a frame of its own would cost as much again, and wait for a window that it does not need.
+                let last = left == 0 && app.is_last_piece();
+                client.send(kept.map_err(|_| Stop::Client)?, last)?;
+                if last {
+                    app.take_piece();
+                    return Ok(());
+                }
             }
         }
         client.send(Bytes::new(), true)

@@ -124,7 +124,17 @@ impl UpstreamConnection {
 
     /// Whether all of the body was read and taken.
     pub fn is_done(&self) -> bool {
-        self.piece == 0 && matches!(self.body, Body::Whole)
+        self.piece == 0 && self.is_last_piece()
+    }
+
+    /// Whether nothing comes behind the piece that was read last.
+    pub fn is_last_piece(&self) -> bool {
+        matches!(self.body, Body::Whole)
+    }
+
+    /// The piece that was read last is taken.
+    pub fn take_piece(&mut self) {
+        self.buffer.advance(std::mem::take(&mut self.piece));
     }
 
     /// The piece of the body that was read last, and the connection to write to beside it.
@@ -162,7 +172,7 @@ impl UpstreamConnection {
 
     /// Ready when there is a piece, or the body is whole. The last piece was taken.
     fn poll_body(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
-        self.buffer.advance(std::mem::take(&mut self.piece));
+        self.take_piece();
         loop {
             match &mut self.body {
                 Body::Whole => return Poll::Ready(Ok(())),
