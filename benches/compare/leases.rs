@@ -24,8 +24,8 @@ pub fn table(stage: &Stage) -> Table {
         "Leases",
         &format!(
             "Users whose URLs are held; 1,000 of them ask over HTTP/1.1. Valet signs each URL itself, the others read a file of them. Latencies are of requests at half of the highest rate, or at what the load \
-             itself holds if that is less: the highest at which 99.9 % of the answers of a server that says the same to everybody, by bare system calls, come within {HELD} ms. Each counts from when it was due. \
-             Meanwhile Valet sweeps a tenth as many leases that have ended, fetches keys of which one is new and one is gone, and takes another configuration. A server that was not ready with all users in \
+             itself holds if that is less: the highest at which 99.9 % of the answers of a server that says the same to everybody, by bare system calls, come within {HELD} ms. Each counts from when it was due; \
+             Valet is asked for a second before that. Meanwhile Valet sweeps a tenth as many leases that have ended, fetches keys of which one is new and one is gone, and takes another configuration. A server that was not ready with all users in \
              120 s is left out."
         ),
         &[
