@@ -236,7 +236,8 @@ mod tests {
     use super::*;
 
     fn tcp(shared: bool) -> Bound {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address of its own: nobody else takes the port once it is free.
+        let listener = TcpListener::bind("127.83.7.1:0").unwrap();
         of(listener, shared)
     }
 
