@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// sends in the same moment loses nothing.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
-/// Nobody is connected only if nobody was for this long: between a connection's acceptance and its first step lies a moment.
+/// Nobody is connected only if nobody was for this long: a client whose answer closed its connection comes back at once with the next request.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// A client of HTTP/2 with nothing under way has this long to say that it heard of its connection's end ([RFC 9113, section

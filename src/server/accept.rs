@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) enum Socket {
 
 impl Socket {
     /// A predecessor's, for this address of the configuration.
-    pub fn of(setting: &ListenAddress, socket: std::os::fd::OwnedFd) -> Self {
+    pub fn of(setting: &ListenAddress, socket: OwnedFd) -> Self {
         match setting {
             ListenAddress::Unix(_) => Self::Unix(socket.into()),
             ListenAddress::Tcp(_) => Self::Tcp(socket.into()),
@@ -226,7 +226,6 @@ fn give(mut stream: L4Stream, serve: &impl Fn(Stream)) {
 
 #[cfg(test)]
 mod tests {
-
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
     use std::sync::atomic::{AtomicUsize, Ordering};

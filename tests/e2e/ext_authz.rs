@@ -131,13 +131,10 @@ async fn only_trusted_proxies_and_this_machine_may_ask() {
 
 #[tokio::test]
 async fn a_proxy_that_sleeps_holds_up_no_stop() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let setup = Setup::new().real_time().server("drain = \"1h\"");
     let mut stack = ready(setup.tables(&format!("{LISTENER}{WIKI}"))).await;
     let mut asleep = tokio::net::TcpStream::connect(&stack.addresses[1]).await.expect("a connection");
-    asleep.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
-    let mut settings = [0; 9];
-    asleep.read_exact(&mut settings).await.expect("its settings");
+    crate::http2::fall_asleep(&mut asleep).await;
     crate::kit::in_time("the stop", stack.take_gateway().stop()).await;
     drop(asleep);
 }

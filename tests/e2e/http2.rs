@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, Version};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::kit::tls::Authority;
@@ -49,6 +49,12 @@ pub async fn connect(authority: &Authority, stack: &Stack) -> (SendRequest<Bytes
         let _ = connection.await;
     });
     (send, end)
+}
+
+/// Begins HTTP/2 here (RFC 9113, section 3.4), sees that this was heard, and neither says nor reads any more.
+pub async fn fall_asleep(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
+    stream.read_exact(&mut [0; 9]).await.expect("its settings");
 }
 
 pub struct Got {
@@ -237,9 +243,7 @@ async fn a_silent_client_holds_up_no_stop() {
     let silent = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
     // One that has begun, and hears nothing of the end.
     let mut asleep = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
-    asleep.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
-    let mut settings = [0; 9];
-    asleep.read_exact(&mut settings).await.expect("its settings");
+    fall_asleep(&mut asleep).await;
     in_time("the stop", stack.take_gateway().stop()).await;
     drop((silent, asleep));
 }

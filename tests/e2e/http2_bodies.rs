@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 
-use crate::http2::{ask, http2_with};
+use crate::http2::{ask, http2_of, http2_with};
 use crate::kit::app::{large, says};
 use crate::kit::tls::{Authority, Client};
 use crate::kit::{App, HOST, Setup, Stack, in_time, until};
@@ -54,6 +54,23 @@ async fn requests_with_a_body_and_without_are_answered_alike_over_http_2() {
             assert_eq!(bare.said(), bodied.said(), "{answer}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_end_of_an_answer_waits_for_no_window() {
+    let app = App::start().await;
+    let (stack, _, authority) = http2_of(Setup::new().app(&app, "session = \"none\"")).await;
+    let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    // It takes as much as the answer has, and gives nothing of it back.
+    let mut narrow = h2::client::Builder::new();
+    let (mut send, connection) = narrow.initial_window_size(5).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let target = says("/say", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let get = Request::get(format!("https://{HOST}{target}")).body(()).expect("a request");
+    let (answer, _) = send.send_request(get, true).expect("a head");
+    let mut body = in_time("an answer", answer).await.expect("an answer").into_body();
+    assert_eq!(in_time("its body", body.data()).await.expect("a piece").expect("a piece"), "hello");
+    assert!(in_time("its end", body.data()).await.is_none());
 }
 
 #[tokio::test]

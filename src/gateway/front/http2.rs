@@ -101,11 +101,8 @@ impl Http2Connection<'_> {
                     }
                 },
                 Some(_) = to_apps.0.join_next() => {}
-                // Closed at once: a client that is gone would never take a GOAWAY.
-                () = &mut idle, if quiet => match stopping {
-                    false => return,
-                    true => break,
-                },
+                // Closed at once: a client that is gone would never take a GOAWAY. One that was told of a stop hears of its last stream.
+                () = &mut idle, if quiet => if stopping { break } else { return },
             }
             let was = std::mem::replace(&mut quiet, requests.is_empty() && to_apps.0.is_empty());
             if quiet && !was {
