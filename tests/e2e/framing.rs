@@ -3,7 +3,7 @@
 use crate::kit::{App, HOST, Setup, Stack, until};
 
 /// Bodies in chunks that RFC 9112, section 7.1, does not know, behind a first chunk that it knows.
-const WRONG: [&str; 16] = [
+pub const WRONG: [&str; 16] = [
     "\r\n\r\n",
     ";a\r\n\r\n",
     "1;a\nb\r\nx\r\n0\r\n\r\n",
@@ -22,7 +22,7 @@ const WRONG: [&str; 16] = [
     "0\r\n: z\r\n\r\n",
 ];
 
-fn post(fields: &str) -> String {
+pub fn post(fields: &str) -> String {
     format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n")
 }
 

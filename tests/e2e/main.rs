@@ -25,6 +25,7 @@ mod flights;
 mod framing;
 mod front;
 mod http2;
+mod http2_apps;
 mod http2_bodies;
 mod http2_streams;
 mod limits;

@@ -24,10 +24,12 @@ use crate::gateway::bounds::Limits;
 use crate::gateway::drain::GOODBYE;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead, fields_of};
 use crate::gateway::forward::proxy::Carried;
+use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::{self, replace};
 use crate::gateway::in_force::InForce;
 use crate::gateway::receive::Disposition;
 use crate::problem::Refusal;
+use crate::telemetry::Outcome;
 
 /// Bytes of framing that small DATA frames may take before the app has read them: some 100,000 frames.
 const DATA_FRAME_BUDGET: usize = 1 << 20;
@@ -178,9 +180,17 @@ async fn carry(
         let told = exchange::answer(&mut request, out, write).await.map_or(0, |()| row.status);
         return gateway.load().log_proxied(&proxied, told, row.outcome, None, None);
     }
-    request.req_header_mut().extensions_mut().insert(Carried(proxied));
+    request.req_header_mut().extensions_mut().insert(Carried(Arc::clone(&proxied)));
     // Boxed: the fast path does not hold the room for it.
-    Box::pin(proxying.proxy.process_new_http(ServerSession::new_http2(request), stop)).await;
+    let mut served = Box::pin(proxying.proxy.process_new_http(ServerSession::new_http2(request), stop));
+    tokio::select! {
+        biased;
+        _ = &mut served => {}
+        // Dropped, both its streams are reset: no piece need come by for that.
+        () = session_end::revoked(&proxied, gateway) => {
+            gateway.load().log_proxied(&proxied, 0, Outcome::SessionEnded, None, None);
+        }
+    }
 }
 
 /// The requests of a connection, one after the other.
