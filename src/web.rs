@@ -24,6 +24,21 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
+/// What the longest target of a redirect has that is shown.
+const MAX_SHOWN: usize = 200;
+
+/// Where a redirect leads, for people: scheme, host and path, for the rest may hold secrets.
+pub(crate) fn shown_place(target: &str) -> String {
+    let shown = match Url::parse(target) {
+        Ok(url) => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+        }
+        Err(_) => target.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    };
+    shown.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
 /// Loopback or `localhost` or below it: where `http://` is allowed.
 pub(crate) fn is_local(host: &Host<impl AsRef<str>>) -> bool {
     match host {

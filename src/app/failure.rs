@@ -10,7 +10,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::TARGET;
 use crate::clock::Tick;
-use crate::http_client::{Cause, of_tls};
+use crate::http_client::{Cause, UNFIT, UNFIT_NAMES, of_tls};
 use crate::telemetry::Metrics;
 
 /// No upstream of the app has an address.
@@ -77,7 +77,11 @@ fn by_text(text: &str) -> Cause {
         AlertDescription::AccessDenied,
     ];
     let plain = "received corrupt message of type ";
+    let [authority, version_1] = UNFIT_NAMES;
     let texts = [
+        (authority, Cause::CertificateUnfit),
+        (version_1, Cause::CertificateUnfit),
+        ("certificate does not allow extended key usage", Cause::CertificateUnfit),
         ("certificate not valid for name ", Cause::WrongName),
         ("certificate expired: ", Cause::CertificateEnded),
         ("certificate not valid yet: ", Cause::CertificateEnded),
@@ -101,6 +105,7 @@ pub(super) fn words(cause: Cause) -> &'static str {
         Cause::UnknownAuthority => "its certificate is of an unknown authority: name that authority by `ca`",
         Cause::WrongName => "its certificate is for another name: say by `server_name` which one it has",
         Cause::CertificateEnded => "its certificate has ended, or does not count yet",
+        Cause::CertificateUnfit => UNFIT,
         Cause::CertificateRefused => "it does not take our certificate, or wants one: look at `client_certificate`",
         Cause::PlainPort => "it speaks no TLS on that port: leave out https:// in `upstreams`",
         Cause::Tls => "the TLS handshake failed",

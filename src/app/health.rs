@@ -65,6 +65,30 @@ pub(super) async fn ask_all(endpoints: &Endpoints, health: &HealthSettings, prob
     }
 }
 
+/// Asks each upstream once, one after the other: what is wrong with it, behind its name as configured. Without settings any answer is a good one.
+pub(super) async fn try_out(endpoints: &Endpoints, health: Option<&HealthSettings>) -> Vec<(Arc<str>, Option<String>)> {
+    let ask = HealthSettings { path: "/".into(), ..HealthSettings::default() };
+    let probe = Probe::new(health.unwrap_or(&ask), endpoints.peers.trust_the_machine());
+    let mut found = Vec::new();
+    for target in &endpoints.targets {
+        let upstreams: Vec<_> =
+            endpoints.list.load().iter().filter(|upstream| Arc::ptr_eq(&upstream.target, target)).cloned().collect();
+        if upstreams.is_empty() {
+            found.push((target.text.clone(), Some(words(Cause::Dns).to_owned())));
+        }
+        for upstream in upstreams {
+            let fault = match probe.ask(&upstream).await {
+                Ok(()) => None,
+                Err(Unwell::Status(_)) if health.is_none() => None,
+                Err(Unwell::Late) if health.is_none() => Some(words(Cause::TimedOut).to_owned()),
+                Err(unwell) => Some(unwell.to_string()),
+            };
+            found.push((target.text.clone(), fault));
+        }
+    }
+    found
+}
+
 /// Why an upstream counts as unwell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unwell {

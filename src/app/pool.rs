@@ -136,6 +136,13 @@ impl Pool {
         tokio::join!(resolve::keep_resolved(&self.endpoints, &self.resolver, stop.clone()), health);
     }
 
+    /// Asks each upstream once, for a check: what is wrong with it, in the operator's words, behind its name as configured. With `[app.health]` the
+    /// answer must be the one that is due there, else any is good. Dropped, the questions are given up.
+    pub async fn try_out(&self) -> Vec<(Arc<str>, Option<String>)> {
+        resolve::resolve_once(&self.endpoints, &self.resolver).await;
+        health::try_out(&self.endpoints, self.health.as_ref()).await
+    }
+
     /// Whether no upstream is well: each fails its health checks, or its last requests, or is left alone; or no address is known.
     pub fn is_degraded(&self) -> bool {
         self.endpoints.show_degraded(&self.endpoints.known.lock())

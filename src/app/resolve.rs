@@ -65,6 +65,19 @@ pub(super) async fn keep_resolved(
     }
 }
 
+/// Asks for each name once. Dropped, it is given up.
+pub(super) async fn resolve_once(endpoints: &Arc<Endpoints>, resolver: &Arc<dyn Resolver>) {
+    for (place, target) in endpoints.targets.iter().enumerate() {
+        if let Err((name, port)) = target.lookup() {
+            let name =
+                Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port };
+            if let Ok(addresses) = name.ask().await {
+                endpoints.know(place, addresses.into_iter().map(Address::Ip).collect());
+            }
+        }
+    }
+}
+
 /// A name that is asked for again and again.
 struct Name {
     endpoints: Arc<Endpoints>,

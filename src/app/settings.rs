@@ -190,6 +190,19 @@ impl Default for EjectionSettings {
     }
 }
 
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self {
+            path: default_health_path(),
+            host: None,
+            interval: default_health_interval(),
+            timeout: default_health_timeout(),
+            healthy: default_healthy(),
+            unhealthy: default_unhealthy(),
+        }
+    }
+}
+
 fn default_path() -> String {
     "/".into()
 }

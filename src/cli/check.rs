@@ -75,7 +75,36 @@ async fn try_out(config: &Config, components: &Components, clock: &Clock) -> Res
             Err(failure) => faults.push(format!("plugin {name}: {}", told(failure, &*plugin.mint))),
         }
     }
+    faults.extend(try_store(components).await);
+    try_apps(components).await;
     if faults.is_empty() { Ok(()) } else { Err(End { code: exit::UNAVAILABLE, lines: faults }) }
+}
+
+/// Whether the shared store can be used. One in a file is opened by `run` alone: a process that serves has it.
+async fn try_store(components: &Components) -> Option<String> {
+    let store = components.book.store()?;
+    match store.try_out().await {
+        Ok(()) => {
+            say("leases.redis: there, and takes writes");
+            None
+        }
+        Err(why) => Some(format!("leases.redis: the store can't be used: {why}")),
+    }
+}
+
+/// Whether apps answer. One that does not is a warning alone: the gateway serves without it, and it may start later.
+async fn try_apps(components: &Components) {
+    for app in components.apps.iter() {
+        let name = &app.settings.name;
+        for (upstream, fault) in app.pool.try_out().await {
+            match fault {
+                None => say(&format!("app {name}: {upstream} answers")),
+                Some(fault) => {
+                    let _ = writeln!(std::io::stderr(), "warning: app {name}: {upstream}: {fault}");
+                }
+            }
+        }
+    }
 }
 
 /// Asks the minters of one provider what this edge may mint. No canary is minted: a minter mints for sessions.

@@ -304,9 +304,16 @@ fn begin_at_zero(parts: &GatewayParts) {
     });
     let apps = parts.apps.iter().map(|(settings, _)| {
         let own = if settings.authorize {
-            &[Outcome::Authorized, Outcome::Login][..]
+            &[Outcome::Authorized, Outcome::Login, Outcome::Preflight][..]
         } else {
-            &[Outcome::Forwarded, Outcome::Login, Outcome::Cancelled, Outcome::Cut]
+            &[
+                Outcome::Forwarded,
+                Outcome::Login,
+                Outcome::Cancelled,
+                Outcome::Cut,
+                Outcome::Preflight,
+                Outcome::SessionEnded,
+            ]
         };
         (&*settings.name, own, &[Outcome::ProviderError, Outcome::ProviderBusy, Outcome::ProviderTimeout][..])
     });
@@ -323,7 +330,9 @@ fn begin_at_zero(parts: &GatewayParts) {
         Outcome::KeySet,
         Outcome::Doctor,
         Outcome::NotFound,
+        Outcome::MethodNotAllowed,
         Outcome::BadRequest,
+        Outcome::Limited,
         Outcome::TooLarge,
         Outcome::TooSlow,
         Outcome::Unavailable,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Uri;
@@ -27,6 +28,8 @@ pub enum Cause {
     WrongName,
     /// Its certificate has ended, or does not count yet.
     CertificateEnded,
+    /// Its certificate is none that a server may show: an authority's own, one for another purpose, or of version 1.
+    CertificateUnfit,
     /// It does not take our certificate, or wants one.
     CertificateRefused,
     /// It speaks no TLS on that port.
@@ -49,13 +52,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the enum.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Dns,
         Self::Refused,
         Self::NoRoute,
         Self::UnknownAuthority,
         Self::WrongName,
         Self::CertificateEnded,
+        Self::CertificateUnfit,
         Self::CertificateRefused,
         Self::PlainPort,
         Self::Tls,
@@ -76,6 +80,7 @@ impl Cause {
             Self::UnknownAuthority => "tls_unknown_authority",
             Self::WrongName => "tls_wrong_name",
             Self::CertificateEnded => "tls_ended",
+            Self::CertificateUnfit => "tls_unfit",
             Self::CertificateRefused => "tls_refused",
             Self::PlainPort => "plain_port",
             Self::Tls => "tls",
@@ -113,6 +118,9 @@ impl Cause {
                 let unread = fault.is_library() && fault.is_go_away();
                 found = Some(if unread { Self::NotHttp } else { Self::Broken });
                 next = fault.get_io().map(|fault| fault as &(dyn Error + 'static));
+            } else if let Some(shared) = fault.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+                // The client of the store shares its errors: seen through, or an error of the system would have no type.
+                next = Some(&**shared);
             } else if let Some(fault) = fault.downcast_ref::<io::Error>() {
                 found = of_io(fault).or(found);
                 // The source of an error of this kind is what is inside of what is inside.
@@ -133,6 +141,7 @@ impl fmt::Display for Cause {
             Self::UnknownAuthority => "its certificate is of an unknown authority: name that authority by `ca`",
             Self::WrongName => "its certificate is for another name",
             Self::CertificateEnded => "its certificate has ended, or does not count yet",
+            Self::CertificateUnfit => UNFIT,
             Self::CertificateRefused => "it does not take our certificate, or wants one",
             Self::PlainPort => "it speaks no TLS on that port",
             Self::Tls => "the TLS handshake failed",
@@ -148,7 +157,13 @@ impl fmt::Display for Cause {
 
 fn of_io(fault: &io::Error) -> Option<Cause> {
     Some(match fault.kind() {
+        // The standard library's own resolver has neither a kind nor a type for this.
+        _ if fault.to_string().starts_with("failed to lookup address information") => Cause::Dns,
         io::ErrorKind::ConnectionRefused => Cause::Refused,
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => Cause::NoRoute,
         io::ErrorKind::TimedOut => Cause::TimedOut,
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
@@ -157,6 +172,12 @@ fn of_io(fault: &io::Error) -> Option<Cause> {
         _ => return None,
     })
 }
+
+/// As webpki names the faults of a certificate that no server may show.
+pub(crate) const UNFIT_NAMES: [&str; 2] = ["CaUsedAsEndEntity", "UnsupportedCertVersion"];
+
+/// What to do about one, in the operator's words.
+pub(crate) const UNFIT: &str = "its certificate is none that a server may show: an authority's own (CA:TRUE, as `openssl req -x509` makes one), one for another purpose, or of version 1; give it one for its name alone, and name the authority that signed that by `ca`";
 
 /// What a fault of TLS tells.
 pub fn of_tls(fault: &rustls::Error) -> Cause {
@@ -169,6 +190,11 @@ pub fn of_tls(fault: &rustls::Error) -> Cause {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Cause::CertificateEnded,
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                Cause::CertificateUnfit
+            }
+            // What webpki says and rustls has no name for: webpki is no crate of ours, its `Display` is the name of the variant.
+            CertificateError::Other(fault) if UNFIT_NAMES.contains(&&*fault.to_string()) => Cause::CertificateUnfit,
             _ => Cause::Tls,
         },
         rustls::Error::AlertReceived(

@@ -31,6 +31,7 @@ use url::Url;
 
 pub use cause::{Cause, of_tls};
 use cause::{Names, Proxied};
+pub(crate) use cause::{UNFIT, UNFIT_NAMES};
 pub use identity::Identity;
 use kept::{Counting, NoAnswer, Traffic};
 use route::Proxy;

@@ -3,20 +3,17 @@
 use http::header::LOCATION;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
-use url::Url;
 
 use super::answer::UrlRule;
 use super::{MintFailure, SessionRefusal};
 use crate::http_client::{Cause, Response};
+use crate::web::shown_place;
 
 /// More members of an answer than these are not named.
 const MAX_NAMES: usize = 12;
 
 /// Nor is one that is longer, or holds other characters than names do.
 const MAX_NAME: usize = 40;
-
-/// As much of a redirect's target is told.
-const MAX_TARGET: usize = 200;
 
 /// Which call of a mint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +84,7 @@ impl Diagnosis {
             (300..=399, Some(target)) => {
                 let text = format!(
                     "the {step} call was answered {status}, to {}; none is followed: look at base_url and the call's path",
-                    place(target)
+                    shown_place(target)
                 );
                 Self::new("redirect", text)
             }
@@ -150,15 +147,6 @@ impl Diagnosis {
         };
         Self::new(cause, String::new())
     }
-}
-
-/// Scheme, host and path: the rest may hold secrets.
-fn place(target: &str) -> String {
-    let shown = match Url::parse(target) {
-        Ok(url) => format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path()),
-        Err(_) => target.split(['?', '#']).next().unwrap_or_default().to_owned(),
-    };
-    shown.chars().filter(|c| !c.is_control()).take(MAX_TARGET).collect()
 }
 
 /// The names of what stands where the pointer goes astray.

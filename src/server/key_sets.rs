@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::header::LOCATION;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::http_client::{Client, ClientFault};
-use crate::session::{ClientFault as KeyClientFault, KeyClient};
+use crate::session::{ClientFault as KeyClientFault, KeyAnswer, KeyClient};
 use crate::telemetry::{Kind, Place, Span, Tracer, Value, trace_id};
+use crate::web::shown_place;
 
 /// The one outgoing client, as `session` wants it.
 pub(super) struct KeySets {
@@ -18,12 +20,7 @@ pub(super) struct KeySets {
 
 #[async_trait]
 impl KeyClient for KeySets {
-    async fn get(
-        &self,
-        url: &url::Url,
-        max_bytes: usize,
-        deadline: Duration,
-    ) -> Result<(u16, Vec<u8>), KeyClientFault> {
+    async fn get(&self, url: &url::Url, max_bytes: usize, deadline: Duration) -> Result<KeyAnswer, KeyClientFault> {
         let (start, began) = (self.clock.now(), Stopwatch::start());
         let answer = self.client.get(url, "application/jwk-set+json, application/json", max_bytes, deadline).await;
         // Seldom, and a trace of its own: each one is recorded.
@@ -39,7 +36,11 @@ impl KeyClient for KeySets {
             let (kind, name) = (Kind::Client, "GET key set".into());
             Span { place, link: None, kind, name, start, took: began.elapsed(), attributes, error }
         });
-        answer.map(|answer| (answer.status, answer.body.to_vec())).map_err(|fault| match fault {
+        let answer = answer.map(|answer| {
+            let target = answer.headers.get(LOCATION).and_then(|target| target.to_str().ok()).map(shown_place);
+            KeyAnswer { status: answer.status, target, body: answer.body.to_vec() }
+        });
+        answer.map_err(|fault| match fault {
             ClientFault::NoConnection(cause) | ClientFault::Unreachable(cause) => KeyClientFault::Unreachable(cause),
             ClientFault::TimedOut => KeyClientFault::TimedOut,
             ClientFault::TooLarge => KeyClientFault::TooLarge,

@@ -63,7 +63,7 @@ pub use memo::Memo;
 pub use pieces::Ambiguous;
 pub use readiness::{IssuerReadiness, Readiness};
 pub use redact::Redaction;
-pub use remote::{ClientFault, ClientOf, KeyClient};
+pub use remote::{ClientFault, ClientOf, KeyAnswer, KeyClient};
 pub use revocation::{Full, MAX_REVOCATIONS, Revocable, Revocation};
 pub use security_event::{EndedSession, EventFault, SecurityEvent};
 pub use signed::Signed;

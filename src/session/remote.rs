@@ -24,9 +24,20 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Fetches a key set. Implemented by the one outgoing HTTP client.
 #[async_trait]
 pub trait KeyClient: Send + Sync {
-    /// One `GET` without redirects, credentials or retries: the status and the whole body, of at most `max_bytes`, within `deadline`.
+    /// One `GET` without redirects, credentials or retries: the whole answer, its body of at most `max_bytes`, within `deadline`.
     /// Dropped, the exchange is given up.
-    async fn get(&self, url: &Url, max_bytes: usize, deadline: Duration) -> Result<(u16, Vec<u8>), ClientFault>;
+    async fn get(&self, url: &Url, max_bytes: usize, deadline: Duration) -> Result<KeyAnswer, ClientFault>;
+}
+
+/// What a provider answered.
+#[derive(Clone, Debug, Default)]
+pub struct KeyAnswer {
+    /// The status code.
+    pub status: u16,
+    /// Where its `Location` leads, without the query; for people.
+    pub target: Option<String>,
+    /// The whole body.
+    pub body: Vec<u8>,
 }
 
 /// Who fetches an issuer's keys; or its faults, in the operator's words.
@@ -48,6 +59,8 @@ pub enum ClientFault {
 pub(super) enum FetchFault {
     Client(Asked, ClientFault),
     Status(Asked, u16),
+    /// An answer that leads elsewhere, and where to.
+    Redirect(Asked, u16, Option<String>),
     /// An answer with HTML.
     Html(Asked),
     NoDiscovery,
@@ -79,7 +92,9 @@ impl FetchFault {
     /// The label of `valet_jwks_fetches_total`.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
-            Self::Client(_, ClientFault::Unreachable(_) | ClientFault::TimedOut) | Self::Status(..) => Outcome::Error,
+            Self::Client(_, ClientFault::Unreachable(_) | ClientFault::TimedOut)
+            | Self::Status(..)
+            | Self::Redirect(..) => Outcome::Error,
             Self::Client(_, ClientFault::TooLarge) | Self::Html(_) => Outcome::Nonsense,
             Self::NoDiscovery | Self::OtherIssuer(_) | Self::Address | Self::NoKeySet | Self::NoUsableKey(_) => {
                 Outcome::Nonsense
@@ -93,7 +108,7 @@ impl FetchFault {
             Self::Client(_, ClientFault::Unreachable(cause)) => cause.label(),
             Self::Client(_, ClientFault::TimedOut) => Cause::TimedOut.label(),
             Self::Client(_, ClientFault::TooLarge) => Cause::TooLarge.label(),
-            Self::Status(_, 300..=399) => "redirect",
+            Self::Redirect(..) => "redirect",
             Self::Status(_, 400..=499) => "status_4xx",
             Self::Status(_, 500..=599) => "status_5xx",
             Self::Status(..) => "status_other",
@@ -119,6 +134,13 @@ impl fmt::Display for FetchFault {
             Self::Client(asked, ClientFault::TooLarge) => return write!(f, "{asked} is larger than 1 MiB"),
             Self::Status(asked, status) => {
                 return write!(f, "the identity provider answered {status} for {asked}, expected 200");
+            }
+            Self::Redirect(asked, status, target) => {
+                let to = target.as_ref().map(|target| format!(", to {target}")).unwrap_or_default();
+                return write!(
+                    f,
+                    "the identity provider answered {status}{to}, asked for {asked}; none is followed: look at `issuer`, or at the address in `keys`"
+                );
             }
             Self::Html(asked) => {
                 return write!(f, "the identity provider answered with HTML in place of {asked}: look at the address");
@@ -183,10 +205,13 @@ impl Place {
 
 async fn get(client: &dyn KeyClient, url: &Url, asked: Asked) -> Result<Vec<u8>, FetchFault> {
     match client.get(url, MAX_BODY_BYTES, FETCH_TIMEOUT).await {
-        Ok((200, body)) if body.trim_ascii_start().starts_with(b"<") => Err(FetchFault::Html(asked)),
-        Ok((200, body)) if body.len() <= MAX_BODY_BYTES => Ok(body),
-        Ok((200, _)) => Err(FetchFault::Client(asked, ClientFault::TooLarge)),
-        Ok((status, _)) => Err(FetchFault::Status(asked, status)),
+        Ok(KeyAnswer { status: 200, body, .. }) if body.trim_ascii_start().starts_with(b"<") => {
+            Err(FetchFault::Html(asked))
+        }
+        Ok(KeyAnswer { status: 200, body, .. }) if body.len() <= MAX_BODY_BYTES => Ok(body),
+        Ok(KeyAnswer { status: 200, .. }) => Err(FetchFault::Client(asked, ClientFault::TooLarge)),
+        Ok(KeyAnswer { status: status @ 300..=399, target, .. }) => Err(FetchFault::Redirect(asked, status, target)),
+        Ok(KeyAnswer { status, .. }) => Err(FetchFault::Status(asked, status)),
         Err(fault) => Err(FetchFault::Client(asked, fault)),
     }
 }

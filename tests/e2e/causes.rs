@@ -126,6 +126,8 @@ async fn causes_of_tls_are_told_apart() {
         (with_tls(&other.site(&["127.0.0.1"]), None).await, 502, "tls_unknown_authority"),
         (with_tls(&own.site(&["app.example"]), None).await, 502, "tls_wrong_name"),
         (with_tls(&own.ended(&["127.0.0.1"]), None).await, 502, "tls_ended"),
+        // As `openssl req -x509` makes one; that it is the named `ca` itself changes nothing.
+        (with_tls(&own.itself(), None).await, 502, "tls_unfit"),
         (with_tls(&own.site(&["127.0.0.1"]), Some(&other)).await, 502, "tls_refused"),
         (format!("https://{}", plain(Some(bad)).await), 502, "plain_port"),
         (with_tls(&own.site(&["127.0.0.1"]), None).await, 502, "broken"),

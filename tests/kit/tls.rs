@@ -30,7 +30,7 @@ pub struct Site {
 impl Authority {
     #[allow(clippy::new_without_default)] // Made, not defaulted to.
     pub fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
@@ -55,6 +55,11 @@ impl Authority {
     /// One whose certificate has ended.
     pub fn ended(&self, names: &[&str]) -> Site {
         self.site_until(names, 2020)
+    }
+
+    /// The authority's own certificate, which is for 127.0.0.1, as a server's.
+    pub fn itself(&self) -> Site {
+        Site { chain: self.0.pem(), key: self.0.key().serialize_pem(), der: self.0.der().clone() }
     }
 
     fn site_until(&self, names: &[&str], year: i32) -> Site {

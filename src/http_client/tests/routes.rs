@@ -28,6 +28,10 @@ impl Site {
 
     /// With a certificate for these names, which ends with the beginning of this year.
     async fn with(names: &[&str], ends: i32) -> Self {
+        Self::of_kind(names, ends, IsCa::NoCa).await
+    }
+
+    async fn of_kind(names: &[&str], ends: i32, kind: IsCa) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -35,6 +39,7 @@ impl Site {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        params.is_ca = kind;
         let certificate = params.signed_by(&key, &authority).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -209,11 +214,14 @@ fn each_fault_of_a_route_names_its_key() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_an_ended_certificate_and_a_plain_port_are_told_apart() {
-    for (names, ends, cause) in
-        [(["other.example"], 2100, Cause::WrongName), (["127.0.0.1"], 2020, Cause::CertificateEnded)]
-    {
-        let site = Site::with(&names, ends).await;
+async fn a_wrong_name_an_ended_or_unfit_certificate_and_a_plain_port_are_told_apart() {
+    let authority = IsCa::Ca(BasicConstraints::Unconstrained);
+    for (names, ends, kind, cause) in [
+        (["other.example"], 2100, IsCa::NoCa, Cause::WrongName),
+        (["127.0.0.1"], 2020, IsCa::NoCa, Cause::CertificateEnded),
+        (["127.0.0.1"], 2100, authority, Cause::CertificateUnfit),
+    ] {
+        let site = Site::of_kind(&names, ends, kind).await;
         let answer = call(route(Some(&site.authority), None).unwrap(), &site.url()).await;
         assert_eq!(answer, Err(ClientFault::NoConnection(cause)));
     }

@@ -127,6 +127,14 @@ pub trait Backend: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Reaches it once, for a check, and takes nothing from it.
+    ///
+    /// # Errors
+    /// Why it can't be used, in the operator's words.
+    async fn try_out(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Looks after the store, and passes on what happens at other nodes, until `stop`.
     async fn run(&self, news: &News<'_>, stop: watch::Receiver<bool>);
 }

@@ -116,6 +116,14 @@ impl SealedStore {
         self.backend.is_well()
     }
 
+    /// See [`Backend::try_out`].
+    ///
+    /// # Errors
+    /// Why it can't be used, in the operator's words.
+    pub async fn try_out(&self) -> Result<(), String> {
+        self.backend.try_out().await
+    }
+
     /// Whether it has answered once.
     pub fn was_well(&self) -> bool {
         self.backend.was_well()

@@ -22,7 +22,7 @@ use url::Url;
 use crate::clock::{Clock, ClockControl, Timestamp};
 use crate::secret::Secret;
 use crate::session::settings::{IssuerSettings, SessionSettings};
-use crate::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, Sessions};
+use crate::session::{ClaimNames, ClientFault, KeyAnswer, KeyClient, Session, SessionFault, Sessions};
 use crate::telemetry::Metrics;
 
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -176,13 +176,14 @@ impl Idp {
 
 #[async_trait]
 impl KeyClient for Idp {
-    async fn get(&self, url: &Url, _: usize, _: Duration) -> Result<(u16, Vec<u8>), ClientFault> {
+    async fn get(&self, url: &Url, _: usize, _: Duration) -> Result<KeyAnswer, ClientFault> {
+        let of = |status, body| KeyAnswer { status, target: None, body };
         if url.path().ends_with("/.well-known/openid-configuration") {
-            return Ok((200, self.discovery.lock().to_string().into_bytes()));
+            return Ok(of(200, self.discovery.lock().to_string().into_bytes()));
         }
         self.asked.fetch_add(1, Ordering::SeqCst);
         let answer = match &*self.keys.lock() {
-            Answer::Body(status, body) => Some(Ok((*status, body.clone()))),
+            Answer::Body(status, body) => Some(Ok(of(*status, body.clone()))),
             Answer::Fault(fault) => Some(Err(*fault)),
             Answer::Hang => None,
         };

@@ -8,11 +8,16 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    RedisError, ScriptInvocation, TlsCertificates, TlsMode,
+    RedisError, Script, ScriptInvocation, TlsCertificates, TlsMode,
 };
+
+use tokio::time::error::Elapsed;
 
 use crate::http_client::Cause;
 use crate::secret::SecretCell;
+
+/// So many keys of a cluster lie on all of its servers.
+const PLACES: usize = 24;
 
 /// Where the store is, and who we are to it.
 pub struct Way {
@@ -46,6 +51,22 @@ impl Connection {
         match self {
             Self::Single(connection) => invocation.invoke_async(&mut connection.clone()).await,
             Self::Cluster(connection) => invocation.invoke_async(&mut connection.clone()).await,
+        }
+    }
+
+    /// A write by this node: a store that is full, or only a replica, answers reads. Of a cluster, many: whether all of them were taken. `Err`: none was.
+    pub async fn probe(&self, script: &Script, prefix: &str, node: &str) -> Result<bool, RedisError> {
+        let places = if matches!(self, Self::Cluster(_)) { PLACES } else { 1 };
+        let probes = (0..places).map(async |place| {
+            let key = format!("{prefix}probe:{{{place}}}:{node}");
+            self.invoke::<()>(script.prepare_invoke().key(key).arg(10_000)).await
+        });
+        let probes = futures_util::future::join_all(probes).await;
+        let whole = probes.iter().all(Result::is_ok);
+        let mut faults = probes.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+        match faults.pop() {
+            Some(fault) if faults.len() + 1 == places => Err(fault),
+            _ => Ok(whole),
         }
     }
 }
@@ -180,8 +201,16 @@ fn nobody() -> RedisError {
     (ErrorKind::Io, "no server can be reached").into()
 }
 
-/// Why the store can't be used: the label of a metric, and words for the operator. The fault's own text may hold what was sent.
-pub(super) fn reason(fault: &RedisError) -> (&'static str, String) {
+/// Why the store could not be reached: the label of a metric, and words for the operator.
+pub(super) fn failure<T>(connected: Result<Result<T, RedisError>, Elapsed>) -> (&'static str, String) {
+    match connected {
+        Ok(Err(fault)) => reason(&fault),
+        Ok(Ok(_)) | Err(_) => (Cause::TimedOut.label(), "no answer within `leases.redis.timeout`".to_owned()),
+    }
+}
+
+/// The same of a fault. Its own text may hold what was sent.
+fn reason(fault: &RedisError) -> (&'static str, String) {
     if let Some(cause) = Cause::find(fault) {
         return (cause.label(), cause.to_string());
     }
@@ -191,4 +220,26 @@ pub(super) fn reason(fault: &RedisError) -> (&'static str, String) {
 
 fn kind(fault: &RedisError) -> String {
     fault.code().map_or_else(|| fault.category().to_owned(), |code| format!("{}: {code}", fault.category()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn cause(urls: &[&str]) -> &'static str {
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        let way = Way { urls, sentinel_master: None, username: None, password: None, ca: None };
+        reason(&way.connect(Duration::from_secs(20)).await.err().expect("no store")).0
+    }
+
+    #[tokio::test]
+    async fn why_a_store_is_not_reached_is_told_apart() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let closed = listener.local_addr().expect("an address");
+        drop(listener);
+        assert_eq!(cause(&["redis://store.invalid"]).await, "dns");
+        assert_eq!(cause(&[&format!("redis://{closed}")]).await, "refused_connection");
+        let unreachable = std::io::Error::from(std::io::ErrorKind::NetworkUnreachable);
+        assert_eq!(reason(&unreachable.into()).0, "no_route");
+    }
 }

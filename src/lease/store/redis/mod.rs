@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use self::link::Way;
-use self::link::{Connection, Subscriptions, reason};
+use self::link::{Connection, Subscriptions, failure};
 use self::scripts::{COUNTERS_MS, FENCES, Scripts, decimal, micros, millis};
 use super::revocations::{Kept, News};
 use super::seal::{NAME, text};
@@ -33,9 +33,6 @@ const TARGET: &str = "valet::store";
 
 /// Between two looks at the store, and two tries to reach it: what is back is noticed within two seconds.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// So many keys of a cluster lie on all of its servers.
-const PLACES: usize = 24;
 
 /// A turn that is not renewed ends after this.
 const TURN: Duration = RENEW.saturating_mul(3);
@@ -151,27 +148,10 @@ impl RedisStore {
     /// Reaches the store, listens, and shows that it takes writes.
     async fn connect(&self) -> Result<(Connection, Subscriptions, bool), redis::RedisError> {
         let connection = self.way.connect(self.timeout).await?;
-        let whole = self.probe(&connection).await?;
+        let whole = connection.probe(&self.scripts.probe, &self.prefix, &self.node).await?;
         let channels = ["wake", "drop", "revoke"].map(|kind| self.channel(kind));
         let subscriptions = self.way.listen(self.timeout, &channels).await?;
         Ok((connection, subscriptions, whole))
-    }
-
-    /// A write: a store that is full, or only a replica, answers reads. Of a cluster, many: whether all of them were taken. `Err`: none was.
-    async fn probe(&self, connection: &Connection) -> Result<bool, redis::RedisError> {
-        let places = if matches!(connection, Connection::Cluster(_)) { PLACES } else { 1 };
-        let probes = (0..places).map(async |place| {
-            let key = format!("{}probe:{{{place}}}:{}", self.prefix, self.node);
-            let mut script = self.scripts.probe.prepare_invoke();
-            connection.invoke::<()>(script.key(key).arg(10_000)).await
-        });
-        let probes = futures_util::future::join_all(probes).await;
-        let whole = probes.iter().all(Result::is_ok);
-        let mut faults = probes.into_iter().filter_map(Result::err).collect::<Vec<_>>();
-        match faults.pop() {
-            Some(fault) if faults.len() + 1 == places => Err(fault),
-            _ => Ok(whole),
-        }
     }
 
     /// Listens until the store fails a look; whether it closed a connection, and may take the next one at once.
@@ -197,7 +177,7 @@ impl RedisStore {
                 () = self.doubt.notified() => {}
             }
             let looked = tokio::time::timeout(self.timeout, async {
-                let whole = self.probe(connection).await?;
+                let whole = connection.probe(&self.scripts.probe, &self.prefix, &self.node).await?;
                 // A message may be lost.
                 self.read_revocations(connection, news, &mut read).await?;
                 subscriptions.sink.ping::<redis::Value>().await.map(|_| whole)
@@ -334,6 +314,13 @@ impl Backend for RedisStore {
         self.write_revocation(kept).await
     }
 
+    async fn try_out(&self) -> Result<(), String> {
+        match tokio::time::timeout(2 * self.timeout, self.connect()).await {
+            Ok(Ok(_)) => Ok(()),
+            refused => Err(failure(refused).1),
+        }
+    }
+
     async fn run(&self, news: &News<'_>, mut stop: watch::Receiver<bool>) {
         let keep = async {
             let mut told = false;
@@ -369,11 +356,7 @@ impl Backend for RedisStore {
                         self.link.store(None);
                         self.linked.send_replace(());
                         news.tell(Notification::Known(Knowledge::Lost));
-                        let late = (Cause::TimedOut.label(), "no answer in time".to_owned());
-                        let (cause, why) = match &refused {
-                            Ok(Err(fault)) => reason(fault),
-                            Ok(Ok(_)) | Err(_) => late,
-                        };
+                        let (cause, why) = failure(refused);
                         self.failures.with_label_values(&[cause]).inc();
                         if !std::mem::replace(&mut told, true) {
                             warn!(target: TARGET, cause, why, "the lease store can't be used");
