@@ -43,10 +43,13 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
             passed("path", &format!("{path} at {host} is {}", reached.describe()));
             reached
         }
-        Err(Refusal::NotFound) => {
+        Err(None) => {
             return Err(refused("path", &format!("no plug-in and no app has {path} at {host}"), &Refusal::NotFound));
         }
-        Err(refusal) => return Err(refused("path", "it can't be read in one way only", &refusal)),
+        Err(Some(why)) => {
+            let why = format!("it can't be read in one way only: {why}");
+            return Err(refused("path", &why, &Refusal::BadRequest));
+        }
     };
     if let Some(plugin) = reached.plugin()
         && let Some(settings) = config.plugins.iter().find(|settings| settings.name == plugin)

@@ -58,7 +58,7 @@ use crate::lease::{Book, Opened};
 use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
 use crate::policy::{Action, Decision, Person};
-use crate::problem::{OUTCOMES, Refusal};
+use crate::problem::OUTCOMES;
 use crate::session::{Session, Sessions, Sources};
 use crate::telemetry::{Metrics, Outcome};
 use crate::web::{LoginUrl, Origin};
@@ -233,11 +233,16 @@ impl Gateway {
     /// What a request with this target and `Host` leads to, before anything is asked about its sender.
     ///
     /// # Errors
-    /// The target can't be read in one way only, or nothing is there.
-    pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Refusal> {
-        let target = judge::path::judge(target, host).map_err(|_| Refusal::BadRequest)?;
-        let route = self.routes.find(&target.path, host).map_err(|_| Refusal::BadRequest)?;
-        let route = route.ok_or(Refusal::NotFound)?;
+    /// Nothing is there (`None`), or the target can't be read in one way only: why.
+    pub fn reaches(&self, target: &str, host: &str) -> Result<Reached<'_>, Option<&'static str>> {
+        let target = judge::path::judge(target, host).map_err(|fault| Some(fault.0))?;
+        let route = self.routes.find(&target.path, host);
+        let route =
+            route.map_err(|_| Some("an app could decode it, or cut it at `;`, to the path of another route"))?;
+        if target.encoded_slash && !matches!(route, Some(Route::App(app)) if app.encoded_slash) {
+            return Err(Some("it holds an escaped `/`, which an app takes with `encoded_slash = true` alone"));
+        }
+        let route = route.ok_or(None)?;
         let (path, query) = (target.path.into_owned(), target.query.map(Into::into));
         Ok(Reached { route, path, query, host: host.into() })
     }

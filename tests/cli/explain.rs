@@ -97,10 +97,22 @@ fn what_refuses_is_the_last_line_with_its_status() {
 #[test]
 fn a_path_that_leads_nowhere_is_said_before_the_token_is_asked_for() {
     let stand = Stand::new();
-    for (path, end) in [("/plugins/none", "(404 not-found)"), ("/plugins/%zz", "(400 bad-request)")] {
+    for (path, why, end) in [
+        ("/plugins/none", "no plug-in and no app", "(404 not-found)"),
+        ("/plugins/%zz", "hex digits", "(400 bad-request)"),
+        ("/plugins/%c3", "UTF-8", "(400 bad-request)"),
+        ("/plugins/%252f", "hides another escape", "(400 bad-request)"),
+        ("/plugins/%00", "control character", "(400 bad-request)"),
+        ("/plugins/%2e%2e/x", "`..`", "(400 bad-request)"),
+        ("/plugins\\x", "`\\`", "(400 bad-request)"),
+        ("/plugins#x", "`#`", "(400 bad-request)"),
+        ("plugins", "begins with no `/`", "(400 bad-request)"),
+        ("/plugins%2fface-scan", "encoded_slash", "(400 bad-request)"),
+    ] {
         let ended = stand.explain(path, "");
         ended.assert_code(1);
-        assert!(ended.only_line().ends_with(end), "{}", ended.stderr);
+        let line = ended.only_line();
+        assert!(line.ends_with(end) && line.contains(why), "{path}: {line}");
     }
 }
 
