@@ -1,5 +1,7 @@
 //! Which pages may ask: preflights, who may read the JSON, who may post, who may frame.
 
+use std::time::Duration;
+
 use crate::kit::ask::Ask;
 use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
@@ -382,4 +384,24 @@ async fn a_refusal_to_an_allowed_page_may_be_read_by_it_and_the_apps_answers_are
     let own = stack.get("/").as_user("ada").field("Origin", SPA).send().await;
     own.assert_status(200).assert_no_field("access-control-allow-origin");
     assert_eq!(app.last().field("origin"), Some(SPA));
+}
+
+#[tokio::test]
+async fn a_429_to_an_allowed_page_may_be_read_by_it_whichever_limit_it_is() {
+    for limits in ["per_address = { rate = 1, burst = 1 }", "per_subject = { rate = 1, burst = 1 }"] {
+        let app = App::start().await;
+        let limits = format!("[limits]\n{limits}");
+        let setup = Setup::new().plugin(&format!("allowed_origins = [\"{SPA}\"]")).tables(&limits);
+        let stack = setup.app(&app, &format!("allowed_origins = [\"{SPA}\"]")).start().await;
+        stack.until_ready().await;
+        for path in ["/x", FACE_SCAN] {
+            let ask = |origin: &str| stack.get(path).as_user("ada").for_json().field("Origin", origin);
+            stack.advance(Duration::from_secs(1));
+            ask(SPA).send().await.assert_status(200);
+            let refused = ask(SPA).send().await;
+            refused.assert_problem(429, "too-many-requests").assert_field("access-control-allow-origin", SPA);
+            let foreign = ask("https://evil.example").send().await;
+            foreign.assert_status(429).assert_no_field("access-control-allow-origin");
+        }
+    }
 }

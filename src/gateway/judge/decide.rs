@@ -68,7 +68,11 @@ impl Gateway {
         head: Result<&Head<'h>, Refusal>,
         log: &mut RequestLog<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
-        self.limits.take_address(log.address, log.moment.tick, &mut log.taken).map_err(Refusal::TooManyRequests)?;
+        if let Err(wait) = self.limits.take_address(log.address, log.moment.tick, &mut log.taken) {
+            // A page of an allowed origin is to see why.
+            log.origin = head.ok().and_then(|head| self.allowed_origin(head));
+            return Err(Refusal::TooManyRequests(wait));
+        }
         let head = head?;
         if let Some(origin) = log.redirect_to {
             return connection::moved(head.target, origin).map(Verdict::Moved).ok_or(Refusal::BadRequest);
@@ -78,6 +82,16 @@ impl Gateway {
             self.limits.give_back(&mut log.taken);
         }
         verdict
+    }
+
+    /// The origin of the page that asks, where the route allows it to read the answer.
+    fn allowed_origin<'h>(&self, head: &Head<'h>) -> Option<&'h str> {
+        let target = path::judge(head.target, head.host).ok()?;
+        let allowed = match self.routes.find(&target.path, head.host).ok()?? {
+            Route::App(app) => &app.allowed_origins,
+            Route::Plugin(plugin) => &plugin.allowed_origins,
+        };
+        cross_site::allowed_origin(head, allowed)
     }
 
     async fn route<'g, 'h>(&'g self, head: &Head<'h>, log: &mut RequestLog<'g, 'h>) -> Result<Verdict<'g>, Refusal> {
