@@ -24,6 +24,7 @@ mod listeners;
 mod look;
 mod minter;
 mod reload;
+mod reread;
 mod revoker;
 mod start;
 mod step;

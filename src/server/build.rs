@@ -1,12 +1,10 @@
 //! From configuration to components: sessions, book, vendors, secrets. Opens files, touches no network.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use prometheus::IntGauge;
-use tracing::{info, warn};
 
 use crate::admin::{EmbedPolicy, check_token};
 use crate::app::Pool;
@@ -23,11 +21,11 @@ use crate::logging::LineSink;
 use crate::policy::{Action, Authorizer, Authorizers, Target};
 use crate::provider::settings::ProviderSettings;
 use crate::provider::{Mint, Provider, RedirectHosts, Vendor};
-use crate::secret::{Secret, SecretCell, SecretFault};
+use crate::secret::{Secret, SecretCell};
 use crate::server::builder::{Builder, LastStep};
 use crate::server::claims::{assertion_names, claim_names, field_names, mint_shares};
 use crate::server::generation::{Origin, Shared};
-use crate::server::minter::{MinterComponents, identity_fault};
+use crate::server::minter::MinterComponents;
 use crate::server::tickets::Tickets;
 use crate::server::tls::{Certificates, ListenerTls};
 use crate::session::{ClaimNames, Sessions, Sources};
@@ -77,6 +75,8 @@ pub struct Components {
     pub minter: Option<MinterComponents>,
     /// Of each listener in the order of the configuration; `None`: it speaks plain HTTP.
     pub(super) listener_tls: Arc<[Option<ListenerTls>]>,
+    /// `valet_degraded{what="certificates"}`: 1 while a certificate, its key or a file of authorities could not be read again.
+    pub(super) certificates_trouble: IntGauge,
     /// What sessions of TLS are resumed by.
     pub(super) tickets: Arc<Tickets>,
     /// The signer of assertions.
@@ -214,6 +214,7 @@ impl Components {
                     identities: builder.identities.into(),
                     minter,
                     listener_tls,
+                    certificates_trouble: metrics.degraded.with_label_values(&["certificates"]),
                     signer,
                     client: builder.client,
                     tickets: builder.tickets,
@@ -311,57 +312,6 @@ impl Components {
     /// The upstreams of all apps.
     pub(super) fn pools(&self) -> Vec<Arc<Pool>> {
         self.apps.iter().filter(|app| !app.settings.authorize).map(|app| app.pool.clone()).collect()
-    }
-
-    /// Reads keys, secrets and certificates again; what can't be read keeps its last value.
-    pub(super) fn reread(&self) {
-        self.note_secrets(|ReloadableSecret { name, cell, accept, .. }| match cell.reread(accept) {
-            Ok(changed) => {
-                if changed {
-                    info!(target: "valet", secret = name, "read again: it has changed");
-                }
-                Ok(())
-            }
-            Err(fault) => Err(fault),
-        });
-        let listeners = self.listener_tls.iter().flatten().flat_map(ListenerTls::reread);
-        let identities = self.identities.iter().flat_map(|(name, identity)| {
-            let faults = identity.reread().err().unwrap_or_default();
-            faults.into_iter().map(move |fault| format!("{name}.{}", identity_fault(&fault)))
-        });
-        let minter = self.minter.iter().flat_map(MinterComponents::reread);
-        for fault in self.sessions.reread_files().into_iter().chain(listeners).chain(identities).chain(minter) {
-            warn!(target: "valet", fault, "can't be read again; the last one stays");
-        }
-    }
-
-    /// Tells which secrets can't be read any more, and takes no new value.
-    pub(super) fn try_secrets(&self) {
-        self.note_secrets(|ReloadableSecret { cell, accept, .. }| cell.try_reread(accept));
-    }
-
-    fn note_secrets(&self, read: impl Fn(&ReloadableSecret) -> Result<(), SecretFault>) {
-        let mut failed = HashSet::new();
-        for watched in &*self.secrets {
-            let name = watched.name.as_str();
-            if let Err(SecretFault(fault)) = read(watched) {
-                warn!(target: "valet", secret = name, fault, "can't be read again; the last one stays");
-                failed.insert(name);
-            }
-        }
-        // Two may have one name: an API key and its successor.
-        for ReloadableSecret { name, trouble, .. } in &*self.secrets {
-            trouble.set(i64::from(failed.contains(name.as_str())));
-        }
-    }
-
-    pub(super) fn watched_files(&self) -> Vec<std::path::PathBuf> {
-        let secrets = self.secrets.iter().filter_map(|watched| watched.cell.path());
-        let listeners = self.listener_tls.iter().flatten().flat_map(ListenerTls::files);
-        let identities = self.identities.iter().flat_map(|(_, identity)| identity.files());
-        let minter = self.minter.iter().flat_map(MinterComponents::files);
-        let all = secrets.chain(self.sessions.watched_files()).chain(listeners);
-        all.chain(identities).chain(minter).collect()
     }
 }
 

@@ -129,6 +129,7 @@ impl Live {
         self.note_loaded(next, Some(before));
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
+        next.components.certificates_trouble.set(0);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::kit::tls::{Authority, Client, Site};
-use crate::kit::{FACE_SCAN, HOST, Setup, Stack, Wire, in_time};
+use crate::kit::{FACE_SCAN, HOST, Setup, Stack, Wire, in_time, until};
 
 /// A listener with these certificates.
 fn with_sites(sites: &[&Site]) -> Setup {
@@ -110,6 +110,8 @@ async fn a_new_certificate_is_shown_to_the_next_and_no_connection_is_cut() {
     std::fs::write(folder.join("0.pem"), &new.chain).unwrap();
     stack.reread();
     assert!(old.was_shown(&client.connect(&stack.address, HOST).await.unwrap()));
+    let trouble = || stack.count("valet_degraded", &[("what", "certificates")]);
+    assert_eq!(trouble(), 1);
 
     // Nobody says that it has changed: it is looked at.
     std::fs::write(folder.join("0.pem.key"), &new.key).unwrap();
@@ -117,6 +119,7 @@ async fn a_new_certificate_is_shown_to_the_next_and_no_connection_is_cut() {
         while !new.was_shown(&client.connect(&stack.address, HOST).await.unwrap()) {}
     })
     .await;
+    until("the trouble is over", || trouble() == 0).await;
     held.write(stack.get(FACE_SCAN).as_user("ada").bytes()).await;
     held.answer().await.assert_status(302);
 }
