@@ -287,7 +287,11 @@ async fn every_refusal_of_a_route_is_counted_from_zero_on() {
         ("face-scan", "redirect"),
         ("portal", "app_error"),
         ("portal", "overloaded"),
+        ("portal", "session_ended"),
+        ("portal", "preflight"),
         ("none", "not_found"),
+        ("none", "limited"),
+        ("none", "method_not_allowed"),
     ] {
         let line = format!("valet_requests_total{{outcome=\"{outcome}\",route=\"{route}\"}} 0");
         assert!(text.lines().any(|shown| shown == line), "no {line} in:\n{text}");

@@ -1,6 +1,6 @@
 //! `[[app]]`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::plugin::path;
 use super::{Report, name};
@@ -83,15 +83,16 @@ fn authorized(config: &Config, place: &Place, report: &mut Report<'_>) {
 }
 
 fn claims(settings: &AppSettings, place: &Place, report: &mut Report<'_>) {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for field in settings.claims.keys() {
         let place = place.key(field.as_str());
         // As an app may read it.
         let plain = field.name().as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         if RESERVED_FIELDS.contains(&plain.as_str()) || is_reserved_field(field.as_str()) {
             report.fault(&place, "this field can't carry a claim");
-        } else if !seen.insert(plain) {
-            report.fault(&place, "this field stands in the table already, in another spelling");
+        } else if let Some(other) = seen.insert(plain, field.as_str()) {
+            let message = format!("an app may take this field for `{other}`, which stands in the table too");
+            report.fault(&place, message);
         }
     }
 }

@@ -169,6 +169,7 @@ fn external_ids(all: &[One], place: &Place, report: &mut Report<'_>) {
     let missing = own.iter().filter(|one| one.settings.external_id.is_none());
     let mut faults: Vec<(Place, String)> =
         missing.map(|one| (at(one), format!("is required with two or more issuers: {TWO_FOR_ONE}"))).collect();
+    let whose = |at: usize| written.get(at).map_or("", |one| &*one.settings.issuer);
     for (earlier, later) in alike(&templates) {
         let (Some((other, _)), Some((template, _)), Some(one)) =
             (templates.get(earlier), templates.get(later), written.get(later))
@@ -176,9 +177,10 @@ fn external_ids(all: &[One], place: &Place, report: &mut Report<'_>) {
             continue;
         };
         faults.push((at(one), match other == template {
-            true => format!("another issuer has the same `external_id`: {TWO_FOR_ONE}"),
+            true => format!("the issuer {:?} has the same `external_id`: {TWO_FOR_ONE}", whose(earlier)),
             false => format!(
-                "gives the same names as another issuer's, \"{other}\": give one of them a fixed beginning of its own"
+                "gives the same names as that of the issuer {:?}, \"{other}\": give one of them a fixed beginning of its own",
+                whose(earlier)
             ),
         }));
     }

@@ -146,8 +146,8 @@ fn parameters(config: &Config, settings: &PluginSettings, plugin: &Place, report
             report.fault(&place, "expected 1 to 1000 values");
         }
         let texts: Vec<String> = parameter.values().iter().map(ParameterValue::text).collect();
-        if texts.iter().enumerate().any(|(i, text)| texts[..i].contains(text)) {
-            report.fault(&place, "the same value twice");
+        if let Some((_, twice)) = texts.iter().enumerate().find(|(i, text)| texts[..*i].contains(text)) {
+            report.fault(&place, format!("the value {twice:?} stands there twice"));
         }
         if texts.iter().any(|text| text.is_empty() || text.len() > 256 || text.chars().any(char::is_control)) {
             report.fault(&place, "a value has 1 to 256 bytes and no control characters");

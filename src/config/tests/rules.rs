@@ -233,7 +233,7 @@ fn what_an_issuer_says() {
 fn two_issuers_never_give_two_persons_one_name() {
     let required =
         "session.issuer.external_id: is required with two or more issuers: the vendor would take two persons for one";
-    let same = "session.issuer.external_id: another issuer has the same `external_id`: the vendor would take two persons for one";
+    let same = "session.issuer.external_id: the issuer \"https://idp.example.com\" has the same `external_id`: the vendor would take two persons for one";
     let first = |id: &'static str| {
         move |text: String| {
             text.replacen("[[session.issuer]]\n", &format!("[[session.issuer]]\nexternal_id = \"{id}\"\n"), 1)
@@ -246,7 +246,7 @@ fn two_issuers_never_give_two_persons_one_name() {
     assert_faults(&first("x-{sub}")(issuer("external_id = \"x-{sub}\"")), &[same]);
     let alike = |other: &str| {
         format!(
-            "session.issuer.external_id: gives the same names as another issuer's, \"{other}\": give one of them a fixed beginning of its own"
+            "session.issuer.external_id: gives the same names as that of the issuer \"https://idp.example.com\", \"{other}\": give one of them a fixed beginning of its own"
         )
     };
     for (one, other) in [("x-{sub}", "x-{claim:org}"), ("{sub}", "{claim:org}"), ("{claim:a}:{sub}", "{claim:b}-{sub}")]

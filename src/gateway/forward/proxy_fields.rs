@@ -2,12 +2,20 @@
 //! They are removed from what clients send, in every spelling; docs/apps.md lists them.
 
 /// Names of fields that say who the client is. An app may be told a claim in one of them.
-pub(in crate::gateway) const USER_NAMES: [&str; 4] =
-    ["cf-access-authenticated-user-email", "x-amzn-oidc-identity", "x-anonymous-consumer", "x-credential-identifier"];
+pub(in crate::gateway) const USER_NAMES: [&str; 6] = [
+    "cf-access-authenticated-user-email",
+    "x-amzn-oidc-identity",
+    "x-anonymous-consumer",
+    "x-auth-user",
+    "x-auth-username",
+    "x-credential-identifier",
+];
 
 /// Beginnings of such names; something must follow.
-pub(in crate::gateway) const USER_BEGINNINGS: [&str; 10] = [
+pub(in crate::gateway) const USER_BEGINNINGS: [&str; 12] = [
+    "oidc-",
     "remote-",
+    "tailscale-user-",
     "x-auth-request-",
     "x-authenticated-",
     "x-authentik-",
