@@ -27,30 +27,51 @@ fn assert_refused(answer: &Answer, status: u16, slug: &str) {
 #[tokio::test]
 async fn each_fault_of_the_vendor_has_its_status_and_its_count() {
     let hosts = |text: &str| Faults::url_text(text);
-    for (name, faults, status, slug, outcome) in [
-        ("500", Faults::status(500), 502, "provider-unavailable", "unreachable"),
-        ("502", Faults::status(502), 502, "provider-unavailable", "unreachable"),
-        ("504", Faults::status(504), 502, "provider-unavailable", "unreachable"),
-        ("503", Faults::status(503), 503, "provider-busy", "busy"),
-        ("429", Faults::status(429), 503, "provider-busy", "busy"),
-        ("400", Faults::status(400), 502, "provider-unavailable", "refused"),
-        ("404", Faults::status(404), 502, "provider-unavailable", "refused"),
-        ("reject-keys", Faults::failing(Fail::RejectKeys), 502, "provider-unavailable", "refused"),
-        ("garbage", Faults::failing(Fail::Garbage).on(On::Mint), 502, "provider-unavailable", "nonsense"),
-        ("empty", Faults::failing(Fail::Empty).on(On::Mint), 502, "provider-unavailable", "nonsense"),
-        ("oversize", Faults::failing(Fail::Oversize).on(On::Mint), 502, "provider-unavailable", "nonsense"),
-        ("redirect", Faults::failing(Fail::Redirect).on(On::Mint), 502, "provider-unavailable", "nonsense"),
-        ("wrong host", Faults::url(UrlFault::WrongHost), 502, "provider-unavailable", "forbidden_host"),
-        ("expired", Faults::url(UrlFault::Expired), 502, "provider-unavailable", "nonsense"),
-        ("5 s", Faults::life(Duration::from_secs(5)), 502, "provider-unavailable", "nonsense"),
-        ("script", hosts("javascript:alert(1)"), 502, "provider-unavailable", "nonsense"),
-        ("no scheme", hosts("//127.0.0.1/x"), 502, "provider-unavailable", "nonsense"),
-        ("userinfo", hosts("http://127.0.0.1@evil.example/"), 502, "provider-unavailable", "nonsense"),
-        ("backslash", hosts("http://127.0.0.1\\@evil.example/"), 502, "provider-unavailable", "nonsense"),
-        ("suffix", hosts("https://127.0.0.1.evil.example/"), 502, "provider-unavailable", "forbidden_host"),
-        ("http", hosts("http://plugin.intelliprove.com/"), 502, "provider-unavailable", "nonsense"),
-        ("space", hosts("http://127.0.0.1/a b"), 502, "provider-unavailable", "nonsense"),
-        ("line end", hosts("http://127.0.0.1/\r\nSet-Cookie: a=b"), 502, "provider-unavailable", "nonsense"),
+    for (name, faults, status, slug, outcome, cause) in [
+        ("500", Faults::status(500), 502, "provider-unavailable", "unreachable", "status_5xx"),
+        ("502", Faults::status(502), 502, "provider-unavailable", "unreachable", "status_5xx"),
+        ("504", Faults::status(504), 502, "provider-unavailable", "unreachable", "status_5xx"),
+        ("503", Faults::status(503), 503, "provider-busy", "busy", "status_5xx"),
+        ("429", Faults::status(429), 503, "provider-busy", "busy", "status_4xx"),
+        ("400", Faults::status(400), 502, "provider-unavailable", "refused", "status_4xx"),
+        ("404", Faults::status(404), 502, "provider-unavailable", "refused", "status_4xx"),
+        ("reject-keys", Faults::failing(Fail::RejectKeys), 502, "provider-unavailable", "refused", "status_4xx"),
+        ("garbage", Faults::failing(Fail::Garbage).on(On::Mint), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("empty", Faults::failing(Fail::Empty).on(On::Mint), 502, "provider-unavailable", "nonsense", "no_url"),
+        (
+            "oversize",
+            Faults::failing(Fail::Oversize).on(On::Mint),
+            502,
+            "provider-unavailable",
+            "nonsense",
+            "too_large",
+        ),
+        ("redirect", Faults::failing(Fail::Redirect).on(On::Mint), 502, "provider-unavailable", "nonsense", "redirect"),
+        (
+            "wrong host",
+            Faults::url(UrlFault::WrongHost),
+            502,
+            "provider-unavailable",
+            "forbidden_host",
+            "forbidden_host",
+        ),
+        ("expired", Faults::url(UrlFault::Expired), 502, "provider-unavailable", "nonsense", "url_ended"),
+        ("5 s", Faults::life(Duration::from_secs(5)), 502, "provider-unavailable", "nonsense", "url_ended"),
+        ("script", hosts("javascript:alert(1)"), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("no scheme", hosts("//127.0.0.1/x"), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("userinfo", hosts("http://127.0.0.1@evil.example/"), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("backslash", hosts("http://127.0.0.1\\@evil.example/"), 502, "provider-unavailable", "nonsense", "no_url"),
+        (
+            "suffix",
+            hosts("https://127.0.0.1.evil.example/"),
+            502,
+            "provider-unavailable",
+            "forbidden_host",
+            "forbidden_host",
+        ),
+        ("http", hosts("http://plugin.intelliprove.com/"), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("space", hosts("http://127.0.0.1/a b"), 502, "provider-unavailable", "nonsense", "no_url"),
+        ("line end", hosts("http://127.0.0.1/\r\nSet-Cookie: a=b"), 502, "provider-unavailable", "nonsense", "no_url"),
     ] {
         let stack = Stack::start().await;
         stack.vendor_does(faults);
@@ -58,6 +79,10 @@ async fn each_fault_of_the_vendor_has_its_status_and_its_count() {
         assert_eq!(answer.status, status, "{name}: {answer}");
         assert_refused(&answer, status, slug);
         assert_eq!(stack.mints(outcome), 1, "{name}: {}", stack.metrics.text());
+        for (cause, count) in [(Some(cause), 1), (None, 1)] {
+            let labels: Vec<_> = cause.map(|cause| ("cause", cause)).into_iter().collect();
+            assert_eq!(stack.count("valet_mint_failures_total", &labels), count, "{name}: {}", stack.metrics.text());
+        }
         assert_eq!(stack.count("valet_mints_total", &[]), 1, "{name}");
         assert!(stack.vendor().mint_count() <= 1, "{name}");
         let elsewhere = stack.vendor().calls().iter().any(|call| call.path == REDIRECT_TARGET);

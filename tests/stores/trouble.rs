@@ -38,6 +38,16 @@ impl Trouble {
         }
     }
 
+    /// Why the store can't be reached anew; `None`: it can, or it is not known yet.
+    fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::Cut => Some("refused_connection"),
+            Self::Silent | Self::Stopped => Some("timeout"),
+            Self::Full | Self::ReadOnly => Some("other"),
+            Self::Slow | Self::Paused => None,
+        }
+    }
+
     fn end(self, server: &Server, relay: &Relay) {
         match self {
             Self::Slow | Self::Silent | Self::Cut => relay.resume(),
@@ -81,6 +91,10 @@ fn goes_on(trouble: Trouble) {
     let (says, refuses) = (fleet.nodes[local].admin("/readyz"), fleet.nodes[refusing].admin("/readyz"));
     assert_eq!((says.status, &says.json()["degraded"]), (200, &json!(["leases.store"])), "{trouble:?}");
     assert_eq!(refuses.status, 503, "{trouble:?}: {refuses:?}");
+    if let Some(cause) = trouble.cause() {
+        let metric = format!("valet_store_failures_total{{cause=\"{cause}\"}}");
+        until("why is counted", || (fleet.nodes[local].metric(&metric) > 0).then_some(()));
+    }
     let mints = fleet.mints();
     assert_eq!(mints, 4, "{trouble:?}");
 

@@ -238,6 +238,34 @@ async fn discovery_leads_to_the_key_set_of_that_issuer_alone() {
     assert_eq!(world.open(&signer.token("k1", &good())).await.as_deref(), Ok("ada"));
 }
 
+#[tokio::test]
+async fn why_keys_are_not_had_is_told_apart_and_counted() {
+    let signer = Signer::new(Algorithm::ES256);
+    let world = world_of(&signer).await;
+    let body = |status, text: &str| Answer::Body(status, text.as_bytes().to_vec());
+    let of_other_kind = r#"{"keys":[{"kty":"RSA","kid":"k9","n":"AQAB","e":"AQAB"}]}"#;
+    for (answer, cause, says) in [
+        (Answer::Fault(ClientFault::Unreachable(Cause::Dns)), "dns", "DNS"),
+        (Answer::Fault(ClientFault::Unreachable(Cause::CertificateUnfit)), "tls_unfit", "CA:TRUE"),
+        (Answer::Fault(ClientFault::TimedOut), "timeout", "in time"),
+        (Answer::Fault(ClientFault::TooLarge), "too_large", "1 MiB"),
+        (body(302, ""), "redirect", "none is followed"),
+        (body(404, "{}"), "status_4xx", "404"),
+        (body(503, "{}"), "status_5xx", "503"),
+        (body(200, " <html>"), "html", "HTML"),
+        (body(200, "[]"), "no_key_set", "no key set"),
+        (body(200, r#"{"keys":[]}"#), "no_usable_key", "it is empty; `algorithms` wants ES256"),
+        (body(200, of_other_kind), "no_usable_key", "it has kid \"k9\" kty \"RSA\"; `algorithms` wants ES256"),
+    ] {
+        let count = || world.metrics.jwks_failures.with_label_values(&[ISSUER, cause]).get();
+        let before = count();
+        world.idp.answers(answer);
+        let faults = world.sessions.fetch_all().await;
+        assert!(faults.len() == 1 && faults[0].contains(says), "{cause}: {faults:?}");
+        assert_eq!(count(), before + 1, "{cause}");
+    }
+}
+
 /// Lets spawned tasks run until they wait for time.
 async fn settle() {
     for _ in 0..20 {
