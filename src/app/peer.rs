@@ -14,8 +14,9 @@ use super::tls::Tls;
 /// Requests at once over one HTTP/2 connection: what servers commonly allow (RFC 9113, section 6.5.2, asks for no less). Pingora's own is one.
 const MAX_H2_STREAMS: usize = 100;
 
-/// What an app may send on one stream ahead of what Pingora has read. Pingora holds six more pieces of an answer, each as large as a window at most.
-const H2_STREAM_WINDOW: u32 = 32 * 1024;
+/// What an app may send on one stream ahead of what Pingora has read: the protocol's own default (RFC 9113, section 6.5.2). Pingora holds up to six
+/// more pieces of an answer, each as large as a frame of the app's.
+const H2_STREAM_WINDOW: u32 = 64 * 1024;
 
 /// All streams of a connection with a full window each: a client that takes nothing holds up none of the others. Pingora's own window is 8 MiB for both.
 const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * MAX_H2_STREAMS as u32;

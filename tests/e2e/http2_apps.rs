@@ -136,8 +136,8 @@ async fn a_stream_on_which_nobody_says_anything_ends_with_its_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_take_nothing_are_held_little_for_and_hold_up_nobody_else() {
     const STREAMS: usize = 60;
-    /// A window of 32 KiB, and pieces of that size on their way through Pingora's proxy.
-    const EACH: usize = 256 * 1024;
+    /// A window of 64 KiB, and six pieces of that size on their way through Pingora's proxy.
+    const EACH: usize = 512 * 1024;
     let app = Http2App::start().await;
     let (stack, mut others, authority) = http2_of(Setup::new().tables(&app.table("session = \"none\""))).await;
     let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
@@ -149,7 +149,7 @@ async fn clients_that_take_nothing_are_held_little_for_and_hold_up_nobody_else()
         kept.push(begun(&mut send, "/large", "").await);
     }
     // Each has filled its window; of what goes beyond it only the bound is known.
-    until("the windows are full", || app.count(|counts| &counts.left) >= STREAMS * 32 * 1024).await;
+    until("the windows are full", || app.count(|counts| &counts.left) >= STREAMS * 64 * 1024).await;
     // The same connection to the app serves others.
     for _ in 0..20 {
         let mut body = begun(&mut others, "/hello", "").await;
