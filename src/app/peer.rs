@@ -14,13 +14,6 @@ use super::tls::Tls;
 /// Requests at once over one HTTP/2 connection: what servers commonly allow (RFC 9113, section 6.5.2, asks for no less). Pingora's own is one.
 const MAX_H2_STREAMS: usize = 100;
 
-/// What an app may send on one stream ahead of what Pingora has read: the protocol's own default (RFC 9113, section 6.5.2). Pingora holds up to six
-/// more pieces of an answer, each as large as a frame of the app's.
-const H2_STREAM_WINDOW: u32 = 64 * 1024;
-
-/// All streams of a connection with a full window each: a client that takes nothing holds up none of the others. Pingora's own window is 8 MiB for both.
-const H2_CONNECTION_WINDOW: u32 = H2_STREAM_WINDOW * MAX_H2_STREAMS as u32;
-
 /// A quiet connection is asked after this whether its other end is there, and three more times: within a minute a machine that is gone is known to
 /// be gone, and the balancers on the way take the connection for a used one. HTTP/2 PINGs would do it too, but gRPC servers hang up on them.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -83,8 +76,6 @@ impl Peers {
         };
         peer.options.set_http_version(max, min);
         peer.options.max_h2_streams = MAX_H2_STREAMS;
-        peer.options.h2_stream_window_size = Some(H2_STREAM_WINDOW);
-        peer.options.h2_connection_window_size = Some(H2_CONNECTION_WINDOW);
         // The first is for TCP, and once more for TLS; the second for both together.
         peer.options.connection_timeout = Some(self.connect_timeout);
         peer.options.total_connection_timeout = Some(self.connect_timeout);
