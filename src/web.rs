@@ -34,7 +34,11 @@ pub(crate) fn shown_place(target: &str) -> String {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
         }
-        Err(_) => target.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        // What stands before an `@` may be a password.
+        Err(_) => {
+            let shown = target.split(['?', '#']).next().unwrap_or_default();
+            shown.rsplit('@').next().unwrap_or_default().to_owned()
+        }
     };
     shown.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
 }

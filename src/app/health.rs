@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use super::endpoints::Endpoints;
 use super::failure::{cause_of, words};
 use super::settings::HealthSettings;
-use super::target::Scheme;
 use super::upstream::Upstream;
 use crate::http_client::Cause;
 
@@ -49,6 +48,11 @@ pub(super) async fn keep_asking(endpoints: &Endpoints, health: &HealthSettings, 
 
 /// One round: all at once. Dropped, those that did not answer yet are not judged.
 pub(super) async fn ask_all(endpoints: &Endpoints, health: &HealthSettings, probe: &Arc<Probe>) {
+    ask_each(endpoints, probe, |upstream, answer| endpoints.answered(upstream, answer, health)).await;
+}
+
+/// Asks all at once, and tells each answer as it comes. Dropped, the rest is given up.
+async fn ask_each(endpoints: &Endpoints, probe: &Arc<Probe>, mut tell: impl FnMut(&Arc<Upstream>, Result<(), Unwell>)) {
     let mut questions = JoinSet::new();
     let mut asked = HashMap::new();
     for upstream in endpoints.list.load().iter() {
@@ -60,32 +64,37 @@ pub(super) async fn ask_all(endpoints: &Endpoints, health: &HealthSettings, prob
         // A certificate that makes Pingora's parser panic is no answer either.
         let (id, answer) = answer.unwrap_or_else(|fault| (fault.id(), Err(Unwell::Cause(Cause::Tls))));
         if let Some(upstream) = asked.get(&id) {
-            endpoints.answered(upstream, answer, health);
+            tell(upstream, answer);
         }
     }
 }
 
-/// Asks each upstream once, one after the other: what is wrong with it, behind its name as configured. Without settings any answer is a good one.
-pub(super) async fn try_out(endpoints: &Endpoints, health: Option<&HealthSettings>) -> Vec<(Arc<str>, Option<String>)> {
+/// Asks each upstream once, for a check: what is wrong with it, behind its name as configured and the address that the name has. Without settings any
+/// answer is a good one. Dropped, the questions are given up.
+pub(super) async fn try_out(endpoints: &Endpoints, health: Option<&HealthSettings>) -> Vec<(String, Option<String>)> {
     let ask = HealthSettings { path: "/".into(), ..HealthSettings::default() };
-    let probe = Probe::new(health.unwrap_or(&ask), endpoints.peers.trust_the_machine());
-    let mut found = Vec::new();
-    for target in &endpoints.targets {
-        let upstreams: Vec<_> =
-            endpoints.list.load().iter().filter(|upstream| Arc::ptr_eq(&upstream.target, target)).cloned().collect();
-        if upstreams.is_empty() {
-            found.push((target.text.clone(), Some(words(Cause::Dns).to_owned())));
-        }
-        for upstream in upstreams {
-            let fault = match probe.ask(&upstream).await {
-                Ok(()) => None,
-                Err(Unwell::Status(_)) if health.is_none() => None,
-                Err(Unwell::Late) if health.is_none() => Some(words(Cause::TimedOut).to_owned()),
-                Err(unwell) => Some(unwell.to_string()),
-            };
-            found.push((target.text.clone(), fault));
-        }
-    }
+    let timeout = health.unwrap_or(&ask).timeout;
+    let probe = Arc::new(Probe::new(health.unwrap_or(&ask), endpoints.peers.trust_the_machine()));
+    // An address that two names have is asked once.
+    let mut found: Vec<(String, Option<String>)> = {
+        let known = endpoints.known.lock();
+        let nameless = endpoints.targets.iter().zip(known.iter()).filter(|(_, addresses)| addresses.is_empty());
+        nameless.map(|(target, _)| (target.text.to_string(), Some(words(Cause::Dns).to_owned()))).collect()
+    };
+    ask_each(endpoints, &probe, |upstream, answer| {
+        let fault = match answer {
+            Ok(()) => None,
+            Err(Unwell::Status(_)) if health.is_none() => None,
+            Err(Unwell::Late) if health.is_none() => Some(format!("it did not answer within {timeout}")),
+            Err(Unwell::Cause(Cause::ConnectTimedOut)) => Some(format!("it accepted no connection within {timeout}")),
+            Err(unwell) => Some(unwell.to_string()),
+        };
+        let (text, address) = (&upstream.target.text, &upstream.label);
+        let is_name = upstream.target.lookup().is_err();
+        found.push((if is_name { format!("{text} ({address})") } else { text.to_string() }, fault));
+    })
+    .await;
+    found.sort();
     found
 }
 
@@ -149,17 +158,18 @@ impl Probe {
     }
 
     async fn send(&self, upstream: &Upstream) -> pingora::Result<HttpSession> {
-        let is_h2 = upstream.target.scheme == Scheme::H2c;
-        let peer = self.peer(upstream, is_h2);
+        let peer = self.peer(upstream);
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
+        let is_h2 = session.as_http2().is_some();
         session.write_request_header(Box::new(self.request(upstream, is_h2)?)).await?;
         session.finish_request_body().await?;
         Ok(session)
     }
 
-    /// HTTP/1.1 where the upstream speaks it. The time is bounded as a whole, and a connection with one stream is not kept for another.
-    fn peer(&self, upstream: &Upstream, is_h2: bool) -> HttpPeer {
-        let mut peer = if is_h2 { upstream.peer.clone() } else { upstream.websocket_peer.clone() };
+    /// As requests are sent, the protocol that an upstream chooses by TLS too. The time is bounded as a whole, and a connection with one stream is not
+    /// kept for another.
+    fn peer(&self, upstream: &Upstream) -> HttpPeer {
+        let mut peer = upstream.peer.clone();
         peer.options.connection_timeout = Some(self.timeout);
         peer.options.total_connection_timeout = Some(self.timeout);
         peer.options.max_h2_streams = 1;

@@ -138,7 +138,7 @@ impl Pool {
 
     /// Asks each upstream once, for a check: what is wrong with it, in the operator's words, behind its name as configured. With `[app.health]` the
     /// answer must be the one that is due there, else any is good. Dropped, the questions are given up.
-    pub async fn try_out(&self) -> Vec<(Arc<str>, Option<String>)> {
+    pub async fn try_out(&self) -> Vec<(String, Option<String>)> {
         resolve::resolve_once(&self.endpoints, &self.resolver).await;
         health::try_out(&self.endpoints, self.health.as_ref()).await
     }

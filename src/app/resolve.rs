@@ -65,17 +65,18 @@ pub(super) async fn keep_resolved(
     }
 }
 
-/// Asks for each name once. Dropped, it is given up.
+/// Asks for each name once, for all at once. Dropped, it is given up.
 pub(super) async fn resolve_once(endpoints: &Arc<Endpoints>, resolver: &Arc<dyn Resolver>) {
-    for (place, target) in endpoints.targets.iter().enumerate() {
-        if let Err((name, port)) = target.lookup() {
-            let name =
-                Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port };
-            if let Ok(addresses) = name.ask().await {
-                endpoints.know(place, addresses.into_iter().map(Address::Ip).collect());
-            }
+    let names = endpoints.targets.iter().enumerate().filter_map(|(place, target)| {
+        let (name, port) = target.lookup().err()?;
+        Some(Name { endpoints: endpoints.clone(), resolver: resolver.clone(), place, name: name.to_owned(), port })
+    });
+    let asked = names.map(async |name| {
+        if let Ok(addresses) = name.ask().await {
+            name.endpoints.know(name.place, addresses.into_iter().map(Address::Ip).collect());
         }
-    }
+    });
+    futures_util::future::join_all(asked).await;
 }
 
 /// A name that is asked for again and again.

@@ -26,7 +26,11 @@ pub(super) fn check(file: &ConfigFile, live: bool) -> Result<(), End> {
         let _ = writeln!(std::io::stderr(), "warning: {obstacle}");
     }
     if live {
-        runtime(1)?.block_on(try_out(&config, &components, &clock))?;
+        let runtime = runtime(1)?;
+        let tried = runtime.block_on(try_out(&config, &components, &clock));
+        // A name that is still asked for is given up.
+        runtime.shutdown_background();
+        tried?;
     }
     say(&format!("{}: no fault found", file.config.display()));
     Ok(())
@@ -94,9 +98,9 @@ async fn try_store(components: &Components) -> Option<String> {
 
 /// Whether apps answer. One that does not is a warning alone: the gateway serves without it, and it may start later.
 async fn try_apps(components: &Components) {
-    for app in components.apps.iter() {
-        let name = &app.settings.name;
-        for (upstream, fault) in app.pool.try_out().await {
+    let asked = components.apps.iter().map(async |app| (&app.settings.name, app.pool.try_out().await));
+    for (name, upstreams) in futures_util::future::join_all(asked).await {
+        for (upstream, fault) in upstreams {
             match fault {
                 None => say(&format!("app {name}: {upstream} answers")),
                 Some(fault) => {

@@ -216,6 +216,9 @@ mod tests {
             ("https://sso.acme.example/login?token=canary#canary", "302, to https://sso.acme.example/login;"),
             ("/login?token=canary", "302, to /login;"),
             ("https://canary:canary@sso.acme.example/", "302, to https://sso.acme.example/;"),
+            ("//canary:canary@sso.acme.example/x", "302, to sso.acme.example/x;"),
+            ("https://canary:canary@sso.acme.example:99999/", "302, to sso.acme.example:99999/;"),
+            ("https://sso.acme.example:8443/x", "302, to https://sso.acme.example:8443/x;"),
         ] {
             let diagnosis = Diagnosis::status(Step::Mint, &answer(location));
             assert_eq!(diagnosis.cause, "redirect");

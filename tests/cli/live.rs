@@ -180,7 +180,7 @@ fn a_store_that_can_t_be_used_is_one_line_that_says_why() {
     folder.write("seal.key", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=");
     for (store, why) in [("store.invalid", "DNS"), (&nobody(), "connection refused")] {
         let leases = "[leases]\nstore = \"redis\"\nseal_keys = [{ file = \"seal.key\" }]\n[leases.redis]";
-        folder.write("valet.toml", &format!("{text}\n{leases}\nurls = \"redis://{store}\"\n"));
+        folder.write("valet.toml", &format!("{text}\n{leases}\nurls = \"redis://{store}\"\ntimeout = \"10s\"\n"));
         assert_unavailable(&check_live(&folder), &["leases.redis", why]);
     }
 }

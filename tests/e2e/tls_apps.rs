@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::http2::{ask, connect};
 use crate::kit::tls::Authority;
-use crate::kit::{HOST, Setup, Stack, Wire, in_time};
+use crate::kit::{HOST, Setup, Stack, Wire, in_time, until};
 
 /// An app by TLS that chooses among these protocols, and how often it was connected to. It answers with the request's body.
 async fn app(authority: &Authority, protocols: &[&str]) -> (String, Arc<AtomicUsize>) {
@@ -68,11 +68,17 @@ async fn http_2(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpi
 
 /// A gateway with TLS before it, and what its clients believe.
 async fn before(address: &str, authority: &Authority) -> Stack {
+    before_with(address, authority, "").await
+}
+
+/// The same with these lines below the app's.
+async fn before_with(address: &str, authority: &Authority, lines: &str) -> Stack {
     let site = authority.site(&[HOST]);
     let setup = Setup::new().listener("tls = [{ chain = \"site.pem\", key = \"site.key\" }]");
     let setup = setup.file("site.pem", &site.chain).file("site.key", &site.key).file("ca.pem", &authority.pem());
-    let app =
-        format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"https://{address}\"]\nca = \"ca.pem\"");
+    let app = format!(
+        "[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"https://{address}\"]\nca = \"ca.pem\"\n{lines}"
+    );
     let stack = setup.tables(&app).start().await;
     stack.until_ready().await;
     stack
@@ -141,4 +147,14 @@ async fn an_app_by_tls_that_chooses_http_2_gets_each_request_whole_from_the_firs
         // One to learn it, and one for all requests.
         assert_eq!(handshakes.load(Ordering::Relaxed), 2);
     }
+}
+
+#[tokio::test]
+async fn an_app_by_tls_that_knows_http_2_alone_is_asked_for_its_health_by_it() {
+    let authority = Authority::new();
+    let (address, handshakes) = app(&authority, &["h2"]).await;
+    let health = format!("[app.health]\ninterval = \"50ms\"\nunhealthy = 1\nhost = \"{HOST}\"");
+    let stack = before_with(&address, &authority, &health).await;
+    until("it is asked", || handshakes.load(Ordering::Relaxed) >= 3).await;
+    assert_eq!(stack.count("valet_upstream_up", &[]), 1);
 }

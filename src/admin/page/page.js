@@ -219,6 +219,7 @@ function explain(what) {
     provider: `Provider ${name}: its calls are held back, or no minter is there. URLs that are held go on.`,
     app: `App ${name}: no upstream is well.`,
     secret: `Secret ${name}: it can't be read again; the last one stays.`,
+    certificates: "A certificate, its key or a file of authorities can't be read again; the last ones stay.",
     "leases.store": "The store of leases does not answer.",
     "minter.verify_sessions": "This minter believes its edges: verify_sessions is off.",
   };

@@ -1,7 +1,7 @@
 //! A proxied request: what is known of it, from its head to its access line.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue};
@@ -108,8 +108,8 @@ pub(in crate::gateway) struct ProxiedRequest {
     pub navigation: bool,
     /// The origin whose page may read a refusal of ours.
     origin: Option<Box<str>>,
-    /// The app's answer has begun.
-    pub answered: AtomicBool,
+    /// Of the app's answer, once it has begun: its status, and the upstream as logs name it. What carries it may be dropped with all that it knows.
+    pub answer: OnceLock<(u16, Box<str>)>,
     /// Its access line is written.
     pub logged: AtomicBool,
 }
@@ -172,7 +172,7 @@ impl ProxiedRequest {
             trailers: head.http2 && head.text("te").is_some_and(|te| te.eq_ignore_ascii_case("trailers")),
             navigation: negotiate::is_navigation(head),
             origin: log.origin.map(Into::into),
-            answered: AtomicBool::new(false),
+            answer: OnceLock::new(),
             logged: AtomicBool::new(false),
         };
         Ok((proxied, upstream_head))
@@ -219,7 +219,7 @@ impl ProxyContext {
 
     /// The app's answer has begun.
     pub fn answered(&self) -> bool {
-        self.proxied.as_ref().is_some_and(|proxied| proxied.answered.load(Ordering::Relaxed))
+        self.proxied.as_ref().is_some_and(|proxied| proxied.answer.get().is_some())
     }
 }
 

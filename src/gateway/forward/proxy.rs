@@ -155,9 +155,10 @@ impl ProxyHttp for Forwarder {
         }
         if !response.status.is_informational() {
             if let Some(proxied) = &context.proxied {
-                proxied.answered.store(true, Ordering::Relaxed);
+                let label = context.picked.as_ref().map_or("", Picked::label);
+                // Once: an app has one answer.
+                let _ = proxied.answer.set((response.status.as_u16(), label.into()));
                 if let Some(asked) = context.asked.take() {
-                    let label = context.picked.as_ref().map_or("", Picked::label);
                     self.gateway.load().time_app(proxied, label, response.status.as_u16(), asked.elapsed());
                 }
             }
@@ -356,6 +357,12 @@ impl Gateway {
             policy: proxied.policy.as_ref(),
             ..AccessRecord::bare((start.time, start.place, start.id.text()), (status, outcome), &start.client)
         });
+    }
+
+    /// The same of one whose way through Pingora's proxy was dropped.
+    pub(in crate::gateway) fn log_dropped(&self, proxied: &ProxiedRequest, outcome: Outcome) {
+        let (status, upstream) = proxied.answer.get().map_or((0, None), |(status, label)| (*status, Some(&**label)));
+        self.log_proxied(proxied, status, outcome, upstream, None);
     }
 }
 

@@ -216,11 +216,11 @@ impl<'c> Http1Connection<'c> {
             biased;
             back = served => back?,
             () = self.abort.received() => {
-                self.front.gateway.load().log_proxied(&proxied, 0, Outcome::Cut, None, None);
+                self.front.gateway.load().log_dropped(&proxied, Outcome::Cut);
                 return None;
             }
             () = session_end::revoked(&proxied, &self.front.gateway) => {
-                self.front.gateway.load().log_proxied(&proxied, 0, Outcome::SessionEnded, None, None);
+                self.front.gateway.load().log_dropped(&proxied, Outcome::SessionEnded);
                 return None;
             }
         };

@@ -186,9 +186,10 @@ async fn carry(
     tokio::select! {
         biased;
         _ = &mut served => {}
-        // Dropped, both its streams are reset: no piece need come by for that.
+        // Dropped, both its streams are reset: no piece need come by for that. The connection to the app carries on with its other streams; with none it
+        // waits for the next request without `idle_timeout`, which Pingora begins to count where a stream ends by itself.
         () = session_end::revoked(&proxied, gateway) => {
-            gateway.load().log_proxied(&proxied, 0, Outcome::SessionEnded, None, None);
+            gateway.load().log_dropped(&proxied, Outcome::SessionEnded);
         }
     }
 }

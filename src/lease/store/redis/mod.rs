@@ -316,7 +316,8 @@ impl Backend for RedisStore {
 
     async fn try_out(&self) -> Result<(), String> {
         match tokio::time::timeout(2 * self.timeout, self.connect()).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok((.., true))) => Ok(()),
+            Ok(Ok(_)) => Err("a server of the cluster takes no writes".to_owned()),
             refused => Err(failure(refused).1),
         }
     }
