@@ -43,6 +43,11 @@ pub fn cause_of_break(fault: &io::Error) -> Cause {
     broken_off(Cause::find(fault))
 }
 
+/// What a fault of a stream of HTTP/2 tells of the upstream.
+pub fn cause_of_stream(fault: &h2::Error) -> Cause {
+    broken_off(Cause::find(fault))
+}
+
 /// A silence that the kernel ended was no answer that is late: the connection is gone.
 fn broken_off(found: Option<Cause>) -> Cause {
     found.filter(|cause| *cause != Cause::TimedOut).unwrap_or(Cause::Broken)

@@ -23,7 +23,7 @@ mod tls;
 mod upstream;
 
 pub use address::Address;
-pub use failure::{NO_ADDRESS, cause_of, cause_of_break};
+pub use failure::{NO_ADDRESS, cause_of, cause_of_break, cause_of_stream};
 pub use picked::Picked;
 pub use pool::Pool;
 

@@ -40,6 +40,16 @@ impl Picked {
         &self.upstream.websocket_peer
     }
 
+    /// Whether it spoke HTTP/1.1 where HTTP/2 was offered by TLS.
+    pub fn is_known_for_http_1(&self) -> bool {
+        self.upstream.speaks_http_1.load(Ordering::Relaxed)
+    }
+
+    /// It speaks HTTP/1.1 where HTTP/2 was offered by TLS.
+    pub fn note_http_1(&self) {
+        self.upstream.speaks_http_1.store(true, Ordering::Relaxed);
+    }
+
     /// A connection to it that another request has used, for HTTP/1.1.
     pub fn take_idle(&self) -> Option<Stream> {
         self.upstream.idle.take()

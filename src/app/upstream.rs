@@ -1,7 +1,7 @@
 //! One upstream: an address, how it is reached, what is under way to it and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use pingora::upstreams::peer::HttpPeer;
@@ -25,6 +25,8 @@ pub(super) struct Upstream {
     pub(super) under_way: AtomicUsize,
     pub(super) outlier_detection: OutlierDetection,
     pub(super) idle: Arc<IdleConnections>,
+    /// It chose HTTP/1.1 where HTTP/2 was offered.
+    pub(super) speaks_http_1: AtomicBool,
 }
 
 impl Upstream {
@@ -41,6 +43,7 @@ impl Upstream {
             under_way: AtomicUsize::new(0),
             outlier_detection: OutlierDetection::new(),
             idle: Arc::default(),
+            speaks_http_1: AtomicBool::new(false),
         })
     }
 }

@@ -11,10 +11,14 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::framing::{WRONG, post};
-use crate::http2::http2_of;
+use crate::http2::{ask, http2_of};
 use crate::kit::{HOST, Setup, Stack, in_time, until};
 
-/// An app of HTTP/2 that answers at once, and to `/silent` sends a piece and nothing more.
+/// Larger than all windows of a connection together.
+const LARGE: usize = 16 << 20;
+
+/// An app of HTTP/2 that answers at once; to `/silent` it sends a piece and nothing more, to `/large` as much as it may, to `/echo` what comes as it comes,
+/// with a field behind it.
 struct Http2App {
     address: String,
     counts: Arc<Counts>,
@@ -28,6 +32,8 @@ struct Counts {
     whole: AtomicUsize,
     /// Those that were taken back.
     reset: AtomicUsize,
+    /// Bytes of bodies that the gateway had room for.
+    left: AtomicUsize,
 }
 
 impl Http2App {
@@ -62,6 +68,9 @@ impl Http2App {
 async fn answer_to(request: Request<h2::RecvStream>, mut answer: SendResponse<Bytes>, counts: Arc<Counts>) {
     counts.asked.fetch_add(1, Ordering::Relaxed);
     let (head, mut body) = request.into_parts();
+    if head.uri.path() == "/echo" {
+        return echo(body, answer).await;
+    }
     while let Some(piece) = body.data().await {
         match piece {
             Ok(piece) => drop(body.flow_control().release_capacity(piece.len())),
@@ -79,8 +88,33 @@ async fn answer_to(request: Request<h2::RecvStream>, mut answer: SendResponse<By
             let _ = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
             counts.reset.fetch_add(1, Ordering::Relaxed);
         }
+        "/large" => {
+            body.reserve_capacity(LARGE);
+            while let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await {
+                body.send_data(vec![b'x'; room].into(), false).expect("sent");
+                counts.left.fetch_add(room, Ordering::Relaxed);
+                body.reserve_capacity(LARGE);
+            }
+        }
         _ => body.send_data(Bytes::from_static(b"hello"), true).expect("sent"),
     }
+}
+
+/// Reads no more than has gone back.
+async fn echo(mut body: h2::RecvStream, mut answer: SendResponse<Bytes>) {
+    let mut back = answer.send_response(Response::new(()), false).expect("sent");
+    while let Some(Ok(mut piece)) = body.data().await {
+        let size = piece.len();
+        while !piece.is_empty() {
+            back.reserve_capacity(piece.len());
+            let Some(Ok(room)) = std::future::poll_fn(|cx| back.poll_capacity(cx)).await else { return };
+            back.send_data(piece.split_to(room.min(piece.len())), false).expect("sent");
+        }
+        let _ = body.flow_control().release_capacity(size);
+    }
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    back.send_trailers(trailers).expect("sent");
 }
 
 fn get(path: &str, token: &str) -> Request<()> {
@@ -123,6 +157,59 @@ async fn a_stream_on_which_nobody_says_anything_ends_with_its_session() {
     assert_eq!(stack.answered("session_ended"), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_take_nothing_are_held_little_for_and_hold_up_nobody_else() {
+    const STREAMS: usize = 60;
+    /// A window, and what of it is read at once.
+    const EACH: usize = 128 * 1024;
+    let app = Http2App::start().await;
+    let (stack, mut others, authority) = http2_of(Setup::new().tables(&app.table("session = \"none\""))).await;
+    let tls = authority.client(&["h2"]).connect(&stack.address, HOST).await.expect("a handshake");
+    let mut builder = h2::client::Builder::new();
+    let (mut send, connection) = builder.initial_window_size(0).handshake::<_, Bytes>(tls).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let mut kept = Vec::new();
+    for _ in 0..STREAMS {
+        kept.push(begun(&mut send, "/large", "").await);
+    }
+    // Each has filled its window; of what goes beyond it only the bound is known.
+    until("the windows are full", || app.count(|counts| &counts.left) >= STREAMS * 64 * 1024).await;
+    // The same connection to the app serves others.
+    for _ in 0..20 {
+        let mut body = begun(&mut others, "/hello", "").await;
+        assert_eq!(in_time("a piece", body.data()).await.expect("a piece").expect("a piece"), "hello");
+    }
+    let left = app.count(|counts| &counts.left);
+    assert!(left <= STREAMS * EACH, "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_may_answer_while_it_reads_however_large_both_bodies_are() {
+    let app = Http2App::start().await;
+    let (_stack, mut send, _authority) = http2_of(Setup::new().tables(&app.table("session = \"none\""))).await;
+    let request = Request::post(format!("https://{HOST}/echo")).body(()).expect("a request");
+    let (answer, mut to) = send.send_request(request, false).expect("sent");
+    let sending = tokio::spawn(async move {
+        let mut left = Bytes::from(vec![b'x'; LARGE]);
+        while !left.is_empty() {
+            to.reserve_capacity(left.len());
+            let room = std::future::poll_fn(|cx| to.poll_capacity(cx)).await.expect("a stream").expect("room");
+            let piece = left.split_to(room.min(left.len()));
+            to.send_data(piece, left.is_empty()).expect("sent");
+        }
+    });
+    let mut back = in_time("a head", answer).await.expect("a head").into_body();
+    let mut size = 0;
+    while let Some(piece) = in_time("a piece", back.data()).await {
+        let piece = piece.expect("a piece");
+        size += piece.len();
+        back.flow_control().release_capacity(piece.len()).expect("a window");
+    }
+    let trailers = in_time("fields", back.trailers()).await.expect("fields").expect("fields");
+    assert_eq!((size, trailers["grpc-status"].as_bytes()), (LARGE, &b"0"[..]));
+    sending.await.expect("sent");
+}
+
 #[tokio::test]
 async fn a_body_whose_chunks_are_none_is_never_whole_at_an_app_of_http_2() {
     let app = Http2App::start().await;
@@ -144,4 +231,74 @@ async fn a_body_whose_chunks_are_none_is_never_whole_at_an_app_of_http_2() {
     let mut wire = stack.wire().await;
     wire.write(post("Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n").await;
     wire.answer().await.assert_status(200);
+}
+
+/// An app that ends each connection behind its first answer, and takes no second request on it; how many requests it answered.
+async fn restless(refuses: bool) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answered);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+                let mut first = true;
+                while let Some(Ok((request, mut answer))) = connection.accept().await {
+                    if !std::mem::replace(&mut first, false) {
+                        if refuses {
+                            answer.send_reset(h2::Reason::REFUSED_STREAM);
+                            continue;
+                        }
+                        // Without a word.
+                        return;
+                    }
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let mut body = answer.send_response(Response::new(()), false).expect("sent");
+                    tokio::spawn(async move {
+                        let mut from = request.into_body();
+                        while let Some(Ok(piece)) = from.data().await {
+                            let _ = from.flow_control().release_capacity(piece.len());
+                        }
+                        body.send_data(Bytes::from_static(b"hello"), true).expect("sent");
+                    });
+                }
+            });
+        }
+    });
+    (address, answered)
+}
+
+#[tokio::test]
+async fn a_request_that_the_app_has_not_begun_with_is_asked_once_more() {
+    for refuses in [false, true] {
+        let (address, answered) = restless(refuses).await;
+        let app = format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"h2c://{address}\"]");
+        let (stack, mut send, _authority) = http2_of(Setup::new().tables(&app)).await;
+        for n in 0..10 {
+            for (method, body) in [("GET", ""), ("PUT", "a body")] {
+                let got = ask(&mut send, method, "/", &[], body).await;
+                assert_eq!((got.status, &*got.body), (200, &b"hello"[..]), "{method} {n}");
+            }
+        }
+        assert_eq!((answered.load(Ordering::Relaxed), stack.answered("forwarded")), (20, 20));
+    }
+}
+
+#[tokio::test]
+async fn bodies_to_an_app_of_http_2_have_their_bounds() {
+    let app = Http2App::start().await;
+    let lines = "session = \"none\"\nmax_body = \"1KiB\"";
+    let setup = Setup::new().server("body_stall = \"1s\"").tables(&app.table(lines));
+    let (stack, mut send, _authority) = http2_of(setup).await;
+    assert_eq!(ask(&mut send, "POST", "/hello", &[], &"x".repeat(1024)).await.status, 200);
+    assert_eq!(ask(&mut send, "POST", "/hello", &[], &"x".repeat(1025)).await.status, 413);
+    let request = Request::post(format!("https://{HOST}/hello")).body(()).expect("a request");
+    let (answer, mut to) = send.send_request(request, false).expect("sent");
+    to.send_data(Bytes::from_static(b"x"), false).expect("sent");
+    assert_eq!(in_time("an answer", answer).await.expect("a head").status(), 408);
+    until("the app learns of both", || app.count(|counts| &counts.reset) == 2).await;
+    let ended = ["too_large", "too_slow", "forwarded"].map(|outcome| stack.answered(outcome));
+    assert_eq!(ended, [1, 1, 1]);
 }

@@ -2,9 +2,12 @@
 //! are Pingora's; its proxy, which carries what goes to apps of HTTP/2, is passed by: the head that `headers` wrote goes out as it is.
 
 mod answer_head;
+mod app_side;
+mod app_stream;
 mod ask;
 mod client;
 mod http2;
+mod http2_app;
 mod tunnel;
 mod unsent;
 mod upgrade;
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::StatusCode;
+use pingora_core::connectors::http::v2::Connector as Streams;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::server::configuration::ServerConf;
 
@@ -27,8 +31,9 @@ use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
 use crate::gateway::forward::fast_path::answer_head::Framing;
+use crate::gateway::forward::fast_path::app_side::AppSide as _;
+use crate::gateway::forward::fast_path::app_side::Wanted;
 use crate::gateway::forward::fast_path::ask::Downstream as _;
-use crate::gateway::forward::fast_path::upstream_connection::Wanted;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::{Gateway, InForce};
@@ -49,6 +54,8 @@ pub(in crate::gateway) struct FastPath {
     gateway: Arc<InForce>,
     drain: Arc<Drain>,
     connector: TransportConnector,
+    /// Connections to apps that speak HTTP/2.
+    streams: Arc<Streams>,
     /// Places for idle connections to apps, of all upstreams.
     idle: Arc<Semaphore>,
     /// Of all answers to clients of HTTP/2.
@@ -77,6 +84,8 @@ enum Stop {
     Refused(Refusal),
     /// The app speaks HTTP/2.
     Http2,
+    /// It speaks HTTP/1.1, where HTTP/2 was looked for.
+    Http1,
     /// The gateway stops.
     Abort,
     /// The session of a WebSocket is over.
@@ -109,7 +118,8 @@ impl FastPath {
     pub fn new(gateway: Arc<InForce>, drain: Arc<Drain>, unsent: Arc<Unsent>, conf: &ServerConf) -> Self {
         let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
         let idle = Arc::new(Semaphore::new(conf.upstream_keepalive_pool_size.min(Semaphore::MAX_PERMITS)));
-        Self { gateway, drain, connector, idle, unsent }
+        let streams = Arc::new(Streams::new(Some(ConnectorOptions::from_server_conf(conf))));
+        Self { gateway, drain, connector, streams, idle, unsent }
     }
 
     /// One request, with its head as the app gets it, and its answer.
@@ -131,7 +141,7 @@ impl FastPath {
         };
         let (outcome, next, cause) = match carried {
             Ok(next) => (Outcome::Forwarded, next, None),
-            Err(Stop::Http2) => return Next::Http2,
+            Err(Stop::Http2 | Stop::Http1) => return Next::Http2,
             Err(Stop::Client) => (Outcome::Cancelled, Next::Abort, None),
             Err(Stop::Abort) => (Outcome::Cut, Next::Abort, None),
             // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
@@ -225,7 +235,7 @@ impl FastPath {
             app.skip_head();
             client.send(Some(&mut app.stream)).await?;
             client.answered = false;
-            client.wait(&mut app, patience, Wanted::Head).await?;
+            client.wait(&mut *app, patience, Wanted::Head).await?;
             interim += 1;
         };
         while !app.is_done() {
@@ -235,7 +245,7 @@ impl FastPath {
                 Poll::Ready(read) => read.map_err(Stop::App)?,
                 Poll::Pending => {
                     client.send(Some(&mut app.stream)).await?;
-                    client.wait(&mut app, patience, Wanted::Piece(PIECE)).await?;
+                    client.wait(&mut *app, patience, Wanted::Piece(PIECE)).await?;
                 }
             }
             client.give(&mut app, framing).await?;
@@ -246,7 +256,7 @@ impl FastPath {
         if client.is_sending() {
             client.send(Some(&mut app.stream)).await?;
         }
-        let whole = client.finish_upload(&mut app, proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut *app, proxied.expects_continue).await;
         if !proxied.websocket && whole {
             self.give_back(*app, context);
         }

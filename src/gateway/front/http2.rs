@@ -180,6 +180,9 @@ async fn carry(
         let told = exchange::answer(&mut request, out, write).await.map_or(0, |()| row.status);
         return gateway.load().log_proxied(&proxied, told, row.outcome, None, None);
     }
+    if proxying.fast_path.exchange_streams(&mut request, &proxied, (write, body)).await {
+        return;
+    }
     request.req_header_mut().extensions_mut().insert(Carried(Arc::clone(&proxied)));
     // Boxed: the fast path does not hold the room for it.
     let mut served = Box::pin(proxying.proxy.process_new_http(ServerSession::new_http2(request), stop));

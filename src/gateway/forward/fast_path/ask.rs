@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 use crate::app::{Address, cause_of};
 use crate::clock::Stopwatch;
 use crate::gateway::forward::attempt::TRIES;
-use crate::gateway::forward::fast_path::upload::Upload;
-use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
+use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
+use crate::gateway::forward::fast_path::upload::{Sink, Upload};
+use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::http_client::Cause;
@@ -26,7 +27,7 @@ pub(super) trait Downstream {
     fn upload(&mut self) -> Option<&mut Upload>;
 
     /// Ready when the app has all of that body, or takes no more of it.
-    fn poll_upload(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Stop>>;
+    fn poll_upload(&mut self, app: &mut impl Sink, cx: &mut Context<'_>) -> Poll<Result<(), Stop>>;
 
     /// Ready when this much time has gone by since the last call with `anew`.
     fn poll_silence(&mut self, span: Duration, anew: bool, cx: &mut Context<'_>) -> Poll<()>;
@@ -35,21 +36,21 @@ pub(super) trait Downstream {
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()>;
 
     /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
-    async fn finish_upload(&mut self, app: &mut UpstreamConnection, expects_continue: bool) -> bool {
+    async fn finish_upload(&mut self, app: &mut impl AppSide, expects_continue: bool) -> bool {
         // A client that waited to be asked for the body, and got its answer instead, sends none.
         if self.upload().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
             // The answer counts, whatever becomes of the body.
-            let _ = poll_fn(|cx| self.poll_upload(&mut app.stream, cx)).await;
+            let _ = poll_fn(|cx| self.poll_upload(app.sink(), cx)).await;
         }
         self.upload().is_none_or(|upload| upload.is_whole())
     }
 
     /// Waits for the app, while the client is there. Where the request has a body, that goes on meanwhile; from its end on the app may be silent for
     /// this long, each time.
-    async fn wait(&mut self, app: &mut UpstreamConnection, span: Duration, wanted: Wanted) -> Result<(), Stop> {
+    async fn wait(&mut self, app: &mut impl AppSide, span: Duration, wanted: Wanted) -> Result<(), Stop> {
         let mut heard = None;
         poll_fn(|cx| {
-            let sent = self.poll_upload(&mut app.stream, cx)?;
+            let sent = self.poll_upload(app.sink(), cx)?;
             let given_up = self.upload().and_then(|upload| upload.given_up());
             if let Poll::Ready(done) = app.poll(wanted, cx) {
                 return Poll::Ready(done.map_err(|cause| Stop::App(given_up.unwrap_or(cause))));
@@ -99,7 +100,7 @@ impl FastPath {
                 }
             }
             let mut upstream = UpstreamConnection::new(stream, reused);
-            let read = client.wait(&mut upstream, app.read_timeout, Wanted::Head).await;
+            let read = client.wait(&mut *upstream, app.read_timeout, Wanted::Head).await;
             match read {
                 Ok(()) => {
                     if let Some(upload) = client.upload() {

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _};
 
 use crate::gateway::forward::fast_path::Stop;
 use crate::gateway::forward::fast_path::answer_head::Framing;
+use crate::gateway::forward::fast_path::app_side::AppSide as _;
 use crate::gateway::forward::fast_path::ask::Downstream;
-use crate::gateway::forward::fast_path::upload::{Http1Source, Upload};
+use crate::gateway::forward::fast_path::upload::{Http1Source, Sink, Upload};
 use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::http1::wire;
@@ -49,7 +50,7 @@ impl Downstream for Client<'_, '_> {
         self.upload.as_deref_mut()
     }
 
-    fn poll_upload(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_upload(&mut self, app: &mut impl Sink, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
         upload.poll(app, &mut Http1Source { stream: Some(self.stream), ahead: self.ahead }, cx)
     }

@@ -17,11 +17,11 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use crate::app::Picked;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
+use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
 use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
-use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
-use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
+use crate::gateway::forward::fast_path::upload::{Incoming, Sink, Source, Upload};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -49,7 +49,7 @@ impl FastPath {
         let mut context = FastPathContext::default();
         let mut abort = self.drain.abort();
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
-        let mut client = Client { stream: &mut *stream, sender: None, upload, stall, silence: None };
+        let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: STALLED, silence: None };
         let carried = tokio::select! {
             biased;
             carried = self.carry_http2(&mut client, head, proxied, &mut context) => carried,
@@ -57,9 +57,21 @@ impl FastPath {
             () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
         };
         drop(client);
+        self.settle(stream, carried, proxied, context, stall).await
+    }
+
+    /// What the client is told last, and the access line; `false`: the request goes another way.
+    pub(super) async fn settle(
+        &self,
+        stream: &mut Http2,
+        carried: Result<(), Stop>,
+        proxied: &ProxiedRequest,
+        mut context: FastPathContext,
+        stall: Duration,
+    ) -> bool {
         let (outcome, cause) = match carried {
             Ok(()) => (Outcome::Forwarded, None),
-            Err(Stop::Http2) => return false,
+            Err(Stop::Http2 | Stop::Http1) => return false,
             Err(Stop::Client) => (Outcome::Cancelled, None),
             Err(Stop::Abort) => (Outcome::Cut, None),
             Err(Stop::SessionEnd) => {
@@ -125,7 +137,7 @@ impl FastPath {
             // Pingora has no way for one over HTTP/2.
             interim += 1;
             app.skip_head();
-            client.wait(&mut app, patience, Wanted::Head).await?;
+            client.wait(&mut *app, patience, Wanted::Head).await?;
         };
         context.answered(&self.gateway.load(), proxied, head.status);
         let status = head.status.as_u16();
@@ -135,9 +147,11 @@ impl FastPath {
         context.status = status;
         if !done {
             client.sender = Some(client.stream.take_response_body_writer().ok_or(Stop::Client)?);
-            self.body(client, &mut app, patience).await?;
+            if !self.body(client, &mut *app, patience).await? {
+                client.send(Bytes::new(), true)?;
+            }
         }
-        let whole = client.finish_upload(&mut app, proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut *app, proxied.expects_continue).await;
         if whole {
             self.give_back(*app, context);
         }
@@ -145,19 +159,21 @@ impl FastPath {
     }
 
     /// The answer's body. Nothing more of it is read before the client has a window for it.
-    async fn body(
+    ///
+    /// Whether the answer has ended with its last piece; else its end is still to be sent.
+    pub(super) async fn body(
         &self,
         client: &mut Client<'_>,
-        app: &mut UpstreamConnection,
+        app: &mut impl AppSide,
         patience: Duration,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let unsent = &self.unsent;
         while !app.is_done() {
-            client.room(1, app, unsent).await?;
+            client.room(1, app.sink(), unsent).await?;
             client.wait(app, patience, Wanted::Piece(PIECE)).await?;
             let mut left = app.piece().1.len();
             while left > 0 {
-                let size = client.room(left, app, unsent).await?.min(left);
+                let size = client.room(left, app.sink(), unsent).await?.min(left);
                 let (stream, piece) = app.piece();
                 let at = piece.len() - left;
                 let (stall, now) = (client.stall, &piece[at..at + size]);
@@ -168,11 +184,11 @@ impl FastPath {
                 client.send(kept.map_err(|_| Stop::Client)?, last)?;
                 if last {
                     app.take_piece();
-                    return Ok(());
+                    return Ok(true);
                 }
             }
         }
-        client.send(Bytes::new(), true)
+        Ok(false)
     }
 }
 
@@ -192,15 +208,17 @@ async fn refuse(
 }
 
 /// The client's side of the fast path: a stream of HTTP/2.
-struct Client<'c> {
-    stream: &'c mut Http2,
+pub(super) struct Client<'c> {
+    pub stream: &'c mut Http2,
     /// Of the answer's body, once its head is on its way.
-    sender: Option<SendStream<Bytes>>,
-    upload: Option<Box<Upload>>,
+    pub sender: Option<SendStream<Bytes>>,
+    pub upload: Option<Box<Upload>>,
     /// It takes a piece of the answer in this time.
-    stall: Duration,
+    pub stall: Duration,
+    /// What is held for it while it takes nothing.
+    pub held: u32,
     /// When the app has been silent for too long.
-    silence: Option<(Instant, Pin<Box<Sleep>>)>,
+    pub silence: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Client<'_> {
@@ -210,13 +228,13 @@ impl Client<'_> {
         poll_fn(|cx| Poll::Ready(upload.prepare(&mut Frames(self.stream), cx))).await
     }
 
-    fn send(&mut self, piece: Bytes, last: bool) -> Result<(), Stop> {
+    pub fn send(&mut self, piece: Bytes, last: bool) -> Result<(), Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         to.send_data(piece, last).map_err(|_| Stop::Client)
     }
 
     /// What `work` comes to, while the client is there and the body of its request goes on.
-    async fn beside<T>(&mut self, app: &mut Stream, work: impl Future<Output = T>) -> Result<T, Stop> {
+    pub async fn beside<T>(&mut self, app: &mut impl Sink, work: impl Future<Output = T>) -> Result<T, Stop> {
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -231,7 +249,7 @@ impl Client<'_> {
     }
 
     /// Ends when the client takes a byte or more of this many that it is to get; with how many.
-    async fn room(&mut self, wanted: usize, app: &mut UpstreamConnection, unsent: &Unsent) -> Result<usize, Stop> {
+    async fn room(&mut self, wanted: usize, app: &mut impl Sink, unsent: &Unsent) -> Result<usize, Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         // No more than is there to be sent: other streams share the connection's window.
         to.reserve_capacity(wanted);
@@ -239,7 +257,7 @@ impl Client<'_> {
             return Ok(to.capacity());
         }
         // What is read for it already waits here. Where there is no room for that, who takes nothing makes some.
-        let _held = unsent.hold(STALLED).ok_or(Stop::Client)?;
+        let _held = unsent.hold(self.held).ok_or(Stop::Client)?;
         let since = Instant::now();
         loop {
             let left = self.stall.saturating_sub(since.elapsed());
@@ -247,7 +265,7 @@ impl Client<'_> {
                 return Err(Stop::Client);
             }
             let opened = poll_fn(|cx| {
-                if let Poll::Ready(Err(stop)) = self.poll_upload(&mut app.stream, cx) {
+                if let Poll::Ready(Err(stop)) = self.poll_upload(app, cx) {
                     return Poll::Ready(Err(stop));
                 }
                 match self.sender.as_mut().map(|to| to.poll_capacity(cx)) {
@@ -276,7 +294,7 @@ impl Downstream for Client<'_> {
         self.upload.as_deref_mut()
     }
 
-    fn poll_upload(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+    fn poll_upload(&mut self, app: &mut impl Sink, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
         let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
         upload.poll(app, &mut Frames(self.stream), cx)
     }

@@ -6,9 +6,10 @@ use std::io;
 use http::StatusCode;
 
 use crate::gateway::forward::attempt::MAX_INTERIM;
+use crate::gateway::forward::fast_path::app_side::Wanted;
 use crate::gateway::forward::fast_path::ask::{Downstream as _, Tried};
 use crate::gateway::forward::fast_path::tunnel::{self, Patience};
-use crate::gateway::forward::fast_path::upstream_connection::{UpstreamConnection, Wanted};
+use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::forward::fast_path::{Client, FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -33,7 +34,7 @@ impl FastPath {
         let mut upstream = UpstreamConnection::new(stream, false);
         let mut interim = 0;
         loop {
-            client.wait(&mut upstream, app.read_timeout, Wanted::Head).await?;
+            client.wait(&mut *upstream, app.read_timeout, Wanted::Head).await?;
             let Some(answer) = upstream.head() else { return Err(Stop::App(Cause::NotHttp)) };
             let status = answer.status();
             if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -51,6 +51,39 @@ pub(super) trait Source {
     ) -> Poll<Result<bool, Stop>>;
 }
 
+/// Where it goes: to an app.
+pub(super) trait Sink {
+    /// Ready when the app has taken some of this piece, which is off it then. `last`: nothing follows it.
+    fn poll_send(&mut self, piece: &mut BytesMut, last: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when what was taken is on its way.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Nothing follows.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// A connection of HTTP/1.1: where a body ends stands in its bytes.
+impl Sink for Stream {
+    fn poll_send(&mut self, piece: &mut BytesMut, _: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(self).poll_write(cx, piece))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            taken => {
+                piece.advance(taken);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// How far the app has it.
 #[derive(Clone, Copy)]
 enum State {
@@ -122,6 +155,11 @@ impl Upload {
         })
     }
 
+    /// The app speaks HTTP/2, whose frames say where a body ends.
+    pub fn in_frames(self) -> Self {
+        Self { chunked: false, ..self }
+    }
+
     /// Whether the app has all of it.
     pub fn is_whole(&self) -> bool {
         matches!(self.state, State::Whole)
@@ -172,12 +210,14 @@ impl Upload {
     /// Ready when the app has all of it, or takes no more.
     pub(super) fn poll(
         &mut self,
-        app: &mut Stream,
+        app: &mut impl Sink,
         source: &mut impl Source,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stop>> {
         while matches!(self.state, State::Sending) {
-            match self.poll_give(app, cx) {
+            let given = self.poll_give(app, cx);
+            let given = given.map(|given| given.and_then(|()| if self.ended { app.end() } else { Ok(()) }));
+            match given {
                 Poll::Pending => return self.poll_stalled(Waits::App, cx),
                 Poll::Ready(Err(error)) => {
                     let why = if error.kind() == io::ErrorKind::TimedOut { Cause::TimedOut } else { Cause::Broken };
@@ -202,20 +242,16 @@ impl Upload {
     }
 
     /// Ready when all that was read is with the app.
-    fn poll_give(&mut self, app: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_give(&mut self, app: &mut impl Sink, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.piece.is_empty() {
-            let taken = ready!(Pin::new(&mut *app).poll_write(cx, &self.piece))?;
-            if taken == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.piece.advance(taken);
+            ready!(app.poll_send(&mut self.piece, self.ended, cx))?;
             (self.unflushed, self.waits) = (true, None);
             if !self.idempotent {
                 self.replay = None;
             }
         }
         if self.unflushed {
-            ready!(Pin::new(app).poll_flush(cx))?;
+            ready!(app.poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::app::cause_of_break;
 use crate::gateway::forward::fast_path::answer_head::{AnswerHead, Ends, Parsed, parse};
+use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
 use crate::gateway::forward::headers;
 use crate::gateway::http1::chunks::ChunkJudge;
 use crate::http_client::Cause;
@@ -31,15 +32,6 @@ enum Body {
     UntilClose,
     /// All of it was read.
     Whole,
-}
-
-/// What is waited for.
-#[derive(Clone, Copy)]
-pub(super) enum Wanted {
-    /// The head of an answer.
-    Head,
-    /// A piece of its body, no larger than this.
-    Piece(usize),
 }
 
 /// The connection, and what was read from it.
@@ -76,19 +68,6 @@ impl UpstreamConnection {
         })
     }
 
-    /// Ready when there is what is wanted.
-    pub fn poll(&mut self, wanted: Wanted, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
-        match wanted {
-            Wanted::Head => self.poll_head(cx),
-            Wanted::Piece(most) => self.poll_body(most, cx),
-        }
-    }
-
-    /// How often the app was heard: each time the wait for it begins again.
-    pub fn heard(&self) -> u64 {
-        self.heard
-    }
-
     /// Whether the app had closed an idle connection before it could know of this request, so that the request may be sent once more
     /// ([RFC 9110, section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2)).
     pub fn is_dead(&self) -> bool {
@@ -120,26 +99,6 @@ impl UpstreamConnection {
             Ends::Close => Body::UntilClose,
         };
         self.persistent = head.persistent && !matches!(self.body, Body::UntilClose);
-    }
-
-    /// Whether all of the body was read and taken.
-    pub fn is_done(&self) -> bool {
-        self.piece == 0 && self.is_last_piece()
-    }
-
-    /// Whether nothing comes behind the piece that was read last.
-    pub fn is_last_piece(&self) -> bool {
-        matches!(self.body, Body::Whole)
-    }
-
-    /// The piece that was read last is taken.
-    pub fn take_piece(&mut self) {
-        self.buffer.advance(std::mem::take(&mut self.piece));
-    }
-
-    /// The piece of the body that was read last, and the connection to write to beside it.
-    pub fn piece(&mut self) -> (&mut Stream, &[u8]) {
-        (&mut self.stream, &self.buffer[..self.piece])
     }
 
     /// Behind a `101`: the connection, and what the app has said already.
@@ -237,6 +196,41 @@ impl UpstreamConnection {
                 Poll::Ready(Err(cause_of_break(&error)))
             }
         }
+    }
+}
+
+impl AppSide for UpstreamConnection {
+    type Sink = Stream;
+
+    fn sink(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    fn poll(&mut self, wanted: Wanted, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        match wanted {
+            Wanted::Head => self.poll_head(cx),
+            Wanted::Piece(most) => self.poll_body(most, cx),
+        }
+    }
+
+    fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    fn piece(&mut self) -> (&mut Stream, &[u8]) {
+        (&mut self.stream, &self.buffer[..self.piece])
+    }
+
+    fn take_piece(&mut self) {
+        self.buffer.advance(std::mem::take(&mut self.piece));
+    }
+
+    fn is_last_piece(&self) -> bool {
+        matches!(self.body, Body::Whole)
+    }
+
+    fn is_done(&self) -> bool {
+        self.piece == 0 && self.is_last_piece()
     }
 }
 

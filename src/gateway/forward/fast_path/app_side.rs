@@ -1,0 +1,41 @@
+//! The app's side of a request, by whatever protocol it speaks.
+
+use std::task::{Context, Poll};
+
+use crate::gateway::forward::fast_path::upload::Sink;
+use crate::http_client::Cause;
+
+/// What is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// The head of an answer.
+    Head,
+    /// A piece of its body, no larger than this.
+    Piece(usize),
+}
+
+/// The app that is asked: what of a request goes to it, and what of an answer comes back.
+pub(super) trait AppSide {
+    type Sink: Sink;
+
+    /// Where the body of the request goes.
+    fn sink(&mut self) -> &mut Self::Sink;
+
+    /// Ready when there is what is wanted. The piece before it is gone.
+    fn poll(&mut self, wanted: Wanted, cx: &mut Context<'_>) -> Poll<Result<(), Cause>>;
+
+    /// How often the app was heard: each time the wait for it begins again.
+    fn heard(&self) -> u64;
+
+    /// The piece of the body that was read last, and where the request's goes beside it.
+    fn piece(&mut self) -> (&mut Self::Sink, &[u8]);
+
+    /// The piece that was read last is taken.
+    fn take_piece(&mut self);
+
+    /// Whether nothing comes behind that piece.
+    fn is_last_piece(&self) -> bool;
+
+    /// Whether all of the body was read and taken.
+    fn is_done(&self) -> bool;
+}
