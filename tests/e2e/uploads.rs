@@ -116,6 +116,24 @@ async fn expect_100_continue_is_answered_by_the_app_before_the_body() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_asked_for_its_body_and_answered_at_once_may_send_all_of_it() {
+    let app = ByHand::start().await;
+    let stack = app.before("", "").await;
+    let body = large();
+    let mut wire = stack.wire().await;
+    wire.write(head("POST", &format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len()))).await;
+    let mut to = app.accept().await;
+    to.read_to("\r\n\r\n").await;
+    to.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+    wire.answer().await.assert_status(100);
+    wire.answer().await.assert_status(404).assert_field("connection", "close");
+    let ((), got) = tokio::join!(wire.write(&body), to.exactly(body.len()));
+    assert!(got == body);
+    wire.assert_closed().await;
+    assert_eq!(stack.answered("forwarded"), 1);
+}
+
+#[tokio::test]
 async fn an_answer_before_the_body_goes_on_and_so_does_the_body() {
     let app = ByHand::start().await;
     let stack = app.before("", "").await;

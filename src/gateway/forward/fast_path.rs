@@ -231,6 +231,9 @@ impl FastPath {
             }
             if !old {
                 head.write(proxied, close, old, client.out);
+                if let (StatusCode::CONTINUE, Some(upload)) = (status, &mut client.upload) {
+                    upload.call();
+                }
             }
             app.skip_head();
             client.send(Some(&mut app.stream)).await?;

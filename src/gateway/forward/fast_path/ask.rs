@@ -37,8 +37,7 @@ pub(super) trait Downstream {
 
     /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
     async fn finish_upload(&mut self, app: &mut impl AppSide, expects_continue: bool) -> bool {
-        // A client that waited to be asked for the body, and got its answer instead, sends none.
-        if self.upload().is_some_and(|upload| !(expects_continue && upload.is_unbegun())) {
+        if self.upload().is_some_and(|upload| upload.is_coming(expects_continue)) {
             // The answer counts, whatever becomes of the body.
             let _ = poll_fn(|cx| self.poll_upload(app.sink(), cx)).await;
         }

@@ -112,6 +112,8 @@ pub(in crate::gateway) struct Upload {
     unflushed: bool,
     /// There is a connection to the app, behind whose head it goes.
     begun: bool,
+    /// The client was told that the app waits for it.
+    called: bool,
     /// The client has sent all of it.
     ended: bool,
     /// What of the body was framed so far, while it may be sent once more.
@@ -143,6 +145,7 @@ impl Upload {
             piece: BytesMut::new(),
             unflushed: false,
             begun: false,
+            called: false,
             ended: false,
             replay: Some(BytesMut::new()),
             idempotent: proxied.idempotent,
@@ -170,9 +173,14 @@ impl Upload {
         if let State::GivenUp(why) = self.state { Some(why) } else { None }
     }
 
-    /// Whether nothing of it has come.
-    pub fn is_unbegun(&self) -> bool {
-        self.meter.is_empty()
+    /// The client is told that the app waits for it (`100 Continue`).
+    pub fn call(&mut self) {
+        self.called = true;
+    }
+
+    /// Whether the client sends it, now that it has its answer. One that waits to be asked for it, and was not, sends none.
+    pub fn is_coming(&self, expects_continue: bool) -> bool {
+        !expects_continue || self.called || !self.meter.is_empty()
     }
 
     /// Takes what has come already, before there is a connection to the app.
