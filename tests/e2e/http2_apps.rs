@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -271,7 +272,7 @@ async fn restless(refuses: bool) -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_request_that_the_app_has_not_begun_with_is_asked_once_more() {
+async fn a_request_that_the_app_has_not_begun_with_is_asked_once_more_and_no_other() {
     for refuses in [false, true] {
         let (address, answered) = restless(refuses).await;
         let app = format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"h2c://{address}\"]");
@@ -282,8 +283,36 @@ async fn a_request_that_the_app_has_not_begun_with_is_asked_once_more() {
                 assert_eq!((got.status, &*got.body), (200, &b"hello"[..]), "{method} {n}");
             }
         }
-        assert_eq!((answered.load(Ordering::Relaxed), stack.answered("forwarded")), (20, 20));
+        // An app that ends the connection without a word may have begun with it.
+        let expected = if refuses { 200 } else { 502 };
+        assert_eq!(ask(&mut send, "POST", "/", &[], "a body").await.status, expected);
+        assert_eq!(ask(&mut send, "GET", "/", &[], "").await.status, 200);
+        // With a body whose one frame holds nothing.
+        let request = Request::post(format!("https://{HOST}/")).body(()).expect("a request");
+        let (answer, mut to) = send.send_request(request, false).expect("sent");
+        to.send_data(Bytes::new(), true).expect("sent");
+        assert_eq!(in_time("an answer", answer).await.expect("a head").status(), expected);
+        assert_eq!(answered.load(Ordering::Relaxed), if refuses { 23 } else { 21 });
+        assert_eq!(stack.answered("app_error"), if refuses { 0 } else { 2 });
     }
+}
+
+#[tokio::test]
+async fn a_client_may_take_its_time_with_its_body_once_the_app_answers() {
+    let app = Http2App::start().await;
+    let setup = Setup::new().server("body_stall = \"1s\"").tables(&app.table("session = \"none\""));
+    let (stack, mut send, _authority) = http2_of(setup).await;
+    let request = Request::post(format!("https://{HOST}/echo")).body(()).expect("a request");
+    let (answer, mut to) = send.send_request(request, false).expect("sent");
+    let mut back = in_time("a head", answer).await.expect("a head").into_body();
+    for last in [false, true] {
+        to.send_data(Bytes::from_static(b"x"), last).expect("sent");
+        assert_eq!(in_time("a piece", back.data()).await.expect("a piece").expect("a piece"), "x");
+        // Pause: what is shown is that nothing ends beyond `body_stall`.
+        tokio::time::sleep(Duration::from_millis(if last { 0 } else { 2500 })).await;
+    }
+    assert!(in_time("fields", back.trailers()).await.expect("fields").is_some());
+    until("it is told of", || stack.answered("forwarded") == 1).await;
 }
 
 #[tokio::test]

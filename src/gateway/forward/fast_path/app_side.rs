@@ -1,8 +1,13 @@
 //! The app's side of a request, by whatever protocol it speaks.
 
-use std::task::{Context, Poll};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use crate::gateway::forward::fast_path::upload::Sink;
+use bytes::{Buf as _, BytesMut};
+use pingora_core::protocols::Stream;
+use tokio::io::AsyncWrite as _;
+
 use crate::http_client::Cause;
 
 /// What is waited for.
@@ -38,4 +43,37 @@ pub(super) trait AppSide {
 
     /// Whether all of the body was read and taken.
     fn is_done(&self) -> bool;
+}
+
+/// Where the body of a request goes: to an app.
+pub(super) trait Sink {
+    /// Ready when the app has taken some of this piece, which is off it then. `last`: nothing follows it.
+    fn poll_send(&mut self, piece: &mut BytesMut, last: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when what was taken is on its way.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Nothing follows.
+    fn end(&mut self) -> io::Result<()>;
+}
+
+/// A connection of HTTP/1.1: where a body ends stands in its bytes.
+impl Sink for Stream {
+    fn poll_send(&mut self, piece: &mut BytesMut, _: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(self).poll_write(cx, piece))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            taken => {
+                piece.advance(taken);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

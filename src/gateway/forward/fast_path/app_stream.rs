@@ -13,8 +13,7 @@ use pingora_core::connectors::http::v2::Connector;
 use pingora_core::protocols::http::v2::client::Http2Session;
 
 use crate::app::cause_of_stream;
-use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
-use crate::gateway::forward::fast_path::upload::Sink;
+use crate::gateway::forward::fast_path::app_side::{AppSide, Sink, Wanted};
 use crate::http_client::Cause;
 
 /// What an app may send on a stream before the client has taken it: the protocol's own default, and a byte.
@@ -35,6 +34,8 @@ pub(super) struct AppStream {
     reused: bool,
     /// The app has seen nothing of this request.
     unseen: bool,
+    /// It asks for HTTP/1.1 in place of this.
+    wants_http_1: bool,
     connector: Arc<Connector>,
     peer: HttpPeer,
 }
@@ -66,6 +67,7 @@ impl AppStream {
             heard: 0,
             reused,
             unseen: false,
+            wants_http_1: false,
             connector: Arc::clone(connector),
             peer,
         })
@@ -86,6 +88,11 @@ impl AppStream {
     /// Whether the app can't have begun with this request, so that it may be sent once more (RFC 9110, section 9.2.2; RFC 9113, sections 6.8 and 8.7).
     pub fn is_unseen(&self) -> bool {
         self.unseen
+    }
+
+    /// Whether the app answers this request over HTTP/1.1 alone, as IIS does where it is to know the client by NTLM.
+    pub fn wants_http_1(&self) -> bool {
+        self.wants_http_1
     }
 
     /// Whether the app had closed the connection before it could know of this request, as far as we know.
@@ -119,7 +126,9 @@ impl AppStream {
 
     /// What was wrong with it, and what that tells of the request.
     fn failed(&mut self, fault: &h2::Error) -> Cause {
-        let refused = fault.is_remote() && fault.is_reset() && fault.reason() == Some(Reason::REFUSED_STREAM);
+        let reset = |reason| fault.is_remote() && fault.is_reset() && fault.reason() == Some(reason);
+        let refused = reset(Reason::REFUSED_STREAM);
+        self.wants_http_1 |= reset(Reason::HTTP_1_1_REQUIRED) && self.heard == 0;
         let closed = fault.is_remote() && fault.is_go_away() && fault.reason() == Some(Reason::NO_ERROR);
         self.unseen |= (refused || closed) && self.heard == 0;
         self.over |= fault.is_io() || fault.is_go_away();

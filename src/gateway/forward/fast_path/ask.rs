@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use crate::app::{Address, cause_of};
 use crate::clock::Stopwatch;
 use crate::gateway::forward::attempt::TRIES;
-use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
-use crate::gateway::forward::fast_path::upload::{Sink, Upload};
+use crate::gateway::forward::fast_path::app_side::{AppSide, Sink, Wanted};
+use crate::gateway::forward::fast_path::upload::Upload;
 use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
@@ -22,6 +22,11 @@ use crate::http_client::Cause;
 pub(super) trait Downstream {
     /// Ready when it has left.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The same, where that takes nothing of the body of its request: over HTTP/2.
+    fn poll_reset(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 
     /// The body of its request, where there is one.
     fn upload(&mut self) -> Option<&mut Upload>;
@@ -37,9 +42,16 @@ pub(super) trait Downstream {
 
     /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
     async fn finish_upload(&mut self, app: &mut impl AppSide, expects_continue: bool) -> bool {
-        if self.upload().is_some_and(|upload| upload.is_coming(expects_continue)) {
+        if let Some(upload) = self.upload()
+            && upload.is_coming(expects_continue)
+        {
+            upload.be_patient(false);
             // The answer counts, whatever becomes of the body.
-            let _ = poll_fn(|cx| self.poll_upload(app.sink(), cx)).await;
+            let _ = poll_fn(|cx| match self.poll_upload(app.sink(), cx) {
+                Poll::Pending => self.poll_reset(cx).map(Ok),
+                sent => sent,
+            })
+            .await;
         }
         self.upload().is_none_or(|upload| upload.is_whole())
     }
@@ -54,8 +66,8 @@ pub(super) trait Downstream {
             if let Poll::Ready(done) = app.poll(wanted, cx) {
                 return Poll::Ready(done.map_err(|cause| Stop::App(given_up.unwrap_or(cause))));
             }
-            if sent.is_pending() {
-                return Poll::Pending;
+            if sent.is_pending() && !self.upload().is_some_and(|upload| upload.is_patient()) {
+                return self.poll_reset(cx).map(|()| Err(Stop::Client));
             }
             if given_up.is_none() && self.poll_left(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
@@ -84,7 +96,11 @@ impl FastPath {
         // An idle connection may be dead without our knowing; a new one is tried then.
         let mut anew = false;
         loop {
-            let (mut stream, reused) = self.connect(proxied, context, &mut tried, anew).await?;
+            let (mut stream, reused) = match self.connect(proxied, context, &mut tried, anew).await {
+                // What of the body was read is here, and can't go another way.
+                Err(Stop::Http2) if anew && client.upload().is_some() => return Err(Stop::App(Cause::Broken)),
+                connected => connected?,
+            };
             if let Some(upload) = client.upload() {
                 upload.begin(head, reused);
             } else {

@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite as _};
 
 use crate::gateway::forward::fast_path::Stop;
 use crate::gateway::forward::fast_path::answer_head::Framing;
-use crate::gateway::forward::fast_path::app_side::AppSide as _;
+use crate::gateway::forward::fast_path::app_side::{AppSide as _, Sink};
 use crate::gateway::forward::fast_path::ask::Downstream;
-use crate::gateway::forward::fast_path::upload::{Http1Source, Sink, Upload};
+use crate::gateway::forward::fast_path::upload::{Http1Source, Upload};
 use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::http1::wire;

@@ -17,11 +17,11 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use crate::app::Picked;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
-use crate::gateway::forward::fast_path::app_side::{AppSide, Wanted};
+use crate::gateway::forward::fast_path::app_side::{AppSide, Sink, Wanted};
 use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
-use crate::gateway::forward::fast_path::upload::{Incoming, Sink, Source, Upload};
+use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -265,8 +265,11 @@ impl Client<'_> {
                 return Err(Stop::Client);
             }
             let opened = poll_fn(|cx| {
-                if let Poll::Ready(Err(stop)) = self.poll_upload(app, cx) {
-                    return Poll::Ready(Err(stop));
+                match self.poll_upload(app, cx) {
+                    // An app that waits for a client that takes nothing is not at fault.
+                    Poll::Ready(Err(Stop::App(Cause::TimedOut))) => return Poll::Ready(Err(Stop::Client)),
+                    Poll::Ready(Err(stop)) => return Poll::Ready(Err(stop)),
+                    _ => {}
                 }
                 match self.sender.as_mut().map(|to| to.poll_capacity(cx)) {
                     Some(Poll::Pending) => Poll::Pending,
@@ -288,6 +291,10 @@ impl Downstream for Client<'_> {
             Some(sender) => sender.poll_reset(cx).map(|_| ()),
             None => self.stream.idle().poll_unpin(cx).map(|_| ()),
         }
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_left(cx)
     }
 
     fn upload(&mut self) -> Option<&mut Upload> {

@@ -40,7 +40,7 @@ impl FastPath {
         let mut abort = self.drain.abort();
         let head = stream.req_header().clone();
         let upload = Upload::new(proxied, true, body_stall).map(|upload| Box::new(upload.in_frames()));
-        let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: WINDOW, silence: None };
+        let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: 2 * WINDOW, silence: None };
         let carried = tokio::select! {
             biased;
             carried = self.carry_streams(&mut client, head, proxied, &mut context) => carried,
@@ -117,7 +117,11 @@ impl FastPath {
         // A connection that was used before may be dead without our knowing; a new one is tried then.
         let mut anew = false;
         loop {
-            let (mut stream, reused, tls) = self.open_stream(proxied, context, &mut tried, anew).await?;
+            let (mut stream, reused, tls) = match self.open_stream(proxied, context, &mut tried, anew).await {
+                // What of the body was read is here, and can't go another way.
+                Err(Stop::Http1) if anew && client.upload.is_some() => return Err(Stop::App(Cause::Broken)),
+                opened => opened?,
+            };
             let asked = match request_head(head.clone(), tls, proxied)
                 .map(|head| stream.begin(head, client.upload.is_none()))
             {
@@ -130,18 +134,23 @@ impl FastPath {
                     client.wait(&mut *stream, app.read_timeout, Wanted::Head).await
                 }
             };
-            let may_repeat = |client: &mut Client<'_>| match client.upload() {
-                None => proxied.idempotent || stream.is_unseen(),
-                Some(upload) => upload.may_repeat(),
-            };
+            let safe = proxied.idempotent || stream.is_unseen();
+            let may_repeat = safe && client.upload().is_none_or(|upload| upload.may_repeat());
             match asked {
                 Ok(()) => {
                     if let Some(upload) = client.upload() {
                         upload.answered();
+                        upload.be_patient(true);
                     }
                     return Ok(stream);
                 }
-                Err(Stop::App(_)) if !anew && stream.is_dead() && may_repeat(client) => anew = true,
+                Err(Stop::App(_)) if stream.wants_http_1() && client.upload.is_none() => {
+                    if let Some(picked) = &context.picked {
+                        picked.note_http_1();
+                    }
+                    return Err(Stop::Http1);
+                }
+                Err(Stop::App(_)) if !anew && stream.is_dead() && may_repeat => anew = true,
                 Err(stop) => {
                     if matches!(stop, Stop::App(Cause::TimedOut)) {
                         stream.leave();

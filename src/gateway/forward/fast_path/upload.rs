@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use pingora_core::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::gateway::forward::body_limits::BodyMeter;
 use crate::gateway::forward::fast_path::Stop;
+use crate::gateway::forward::fast_path::app_side::Sink;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::http1::chunks::ChunkJudge;
@@ -51,39 +51,6 @@ pub(super) trait Source {
     ) -> Poll<Result<bool, Stop>>;
 }
 
-/// Where it goes: to an app.
-pub(super) trait Sink {
-    /// Ready when the app has taken some of this piece, which is off it then. `last`: nothing follows it.
-    fn poll_send(&mut self, piece: &mut BytesMut, last: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Ready when what was taken is on its way.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Nothing follows.
-    fn end(&mut self) -> io::Result<()>;
-}
-
-/// A connection of HTTP/1.1: where a body ends stands in its bytes.
-impl Sink for Stream {
-    fn poll_send(&mut self, piece: &mut BytesMut, _: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(self).poll_write(cx, piece))? {
-            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            taken => {
-                piece.advance(taken);
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self).poll_flush(cx)
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// How far the app has it.
 #[derive(Clone, Copy)]
 enum State {
@@ -114,6 +81,10 @@ pub(in crate::gateway) struct Upload {
     begun: bool,
     /// The client was told that the app waits for it.
     called: bool,
+    /// What was sent is kept whatever the method.
+    keeps: bool,
+    /// The client may take its time.
+    patient: bool,
     /// The client has sent all of it.
     ended: bool,
     /// What of the body was framed so far, while it may be sent once more.
@@ -146,6 +117,8 @@ impl Upload {
             unflushed: false,
             begun: false,
             called: false,
+            keeps: false,
+            patient: false,
             ended: false,
             replay: Some(BytesMut::new()),
             idempotent: proxied.idempotent,
@@ -158,9 +131,19 @@ impl Upload {
         })
     }
 
-    /// The app speaks HTTP/2, whose frames say where a body ends.
+    /// The app speaks HTTP/2, whose frames say where a body ends. It can say that it has not begun with a request, so that what was sent is kept for any.
     pub fn in_frames(self) -> Self {
-        Self { chunked: false, ..self }
+        Self { chunked: false, keeps: true, ..self }
+    }
+
+    /// The client may take its time: the app answers, and each says something when it has something to say. At the end of that no more.
+    pub fn be_patient(&mut self, patient: bool) {
+        (self.patient, self.waits) = (patient, None);
+    }
+
+    /// Whether it waits for a client that may take its time.
+    pub fn is_patient(&self) -> bool {
+        self.patient && matches!(self.waits, Some((Waits::Client, _)))
     }
 
     /// Whether the app has all of it.
@@ -200,7 +183,7 @@ impl Upload {
         }
         (self.piece, self.state, self.unflushed, self.waits) = (first, State::Sending, false, None);
         self.begun = true;
-        if !reused {
+        if !reused && !self.keeps {
             self.replay = None;
         }
     }
@@ -254,7 +237,7 @@ impl Upload {
         while !self.piece.is_empty() {
             ready!(app.poll_send(&mut self.piece, self.ended, cx))?;
             (self.unflushed, self.waits) = (true, None);
-            if !self.idempotent {
+            if !self.idempotent && !self.keeps {
                 self.replay = None;
             }
         }
@@ -299,6 +282,9 @@ impl Upload {
             _ => Instant::now(),
         };
         self.waits = Some((whom, since));
+        if self.is_patient() {
+            return Poll::Pending;
+        }
         let (span, stop) = match whom {
             // The app waits no longer for it than for anything.
             Waits::Client => (self.stall.min(self.app_stall), Stop::Refused(Refusal::TooSlow)),
