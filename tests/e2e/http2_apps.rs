@@ -305,14 +305,30 @@ async fn a_client_may_take_its_time_with_its_body_once_the_app_answers() {
     let request = Request::post(format!("https://{HOST}/echo")).body(()).expect("a request");
     let (answer, mut to) = send.send_request(request, false).expect("sent");
     let mut back = in_time("a head", answer).await.expect("a head").into_body();
-    for last in [false, true] {
-        to.send_data(Bytes::from_static(b"x"), last).expect("sent");
+    // Longer than `body_stall`, and than a body may take at less than 256 bytes a second.
+    for pause in [2, 10, 0] {
+        to.send_data(Bytes::from_static(b"x"), pause == 0).expect("sent");
         assert_eq!(in_time("a piece", back.data()).await.expect("a piece").expect("a piece"), "x");
-        // Pause: what is shown is that nothing ends beyond `body_stall`.
-        tokio::time::sleep(Duration::from_millis(if last { 0 } else { 2500 })).await;
+        // Pause: what is shown is that nothing ends in it.
+        tokio::time::sleep(Duration::from_secs(pause)).await;
     }
     assert!(in_time("fields", back.trailers()).await.expect("fields").is_some());
     until("it is told of", || stack.answered("forwarded") == 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_on_which_both_are_silent_ends_and_nobody_is_blamed() {
+    let app = Http2App::start().await;
+    let lines = "session = \"none\"\nread_timeout = \"1s\"";
+    let (stack, mut send, _authority) = http2_of(Setup::new().tables(&app.table(lines))).await;
+    let request = Request::post(format!("https://{HOST}/echo")).body(()).expect("a request");
+    let (answer, mut to) = send.send_request(request, false).expect("sent");
+    let mut back = in_time("a head", answer).await.expect("a head").into_body();
+    to.send_data(Bytes::from_static(b"x"), false).expect("sent");
+    assert_eq!(in_time("a piece", back.data()).await.expect("a piece").expect("a piece"), "x");
+    assert!(matches!(in_time("its end", back.data()).await, Some(Err(_))));
+    until("it is told of", || stack.answered("forwarded") == 1).await;
+    assert_eq!(stack.count("valet_upstream_failures_total", &[]), 0);
 }
 
 #[tokio::test]

@@ -24,13 +24,21 @@ impl BodyMeter {
         self.bytes == 0
     }
 
+    /// Counts a piece of a body that may take its time.
+    pub fn add(&mut self, piece: usize, most: u64) -> Result<(), Refusal> {
+        self.bytes += piece as u64;
+        if self.bytes > most { Err(Refusal::BodyTooLarge) } else { Ok(()) }
+    }
+
+    /// From now on it may not: its rate is that from here.
+    pub fn hurry(&mut self) {
+        self.began = None;
+    }
+
     /// Counts a piece. `stall`: what a client may take for one piece.
     pub fn take(&mut self, piece: usize, most: u64, stall: Duration) -> Result<(), Refusal> {
-        self.bytes += piece as u64;
+        self.add(piece, most)?;
         let began = *self.began.get_or_insert_with(Instant::now);
-        if self.bytes > most {
-            return Err(Refusal::BodyTooLarge);
-        }
         let late = began.elapsed().saturating_sub(SLOW_AFTER.max(stall)).as_secs();
         if self.bytes < late.saturating_mul(MIN_BODY_RATE) {
             return Err(Refusal::TooSlow);

@@ -17,6 +17,7 @@ use crate::gateway::forward::fast_path::upstream_connection::UpstreamConnection;
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::http_client::Cause;
+use crate::problem::Refusal;
 
 /// The client that waits for an answer.
 pub(super) trait Downstream {
@@ -72,8 +73,14 @@ pub(super) trait Downstream {
             if given_up.is_none() && self.poll_left(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
-            let anew = heard.replace(app.heard()) != Some(app.heard());
-            self.poll_silence(span, anew, cx).map(|()| Err(Stop::App(given_up.unwrap_or(Cause::TimedOut))))
+            let (moved, patient) = self.upload().map_or((0, false), |upload| (upload.moved(), upload.is_patient()));
+            let now = Some((app.heard(), moved));
+            let anew = std::mem::replace(&mut heard, now) != now;
+            self.poll_silence(span, anew, cx).map(|()| {
+                // Both are silent: nobody is at fault, and it ends.
+                let late = if patient { Stop::Refused(Refusal::TooSlow) } else { Stop::App(Cause::TimedOut) };
+                Err(given_up.map_or(late, Stop::App))
+            })
         })
         .await
     }
@@ -98,7 +105,10 @@ impl FastPath {
         loop {
             let (mut stream, reused) = match self.connect(proxied, context, &mut tried, anew).await {
                 // What of the body was read is here, and can't go another way.
-                Err(Stop::Http2) if anew && client.upload().is_some() => return Err(Stop::App(Cause::Broken)),
+                Err(Stop::Http2) if anew && client.upload().is_some() => {
+                    context.picked = None;
+                    return Err(Stop::App(Cause::Broken));
+                }
                 connected => connected?,
             };
             if let Some(upload) = client.upload() {

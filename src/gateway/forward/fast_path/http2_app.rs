@@ -119,7 +119,10 @@ impl FastPath {
         loop {
             let (mut stream, reused, tls) = match self.open_stream(proxied, context, &mut tried, anew).await {
                 // What of the body was read is here, and can't go another way.
-                Err(Stop::Http1) if anew && client.upload.is_some() => return Err(Stop::App(Cause::Broken)),
+                Err(Stop::Http1) if anew && client.upload.is_some() => {
+                    context.picked = None;
+                    return Err(Stop::App(Cause::Broken));
+                }
                 opened => opened?,
             };
             let asked = match request_head(head.clone(), tls, proxied)
@@ -144,11 +147,13 @@ impl FastPath {
                     }
                     return Ok(stream);
                 }
-                Err(Stop::App(_)) if stream.wants_http_1() && client.upload.is_none() => {
-                    if let Some(picked) = &context.picked {
+                Err(Stop::App(_)) if tls && stream.wants_http_1() => {
+                    if let Some(picked) = context.picked.take() {
                         picked.note_http_1();
                     }
-                    return Err(Stop::Http1);
+                    // What of the body was read can't go another way; what comes next does.
+                    let body = client.upload.is_some();
+                    return Err(if body { Stop::App(Cause::NotHttp) } else { Stop::Http1 });
                 }
                 Err(Stop::App(_)) if !anew && stream.is_dead() && may_repeat => anew = true,
                 Err(stop) => {

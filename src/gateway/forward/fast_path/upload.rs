@@ -85,6 +85,8 @@ pub(in crate::gateway) struct Upload {
     keeps: bool,
     /// The client may take its time.
     patient: bool,
+    /// How often the app took something.
+    moved: u64,
     /// The client has sent all of it.
     ended: bool,
     /// What of the body was framed so far, while it may be sent once more.
@@ -119,6 +121,7 @@ impl Upload {
             called: false,
             keeps: false,
             patient: false,
+            moved: 0,
             ended: false,
             replay: Some(BytesMut::new()),
             idempotent: proxied.idempotent,
@@ -139,6 +142,14 @@ impl Upload {
     /// The client may take its time: the app answers, and each says something when it has something to say. At the end of that no more.
     pub fn be_patient(&mut self, patient: bool) {
         (self.patient, self.waits) = (patient, None);
+        if !patient {
+            self.meter.hurry();
+        }
+    }
+
+    /// How often the app took something of it.
+    pub fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// Whether it waits for a client that may take its time.
@@ -237,6 +248,7 @@ impl Upload {
         while !self.piece.is_empty() {
             ready!(app.poll_send(&mut self.piece, self.ended, cx))?;
             (self.unflushed, self.waits) = (true, None);
+            self.moved += 1;
             if !self.idempotent && !self.keeps {
                 self.replay = None;
             }
@@ -254,7 +266,12 @@ impl Upload {
         data.clear();
         let read = source.poll_body(&mut self.incoming, &mut data, cx);
         if !data.is_empty() {
-            self.meter.take(data.len(), self.most, self.stall).map_err(Stop::Refused)?;
+            let taken = if self.patient {
+                self.meter.add(data.len(), self.most)
+            } else {
+                self.meter.take(data.len(), self.most, self.stall)
+            };
+            taken.map_err(Stop::Refused)?;
         }
         // What came before a fault of the framing goes nowhere.
         let (ended, pending) = match read {
