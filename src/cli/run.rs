@@ -254,17 +254,20 @@ struct Needs {
 struct Shares {
     connections: u64,
     requests: u64,
-    /// Of each way to the apps.
+    /// Of each of the [`POOLS`].
     idle_to_apps: u64,
     edges: u64,
 }
+
+/// Pools of idle connections to apps: the fast path and Pingora's proxy have one for HTTP/1.1 and one for HTTP/2 each.
+const POOLS: u64 = 4;
 
 /// Shares out so many file descriptors. Each request to an app takes a connection of its own, and over HTTP/2 one connection of a client has
 /// many: the two are counted one by one.
 fn shares(descriptors: u64, needs: Needs) -> Shares {
     /// Listeners, logs, key files, the administration address, key sets, the store of leases, health checks of apps.
     const OWN: u64 = 128;
-    /// Idle connections of one way to the apps.
+    /// Idle connections of one pool.
     const IDLE: u64 = 1024;
     /// Connections of edges.
     const EDGES: u64 = 1024;
@@ -276,10 +279,11 @@ fn shares(descriptors: u64, needs: Needs) -> Shares {
         let requests = needs.requests.unwrap_or(room);
         return Shares { connections: room, requests, idle_to_apps: 0, edges };
     }
-    let idle_to_apps = IDLE.min(room / 16);
+    let idle_to_apps = IDLE.min(room / 8 / POOLS);
+    let idle = POOLS * idle_to_apps;
     // Half for clients, half for apps; who says how many requests there are leaves the others a quarter.
-    let requests = needs.requests.unwrap_or(room / 2 - 2 * idle_to_apps).min(room / 4 * 3 - 2 * idle_to_apps);
-    Shares { connections: room - requests - 2 * idle_to_apps, requests, idle_to_apps, edges }
+    let requests = needs.requests.unwrap_or(room / 2 - idle).min(room / 4 * 3 - idle);
+    Shares { connections: room - requests - idle, requests, idle_to_apps, edges }
 }
 
 fn on(kind: SignalKind) -> Result<Signal, End> {
@@ -321,7 +325,7 @@ mod tests {
             for requests in [None, Some(1), Some(1000), Some(1 << 20)] {
                 for minter in [false, true] {
                     let shares = shares(descriptors, Needs { calls: 64, apps: true, minter, requests });
-                    let used = shares.connections + shares.requests + 2 * shares.idle_to_apps + shares.edges;
+                    let used = shares.connections + shares.requests + POOLS * shares.idle_to_apps + shares.edges;
                     assert!(used <= descriptors - (192.min(descriptors / 2)), "{descriptors} {shares:?}");
                     assert!(shares.connections > 0 && shares.requests > 0, "{descriptors} {shares:?}");
                     assert!(shares.requests <= requests.unwrap_or(u64::MAX));

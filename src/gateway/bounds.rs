@@ -7,7 +7,7 @@ use crate::gateway::settings::ServerSettings;
 /// The longest that `[server]` may say for a deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Idle connections to all apps together, by either way to them: more than a busy gateway has under way, so that no burst opens new ones.
+/// Idle connections to all apps together, of one protocol on one way to them: more than a busy gateway has under way, so that no burst opens new ones.
 const IDLE_TO_APPS: usize = 1024;
 
 /// A plug-in route reads no body; one that is larger is not worth reading to the end.
@@ -32,7 +32,7 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests under way to apps and waiting for mints at once; one more is refused.
     pub max_requests: usize,
-    /// Idle connections that each of the two ways to the apps keeps.
+    /// Idle connections that each of the two ways to the apps keeps of each protocol.
     pub idle_to_apps: usize,
     /// Connections of edges at a minter at once; one more is closed.
     pub max_edge_connections: usize,
