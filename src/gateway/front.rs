@@ -47,9 +47,9 @@ pub struct Front {
 
 /// The ways to the apps, with their connections.
 struct Proxying {
-    /// The way to apps that speak HTTP/2, and of what the fast path does not fit.
+    /// The way from clients of HTTP/1 to apps that speak HTTP/2.
     proxy: Arc<HttpProxy<Forwarder>>,
-    /// The fast path to the other apps.
+    /// The fast path, of all else.
     fast_path: Arc<FastPath>,
 }
 

@@ -30,7 +30,7 @@ pub trait KeyClient: Send + Sync {
 }
 
 /// What a provider answered.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyAnswer {
     /// The status code.
     pub status: u16,
@@ -204,15 +204,14 @@ impl Place {
 }
 
 async fn get(client: &dyn KeyClient, url: &Url, asked: Asked) -> Result<Vec<u8>, FetchFault> {
-    match client.get(url, MAX_BODY_BYTES, FETCH_TIMEOUT).await {
-        Ok(KeyAnswer { status: 200, body, .. }) if body.trim_ascii_start().starts_with(b"<") => {
-            Err(FetchFault::Html(asked))
-        }
-        Ok(KeyAnswer { status: 200, body, .. }) if body.len() <= MAX_BODY_BYTES => Ok(body),
-        Ok(KeyAnswer { status: 200, .. }) => Err(FetchFault::Client(asked, ClientFault::TooLarge)),
-        Ok(KeyAnswer { status: status @ 300..=399, target, .. }) => Err(FetchFault::Redirect(asked, status, target)),
-        Ok(KeyAnswer { status, .. }) => Err(FetchFault::Status(asked, status)),
-        Err(fault) => Err(FetchFault::Client(asked, fault)),
+    let answer = client.get(url, MAX_BODY_BYTES, FETCH_TIMEOUT).await;
+    let KeyAnswer { status, target, body } = answer.map_err(|fault| FetchFault::Client(asked, fault))?;
+    match status {
+        200 if body.trim_ascii_start().starts_with(b"<") => Err(FetchFault::Html(asked)),
+        200 if body.len() > MAX_BODY_BYTES => Err(FetchFault::Client(asked, ClientFault::TooLarge)),
+        200 => Ok(body),
+        300..=399 => Err(FetchFault::Redirect(asked, status, target)),
+        _ => Err(FetchFault::Status(asked, status)),
     }
 }
 

@@ -169,18 +169,17 @@ fn external_ids(all: &[One], place: &Place, report: &mut Report<'_>) {
     let missing = own.iter().filter(|one| one.settings.external_id.is_none());
     let mut faults: Vec<(Place, String)> =
         missing.map(|one| (at(one), format!("is required with two or more issuers: {TWO_FOR_ONE}"))).collect();
-    let whose = |at: usize| written.get(at).map_or("", |one| &*one.settings.issuer);
     for (earlier, later) in alike(&templates) {
-        let (Some((other, _)), Some((template, _)), Some(one)) =
-            (templates.get(earlier), templates.get(later), written.get(later))
+        let (Some((other, _)), Some(first), Some((template, _)), Some(one)) =
+            (templates.get(earlier), written.get(earlier), templates.get(later), written.get(later))
         else {
             continue;
         };
         faults.push((at(one), match other == template {
-            true => format!("the issuer {:?} has the same `external_id`: {TWO_FOR_ONE}", whose(earlier)),
+            true => format!("the issuer {:?} has the same `external_id`: {TWO_FOR_ONE}", first.settings.issuer),
             false => format!(
                 "gives the same names as that of the issuer {:?}, \"{other}\": give one of them a fixed beginning of its own",
-                whose(earlier)
+                first.settings.issuer
             ),
         }));
     }

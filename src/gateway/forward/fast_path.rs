@@ -1,5 +1,5 @@
-//! The fast path to an app that speaks HTTP/1.1, by TLS or without: requests with a body or without one, and every WebSocket. Connections and their TLS
-//! are Pingora's; its proxy, which carries what goes to apps of HTTP/2, is passed by: the head that `headers` wrote goes out as it is.
+//! The fast path to an app: all that goes to one that speaks HTTP/1.1, by TLS or without, and every WebSocket; and from a client of HTTP/2 to an app
+//! that speaks it too, stream to stream. Connections and their TLS are Pingora's; its proxy is passed by: the head that `headers` wrote goes out as it is.
 
 mod answer_head;
 mod app_side;
@@ -31,8 +31,7 @@ use crate::gateway::accept::shutdown_signal::ShutdownSignal;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, behind};
 use crate::gateway::forward::fast_path::answer_head::Framing;
-use crate::gateway::forward::fast_path::app_side::AppSide as _;
-use crate::gateway::forward::fast_path::app_side::Wanted;
+use crate::gateway::forward::fast_path::app_side::{AppSide as _, Wanted};
 use crate::gateway::forward::fast_path::ask::Downstream as _;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
@@ -70,7 +69,7 @@ pub(in crate::gateway) enum Next {
     Close,
     /// The answer is not whole, or nobody reads it.
     Abort,
-    /// Nothing was sent to the app or taken from the client: the app speaks HTTP/2, by Pingora's proxy.
+    /// Nothing was sent to the app or taken from the client: the app speaks HTTP/2, and it goes by Pingora's proxy.
     Http2,
 }
 
@@ -82,10 +81,8 @@ enum Stop {
     Client,
     /// The body of the client's request: what is wrong with it.
     Refused(Refusal),
-    /// The app speaks HTTP/2.
-    Http2,
-    /// It speaks HTTP/1.1, where HTTP/2 was looked for.
-    Http1,
+    /// The app speaks HTTP in another version than this way: nothing was sent or taken.
+    OtherVersion,
     /// The gateway stops.
     Abort,
     /// The session of a WebSocket is over.
@@ -141,7 +138,7 @@ impl FastPath {
         };
         let (outcome, next, cause) = match carried {
             Ok(next) => (Outcome::Forwarded, next, None),
-            Err(Stop::Http2 | Stop::Http1) => return Next::Http2,
+            Err(Stop::OtherVersion) => return Next::Http2,
             Err(Stop::Client) => (Outcome::Cancelled, Next::Abort, None),
             Err(Stop::Abort) => (Outcome::Cut, Next::Abort, None),
             // Its last message may be half sent: no frame of ours can stand behind that, so that the connections are closed and no more is said.
@@ -203,7 +200,7 @@ impl FastPath {
             let taken = (!proxied.forward.app().is_plain() && client.upload.is_some()).then(|| client.ahead.clone());
             client.prepare().await?;
             let asked = self.ask(client, head, proxied, context).await;
-            if let (Err(Stop::Http2), Some(taken)) = (&asked, taken) {
+            if let (Err(Stop::OtherVersion), Some(taken)) = (&asked, taken) {
                 *client.ahead = taken;
             }
             asked?

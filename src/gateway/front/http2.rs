@@ -139,7 +139,8 @@ impl Http2Connection<'_> {
         None
     }
 
-    /// Carries a request to its app and the answer back: on the fast path, or by Pingora's proxy where the app speaks HTTP/2.
+    /// Carries a request to its app and the answer back: on the fast path, or by Pingora's proxy where some upstreams of the app speak HTTP/2 and the
+    /// one that is chosen does not.
     fn carry(
         &self,
         request: HttpSession,
@@ -184,13 +185,12 @@ async fn carry(
         return;
     }
     request.req_header_mut().extensions_mut().insert(Carried(Arc::clone(&proxied)));
-    // Boxed: the fast path does not hold the room for it.
-    let mut served = Box::pin(proxying.proxy.process_new_http(ServerSession::new_http2(request), stop));
+    let session = ServerSession::new_http2(request);
     tokio::select! {
         biased;
-        _ = &mut served => {}
-        // Dropped, both its streams are reset: no piece need come by for that. The connection to the app carries on with its other streams; with none it
-        // waits for the next request without `idle_timeout`, which Pingora begins to count where a stream ends by itself.
+        // Boxed: the fast path does not hold the room for it.
+        _ = Box::pin(proxying.proxy.process_new_http(session, stop)) => {}
+        // Dropped, the client's stream is reset, and the connection to the app closed: no piece need come by for that.
         () = session_end::revoked(&proxied, gateway) => {
             gateway.load().log_dropped(&proxied, Outcome::SessionEnded);
         }

@@ -12,7 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora_core::connectors::http::v2::Connector;
 use pingora_core::protocols::http::v2::client::Http2Session;
 
-use crate::app::cause_of_stream;
+use crate::app::{cause_of, cause_of_stream};
 use crate::gateway::forward::fast_path::app_side::{AppSide, Sink, Wanted};
 use crate::http_client::Cause;
 
@@ -27,6 +27,8 @@ pub(super) struct AppStream {
     piece: Bytes,
     /// Nothing comes behind the piece but fields.
     over: bool,
+    /// Its connection has ended.
+    closed: bool,
     /// Not even those.
     whole: bool,
     heard: u64,
@@ -63,6 +65,7 @@ impl AppStream {
             to_app: ToApp { stream: None, ended: false },
             piece: Bytes::new(),
             over: false,
+            closed: false,
             whole: false,
             heard: 0,
             reused,
@@ -85,19 +88,20 @@ impl AppStream {
         Ok(())
     }
 
-    /// Whether the app can't have begun with this request, so that it may be sent once more (RFC 9110, section 9.2.2; RFC 9113, sections 6.8 and 8.7).
-    pub fn is_unseen(&self) -> bool {
-        self.unseen
-    }
-
     /// Whether the app answers this request over HTTP/1.1 alone, as IIS does where it is to know the client by NTLM.
     pub fn wants_http_1(&self) -> bool {
         self.wants_http_1
     }
 
-    /// Whether the app had closed the connection before it could know of this request, as far as we know.
-    pub fn is_dead(&self) -> bool {
-        self.unseen || (self.reused && self.over && self.heard == 0)
+    /// Whether the request may be sent once more: the app can't have begun with it (RFC 9113, sections 6.8 and 8.7), or had most likely closed the connection
+    /// before it could know of it, and a second time does no harm (RFC 9110, section 9.2.2).
+    pub fn may_repeat(&self, idempotent: bool) -> bool {
+        self.unseen || (idempotent && self.reused && self.closed && self.heard == 0)
+    }
+
+    /// Whether it is one of TLS.
+    pub fn is_tls(&self) -> bool {
+        self.peer.is_tls()
     }
 
     /// The app was silent for too long: no other stream joins its connection, on which it may hang.
@@ -108,7 +112,7 @@ impl AppStream {
     }
 
     /// The head of the answer that was read.
-    pub fn head(&mut self) -> Option<&ResponseHeader> {
+    pub fn head(&self) -> Option<&ResponseHeader> {
         self.session.as_ref()?.response_header()
     }
 
@@ -117,7 +121,7 @@ impl AppStream {
         let (session, to_app) = (self.session.as_mut(), &mut self.to_app);
         let trailers = async {
             match session {
-                Some(session) => session.read_trailers().await.map_err(|fault| crate::app::cause_of(&fault)),
+                Some(session) => session.read_trailers().await.map_err(|fault| cause_of(&fault)),
                 None => Ok(None),
             }
         };
@@ -127,11 +131,11 @@ impl AppStream {
     /// What was wrong with it, and what that tells of the request.
     fn failed(&mut self, fault: &h2::Error) -> Cause {
         let reset = |reason| fault.is_remote() && fault.is_reset() && fault.reason() == Some(reason);
-        let refused = reset(Reason::REFUSED_STREAM);
+        // A stream beyond the last that a GOAWAY takes.
+        let beyond = fault.is_remote() && fault.is_go_away() && fault.reason() == Some(Reason::NO_ERROR);
+        self.unseen |= (beyond || reset(Reason::REFUSED_STREAM)) && self.heard == 0;
         self.wants_http_1 |= reset(Reason::HTTP_1_1_REQUIRED) && self.heard == 0;
-        let closed = fault.is_remote() && fault.is_go_away() && fault.reason() == Some(Reason::NO_ERROR);
-        self.unseen |= (refused || closed) && self.heard == 0;
-        self.over |= fault.is_io() || fault.is_go_away();
+        self.closed |= fault.is_io() || fault.is_go_away();
         cause_of_stream(fault)
     }
 
@@ -174,7 +178,7 @@ impl AppStream {
     /// Notes it where the app has ended the stream.
     fn end_if_over(&mut self) -> Result<(), Cause> {
         let ended = self.session.as_mut().map_or(Ok(false), Http2Session::check_response_end_or_error);
-        let ended = ended.map_err(|fault| crate::app::cause_of(&fault))?;
+        let ended = ended.map_err(|fault| cause_of(&fault))?;
         (self.over, self.whole) = (self.over || ended, self.whole || ended);
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pingora_core::protocols::{ALPN, Stream};
 use smallvec::SmallVec;
 
-use crate::app::{Address, cause_of};
+use crate::app::{Address, Picked, cause_of};
 use crate::clock::Stopwatch;
 use crate::gateway::forward::attempt::TRIES;
 use crate::gateway::forward::fast_path::app_side::{AppSide, Sink, Wanted};
@@ -89,6 +89,36 @@ pub(super) trait Downstream {
 /// Upstreams that could not be reached.
 pub(super) type Tried = SmallVec<[Address; TRIES]>;
 
+impl FastPathContext {
+    /// Picks the upstream that the request goes to now.
+    pub(super) fn pick(&mut self, proxied: &ProxiedRequest, tried: &Tried) -> Result<&Picked, Stop> {
+        let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, tried);
+        self.asked = Some(Stopwatch::start());
+        Ok(self.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?))
+    }
+
+    /// That one could not be reached, and nothing was sent: the request may go elsewhere. `Err`: it was tried often enough.
+    pub(super) fn unreachable(&mut self, error: &pingora::Error, tried: &mut Tried) -> Result<(), Stop> {
+        let why = cause_of(error);
+        if let Some(picked) = self.picked.take() {
+            picked.failed(why);
+            tried.push(picked.address());
+        }
+        if tried.len() == TRIES { Err(Stop::App(why)) } else { Ok(()) }
+    }
+
+    /// `bound`: what of the body was read is here, and can't go another way. That is no fault of the upstream, which was sent nothing.
+    pub(super) fn bind(&mut self, stop: Stop, bound: bool) -> Stop {
+        match stop {
+            Stop::OtherVersion if bound => {
+                self.picked = None;
+                Stop::App(Cause::Broken)
+            }
+            stop => stop,
+        }
+    }
+}
+
 impl FastPath {
     /// Sends the head to an upstream and reads the head of its answer, or of one before its answer.
     pub(super) async fn ask(
@@ -103,14 +133,9 @@ impl FastPath {
         // An idle connection may be dead without our knowing; a new one is tried then.
         let mut anew = false;
         loop {
-            let (mut stream, reused) = match self.connect(proxied, context, &mut tried, anew).await {
-                // What of the body was read is here, and can't go another way.
-                Err(Stop::Http2) if anew && client.upload().is_some() => {
-                    context.picked = None;
-                    return Err(Stop::App(Cause::Broken));
-                }
-                connected => connected?,
-            };
+            let connected = self.connect(proxied, context, &mut tried, anew).await;
+            let bound = anew && client.upload().is_some();
+            let (mut stream, reused) = connected.map_err(|stop| context.bind(stop, bound))?;
             if let Some(upload) = client.upload() {
                 upload.begin(head, reused);
             } else {
@@ -154,9 +179,7 @@ impl FastPath {
         anew: bool,
     ) -> Result<(Stream, bool), Stop> {
         loop {
-            let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, tried);
-            let picked = context.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
-            context.asked = Some(Stopwatch::start());
+            let picked = context.pick(proxied, tried)?;
             // A WebSocket takes no idle one: those have the socket options of requests.
             let peer = if proxied.websocket { picked.websocket_peer() } else { picked.peer() };
             if !anew
@@ -170,19 +193,12 @@ impl FastPath {
             let error = match connected {
                 Ok((stream, _)) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) => {
                     proxied.forward.app().note_http_2();
-                    return Err(Stop::Http2);
+                    return Err(Stop::OtherVersion);
                 }
                 Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };
-            // Nothing was sent: it may go elsewhere.
-            let why = cause_of(&error);
-            picked.failed(why);
-            tried.push(picked.address());
-            context.picked = None;
-            if tried.len() == TRIES {
-                return Err(Stop::App(why));
-            }
+            context.unreachable(&error, tried)?;
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use h2::SendStream;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v2::server::HttpSession as Http2;
 use tokio::io::AsyncWriteExt as _;
@@ -37,8 +37,8 @@ pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
 const PIECE: usize = 16 * 1024;
 
 impl FastPath {
-    /// One request, with its head as the app gets it, and its answer; `false`: the app speaks HTTP/2, and nothing was sent or taken. `stall`: the client takes a piece of it in this time, and sends one
-    /// of its body in that.
+    /// One request to an app that speaks HTTP/1.1, with its head as the app gets it, and its answer; `false`: the app speaks HTTP/2, and nothing was sent or
+    /// taken. `stall`: the client takes a piece of it in this time, and sends one of its body in that.
     pub async fn exchange_http2(
         &self,
         stream: &mut Http2,
@@ -47,17 +47,26 @@ impl FastPath {
         (stall, body_stall): (Duration, Duration),
     ) -> bool {
         let mut context = FastPathContext::default();
-        let mut abort = self.drain.abort();
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
         let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: STALLED, silence: None };
-        let carried = tokio::select! {
-            biased;
-            carried = self.carry_http2(&mut client, head, proxied, &mut context) => carried,
-            _ = abort.wait_for(|abort| *abort) => Err(Stop::Abort),
-            () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
-        };
+        let carried = self.unless_ended(proxied, self.carry_http2(&mut client, head, proxied, &mut context)).await;
         drop(client);
         self.settle(stream, carried, proxied, context, stall).await
+    }
+
+    /// What `carried` comes to, until the gateway stops or the session behind the request is revoked.
+    pub(super) async fn unless_ended(
+        &self,
+        proxied: &ProxiedRequest,
+        carried: impl Future<Output = Result<(), Stop>>,
+    ) -> Result<(), Stop> {
+        let mut abort = self.drain.abort();
+        tokio::select! {
+            biased;
+            carried = carried => carried,
+            _ = abort.wait_for(|abort| *abort) => Err(Stop::Abort),
+            () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
+        }
     }
 
     /// What the client is told last, and the access line; `false`: the request goes another way.
@@ -71,7 +80,7 @@ impl FastPath {
     ) -> bool {
         let (outcome, cause) = match carried {
             Ok(()) => (Outcome::Forwarded, None),
-            Err(Stop::Http2 | Stop::Http1) => return false,
+            Err(Stop::OtherVersion) => return false,
             Err(Stop::Client) => (Outcome::Cancelled, None),
             Err(Stop::Abort) => (Outcome::Cut, None),
             Err(Stop::SessionEnd) => {
@@ -231,6 +240,12 @@ impl Client<'_> {
     pub fn send(&mut self, piece: Bytes, last: bool) -> Result<(), Stop> {
         let to = self.sender.as_mut().ok_or(Stop::Client)?;
         to.send_data(piece, last).map_err(|_| Stop::Client)
+    }
+
+    /// Where the fields behind the body end, so does the stream.
+    pub fn send_trailers(&mut self, trailers: HeaderMap) -> Result<(), Stop> {
+        let to = self.sender.as_mut().ok_or(Stop::Client)?;
+        to.send_trailers(trailers).map_err(|_| Stop::Client)
     }
 
     /// What `work` comes to, while the client is there and the body of its request goes on.

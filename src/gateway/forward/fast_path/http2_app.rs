@@ -11,9 +11,6 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v2::server::HttpSession as Http2;
 use tokio::time::timeout;
 
-use crate::app::cause_of;
-use crate::clock::Stopwatch;
-use crate::gateway::forward::attempt::TRIES;
 use crate::gateway::forward::fast_path::app_side::{AppSide as _, Wanted};
 use crate::gateway::forward::fast_path::app_stream::{AppStream, WINDOW, with_windows};
 use crate::gateway::forward::fast_path::ask::{Downstream as _, Tried};
@@ -22,8 +19,8 @@ use crate::gateway::forward::fast_path::upload::Upload;
 use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
 use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
-use crate::gateway::forward::session_end;
 use crate::http_client::Cause;
+use crate::problem::Refusal;
 
 impl FastPath {
     /// One request, whose head is what the app gets, and its answer; `false`: the upstream speaks HTTP/1.1, and nothing was sent or taken. `stall`: the client
@@ -37,16 +34,10 @@ impl FastPath {
         (stall, body_stall): (Duration, Duration),
     ) -> bool {
         let mut context = FastPathContext::default();
-        let mut abort = self.drain.abort();
         let head = stream.req_header().clone();
         let upload = Upload::new(proxied, true, body_stall).map(|upload| Box::new(upload.in_frames()));
         let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: 2 * WINDOW, silence: None };
-        let carried = tokio::select! {
-            biased;
-            carried = self.carry_streams(&mut client, head, proxied, &mut context) => carried,
-            _ = abort.wait_for(|abort| *abort) => Err(Stop::Abort),
-            () = session_end::revoked(proxied, &self.gateway) => Err(Stop::SessionEnd),
-        };
+        let carried = self.unless_ended(proxied, self.carry_streams(&mut client, head, proxied, &mut context)).await;
         drop(client);
         self.settle(stream, carried, proxied, context, stall).await
     }
@@ -87,15 +78,7 @@ impl FastPath {
                 let (to_app, trailers) = app.trailers();
                 let trailers = client.beside(to_app, timeout(patience, trailers)).await?;
                 match trailers.unwrap_or(Err(Cause::TimedOut)).map_err(Stop::App)? {
-                    // Where they end, so does the stream.
-                    Some(trailers) => {
-                        client
-                            .sender
-                            .as_mut()
-                            .ok_or(Stop::Client)?
-                            .send_trailers(trailers)
-                            .map_err(|_| Stop::Client)?;
-                    }
+                    Some(trailers) => client.send_trailers(trailers)?,
                     None => client.send(Bytes::new(), true)?,
                 }
             }
@@ -117,28 +100,23 @@ impl FastPath {
         // A connection that was used before may be dead without our knowing; a new one is tried then.
         let mut anew = false;
         loop {
-            let (mut stream, reused, tls) = match self.open_stream(proxied, context, &mut tried, anew).await {
-                // What of the body was read is here, and can't go another way.
-                Err(Stop::Http1) if anew && client.upload.is_some() => {
-                    context.picked = None;
-                    return Err(Stop::App(Cause::Broken));
-                }
-                opened => opened?,
-            };
-            let asked = match request_head(head.clone(), tls, proxied)
-                .map(|head| stream.begin(head, client.upload.is_none()))
-            {
-                None => return Err(Stop::Refused(crate::problem::Refusal::BadRequest)),
-                Some(Err(cause)) => Err(Stop::App(cause)),
-                Some(Ok(())) => {
+            let opened = self.open_stream(proxied, context, &mut tried, anew).await;
+            let bound = anew && client.upload.is_some();
+            let mut stream = opened.map_err(|stop| context.bind(stop, bound))?;
+            let head = request_head(head.clone(), stream.is_tls(), proxied);
+            let head = head.ok_or(Stop::Refused(Refusal::BadRequest))?;
+            let asked = match stream.begin(head, client.upload.is_none()) {
+                Err(cause) => Err(Stop::App(cause)),
+                Ok(()) => {
                     if let Some(upload) = client.upload() {
-                        upload.begin(&[], reused);
+                        // Kept for once more, whatever its connection was: the app may refuse the stream.
+                        upload.begin(&[], true);
                     }
                     client.wait(&mut *stream, app.read_timeout, Wanted::Head).await
                 }
             };
-            let safe = proxied.idempotent || stream.is_unseen();
-            let may_repeat = safe && client.upload().is_none_or(|upload| upload.may_repeat());
+            let may_repeat =
+                stream.may_repeat(proxied.idempotent) && client.upload().is_none_or(|upload| upload.may_repeat());
             match asked {
                 Ok(()) => {
                     if let Some(upload) = client.upload() {
@@ -147,15 +125,15 @@ impl FastPath {
                     }
                     return Ok(stream);
                 }
-                Err(Stop::App(_)) if tls && stream.wants_http_1() => {
+                Err(Stop::App(_)) if stream.is_tls() && stream.wants_http_1() => {
                     if let Some(picked) = context.picked.take() {
                         picked.note_http_1();
                     }
                     // What of the body was read can't go another way; what comes next does.
                     let body = client.upload.is_some();
-                    return Err(if body { Stop::App(Cause::NotHttp) } else { Stop::Http1 });
+                    return Err(if body { Stop::App(Cause::NotHttp) } else { Stop::OtherVersion });
                 }
-                Err(Stop::App(_)) if !anew && stream.is_dead() && may_repeat => anew = true,
+                Err(Stop::App(_)) if !anew && may_repeat => anew = true,
                 Err(stop) => {
                     if matches!(stop, Stop::App(Cause::TimedOut)) {
                         stream.leave();
@@ -166,23 +144,20 @@ impl FastPath {
         }
     }
 
-    /// A stream to an upstream, whether its connection was used before, and whether it is one of TLS.
+    /// A stream to an upstream.
     async fn open_stream(
         &self,
         proxied: &ProxiedRequest,
         context: &mut FastPathContext,
         tried: &mut Tried,
         anew: bool,
-    ) -> Result<(Box<AppStream>, bool, bool), Stop> {
+    ) -> Result<Box<AppStream>, Stop> {
         loop {
-            let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, tried);
-            let picked = context.picked.insert(picked.ok_or(Stop::App(Cause::Dns))?);
+            let picked = context.pick(proxied, tried)?;
             if picked.is_known_for_http_1() {
-                return Err(Stop::Http1);
+                return Err(Stop::OtherVersion);
             }
-            context.asked = Some(Stopwatch::start());
             let peer = with_windows(picked.peer());
-            let tls = peer.options.alpn.get_min_http_version() == 1;
             let opened = async {
                 let reused = if anew { None } else { self.streams.reused_http_session(&peer).await? };
                 match reused {
@@ -193,22 +168,15 @@ impl FastPath {
             // Boxed: a request on a connection that is there does not hold the room for opening one.
             let error: Box<pingora::Error> = match Box::pin(opened).await {
                 Ok((HttpSession::H2(stream), reused)) => {
-                    return Ok((AppStream::new(stream, reused, &self.streams, peer), reused, tls));
+                    return Ok(AppStream::new(stream, reused, &self.streams, peer));
                 }
                 Ok(_) => {
                     picked.note_http_1();
-                    return Err(Stop::Http1);
+                    return Err(Stop::OtherVersion);
                 }
                 Err(error) => error,
             };
-            // Nothing was sent: it may go elsewhere.
-            let why = cause_of(&error);
-            picked.failed(why);
-            tried.push(picked.address());
-            context.picked = None;
-            if tried.len() == TRIES {
-                return Err(Stop::App(why));
-            }
+            context.unreachable(&error, tried)?;
         }
     }
 }

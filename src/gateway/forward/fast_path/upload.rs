@@ -194,7 +194,7 @@ impl Upload {
         }
         (self.piece, self.state, self.unflushed, self.waits) = (first, State::Sending, false, None);
         self.begun = true;
-        if !reused && !self.keeps {
+        if !reused {
             self.replay = None;
         }
     }

@@ -10,7 +10,6 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
     RedisError, Script, ScriptInvocation, TlsCertificates, TlsMode,
 };
-
 use tokio::time::error::Elapsed;
 
 use crate::http_client::Cause;
@@ -205,7 +204,7 @@ fn nobody() -> RedisError {
 pub(super) fn failure<T>(connected: Result<Result<T, RedisError>, Elapsed>) -> (&'static str, String) {
     match connected {
         Ok(Err(fault)) => reason(&fault),
-        Ok(Ok(_)) | Err(_) => (Cause::TimedOut.label(), "no answer within `leases.redis.timeout`".to_owned()),
+        Ok(Ok(_)) | Err(_) => (Cause::TimedOut.label(), "no answer in time: look at `leases.redis.timeout`".to_owned()),
     }
 }
 
