@@ -181,14 +181,14 @@ async fn carry(
         let told = exchange::answer(&mut request, out, write).await.map_or(0, |()| row.status);
         return gateway.load().log_proxied(&proxied, told, row.outcome, None, None);
     }
-    if proxying.fast_path.exchange_streams(&mut request, &proxied, (write, body)).await {
+    // Boxed, as what follows: a request to an app of HTTP/1.1 does not hold the room for it.
+    if Box::pin(proxying.fast_path.exchange_streams(&mut request, &proxied, (write, body))).await {
         return;
     }
     request.req_header_mut().extensions_mut().insert(Carried(Arc::clone(&proxied)));
     let session = ServerSession::new_http2(request);
     tokio::select! {
         biased;
-        // Boxed: the fast path does not hold the room for it.
         _ = Box::pin(proxying.proxy.process_new_http(session, stop)) => {}
         // Dropped, the client's stream is reset, and the connection to the app closed: no piece need come by for that.
         () = session_end::revoked(&proxied, gateway) => {
