@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { complete, counted, counter, demo, frame, launch, plugin, ports, scan, signIn, visit } from "./kit.mjs";
+import { clickInside, complete, counted, counter, demo, frame, launch, plugin, ports, scan, signIn, visit } from "./kit.mjs";
 
 /** What the browser itself says of an answer that is no success. */
 const NO_SUCCESS = /Failed to load resource: the server responded with a status of (401|502|503|504)/;
@@ -116,7 +116,7 @@ describe("faults", () => {
     await stale.getByRole("link").waitFor();
     assert.match(await stale.locator("body").innerText(), /sign in/i);
     assert.equal(await stale.getByRole("link").getAttribute("target"), "_top", "the whole page signs in, not the frame");
-    await stale.getByRole("link").click();
+    await clickInside(page, stale.getByRole("link"));
     await page.getByRole("button", { name: "Continue as Ada" }).click();
     await page.locator("#who", { hasText: "Ada" }).waitFor();
     await scan(page);

@@ -153,9 +153,25 @@ export async function scan(page, button = "#scan") {
   await plugin(page).locator("#continue").waitFor();
 }
 
+/**
+ * Clicks something in a frame. Where a page has just scrolled, as it does to show what is to be clicked, the browser may still give the mouse
+ * to the page around a frame of another site, and a `click()` that never arrived counts as done. And a `click()` that removes its frame may
+ * wait for another one. So the mouse is moved until the frame has noticed it, and is then pressed where it is.
+ */
+export async function clickInside(page, target) {
+  const noticed = () => target.evaluate((element) => element.matches(":hover"));
+  const end = performance.now() + HANG;
+  do {
+    assert.ok(performance.now() < end, "the frame never noticed the mouse");
+    await target.hover();
+  } while (!(await noticed()));
+  await page.mouse.down();
+  await page.mouse.up();
+}
+
 /** Clicks through the scan that is open, and waits until the app has closed it. */
 export async function complete(page) {
-  await plugin(page).locator("#continue:enabled").click();
+  await clickInside(page, plugin(page).locator("#continue:enabled"));
   await page.locator("#done").waitFor();
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { complete, counted, counter, demo, launch, plugin, scan, signIn, visit } from "./kit.mjs";
+import { clickInside, complete, counted, counter, demo, launch, plugin, scan, signIn, visit } from "./kit.mjs";
 
 const STAGES = ["StartNewMeasurement", "RecordingStarted", "RecordingStopped", "FaceScanSuccessful", "Dismiss"];
 
@@ -46,7 +46,7 @@ for (const [where, [words, holders]] of Object.entries(HOLDERS)) describe(`the w
     await counted(page, "hit", 1);
     await shown(page, { session: "cached", link: "hit", vendor: "not-asked" });
     assert.equal(await counter(page, "asked"), 1, "a link that is held costs no call");
-    await plugin(page).locator("#quit").click();
+    await clickInside(page, plugin(page).locator("#quit"));
     await page.locator("#done-title", { hasText: "Scan ended" }).waitFor();
     assert.deepEqual((await stages(page)).at(-1), "Dismiss");
     assert.ok(!(await stages(page)).includes("FaceScanSuccessful"));
