@@ -27,10 +27,10 @@ pub(super) struct AppStream {
     piece: Bytes,
     /// Nothing comes behind the piece but fields.
     over: bool,
-    /// Its connection has ended.
-    closed: bool,
     /// Not even those.
     whole: bool,
+    /// Its connection has ended.
+    closed: bool,
     heard: u64,
     /// Its connection has carried others.
     reused: bool,
@@ -65,8 +65,8 @@ impl AppStream {
             to_app: ToApp { stream: None, ended: false },
             piece: Bytes::new(),
             over: false,
-            closed: false,
             whole: false,
+            closed: false,
             heard: 0,
             reused,
             unseen: false,

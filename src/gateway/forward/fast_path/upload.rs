@@ -185,8 +185,8 @@ impl Upload {
         }
     }
 
-    /// The body is to go behind this head. `reused`: the app may have closed the connection.
-    pub fn begin(&mut self, head: &[u8], reused: bool) {
+    /// The body is to go behind this head. `again`: the app may turn out to see nothing of it, so what goes out is kept for once more.
+    pub fn begin(&mut self, head: &[u8], again: bool) {
         let mut first = BytesMut::with_capacity(head.len() + self.replay.as_ref().map_or(0, BytesMut::len));
         first.extend_from_slice(head);
         if let Some(sent) = &self.replay {
@@ -194,7 +194,7 @@ impl Upload {
         }
         (self.piece, self.state, self.unflushed, self.waits) = (first, State::Sending, false, None);
         self.begun = true;
-        if !reused {
+        if !again {
             self.replay = None;
         }
     }
