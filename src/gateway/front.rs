@@ -47,7 +47,7 @@ pub struct Front {
 
 /// The ways to the apps, with their connections.
 struct Proxying {
-    /// The way from clients of HTTP/1 to apps that speak HTTP/2.
+    /// The way from clients of HTTP/1 to apps of which some upstream speaks HTTP/2, and from those of HTTP/2 to their other upstreams.
     proxy: Arc<HttpProxy<Forwarder>>,
     /// The fast path, of all else.
     fast_path: Arc<FastPath>,

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::framing::{WRONG, post};
 use crate::http2::{ask, http2_of};
-use crate::kit::{HOST, Setup, Stack, in_time, until};
+use crate::kit::{App, HOST, Setup, Stack, in_time, until};
 
 /// Larger than all windows of a connection together.
 const LARGE: usize = 16 << 20;
@@ -295,6 +295,18 @@ async fn a_request_that_the_app_has_not_begun_with_is_asked_once_more_and_no_oth
         assert_eq!(answered.load(Ordering::Relaxed), if refuses { 23 } else { 21 });
         assert_eq!(stack.answered("app_error"), if refuses { 0 } else { 2 });
     }
+}
+
+#[tokio::test]
+async fn beside_an_upstream_of_http_2_one_of_http_1_has_its_turn_too() {
+    let (two, one) = (Http2App::start().await, App::start().await);
+    let upstreams = format!("upstreams = [\"h2c://{}\", \"http://{}\"]", two.address, one.address);
+    let app = format!("[[app]]\nname = \"portal\"\nsession = \"none\"\n{upstreams}");
+    let (_stack, mut send, _authority) = http2_of(Setup::new().tables(&app)).await;
+    for n in 0..10 {
+        assert_eq!(ask(&mut send, "POST", "/", &[], "a body").await.status, 200, "{n}");
+    }
+    assert_eq!((two.count(|counts| &counts.whole), one.seen().len()), (5, 5));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The fast path to an app: all that goes to one that speaks HTTP/1.1, by TLS or without, and every WebSocket; and from a client of HTTP/2 to an app
-//! that speaks it too, stream to stream. Connections and their TLS are Pingora's; its proxy is passed by: the head that `headers` wrote goes out as it is.
+//! The fast path to an app: all that goes to one that speaks HTTP/1.1 alone, by TLS or without, and every WebSocket; and from a client of HTTP/2 to an
+//! upstream that speaks it too, stream to stream. Connections and their TLS are Pingora's; its proxy is passed by: the head that `headers` wrote goes out as it is.
 
 mod answer_head;
 mod app_side;
@@ -73,6 +73,12 @@ pub(in crate::gateway) enum Next {
     Http2,
 }
 
+/// A request of HTTP/2 that this way does not carry: the upstream speaks HTTP in another version. It took no request, and nothing of the client's is lost.
+pub(in crate::gateway) struct Elsewhere {
+    /// The upstream. A second pick would be the turn of another one.
+    pub picked: Option<Picked>,
+}
+
 /// Why an answer did not come through whole.
 enum Stop {
     /// The app's fault.
@@ -81,7 +87,7 @@ enum Stop {
     Client,
     /// The body of the client's request: what is wrong with it.
     Refused(Refusal),
-    /// The app speaks HTTP in another version than this way: nothing was sent or taken.
+    /// The app speaks HTTP in another version than this way: it took no request, and nothing of the client's is lost.
     OtherVersion,
     /// The gateway stops.
     Abort,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version};
+use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
@@ -19,6 +20,7 @@ use crate::gateway::answer::access_log::AccessRecord;
 use crate::gateway::drain::Drain;
 use crate::gateway::forward::attempt::{MAX_INTERIM, TRIES};
 use crate::gateway::forward::downstream_refusal::{REVOKED, TOO_LARGE, TOO_SLOW, refusal};
+use crate::gateway::forward::fast_path::Elsewhere;
 use crate::gateway::forward::headers;
 use crate::gateway::forward::no_chunks::NoChunks;
 use crate::gateway::forward::proxied_request::{ProxiedRequest, ProxyContext};
@@ -35,9 +37,19 @@ pub(in crate::gateway) struct Forwarder {
     pub drain: Arc<Drain>,
 }
 
-/// A proxied request's way from our own reading of a head of HTTP/2 into Pingora's proxy: among the extensions of the head.
+/// A proxied request's way from our own reading of a head of HTTP/2 into Pingora's proxy: among the extensions of the head, which are cloned with it.
 #[derive(Clone)]
-pub(in crate::gateway) struct Carried(pub Arc<ProxiedRequest>);
+pub(in crate::gateway) struct Carried {
+    proxied: Arc<ProxiedRequest>,
+    /// Taken once, by the proxy.
+    picked: Arc<Mutex<Option<Picked>>>,
+}
+
+impl Carried {
+    pub fn new(proxied: &Arc<ProxiedRequest>, to: Elsewhere) -> Self {
+        Self { proxied: Arc::clone(proxied), picked: Arc::new(Mutex::new(to.picked)) }
+    }
+}
 
 #[async_trait]
 impl ProxyHttp for Forwarder {
@@ -65,9 +77,11 @@ impl ProxyHttp for Forwarder {
     async fn request_filter(&self, exchange: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<bool> {
         let Limits { write, body, idle, .. } = *self.gateway.load().bounds();
         exchange.set_write_timeout(Some(write));
-        if context.proxied.is_none() {
-            let carried = exchange.req_header_mut().extensions_mut().remove::<Carried>();
-            context.proxied = carried.map(|Carried(proxied)| proxied);
+        if context.proxied.is_none()
+            && let Some(carried) = exchange.req_header_mut().extensions_mut().remove::<Carried>()
+        {
+            context.proxied = Some(carried.proxied);
+            context.picked = carried.picked.lock().take();
         }
         let proxied = proxied(context)?;
         if exchange.req_header().version == Version::HTTP_10 {
@@ -81,9 +95,11 @@ impl ProxyHttp for Forwarder {
     }
 
     async fn upstream_peer(&self, _: &mut Exchange, context: &mut ProxyContext) -> pingora::Result<Box<HttpPeer>> {
+        // The first time there may be one already.
+        let picked = if context.asked.is_none() { context.picked.take() } else { None };
         let proxied = proxied(context)?;
-        let picked = proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, &context.tried);
-        let picked = picked.ok_or_else(|| Error::new_up(NO_ADDRESS))?;
+        let pick = || proxied.forward.app().pick(proxied.forward.session(), &proxied.start.client, &context.tried);
+        let picked = picked.or_else(pick).ok_or_else(|| Error::new_up(NO_ADDRESS))?;
         let mut peer = Box::new(picked.peer().clone());
         // We have written the request's head, without what is between the client and us: Pingora would look for the same fields once more.
         peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();

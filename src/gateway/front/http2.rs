@@ -139,8 +139,8 @@ impl Http2Connection<'_> {
         None
     }
 
-    /// Carries a request to its app and the answer back: on the fast path, or by Pingora's proxy where some upstreams of the app speak HTTP/2 and the
-    /// one that is chosen does not.
+    /// Carries a request to its app and the answer back: on the fast path, or by Pingora's proxy where some upstreams of the app speak HTTP/2, or did,
+    /// and the one that is chosen does not.
     fn carry(
         &self,
         request: HttpSession,
@@ -167,7 +167,7 @@ async fn carry(
     let Limits { write, body, .. } = *gateway.load().bounds();
     let fields = match head {
         UpstreamHead::Wire(head) => {
-            if proxying.fast_path.exchange_http2(&mut request, &head, &proxied, (write, body)).await {
+            if proxying.fast_path.exchange_http2(&mut request, &head, &proxied, (write, body)).await.is_ok() {
                 return;
             }
             fields_of(&head)
@@ -182,15 +182,14 @@ async fn carry(
         return gateway.load().log_proxied(&proxied, told, row.outcome, None, None);
     }
     // Boxed, as what follows: a request to an app of HTTP/1.1 does not hold the room for it.
-    if Box::pin(proxying.fast_path.exchange_streams(&mut request, &proxied, (write, body))).await {
-        return;
-    }
-    request.req_header_mut().extensions_mut().insert(Carried(Arc::clone(&proxied)));
+    let carried = Box::pin(proxying.fast_path.exchange_streams(&mut request, &proxied, (write, body))).await;
+    let Err(elsewhere) = carried else { return };
+    request.req_header_mut().extensions_mut().insert(Carried::new(&proxied, elsewhere));
     let session = ServerSession::new_http2(request);
     tokio::select! {
         biased;
         _ = Box::pin(proxying.proxy.process_new_http(session, stop)) => {}
-        // Dropped, the client's stream is reset, and the connection to the app closed: no piece need come by for that.
+        // Dropped, the client's stream is reset, and a connection of HTTP/1.1 to the app closed: no piece need come by for that.
         () = session_end::revoked(&proxied, gateway) => {
             gateway.load().log_dropped(&proxied, Outcome::SessionEnded);
         }

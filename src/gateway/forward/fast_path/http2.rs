@@ -22,7 +22,7 @@ use crate::gateway::forward::fast_path::ask::Downstream;
 use crate::gateway::forward::fast_path::tunnel::{after, poll_timer};
 use crate::gateway::forward::fast_path::unsent::{STALLED, Unsent};
 use crate::gateway::forward::fast_path::upload::{Incoming, Source, Upload};
-use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
+use crate::gateway::forward::fast_path::{Elsewhere, FastPath, FastPathContext, Stop};
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::gateway::forward::session_end;
 use crate::gateway::http2::exchange::answer;
@@ -37,28 +37,32 @@ pub(in crate::gateway) const SHORT: Duration = Duration::from_secs(1);
 const PIECE: usize = 16 * 1024;
 
 impl FastPath {
-    /// One request to an app that speaks HTTP/1.1, with its head as the app gets it, and its answer; `false`: the app speaks HTTP/2, and nothing was sent or
-    /// taken. `stall`: the client takes a piece of it in this time, and sends one of its body in that.
+    /// One request to an app that speaks HTTP/1.1, with its head as the app gets it, and its answer. `stall`: the client takes a piece of it in this time,
+    /// and sends one of its body in that.
     pub async fn exchange_http2(
         &self,
         stream: &mut Http2,
         head: &[u8],
         proxied: &ProxiedRequest,
         (stall, body_stall): (Duration, Duration),
-    ) -> bool {
+    ) -> Result<(), Elsewhere> {
         let mut context = FastPathContext::default();
         let upload = Upload::new(proxied, true, body_stall).map(Box::new);
         let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: STALLED, silence: None };
-        let carried = self.unless_ended(proxied, self.carry_http2(&mut client, head, proxied, &mut context)).await;
+        let carried = {
+            let carried = pin!(self.carry_http2(&mut client, head, proxied, &mut context));
+            self.unless_ended(proxied, carried).await
+        };
         drop(client);
         self.settle(stream, carried, proxied, context, stall).await
     }
 
-    /// What `carried` comes to, until the gateway stops or the session behind the request is revoked.
+    /// What `carried` comes to, until the gateway stops or the session behind the request is revoked. Pinned by the caller: as an argument it would have
+    /// room here once more.
     pub(super) async fn unless_ended(
         &self,
         proxied: &ProxiedRequest,
-        carried: impl Future<Output = Result<(), Stop>>,
+        carried: Pin<&mut impl Future<Output = Result<(), Stop>>>,
     ) -> Result<(), Stop> {
         let mut abort = self.drain.abort();
         tokio::select! {
@@ -69,7 +73,7 @@ impl FastPath {
         }
     }
 
-    /// What the client is told last, and the access line; `false`: the request goes another way.
+    /// What the client is told last, and the access line.
     pub(super) async fn settle(
         &self,
         stream: &mut Http2,
@@ -77,10 +81,10 @@ impl FastPath {
         proxied: &ProxiedRequest,
         mut context: FastPathContext,
         stall: Duration,
-    ) -> bool {
+    ) -> Result<(), Elsewhere> {
         let (outcome, cause) = match carried {
             Ok(()) => (Outcome::Forwarded, None),
-            Err(Stop::OtherVersion) => return false,
+            Err(Stop::OtherVersion) => return Err(Elsewhere { picked: context.picked }),
             Err(Stop::Client) => (Outcome::Cancelled, None),
             Err(Stop::Abort) => (Outcome::Cut, None),
             Err(Stop::SessionEnd) => {
@@ -117,7 +121,7 @@ impl FastPath {
             context.picked.as_ref().map(Picked::label),
             cause,
         );
-        true
+        Ok(())
     }
 
     async fn carry_http2(

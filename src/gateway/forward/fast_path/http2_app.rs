@@ -1,5 +1,6 @@
 //! A request of HTTP/2 to an app that speaks it: stream to stream, fields behind the bodies of answers too, as gRPC has them.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,15 +17,14 @@ use crate::gateway::forward::fast_path::app_stream::{AppStream, WINDOW, with_win
 use crate::gateway::forward::fast_path::ask::{Downstream as _, Tried};
 use crate::gateway::forward::fast_path::http2::Client;
 use crate::gateway::forward::fast_path::upload::Upload;
-use crate::gateway::forward::fast_path::{FastPath, FastPathContext, Stop};
+use crate::gateway::forward::fast_path::{Elsewhere, FastPath, FastPathContext, Stop};
 use crate::gateway::forward::headers;
 use crate::gateway::forward::proxied_request::ProxiedRequest;
 use crate::http_client::Cause;
 use crate::problem::Refusal;
 
 impl FastPath {
-    /// One request, whose head is what the app gets, and its answer; `false`: the upstream speaks HTTP/1.1, and nothing was sent or taken. `stall`: the client
-    /// takes a piece of it in this time, and sends one of its body in that.
+    /// One request, whose head is what the app gets, and its answer. `stall`: the client takes a piece of it in this time, and sends one of its body in that.
     ///
     /// Dropped: both streams are reset, and no access line is written.
     pub async fn exchange_streams(
@@ -32,12 +32,15 @@ impl FastPath {
         stream: &mut Http2,
         proxied: &ProxiedRequest,
         (stall, body_stall): (Duration, Duration),
-    ) -> bool {
+    ) -> Result<(), Elsewhere> {
         let mut context = FastPathContext::default();
         let head = stream.req_header().clone();
         let upload = Upload::new(proxied, true, body_stall).map(|upload| Box::new(upload.in_frames()));
         let mut client = Client { stream: &mut *stream, sender: None, upload, stall, held: 2 * WINDOW, silence: None };
-        let carried = self.unless_ended(proxied, self.carry_streams(&mut client, head, proxied, &mut context)).await;
+        let carried = {
+            let carried = pin!(self.carry_streams(&mut client, head, proxied, &mut context));
+            self.unless_ended(proxied, carried).await
+        };
         drop(client);
         self.settle(stream, carried, proxied, context, stall).await
     }
@@ -109,7 +112,7 @@ impl FastPath {
                 Err(cause) => Err(Stop::App(cause)),
                 Ok(()) => {
                     if let Some(upload) = client.upload() {
-                        // Kept for once more, whatever its connection was: the app may refuse the stream.
+                        // Whatever its connection was: the app may refuse the stream.
                         upload.begin(&[], true);
                     }
                     client.wait(&mut *stream, app.read_timeout, Wanted::Head).await
