@@ -1,6 +1,6 @@
 //! `rate`, and what a vendor says of the calls that are left.
 
-use super::script::{Reply, START, Stage, good, person, url_until};
+use super::script::{Reply, START, Stage, StandStill, good, person, url_until};
 use super::*;
 
 fn ahead(prepaid: bool) -> MintInput {
@@ -12,6 +12,7 @@ fn ahead(prepaid: bool) -> MintInput {
 #[tokio::test]
 async fn a_mint_beyond_the_rate_is_busy_where_its_turn_comes_too_late() {
     let stage = Stage::without_registration("rate = 2\ntimeout = '200ms'", |_| good()).await;
+    let _still = StandStill::begin();
     for _ in 0..2 {
         assert!(stage.mint().await.is_ok());
     }
@@ -51,6 +52,7 @@ async fn a_mint_whose_turn_comes_in_time_waits_for_it_and_each_call_of_it_counts
 #[tokio::test]
 async fn renewals_ahead_leave_half_of_the_rate_and_are_counted_once() {
     let stage = Stage::without_registration("rate = 4\ntimeout = '200ms'", |_| good()).await;
+    let _still = StandStill::begin();
     let mint = stage.vendor.minter("embed").unwrap();
     assert_eq!([(); 3].map(|()| mint.take_ahead()), [true, true, false]);
     for _ in 0..2 {

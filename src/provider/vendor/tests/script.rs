@@ -74,6 +74,22 @@ pub(super) fn status(status: u16) -> Reply {
     Reply::Is(status, "", "canary of an error body".into())
 }
 
+/// Time stands still until this is dropped: no time-out comes, however long the machine takes for what is to come first. Then time goes on whenever
+/// nothing else happens.
+pub(super) struct StandStill {
+    /// Tokio lets no paused time go on while work of this kind is under way.
+    _work: std::sync::mpsc::Sender<()>,
+}
+
+impl StandStill {
+    pub(super) fn begin() -> Self {
+        tokio::time::pause();
+        let (work, end) = std::sync::mpsc::channel();
+        tokio::task::spawn_blocking(move || end.recv());
+        Self { _work: work }
+    }
+}
+
 /// A scripted vendor, and the provider that calls it.
 pub(super) struct Stage {
     pub(super) vendor: Vendor,
@@ -154,6 +170,18 @@ impl Stage {
     /// A mint for Ada.
     pub(super) async fn mint(&self) -> Result<Minted, MintFailure> {
         self.mint_for(&person("https://idp.example", "ada")).await
+    }
+
+    /// A mint whose last call, after so many in all, the vendor reads and does not answer.
+    pub(super) async fn mint_in_vain(&self, calls: usize) -> Result<Minted, MintFailure> {
+        let still = StandStill::begin();
+        let read = async {
+            while self.calls().len() < calls {
+                self.call_arrived().await;
+            }
+            drop(still);
+        };
+        tokio::join!(self.mint(), read).0
     }
 
     pub(super) async fn mint_for(&self, input: &MintInput) -> Result<Minted, MintFailure> {
