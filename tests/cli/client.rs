@@ -149,7 +149,10 @@ impl Connection {
             Err(fault) if matches!(fault.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("no answer came; so far: {:?}", String::from_utf8_lossy(&self.read))
             }
-            Err(_) => None,
+            Err(fault) => {
+                eprintln!("the connection broke: {fault}");
+                None
+            }
         }
     }
 }

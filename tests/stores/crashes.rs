@@ -22,7 +22,8 @@ struct Amid {
 
 impl Amid {
     fn start() -> Option<Self> {
-        let (server, fleet) = Fleet::on_redis(3)?;
+        let server = Server::redis(&[])?;
+        let fleet = Fleet::start(3, &Leases::redis(&[server.url()]));
         let token = fleet.idp.token("ada");
         let first = fleet.minting(0, &token, "3s");
         let second = fleet.asking(1, &token);
@@ -86,7 +87,8 @@ fn a_store_that_comes_back_empty_amid_a_mint_ends_with_one_url() {
 
 #[test]
 fn a_store_that_dies_and_comes_back_empty_costs_no_held_lease() {
-    let Some((mut server, fleet)) = Fleet::on_redis(2) else { return };
+    let Some(mut server) = Server::redis(&[]) else { return };
+    let fleet = Fleet::start(2, &Leases::redis(&[server.url()]));
     let tokens = fleet.tokens("user", 20);
     let held = fleet.urls(0, &tokens);
     assert_eq!(fleet.urls(1, &tokens), held);

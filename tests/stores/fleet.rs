@@ -57,6 +57,11 @@ impl Leases {
         self
     }
 
+    /// Calls may take very long: with both cores busy a store that is well can be slower than the 500 ms of a node as it ships, which mints for itself then.
+    pub fn patient(self) -> Self {
+        self.and("timeout = \"10s\"")
+    }
+
     /// One more line of `[leases.redis]`.
     pub fn and(mut self, line: &str) -> Self {
         self.redis.push(line.to_owned());
@@ -108,10 +113,10 @@ impl Fleet {
         fleet
     }
 
-    /// So many ready nodes on a Redis of their own; `None`: there is no Redis here.
+    /// So many ready nodes on a Redis of their own, with which they are patient; `None`: there is no Redis here.
     pub fn on_redis(nodes: usize) -> Option<(Server, Self)> {
         let server = Server::redis(&[])?;
-        let fleet = Self::start(nodes, &Leases::redis(&[server.url()]));
+        let fleet = Self::start(nodes, &Leases::redis(&[server.url()]).patient());
         Some((server, fleet))
     }
 

@@ -164,10 +164,12 @@ impl Server {
         }
     }
 
-    /// Everything that it holds, in all data bases.
+    /// Everything that it holds, in all data bases. What ends while it is read is left out.
     pub fn entries(&self) -> Vec<Entry> {
         let mut connection = self.connection();
         let mut ask = |words: &[&[u8]]| connection.ask(words).expect("the server answers");
+        /// What PTTL says of a key that is not there.
+        const GONE: i64 = -2;
         let (mut entries, mut cursor) = (Vec::new(), b"0".to_vec());
         loop {
             let mut page = ask(&[b"SCAN", &cursor, b"COUNT", b"1000"]).list().into_iter();
@@ -185,8 +187,12 @@ impl Server {
                     "none" => continue,
                     other => panic!("unknown: {other}"),
                 };
+                let dump = ask(&[b"DUMP", &key]);
                 let ttl = ask(&[b"PTTL", &key]).number();
-                let bytes = [content.bytes(), ask(&[b"DUMP", &key]).bytes()].concat();
+                if ttl == GONE {
+                    continue;
+                }
+                let bytes = [content.bytes(), dump.bytes()].concat();
                 entries.push(Entry { key, kind, bytes, ttl });
             }
             if cursor == b"0" {

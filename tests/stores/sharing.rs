@@ -27,7 +27,7 @@ fn one_mint_each(fleet: &Fleet, users: usize, each: usize, at_once: usize) -> Ou
 
 fn four_nodes(kind: Kind) {
     let Some(server) = Server::start(kind, &[]) else { return };
-    let fleet = Fleet::start(4, &Leases::redis(&[server.url()]));
+    let fleet = Fleet::start(4, &Leases::redis(&[server.url()]).patient());
     fleet.slow_mints("20ms");
     one_mint_each(&fleet, 100, 16, 64);
     let of = |source: &str| {
@@ -69,7 +69,7 @@ fn eight_nodes_answer_fifty_thousand_requests_with_a_thousand_mints() {
 #[test]
 fn a_node_that_starts_later_hands_out_what_the_others_hold() {
     let Some(server) = Server::redis(&[]) else { return };
-    let leases = Leases::redis(&[server.url()]);
+    let leases = Leases::redis(&[server.url()]).patient();
     let mut fleet = Fleet::start(1, &leases);
     let tokens = fleet.tokens("user", 10);
     let held = fleet.urls(0, &tokens);
@@ -84,7 +84,7 @@ fn a_node_that_starts_later_hands_out_what_the_others_hold() {
 #[test]
 fn a_url_of_the_store_costs_one_call_and_one_in_memory_none() {
     let Some(server) = Server::redis(&[]) else { return };
-    let leases = Leases::redis(&[server.url()]);
+    let leases = Leases::redis(&[server.url()]).patient();
     let mut fleet = Fleet::start(1, &leases);
     let tokens = fleet.tokens("user", 10);
     let held = fleet.urls(0, &tokens);
@@ -110,8 +110,8 @@ fn a_url_of_the_store_costs_one_call_and_one_in_memory_none() {
 #[test]
 fn nodes_with_another_prefix_or_another_data_base_share_nothing() {
     let Some((server, mut fleet)) = Fleet::on_redis(1) else { return };
-    fleet.add(&Leases::redis(&[server.url()]).and("prefix = \"other:\""));
-    fleet.add(&Leases::redis(&[server.url().replace("/0", "/1")]));
+    fleet.add(&Leases::redis(&[server.url()]).patient().and("prefix = \"other:\""));
+    fleet.add(&Leases::redis(&[server.url().replace("/0", "/1")]).patient());
     let token = fleet.idp.token("ada");
     let urls: BTreeSet<String> = (0..3).map(|node| fleet.url(node, &token)).collect();
     assert_eq!((urls.len(), fleet.mints()), (3, 3));
@@ -122,7 +122,7 @@ fn a_url_for_one_use_is_never_in_the_store() {
     let Some(server) = Server::redis(&[]) else { return };
     let mut fleet = Fleet::empty().replacing("reuse = \"user\"", "reuse = \"never\"");
     for _ in 0..2 {
-        fleet.add(&Leases::redis(&[server.url()]));
+        fleet.add(&Leases::redis(&[server.url()]).patient());
     }
     let token = fleet.idp.token("ada");
     let urls: BTreeSet<String> = [0, 1, 0, 1].map(|node| fleet.url(node, &token)).into();
@@ -136,7 +136,7 @@ fn a_session_of_its_own_has_a_url_of_its_own_at_all_nodes() {
     let Some(server) = Server::redis(&[]) else { return };
     let mut fleet = Fleet::empty().replacing("reuse = \"user\"", "reuse = \"session\"");
     for _ in 0..2 {
-        fleet.add(&Leases::redis(&[server.url()]));
+        fleet.add(&Leases::redis(&[server.url()]).patient());
     }
     let of = |session: &str| fleet.idp.token_with("ada", json!({ "session": session }));
     let (desk, phone) = (of("desk"), of("phone"));
@@ -218,7 +218,7 @@ fn scans_again_at_all_nodes_at_once_end_with_one_url() {
 #[test]
 fn a_new_seal_key_before_the_old_one_loses_nothing() {
     let Some(server) = Server::redis(&[]) else { return };
-    let old = Leases::redis(&[server.url()]).sealed_by(&["old.key"]);
+    let old = Leases::redis(&[server.url()]).patient().sealed_by(&["old.key"]);
     let both = old.clone().sealed_by(&["new.key", "old.key"]);
     let new = old.clone().sealed_by(&["new.key"]);
     let mut fleet = Fleet::empty();
@@ -253,7 +253,7 @@ fn nodes_with_different_seal_keys_share_nothing_and_disturb_nobody() {
     let mut nodes = Vec::new();
     for name in ["one.key", "two.key"] {
         fleet.folder.write(name, &seal_key());
-        nodes.push(fleet.add(&Leases::redis(&[server.url()]).sealed_by(&[name])));
+        nodes.push(fleet.add(&Leases::redis(&[server.url()]).patient().sealed_by(&[name])));
     }
     let token = fleet.idp.token("ada");
     let urls = [fleet.url(0, &token), fleet.url(1, &token)];

@@ -179,7 +179,7 @@ fn a_node_starts_without_its_store_and_is_ready_once_the_store_has_answered() {
 #[test]
 fn a_connection_that_the_store_has_just_closed_costs_nobody_a_mint_of_his_own() {
     let Some(server) = Server::redis(&[]) else { return };
-    let fleet = Fleet::start(2, &Leases::redis(&[server.url()]));
+    let fleet = Fleet::start(2, &Leases::redis(&[server.url()]).patient());
     let tokens = fleet.tokens("user", 10);
     let urls = fleet.urls(0, &tokens);
     for (token, url) in tokens.iter().zip(&urls) {
