@@ -14,6 +14,7 @@ use self::script::*;
 use super::*;
 
 const THREE_FAILURES: &str = "breaker = { failures = 3, within = '10s', pause = '5s' }";
+
 fn secs(secs: u64) -> MintFailure {
     MintFailure::Busy(Duration::from_secs(secs))
 }
@@ -228,7 +229,6 @@ async fn a_silent_vendor_times_out_and_is_not_asked_twice() {
     let stage = Stage::without_registration("", |_| Reply::Silence).await;
     assert_eq!(stage.mint_in_vain(1).await, Err(MintFailure::TimedOut));
     assert_eq!((stage.calls().len(), stage.counted("timeout")), (1, 1));
-    tokio::time::resume();
     let stage = Stage::start("", mints(|| Reply::Silence)).await;
     assert_eq!(stage.mint_in_vain(2).await, Err(MintFailure::TimedOut));
     assert_eq!(stage.story(), "RM");

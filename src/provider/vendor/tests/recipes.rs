@@ -331,8 +331,7 @@ async fn a_call_is_made_again_where_the_recipe_says_so_and_the_vendor_names_no_p
         assert_eq!(stage.mint().await.is_ok(), good, "{retry}");
         assert_eq!(stage.calls().len(), calls, "{retry}");
     }
-    let patient = recipe("{ attempts = 5, on = ['unreachable'] }");
-    let stage = Stage::with_recipe(&patient, KEYS, |_| Reply::Silence).await;
+    let stage = Stage::with_recipe(&recipe("{ attempts = 5, on = ['unreachable'] }"), KEYS, |_| Reply::Silence).await;
     assert_eq!(stage.mint_in_vain(1).await, Err(MintFailure::TimedOut));
     assert_eq!(stage.calls().len(), 1, "never after a time-out");
 }

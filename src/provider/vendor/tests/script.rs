@@ -181,7 +181,9 @@ impl Stage {
             }
             drop(still);
         };
-        tokio::join!(self.mint(), read).0
+        let (minted, ()) = tokio::join!(self.mint(), read);
+        tokio::time::resume();
+        minted
     }
 
     pub(super) async fn mint_for(&self, input: &MintInput) -> Result<Minted, MintFailure> {
