@@ -97,9 +97,7 @@ impl Prometheus {
     async fn start(stack: &Stack) -> Option<Self> {
         let tools = tokio::task::spawn_blocking(tools).await.expect("it ran")?;
         let folder = tempfile::tempdir().expect("a folder");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address").to_string();
-        drop(free);
+        let address = kit::free_address();
         let configuration = format!(
             "global: {{ scrape_interval: 250ms, evaluation_interval: 250ms }}\nrule_files: [\"rules.yml\"]\nscrape_configs:\n\
              - job_name: valet\n  static_configs: [{{ targets: [\"{}\"] }}]\n",

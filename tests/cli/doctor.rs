@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use super::process::{Ended, end_of};
+use super::process::{Ended, NOBODY, end_of};
 use super::stack::Stack;
 
 /// A gateway that trusts whoever is on this machine.
@@ -107,8 +107,7 @@ fn an_address_that_does_not_lead_to_valet_is_told() {
     let elsewhere = |head: String| honest(head).replacen("/.valet/", "/", 1);
     let ended = doctor(&proxy(&stack.gateway.address, elsewhere));
     assert!(ended.assert_code(1).only_line().contains("answers 404 to /.valet/doctor"), "{}", ended.stderr);
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    assert!(doctor(&gone).assert_code(69).only_line().contains("can't be reached"));
+    assert!(doctor(NOBODY).assert_code(69).only_line().contains("can't be reached"));
     let folder = tempfile::tempdir().unwrap();
     for wrong in ["app.example.com", "ftp://app.example.com", "https://a.example/path", "https://u@a.example/"] {
         end_of(folder.path(), &["doctor", "--from", wrong]).assert_code(78);

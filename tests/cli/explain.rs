@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::process::{Ended, valet};
+use super::process::{Ended, keep, valet};
 use super::stack::{CANARY_PERSON, Folder, Idp, Vendor};
 
 const KEY: &str = "canary-api-key-of-explain";
@@ -128,7 +128,9 @@ fn an_identity_provider_that_is_gone_is_said() {
     let stand = Stand::new();
     let token = stand.idp.token(CANARY_PERSON);
     let Stand { _vendor, idp, folder } = stand;
+    let address = idp.url.trim_start_matches("http://").parse().unwrap();
     idp.program.terminate();
+    let _kept = keep(address);
     let stand = Stand { _vendor, idp: Idp::start(), folder };
     let ended = stand.explain("/plugins/face-scan", &token);
     ended.assert_code(1);

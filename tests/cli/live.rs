@@ -1,10 +1,8 @@
 //! `valet check --live`: the identity provider and the vendor tried out.
 
-use std::net::TcpListener;
-
 use serde_json::json;
 
-use super::process::{Ended, end_of, jwt_in};
+use super::process::{Ended, NOBODY, end_of, jwt_in};
 use super::stack::{Folder, Idp, Vendor};
 
 const KEY: &str = "canary-api-key-of-the-live-check";
@@ -96,9 +94,8 @@ fn a_wrong_key_is_one_line_that_says_where_to_look() {
 
 #[test]
 fn a_vendor_that_is_down_is_one_line() {
-    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
-    let folder = folder(&vendor.url, &idp.url, KEY);
-    vendor.program.terminate().assert_code(0);
+    let idp = Idp::start();
+    let folder = folder(&format!("http://{NOBODY}"), &idp.url, KEY);
     assert_unavailable(&check_live(&folder), &["face-scan", "unreachable"]);
 }
 
@@ -153,9 +150,8 @@ fn an_identity_provider_that_is_down_or_talks_nonsense_is_one_line() {
     // Where it would lead to.
     let line = check_live(&folder).only_line().to_owned();
     assert!(line.contains("answered 302, to ") && line.contains("discovery document"), "{line}");
-    let url = idp.url.clone();
-    idp.program.terminate().assert_code(0);
-    assert_unavailable(&check_live(&folder), &[&url]);
+    let nobody = format!("http://{NOBODY}");
+    assert_unavailable(&check_live(&self::folder(&vendor.url, &nobody, KEY)), &[&nobody]);
 }
 
 #[test]
@@ -166,19 +162,13 @@ fn both_down_are_two_lines() {
     assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
 }
 
-/// A loopback address where nobody listens.
-fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
 #[test]
 fn a_store_that_can_t_be_used_is_one_line_that_says_why() {
     let (vendor, idp) = (Vendor::start(KEY), Idp::start());
     let folder = folder(&vendor.url, &idp.url, KEY);
     let text = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
     folder.write("seal.key", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=");
-    for (store, why) in [("store.invalid", "DNS"), (&nobody(), "connection refused")] {
+    for (store, why) in [("store.invalid", "DNS"), (NOBODY, "connection refused")] {
         let leases = "[leases]\nstore = \"redis\"\nseal_keys = [{ file = \"seal.key\" }]\n[leases.redis]";
         folder.write("valet.toml", &format!("{text}\n{leases}\nurls = \"redis://{store}\"\ntimeout = \"10s\"\n"));
         assert_unavailable(&check_live(&folder), &["leases.redis", why]);
@@ -190,14 +180,13 @@ fn an_app_that_does_not_answer_is_a_warning_that_says_why() {
     let (vendor, idp) = (Vendor::start(KEY), Idp::start());
     let folder = folder(&vendor.url, &idp.url, KEY);
     let text = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
-    let nobody = nobody();
     let there = vendor.url.trim_start_matches("http://");
-    let app = format!("[[app]]\nname = \"portal\"\nupstreams = [\"{nobody}\", \"app.invalid:1\", \"{there}\"]");
+    let app = format!("[[app]]\nname = \"portal\"\nupstreams = [\"{NOBODY}\", \"app.invalid:1\", \"{there}\"]");
     folder.write("valet.toml", &format!("{text}\n{app}\n"));
     let ended = check_live(&folder);
     ended.assert_code(0);
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert!(lines[0].starts_with(&format!("warning: app portal: {nobody}: nobody listens there")), "{lines:?}");
+    assert!(lines[0].starts_with(&format!("warning: app portal: {NOBODY}: nobody listens there")), "{lines:?}");
     assert!(lines[1].starts_with("warning: app portal: app.invalid:1: its name has no address (DNS)"), "{lines:?}");
     assert!(ended.stdout.contains(&format!("app portal: {there} answers")), "{}", ended.all());
 }

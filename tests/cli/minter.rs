@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Connection, once, request};
 use super::memory::occurrences;
 use super::pair::{Authority, EDGE, Minter, Pair, Stranger};
-use super::process::{Stream, until};
+use super::process::{Stream, free_port, until};
 use super::stack::{CANARY_PERSON, KEY, bearer};
 
 /// An ask that the minter grants, for a token's subject.
@@ -456,11 +456,13 @@ fn an_edge_that_breaks_off_stands_in_the_audit_log_all_the_same() {
 
 #[test]
 fn without_a_minter_held_leases_go_on_and_others_get_the_tables_answer() {
-    let mut pair = Pair::start(KEY);
+    // Of its own for the while that the minter is gone.
+    let port = free_port(0);
+    let mut pair =
+        Pair::with(KEY, 1, |minter| minter.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1), |edge| edge);
     let (ada, bob) = (pair.idp.token("ada"), pair.idp.token("bob"));
     let held = pair.edge.open(&ada).location().to_owned();
     let minter = pair.minters.remove(0);
-    let port = minter.port().to_owned();
     minter.program.terminate().assert_code(0);
     assert_eq!(pair.edge.open(&ada).location(), held);
     let answer = pair.edge.open(&bob);
@@ -469,8 +471,6 @@ fn without_a_minter_held_leases_go_on_and_others_get_the_tables_answer() {
         (pair.edge.admin("/readyz").json()["degraded"] == json!(["provider:simulated"])).then_some(())
     });
     // Back on the same port: no restart of the edge.
-    let file = std::fs::read_to_string(pair.folder.path().join("minter.toml")).unwrap();
-    pair.folder.write("minter.toml", &file.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1));
     let _minter = Minter::start(pair.folder.path(), "minter.toml");
     until("it mints again", || (pair.edge.open(&bob).status == 302).then_some(()));
 }

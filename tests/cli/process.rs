@@ -267,6 +267,9 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Nobody listens there. The system gives out no such port, as it may one that was bound and let go: to another test, beside this one.
+pub const NOBODY: &str = "127.0.0.1:9";
+
 /// A port that nobody listens on, with `behind` free ones after it. Below the range that the system gives out for port 0, so that no other
 /// test gets it in the meantime.
 pub fn free_port(behind: u16) -> u16 {
@@ -274,6 +277,15 @@ pub fn free_port(behind: u16) -> u16 {
         let port = fastrand::u16(12_000..30_000);
         (port..=port + behind).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).then_some(port)
     })
+}
+
+/// Keeps an address whose program has ended: nobody listens there, and no other test gets it.
+pub fn keep(address: std::net::SocketAddr) -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    // Where connections were, the port is not free otherwise for a minute.
+    socket.set_reuse_address(true).expect("a socket");
+    socket.bind(&address.into()).expect("it is free again");
+    socket
 }
 
 /// Whether a program of the system is there; if not, says what is left out.

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::process::{HANG, Stream, there_is, until};
+use super::process::{HANG, NOBODY, Stream, there_is, until};
 use super::stack::Gateway;
 use super::upgrade::Upgradable;
 
@@ -73,7 +73,6 @@ fn a_new_process_that_can_not_serve_leaves_the_old_one_serving() {
     let good = stack.config();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address");
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
     let cases = [
         ("reuse = \"user\"", "reuse = \"nobody\"".to_owned(), 78, "plugin.reuse".to_owned()),
@@ -83,7 +82,7 @@ fn a_new_process_that_can_not_serve_leaves_the_old_one_serving() {
         (listener, format!("{listener}tls = [{{ chain = \"a.pem\", key = \"a.key\" }}]\n"), 78, "a.pem".to_owned()),
         (
             "keys = { discovery = true }",
-            format!("keys = {{ jwks_url = \"http://{nobody}/\" }}"),
+            format!("keys = {{ jwks_url = \"http://{NOBODY}/\" }}"),
             70,
             "issuers' keys".to_owned(),
         ),

@@ -3,7 +3,7 @@
 use valet_gateway::demo::idp::TokenRequest;
 
 use crate::kit::ask::basic;
-use crate::kit::{App, FACE_SCAN, HOST, Setup, Stack, in_time, until};
+use crate::kit::{App, FACE_SCAN, HOST, NOBODY, Setup, Stack, in_time, until};
 
 /// An app for all paths that needs a session, and a gateway before it.
 async fn portal(lines: &str) -> (App, Stack) {
@@ -315,7 +315,7 @@ async fn bodies_arrive_whole_and_nothing_behind_them_is_a_request() {
 
 #[tokio::test]
 async fn an_app_that_fails_is_told_from_one_that_is_slow() {
-    let (app, stack) = portal("read_timeout = \"200ms\"").await;
+    let (_app, stack) = portal("read_timeout = \"200ms\"").await;
     for path in ["/gone", "/nonsense", "/switch"] {
         stack.get(path).as_user("ada").send().await.assert_problem(502, "app-unavailable");
     }
@@ -323,7 +323,8 @@ async fn an_app_that_fails_is_told_from_one_that_is_slow() {
     let page = stack.get("/gone").as_user("ada").as_navigation().send().await;
     page.assert_status(502).assert_field("content-type", "text/html; charset=utf-8");
     assert_eq!((stack.answered("app_error"), stack.answered("app_timeout")), (4, 1));
-    drop(app);
+    let nobody = format!("[[app]]\nname = \"portal\"\nupstreams = [\"{NOBODY}\"]");
+    let stack = Setup::new().tables(&nobody).start().await;
     stack.get("/").as_user("ada").send().await.assert_problem(502, "app-unavailable");
 }
 

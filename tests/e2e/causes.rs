@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::kit::app::says;
 use crate::kit::tls::{Authority, Site};
-use crate::kit::{App, Setup, Stack};
+use crate::kit::{App, NOBODY, Setup, Stack};
 
 /// Before one upstream, with these files beside the configuration.
 async fn before(upstream: &str, lines: &str, files: &[(&str, &str)]) -> Stack {
@@ -43,10 +43,9 @@ async fn assert_cause(stack: &Stack, target: &str, status: u16, cause: &str) {
 #[tokio::test]
 async fn causes_in_the_clear_are_told_apart_by_both_ways() {
     let app = App::start().await;
-    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").to_string();
     let lines = "read_timeout = \"200ms\"";
     for (upstream, target, status, cause) in [
-        (&*gone, "/", 502, "refused_connection"),
+        (NOBODY, "/", 502, "refused_connection"),
         ("no-such-name.invalid:80", "/", 502, "dns"),
         (&*app.address, "/gone", 502, "broken"),
         (&*app.address, "/nonsense", 502, "not_http"),

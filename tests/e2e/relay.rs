@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use crate::kit::app::{large, says};
 use crate::kit::ask::Ask;
 use crate::kit::wire::Wire;
-use crate::kit::{Answer, App, HOST, Setup, Stack, until};
+use crate::kit::{Answer, App, HOST, NOBODY, Setup, Stack, until};
 
 async fn before(app: &App, lines: &str) -> Stack {
     Stack::before(app, &format!("session = \"none\"\n{lines}")).await
@@ -427,8 +427,7 @@ async fn an_answer_begins_the_count_of_failures_anew() {
 #[tokio::test]
 async fn where_nobody_listens_another_upstream_answers() {
     let app = App::start().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").to_string();
-    let stack = before_all(&[&nobody, &app.address], 2).await;
+    let stack = before_all(&[NOBODY, &app.address], 2).await;
     for _ in 0..10 {
         stack.get("/").send().await.assert_status(200);
     }

@@ -1,6 +1,6 @@
 //! Listeners come and go while the gateway runs.
 
-use crate::kit::{Setup, Wire};
+use crate::kit::{Setup, Wire, free_address};
 
 #[tokio::test]
 async fn a_listener_comes_and_goes_and_the_others_do_not_notice() {
@@ -50,7 +50,7 @@ async fn the_administration_address_comes_goes_and_moves() {
 #[tokio::test]
 async fn a_configuration_that_is_refused_leaves_no_address_bound() {
     let stack = Setup::new().start().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let two =
         format!("[[listener]]\naddress = \"{free}\"\n[[listener]]\naddress = \"{}\"\n[[listener]]", stack.address);
     let good = stack.config();
@@ -59,7 +59,7 @@ async fn a_configuration_that_is_refused_leaves_no_address_bound() {
     let one = format!("[[listener]]\naddress = \"{free}\"\n[[listener]]");
     stack.refused(&good.replacen("[[listener]]", &one, 1).replace("key-0", "gone")).await;
     stack.reload_with(&good.replacen("[[listener]]", &one, 1)).await;
-    Wire::open(&free.to_string()).await;
+    Wire::open(&free).await;
 }
 
 #[tokio::test]

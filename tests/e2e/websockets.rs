@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::kit::app::{large, says};
 use crate::kit::tls::{Authority, Client};
-use crate::kit::{App, HOST, Setup, Stack, Wire, until};
+use crate::kit::{App, HOST, NOBODY, Setup, Stack, Wire, until};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -327,8 +327,7 @@ async fn a_websocket_is_cut_at_the_end_of_the_drain_and_told_of() {
 #[tokio::test]
 async fn a_websocket_goes_to_the_next_upstream_where_one_is_not_there() {
     let app = App::start().await;
-    let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let upstreams = format!("upstreams = [\"{gone}\", \"{}\"]", app.address);
+    let upstreams = format!("upstreams = [\"{NOBODY}\", \"{}\"]", app.address);
     let setup = Setup::new().tables(&format!("[[app]]\nname = \"portal\"\nsession = \"none\"\n{upstreams}"));
     let stack = setup.start().await;
     stack.until_ready().await;
@@ -338,7 +337,7 @@ async fn a_websocket_goes_to_the_next_upstream_where_one_is_not_there() {
         assert!(wire.hears("x").await);
     }
     let stack =
-        Setup::new().tables(&format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"{gone}\"]"));
+        Setup::new().tables(&format!("[[app]]\nname = \"portal\"\nsession = \"none\"\nupstreams = [\"{NOBODY}\"]"));
     let stack = stack.start().await;
     stack.until_ready().await;
     let mut wire = stack.wire().await;

@@ -34,11 +34,22 @@ pub const FACE_SCAN: &str = "/plugins/face-scan";
 /// The host under which browsers know the gateway.
 pub const HOST: &str = "app.example.com";
 
+/// Nobody listens there. The system gives out no such port, as it may one that was bound and let go: to another test, beside this one.
+pub const NOBODY: &str = "127.0.0.1:9";
+
 /// The administrator's, where a stack is administered.
 pub const ADMIN_TOKEN: &str = "an-administrators-token-9x4q";
 
 /// Longer than anything here takes on a busy machine: who waits so long waits for ever.
 const HANG: Duration = Duration::from_secs(30);
+
+/// A loopback address that nobody has, for who binds it later. Below the ports that the system gives out, so that no other test gets it
+/// meanwhile.
+pub fn free_address() -> String {
+    let address = || format!("127.0.0.1:{}", fastrand::u16(12_000..30_000));
+    let free = |address: &String| std::net::TcpListener::bind(address).is_ok();
+    std::iter::repeat_with(address).find(free).expect("a free port")
+}
 
 /// The outcome of `future`, which must not hang.
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::process::until;
+use super::process::{free_port, until};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,9 @@ impl Drop for Relay {
 impl Relay {
     /// Before the server at this port.
     pub fn before(server: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        // It is let go and bound again.
+        let port = free_port(0);
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let to = shared.clone();
         std::thread::spawn(move || accept(Some(listener), port, server, &to));

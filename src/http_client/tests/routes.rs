@@ -181,7 +181,7 @@ async fn nothing_goes_around_a_proxy_that_refuses_or_is_gone() {
     let way = || route(Some(&site.authority), Some(ProxySettings::Address(relay.address.clone()))).unwrap();
     assert_eq!(call(way(), &site.url()).await, Err(ClientFault::NoConnection(Cause::Proxy)));
     relay.heads.recv().await.unwrap();
-    let gone = Some(ProxySettings::Address("http://127.0.0.1:1".into()));
+    let gone = Some(ProxySettings::Address("http://127.0.0.1:9".into()));
     assert_eq!(
         call(route(Some(&site.authority), gone).unwrap(), &site.url()).await,
         Err(ClientFault::NoConnection(Cause::Proxy))

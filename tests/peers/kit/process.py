@@ -1,8 +1,10 @@
 """Programs that live as long as a test needs them, and never longer."""
 
 import atexit
+import contextlib
 import ctypes
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -17,9 +19,11 @@ _running: list["Program"] = []
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """A port on loopback that nobody has now. Below those that the system gives out, so that no other test gets it meanwhile."""
+    while True:
+        port = random.randrange(12_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until(what: str, holds, seconds: float = HANG):
