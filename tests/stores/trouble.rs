@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::fleet::{Fleet, Leases, timed};
+use super::groups::Cluster;
 use super::process::until;
 use super::relay::{Relay, Way};
-use super::server::Server;
+use super::server::{Kind, Server};
 
 /// Nobody waits longer for a store that is of no use.
 const BOUND: Duration = Duration::from_secs(3);
@@ -187,4 +188,22 @@ fn a_connection_that_the_store_has_just_closed_costs_nobody_a_mint_of_his_own() 
         assert_eq!(&fleet.url(1, token), url);
     }
     assert_eq!(fleet.mints(), 10);
+}
+
+/// The same of a cluster: the call goes on by way of a server that names the right one.
+#[test]
+fn a_connection_that_a_server_of_a_cluster_has_just_closed_costs_nobody_a_mint_of_his_own() {
+    let Some(cluster) = Cluster::start(Kind::Redis) else { return };
+    let fleet = Fleet::start(2, &Leases::redis(&cluster.urls()).patient());
+    let tokens = fleet.tokens("user", 30);
+    let urls = fleet.urls(0, &tokens);
+    for (round, (token, url)) in tokens.iter().zip(&urls).enumerate() {
+        // One after the other, and at last all at once.
+        let closing = if round < 20 { &cluster.servers[round % 3..=round % 3] } else { &cluster.servers[..] };
+        for server in closing {
+            drop(server.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]));
+        }
+        assert_eq!(&fleet.url(1, token), url, "round {round}");
+    }
+    assert_eq!(fleet.mints(), 30);
 }

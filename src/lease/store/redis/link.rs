@@ -160,10 +160,12 @@ impl Way {
 
     pub(super) async fn connect(&self, timeout: Duration) -> Result<Connection, RedisError> {
         if self.is_cluster() {
+            // A call that meets a closed connection goes to any other server, whose may be closed too, and from there to the one that the
+            // server names: enough for three servers that closed theirs at once. Each call has the caller's time-out over all of that.
             let mut builder = ClusterClientBuilder::new(self.infos()?)
                 .connection_timeout(timeout)
                 .response_timeout(timeout)
-                .retries(1);
+                .retries(4);
             if let Some(certificates) = self.certificates() {
                 builder = builder.certs(certificates);
             }
