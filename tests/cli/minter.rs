@@ -356,10 +356,15 @@ fn a_minter_that_drains_lets_its_mints_end_and_edges_go_elsewhere() {
 /// The edge knows one issuer and sees no clash; the minter knows two.
 #[test]
 fn a_minter_mints_for_no_name_that_reads_as_another_issuers() {
+    // It is there: without its keys the minter would be ready after 30 s, as the test gives up.
+    let corp = super::stack::Idp::start();
     let two = |minter: String| {
-        let second = "[[session.issuer]]\nissuer = \"https://corp.example\"\naudiences = [\"my-app\"]\nalgorithms = [\"ES256\"]\n\
-                      keys = { discovery = true }\nexternal_id = \"corp-{sub}\"\n";
-        minter.replace("keys = { discovery = true }", "keys = { discovery = true }\nexternal_id = \"{sub}\"") + second
+        let second = format!(
+            "[[session.issuer]]\nissuer = \"{}\"\naudiences = [\"my-app\"]\nalgorithms = [\"ES256\"]\n\
+             keys = {{ discovery = true }}\nexternal_id = \"corp-{{sub}}\"\n",
+            corp.url
+        );
+        minter.replace("keys = { discovery = true }", "keys = { discovery = true }\nexternal_id = \"{sub}\"") + &second
     };
     let pair = Pair::with(KEY, 1, two, |edge| edge);
     assert_eq!(pair.edge.open(&pair.idp.token("corp-ada")).status, 403);
