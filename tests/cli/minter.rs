@@ -451,9 +451,10 @@ fn what_the_minter_has_against_a_session_the_browser_hears() {
 #[test]
 fn an_edge_that_breaks_off_stands_in_the_audit_log_all_the_same() {
     let pair = Pair::start(KEY);
-    pair.vendor.faults(json!({ "on": "mint", "delay": "1s" }));
-    let ask = with(good(&pair, "ada"), "deadline_ms", 3000).to_string();
-    pair.stranger("edge").break_off(&ask, Duration::from_millis(300));
+    pair.vendor.faults(json!({ "on": "mint", "delay": "2s" }));
+    let ask = with(good(&pair, "ada"), "deadline_ms", 20_000).to_string();
+    pair.stranger("edge")
+        .break_off(&ask, || until("the vendor has been asked", || (pair.vendor.mint_calls() == 1).then_some(())));
     let lines = until("the line is there", || Some(pair.minters[0].audit_log()).filter(|lines| !lines.is_empty()));
     assert_eq!((lines.len(), &lines[0]["outcome"]), (1, &json!("granted")));
     assert_eq!(pair.vendor.mint_calls(), 1);

@@ -242,12 +242,23 @@ impl Stranger {
         }
     }
 
-    /// `POST /v1/mint`, and leaves after this long without an answer.
-    pub fn break_off(&self, body: &str, after: Duration) {
+    /// `POST /v1/mint`, and leaves without an answer as soon as `begun` returns.
+    pub fn break_off(&self, body: &str, begun: impl FnOnce() + Send) {
         let request = http::Request::post(format!("{}/v1/mint", self.origin));
         let request = request.body(http_body_util::Full::new(bytes::Bytes::from(body.to_owned()))).expect("a request");
-        let left = self.runtime.block_on(self.client.send(request, 1 << 20, after));
-        assert!(matches!(left, Err(ClientFault::TimedOut)), "it was answered in time");
+        let (leave, left) = tokio::sync::oneshot::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                begun();
+                let _ = leave.send(());
+            });
+            self.runtime.block_on(async {
+                tokio::select! {
+                    answer = self.client.send(request, 1 << 20, Duration::from_secs(60)) => panic!("it ended: {:?}", answer.map(|answer| answer.status)),
+                    _ = left => {}
+                }
+            });
+        });
     }
 
     /// `POST /v1/mint`.
