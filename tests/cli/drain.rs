@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::client::{Answer, Connection, request};
 use super::process::until;
 use super::stack::{Stack, bearer};
+use super::stopwatch::Stopwatch;
 
 /// `drain` of these tests is 30 s. What ends before this has not waited for it.
 const SOON: Duration = Duration::from_secs(15);
@@ -59,7 +60,7 @@ fn terminated_under_load(client: Client) -> (u64, u64) {
         })
         .collect();
     until("there is load", || (tally.answered.load(Ordering::Relaxed) > 1000).then_some(()));
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     let ended = stack.gateway.terminate();
     let took = asked.elapsed();
     for client in clients {
@@ -119,7 +120,7 @@ fn idle_connections_are_closed_and_do_not_hold_it() {
     for connection in idle.iter_mut().step_by(2) {
         assert_eq!(connection.ask(&open).status, 302);
     }
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     stack.gateway.terminate().assert_code(0);
     assert!(asked.elapsed() < SOON, "it took {:?}", asked.elapsed());
     for connection in &mut idle {
@@ -130,7 +131,7 @@ fn idle_connections_are_closed_and_do_not_hold_it() {
 #[test]
 fn without_connections_it_ends_at_once() {
     let stack = Stack::start();
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     stack.gateway.terminate().assert_code(0);
     assert!(asked.elapsed() < SOON, "it took {:?}", asked.elapsed());
 }
@@ -149,7 +150,7 @@ fn answers_after_the_stop() -> Vec<Answer> {
     stack.gateway.program.signal("TERM");
     until_stopped(&mut idle);
     stack.vendor.faults(json!({}));
-    let released = Instant::now();
+    let released = Stopwatch::start();
     let answers: Vec<_> = waiting.iter_mut().map(|one| one.answer().expect("a whole answer")).collect();
     stack.gateway.program.end().assert_code(0);
     assert!(released.elapsed() < SOON, "it took {:?}", released.elapsed());
@@ -179,7 +180,7 @@ fn a_vendor_that_never_answers_holds_it_until_the_end_of_the_drain_and_the_waiti
     let token = stack.idp.token("ada");
     assert!(waiting.send(request("GET", "/plugins/face-scan", &[&bearer(&token)], "")));
     until("the vendor is asked", || (stack.vendor.mint_calls() == 1).then_some(()));
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     stack.gateway.program.signal("TERM");
     let answer = waiting.answer().expect("a whole answer");
     assert_eq!((answer.status, answer.problem().as_str()), (503, "draining"));

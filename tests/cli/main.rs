@@ -32,6 +32,7 @@ mod simulate;
 mod slow_reader;
 mod split;
 mod stack;
+mod stopwatch;
 mod systemd;
 mod systemd_real;
 mod upgrade;

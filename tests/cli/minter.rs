@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use super::memory::occurrences;
 use super::pair::{Authority, EDGE, Minter, Pair, Stranger};
 use super::process::{Stream, free_port, until};
 use super::stack::{CANARY_PERSON, KEY, bearer};
+use super::stopwatch::Stopwatch;
 
 /// An ask that the minter grants, for a token's subject.
 fn good(pair: &Pair, subject: &str) -> Value {
@@ -527,7 +528,7 @@ fn new_certificates_are_taken_without_a_restart() {
     let both = ["ca.pem", "next-ca.pem"].map(|name| std::fs::read_to_string(pair.folder.path().join(name)).unwrap());
     pair.folder.replace("ca.pem", &both.concat());
     next.sign(&pair.folder, "edge", EDGE);
-    let began = Instant::now();
+    let began = Stopwatch::start();
     until("the minter believes the new authority", || {
         pair.stranger("edge").ask("GET", "/v1/health", "").filter(|(status, _)| *status == 200)
     });

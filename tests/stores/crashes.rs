@@ -7,6 +7,7 @@ use super::fleet::{Fleet, Leases, settled};
 use super::load::during;
 use super::process::until;
 use super::server::Server;
+use super::stopwatch::Stopwatch;
 
 /// Another node takes over, and trouble is seen or over, within this time.
 const SOON: Duration = Duration::from_secs(2);
@@ -40,7 +41,7 @@ impl Amid {
 #[test]
 fn another_node_takes_over_from_one_that_was_killed_amid_a_mint() {
     let Some(mut amid) = Amid::start() else { return };
-    let killed = Instant::now();
+    let killed = Stopwatch::start();
     amid.fleet.kill(0);
     let answer = amid.second.answer().expect("an answer");
     let took = killed.elapsed();
@@ -56,15 +57,15 @@ fn a_node_that_stood_still_amid_a_mint_does_not_bring_its_own_url_back() {
     let Some(mut amid) = Amid::start() else { return };
     let node = &amid.fleet.nodes[0].program;
     node.signal("STOP");
-    let stopped = Instant::now();
+    let (stopped, since) = (Stopwatch::start(), Instant::now());
     let answer = amid.second.answer().expect("an answer");
     assert_eq!(answer.status, 302, "{answer:?}");
     assert!(stopped.elapsed() < SOON, "{:?}", stopped.elapsed());
-    until("the vendor has answered the first mint", || (stopped.elapsed() > SOON + SOON).then_some(()));
+    until("the vendor has answered the first mint", || (since.elapsed() > SOON + SOON).then_some(()));
     node.signal("CONT");
     let late = amid.first.answer().expect("an answer");
     assert_eq!(late.status, 302, "{late:?}");
-    let began = Instant::now();
+    let began = Stopwatch::start();
     assert_eq!(settled(&amid.fleet, &amid.token), answer.location(), "the URL that the others have is the one");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(amid.fleet.mints(), 2);
@@ -79,7 +80,7 @@ fn a_store_that_comes_back_empty_amid_a_mint_ends_with_one_url() {
         let answer = answer.expect("an answer");
         assert_eq!(answer.status, 302, "{answer:?}");
     }
-    let began = Instant::now();
+    let began = Stopwatch::start();
     settled(&amid.fleet, &amid.token);
     assert!(began.elapsed() < SOON, "the nodes went on with two URLs for {:?}", began.elapsed());
     assert!(amid.fleet.mints() <= 3, "{}", amid.fleet.mints());
@@ -151,7 +152,7 @@ fn what_was_forgotten_while_a_node_heard_nothing_is_gone_from_it_too() {
     let new = fleet.again(0, &token);
     relay.resume();
     until("the store is back", || (!fleet.degraded(deaf)).then_some(()));
-    let began = Instant::now();
+    let began = Stopwatch::start();
     assert_eq!(settled(&fleet, &token), new);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(fleet.mints(), 2);

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fleet::{Fleet, Leases, Owners, seal_key, timed};
 use super::load::all_at_once;
 use super::process::{Program, VALET, there_is};
+use super::stopwatch::{Stopwatch, pass};
 
 /// What was minted is on disk after this.
 const ON_DISK: Duration = Duration::from_millis(600);
@@ -22,8 +23,8 @@ fn killed(users: usize) -> (Fleet, Vec<String>, Vec<String>) {
     let outcome = all_at_once(&fleet, &tokens, 1, 16);
     assert!(outcome.others.is_empty(), "{:?}", outcome.others);
     let held = outcome.urls.into_iter().map(|urls| urls.into_iter().next().expect("one")).collect();
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK);
     fleet.kill(0);
     (fleet, tokens, held)
 }
@@ -34,8 +35,8 @@ fn a_lease_outlives_a_kill_six_tenths_of_a_second_after_its_mint() {
     for round in 0..3 {
         let token = fleet.idp.token(&format!("user-{round}"));
         let url = fleet.url(0, &token);
-        // Pause: the promise is that a lease is on disk after this.
-        std::thread::sleep(ON_DISK);
+        // The promise is that a lease is on disk after this.
+        pass(ON_DISK);
         fleet.kill(0);
         fleet.add(&Leases::file());
         assert_eq!(fleet.url(0, &token), url);
@@ -59,11 +60,11 @@ fn what_was_forgotten_stays_forgotten_over_a_kill() {
     let mut fleet = Fleet::start(1, &Leases::file());
     let token = fleet.idp.token("ada");
     let old = fleet.url(0, &token);
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK);
     let new = fleet.again(0, &token);
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK);
     fleet.kill(0);
     fleet.add(&Leases::file());
     let after = fleet.url(0, &token);
@@ -74,7 +75,7 @@ fn what_was_forgotten_stays_forgotten_over_a_kill() {
 /// So many leases are there again after a restart.
 fn restarts_with(users: usize) -> Duration {
     let (mut fleet, tokens, held) = killed(users);
-    let began = Instant::now();
+    let began = Stopwatch::start();
     fleet.add(&Leases::file());
     let took = began.elapsed();
     assert!(took < Duration::from_secs(2), "ready after {took:?}");
@@ -174,8 +175,8 @@ fn comes_back(torn: Torn) {
         assert!(matches!(torn, Torn::Half) || kept == what, "{torn:?}: what was set aside has changed");
     }
     // And it keeps again.
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK);
     fleet.kill(0);
     fleet.add(&Leases::file());
     assert_eq!(fleet.urls(0, &tokens), urls, "{torn:?}");
@@ -227,7 +228,7 @@ fn a_second_process_on_one_file_is_refused_in_one_line() {
     let token = fleet.idp.token("ada");
     let url = fleet.url(0, &token);
     let (second, took) = {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         (Program::start(fleet.command(&Leases::file())).end(), began.elapsed())
     };
     second.assert_code(70);
@@ -276,8 +277,8 @@ fn a_folder_that_can_not_be_written_any_more_stops_no_request() {
     let mut held = fleet.urls(node, &fleet.tokens("before", 5));
     allow(&folder, 0o555);
     held.extend(fleet.urls(node, &fleet.tokens("after", 5)));
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK);
     allow(&folder, 0o755);
     fleet.kill(node);
     fleet.add(&leases);
@@ -321,8 +322,8 @@ fn a_full_disk_stops_no_request() {
     fleet.until_degraded(false);
     let after = fleet.idp.token("after");
     let last = fleet.url(node, &after);
-    // Pause: the promise is that a lease is on disk after this.
-    std::thread::sleep(ON_DISK + ON_DISK);
+    // The promise is that a lease is on disk after this.
+    pass(ON_DISK + ON_DISK);
     assert!(fleet.nodes[node].program.runs());
     fleet.kill(node);
     fleet.add(&Leases::file());

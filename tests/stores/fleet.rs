@@ -13,6 +13,7 @@ use super::client::{Answer, Connection, once, request};
 use super::process::{HANG, Program, Stream, until, valet};
 use super::server::Server;
 use super::stack::{Folder, Gateway, Idp, KEY, Vendor, bearer};
+use super::stopwatch::Stopwatch;
 
 /// What `/metrics` says while the store is in trouble.
 const DEGRADED: &str = "valet_degraded{what=\"leases.store\"}";
@@ -249,7 +250,7 @@ impl Fleet {
 
     /// Waits until every node says so, or none does; how long the slowest took.
     pub fn until_degraded(&self, degraded: bool) -> Duration {
-        let began = Instant::now();
+        let began = Stopwatch::start();
         for node in 0..self.nodes.len() {
             let what = format!("node {node} says {} leases.store", if degraded { "" } else { "no more" });
             until(&what, || (self.degraded(node) == degraded).then_some(()));
@@ -274,9 +275,9 @@ pub fn open(token: &str) -> String {
     request("GET", "/plugins/face-scan", &[&bearer(token)], "")
 }
 
-/// An answer, and how long it took.
+/// An answer, and for how long the machine ran meanwhile.
 pub fn timed(ask: impl FnOnce() -> Answer) -> (Answer, Duration) {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     (ask(), began.elapsed())
 }
 

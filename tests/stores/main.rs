@@ -16,6 +16,9 @@ mod process;
 #[allow(dead_code)]
 #[path = "../cli/stack.rs"]
 mod stack;
+#[allow(dead_code)]
+#[path = "../cli/stopwatch.rs"]
+mod stopwatch;
 
 mod capacity;
 mod crashes;

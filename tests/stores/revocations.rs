@@ -1,6 +1,6 @@
 //! A session that was ended at one node is ended at all, and stays so whatever becomes of nodes and store.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::fleet::{Fleet, Leases, timed};
 use super::process::{until, valet};
 use super::server::Server;
 use super::stack::{bearer, echo};
+use super::stopwatch::Stopwatch;
 
 const TOKEN: &str = "the-token-of-this-test";
 
@@ -56,7 +57,7 @@ fn eight_nodes_refuse_within_a_second_and_after_a_kill_and_without_a_message() {
             fleet.url(node, token);
         }
         assert_eq!(revoke(&fleet, round, &format!("user-{round}")).status, 204);
-        let answered = Instant::now();
+        let answered = Stopwatch::start();
         for node in 0..8 {
             until("it refuses", || (fleet.nodes[node].open(token).status == 401).then_some(()));
         }
@@ -174,7 +175,7 @@ fn a_websocket_that_stays_in_a_process_that_was_taken_over_ends_by_what_the_stor
     fleet.kill(new);
     assert!(socket.send("hello") && socket.bytes(5).is_some(), "the WebSocket was cut");
     assert_eq!(revoke(&fleet, 0, "ada").status, 204);
-    let answered = Instant::now();
+    let answered = Stopwatch::start();
     socket.rest();
     // Long before the end of `drain`.
     assert!(answered.elapsed() < Duration::from_secs(10), "{:?}", answered.elapsed());

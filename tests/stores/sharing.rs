@@ -1,7 +1,7 @@
 //! Nodes that share a store act as one: each user has one URL, wherever he comes in.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::fleet::{Fleet, Leases, only, seal_key, settled};
 use super::load::{Outcome, all_at_once};
 use super::process::until;
 use super::server::{Kind, Server};
+use super::stopwatch::Stopwatch;
 
 /// A node learns within this time what another did.
 const NEWS: Duration = Duration::from_secs(1);
@@ -169,7 +170,7 @@ fn who_scans_again_at_one_node_has_the_new_url_at_all_within_a_second() {
     assert_eq!([fleet.urls(1, &tokens), fleet.urls(2, &tokens)], [old.clone(), old.clone()]);
     for (number, token) in tokens.iter().enumerate().take(4) {
         let new = fleet.again(number % 3, token);
-        let dropped = Instant::now();
+        let dropped = Stopwatch::start();
         assert_ne!(new, old[number]);
         for node in 0..3 {
             until("the old URL is gone", || (fleet.url(node, token) == new).then_some(()));
@@ -189,7 +190,7 @@ fn a_mint_under_way_at_another_node_is_not_what_a_new_scan_gets() {
     let again = fleet.again(1, &token);
     let first = first.answer().expect("an answer");
     assert_eq!(first.status, 302, "{first:?}");
-    let began = Instant::now();
+    let began = Stopwatch::start();
     assert_eq!(settled(&fleet, &token), again, "what was minted before is nobody's any more");
     assert!(began.elapsed() < NEWS, "{:?}", began.elapsed());
     assert_eq!(fleet.mints(), 2);
@@ -207,7 +208,7 @@ fn scans_again_at_all_nodes_at_once_end_with_one_url() {
             let asks: Vec<_> = (0..3).map(|node| scope.spawn(move || fleet.again(node, token))).collect();
             asks.into_iter().map(|ask| ask.join().expect("no panic")).collect()
         });
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let end = settled(&fleet, &token);
         assert!(began.elapsed() < NEWS + NEWS, "{:?}", began.elapsed());
         assert_ne!(end, before);
