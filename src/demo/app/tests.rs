@@ -442,12 +442,12 @@ async fn who_signs_out_everywhere_has_no_link_any_more_though_the_token_is_good_
     let mints = visit.mints();
     assert_eq!((visit.scan(Method::GET).await.status.as_u16(), visit.mints()), (401, mints));
     assert_eq!(visit.post("/api/sign-out", json!({})).await.status, 401);
-    let told = |view: &Value| view["requests"][1]["path"] == "/plugins/face-scan";
+    let told = |view: &Value| view["requests"][1]["session_check"] == "revoked";
     let view = visit.follow().await.until(told).await;
     let lines: Vec<(&Value, &Value)> =
         view["requests"].as_array().unwrap().iter().map(|line| (&line["path"], &line["status"])).collect();
     assert!(lines.contains(&(&json!("/.valet/backchannel-logout"), &json!(200))), "{lines:?}");
-    assert_eq!(view["requests"][1]["session_check"], "revoked");
+    assert_eq!(view["requests"][1]["path"], "/plugins/face-scan");
     visit.stack.stop().await;
 }
 
