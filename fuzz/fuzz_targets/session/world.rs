@@ -14,7 +14,9 @@ use url::Url;
 use valet_gateway::clock::{Clock, ClockControl, Moment, Tick, Timestamp};
 use valet_gateway::secret::Secret;
 use valet_gateway::session::settings::{IssuerSettings, SessionSettings};
-use valet_gateway::session::{ClaimNames, ClientFault, KeyClient, Session, SessionFault, SessionName, Sessions, Sources};
+use valet_gateway::session::{
+    ClaimNames, ClientFault, KeyAnswer, KeyClient, Session, SessionFault, SessionName, Sessions, Sources,
+};
 use valet_gateway::telemetry::Metrics;
 
 use super::issuers::{CLAIM_NAMES, KEYS_URL, NOW, SECRETS, Signer, settings};
@@ -43,10 +45,10 @@ struct Idp {
 
 #[async_trait]
 impl KeyClient for Idp {
-    async fn get(&self, url: &Url, _: usize, _: Duration) -> Result<(u16, Vec<u8>), ClientFault> {
+    async fn get(&self, url: &Url, _: usize, _: Duration) -> Result<KeyAnswer, ClientFault> {
         assert_eq!(url.as_str(), KEYS_URL, "a token says where keys are");
         self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok((200, self.keys.clone()))
+        Ok(KeyAnswer { status: 200, target: None, body: self.keys.clone() })
     }
 }
 
