@@ -160,8 +160,8 @@ impl Way {
 
     pub(super) async fn connect(&self, timeout: Duration) -> Result<Connection, RedisError> {
         if self.is_cluster() {
-            // A call that meets a closed connection goes to any other server, whose may be closed too, and from there to the one that the
-            // server names: enough for three servers that closed theirs at once. Each call has the caller's time-out over all of that.
+            // A call that meets a closed connection goes to any other server, over a connection that may be closed too, and from there to the
+            // server that this one names: enough for three that closed at once. The caller's time-out is over all of it.
             let mut builder = ClusterClientBuilder::new(self.infos()?)
                 .connection_timeout(timeout)
                 .response_timeout(timeout)
