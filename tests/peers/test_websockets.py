@@ -84,6 +84,9 @@ def test_a_subprotocol_is_agreed_upon(stack, offered, chosen):
 @pytest.mark.parametrize("code", CODES)
 def test_the_app_learns_how_the_client_closed(stack, sockets, code):
     with dial(stack) as ws:
+        # The package's server tells its app of no WebSocket whose end comes right behind the handshake.
+        ws.send("hello")
+        assert ws.recv(HANG) == "hello"
         ws.close(code, "for a reason")
     until("the app saw it", lambda: sockets.closed and sockets.closed[-1] == (code, "for a reason"))
 
