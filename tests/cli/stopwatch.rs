@@ -1,26 +1,30 @@
 //! Time in which this machine ran. What a program does in a second it can't do in one for which all stood still, because others had the cores:
 //! a bound is on the program, and not on the machine.
 
-use std::sync::LazyLock;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(5);
 
 /// Microseconds since the first use. A step that took longer counts as two: somebody else ran.
-static RUN: LazyLock<&'static AtomicU64> = LazyLock::new(|| {
-    let run: &AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
-    std::thread::spawn(move || {
-        loop {
-            let began = Instant::now();
-            // Pause: a step.
-            std::thread::sleep(STEP);
-            let step = began.elapsed().min(2 * STEP);
-            run.fetch_add(step.as_micros().try_into().expect("short"), Ordering::Relaxed);
-        }
+static RUN: AtomicU64 = AtomicU64::new(0);
+static BEGUN: Once = Once::new();
+
+fn run() -> u64 {
+    BEGUN.call_once(|| {
+        std::thread::spawn(|| {
+            loop {
+                let began = Instant::now();
+                // Pause: a step.
+                std::thread::sleep(STEP);
+                let step = began.elapsed().min(2 * STEP);
+                RUN.fetch_add(step.as_micros().try_into().expect("short"), Ordering::Relaxed);
+            }
+        });
     });
-    run
-});
+    RUN.load(Ordering::Relaxed)
+}
 
 /// For upper bounds: on a machine that runs it tells what a clock tells, on one that stands still now and then less. To a step.
 #[derive(Clone, Copy)]
@@ -28,11 +32,11 @@ pub struct Stopwatch(u64);
 
 impl Stopwatch {
     pub fn start() -> Self {
-        Self(RUN.load(Ordering::Relaxed))
+        Self(run())
     }
 
     pub fn elapsed(self) -> Duration {
-        Duration::from_micros(RUN.load(Ordering::Relaxed) - self.0)
+        Duration::from_micros(run() - self.0)
     }
 }
 
