@@ -45,6 +45,7 @@ mod reload_refused;
 mod reload_sign_out;
 mod revocation;
 mod routes;
+mod seeds;
 mod session_ends;
 mod sessions;
 mod sign_out;

@@ -2,8 +2,7 @@
 
 use libfuzzer_sys::fuzzer_mutate;
 use serde_json::{Map, Value, json};
-
-use super::issuers::{ISSUERS, NOW, SKEW, Signer};
+use valet_fuzz::issuers::{ISSUERS, NOW, SKEW, Signer};
 
 /// Signers, and ways to forge.
 const WHO: [u8; 16] = *b"0123456789ahijkl";
