@@ -5,7 +5,7 @@ mod host;
 mod login_url;
 mod origin;
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 pub use field_name::FieldName;
 pub use host::{HostName, HostRule};
@@ -41,6 +41,18 @@ pub(crate) fn shown_place(target: &str) -> String {
         }
     };
     shown.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
+/// Where a redirect leads, for people, where even its path may be a secret: scheme, host and port.
+pub(crate) fn shown_origin(target: &str) -> String {
+    let full = if target.starts_with("//") { format!("https:{target}") } else { target.to_owned() };
+    let shown = match Url::parse(&full) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url.origin().ascii_serialization(),
+        Err(ParseError::RelativeUrlWithoutBase) => "a path of the same host".to_owned(),
+        // What looks like a host of such a text, or a scheme, may be anything.
+        Ok(_) | Err(_) => "an address that is no http(s) URL".to_owned(),
+    };
+    shown.chars().take(MAX_SHOWN).collect()
 }
 
 /// Loopback or `localhost` or below it: where `http://` is allowed.

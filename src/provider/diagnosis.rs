@@ -1,4 +1,5 @@
-//! What was wrong with a mint, in the operator's words: names, numbers and hosts, no value of an answer and no query of a URL.
+//! What was wrong with a mint, in the operator's words: names, numbers and hosts, no value of an answer, and of a URL its origin alone:
+//! a path may be a plug-in's token as a query may.
 
 use http::header::LOCATION;
 use parking_lot::Mutex;
@@ -7,7 +8,7 @@ use serde_json::Value as Json;
 use super::answer::UrlRule;
 use super::{MintFailure, SessionRefusal};
 use crate::http_client::{Cause, Response};
-use crate::web::shown_place;
+use crate::web::shown_origin;
 
 /// More members of an answer than these are not named.
 const MAX_NAMES: usize = 12;
@@ -84,7 +85,7 @@ impl Diagnosis {
             (300..=399, Some(target)) => {
                 let text = format!(
                     "the {step} call was answered {status}, to {}; none is followed: look at base_url and the call's path",
-                    shown_place(target)
+                    shown_origin(target)
                 );
                 Self::new("redirect", text)
             }
@@ -206,19 +207,22 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_told_without_its_query() {
+    fn a_redirect_is_told_by_its_origin_alone() {
         let answer = |location: &str| Response {
             status: 302,
             headers: http::HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]),
             body: bytes::Bytes::new(),
         };
         for (location, told) in [
-            ("https://sso.acme.example/login?token=canary#canary", "302, to https://sso.acme.example/login;"),
-            ("/login?token=canary", "302, to /login;"),
-            ("https://canary:canary@sso.acme.example/", "302, to https://sso.acme.example/;"),
-            ("//canary:canary@sso.acme.example/x", "302, to sso.acme.example/x;"),
-            ("https://canary:canary@sso.acme.example:99999/", "302, to sso.acme.example:99999/;"),
-            ("https://sso.acme.example:8443/x", "302, to https://sso.acme.example:8443/x;"),
+            ("https://sso.acme.example/canary/login?token=canary#canary", "302, to https://sso.acme.example;"),
+            ("/canary?token=canary", "302, to a path of the same host;"),
+            ("canary", "302, to a path of the same host;"),
+            ("https://canary:canary@sso.acme.example/", "302, to https://sso.acme.example;"),
+            ("//canary:canary@sso.acme.example/canary", "302, to https://sso.acme.example;"),
+            ("https://canary:canary@sso.acme.example:99999/", "302, to an address that is no http(s) URL;"),
+            ("canary:canary", "302, to an address that is no http(s) URL;"),
+            ("https://sso.acme.example:8443/canary", "302, to https://sso.acme.example:8443;"),
+            ("http://127.0.0.1:21030/scan/canary/go?x=1", "302, to http://127.0.0.1:21030;"),
         ] {
             let diagnosis = Diagnosis::status(Step::Mint, &answer(location));
             assert_eq!(diagnosis.cause, "redirect");

@@ -1,6 +1,7 @@
 //! `valet check --live`: the identity provider and the vendor tried out.
 
 use serde_json::json;
+use valet_gateway::demo::fault::REDIRECT_TARGET;
 
 use super::process::{Ended, NOBODY, end_of, jwt_in};
 use super::stack::{Folder, Idp, Vendor};
@@ -120,6 +121,16 @@ fn each_fault_of_the_vendor_is_one_line() {
         assert_eq!(ended.code, Some(69), "{faults}: {}", ended.all());
         assert_unavailable(&ended, &["face-scan", says]);
     }
+}
+
+/// The path of a plug-in URL may be its token.
+#[test]
+fn a_vendor_that_redirects_is_told_without_the_path_it_leads_to() {
+    let (vendor, idp) = (Vendor::start(KEY), Idp::start());
+    vendor.faults(json!({ "fail": "redirect", "on": "mint" }));
+    let ended = check_live(&folder(&vendor.url, &idp.url, KEY));
+    assert_unavailable(&ended, &["the mint call was answered 302"]);
+    assert!(!ended.all().contains(REDIRECT_TARGET), "{}", ended.all());
 }
 
 #[test]
