@@ -112,6 +112,25 @@ fn the_column_is_that_of_the_value() {
 }
 
 #[test]
+fn a_content_type_of_the_provider_that_contradicts_the_body_of_a_call_is_a_fault() {
+    let with = |kind: &str| {
+        let preset = "preset = \"intelliprove-v2\"\n";
+        let config = SMALL.replace(preset, &format!("{preset}headers = {{ Content-Type = \"{kind}\" }}\n"));
+        check(&config, &[("vendor.key", "k")])
+    };
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/json{subject}"] {
+        let ended = with(wrong);
+        ended.assert_code(78);
+        let (file, _, _, key, message) = parts(ended.only_line());
+        assert_eq!((file, key), ("valet.toml", "provider.register.json"), "{wrong}");
+        assert!(message.contains("contradicts the `content-type` in the provider's `headers`"), "{message}");
+    }
+    for good in ["application/json", "application/vnd.acme.v2+json; charset=utf-8"] {
+        with(good).assert_code(0);
+    }
+}
+
+#[test]
 fn a_key_file_that_others_can_read_is_a_warning_and_no_fault() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();

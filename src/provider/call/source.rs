@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method};
 use percent_encoding::percent_encode;
 
@@ -67,14 +68,19 @@ impl CallSource<'_> {
             }
         }
         let headers = self.all_headers(around, &mut fault);
-        let content = self.content(method.as_ref(), around.place, &mut fault);
+        let content = self.content(method.as_ref(), around, &mut fault);
         if faults.len() > before {
             return None;
         }
         Some(CallTemplate { method: method?, path: path?, query, headers, content })
     }
 
-    fn content(&self, method: Option<&Method>, place: Place, fault: &mut impl FnMut(&str, &str)) -> Content {
+    fn content(
+        &self,
+        method: Option<&Method>,
+        around: &Surroundings<'_>,
+        fault: &mut impl FnMut(&str, &str),
+    ) -> Content {
         let (key, kind, is_kind): (_, _, fn(&str) -> bool) = match (self.json, self.form) {
             (None, None) => return Content::None,
             (Some(_), Some(_)) => {
@@ -91,9 +97,16 @@ impl CallSource<'_> {
         if let Some((name, _)) = self.headers.iter().flatten().find(|(name, text)| contradicts(name, text)) {
             fault(&format!("headers.{name}"), &format!("contradicts `{key}`: leave it out, or give a type of {kind}"));
         }
+        // The provider's own fields go with this body too.
+        if around.headers.iter().any(|(name, template)| *name == CONTENT_TYPE && !is_kind(&shape(template))) {
+            let message = format!(
+                "contradicts the `content-type` in the provider's `headers`: leave that out there, or give a type of {kind}"
+            );
+            fault(key, &message);
+        }
         match (self.json, self.form) {
-            (Some(json), _) => Body::compile("json", json, place, fault).map_or(Content::None, Content::Json),
-            _ => Content::Form(parameters("form", self.form, place, fault)),
+            (Some(json), _) => Body::compile("json", json, around.place, fault).map_or(Content::None, Content::Json),
+            _ => Content::Form(parameters("form", self.form, around.place, fault)),
         }
     }
 
@@ -204,6 +217,15 @@ pub(in crate::provider) fn fields(
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
+}
+
+/// The text of a template, with braces where a value comes.
+fn shape(template: &Template) -> String {
+    let parts = template.parts().iter().map(|part| match part {
+        Part::Literal(literal) => &**literal,
+        Part::Value(_) => "{}",
+    });
+    parts.collect()
 }
 
 fn is_form(content_type: &str) -> bool {
