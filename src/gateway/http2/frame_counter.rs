@@ -10,6 +10,7 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 /// The flag of HEADERS and CONTINUATION: nothing of this request's head follows (RFC 9113, section 6.2).
@@ -18,10 +19,14 @@ const END_HEADERS: u8 = 4;
 /// Bounds hold for a second.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Frames without a request in a second: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, DATA without bytes, and whatever h2 ignores. A download at
-/// 1 Gbit/s through windows of 64 KiB takes about 8,000 window updates, gRPC's keep-alive and bandwidth probes some hundred PINGs. A flood
-/// comes with millions; 10,000 are less than a hundredth of a core.
+/// Frames without a request in a second: PING, SETTINGS, PRIORITY, DATA without bytes, whatever h2 ignores, and a WINDOW_UPDATE that answers no
+/// DATA of ours. gRPC's keep-alive and bandwidth probes take some hundred PINGs. A flood comes with millions; 10,000 are less than a hundredth
+/// of a core.
 const MOST_IDLE: u32 = 10_000;
+
+/// Window updates for each DATA frame that the client got. Go's client sends one for the connection and one for the stream for each piece that
+/// is read of it, and a frame of 16 KiB may be read in two.
+const UPDATES: u32 = 4;
 
 /// Streams that the client takes back in a second. A browser that leaves a page takes back what is under way, 100 at most; five such pages a
 /// second. Each could have begun a request behind us (CVE-2023-44487).
@@ -34,17 +39,50 @@ pub(in crate::gateway) enum FloodKind {
     Resets,
 }
 
-/// Where in the frames the bytes are, and what came in this second.
-#[derive(Debug)]
-pub(in crate::gateway) struct FrameCounter {
+/// Where in the frames of one direction the bytes are.
+#[derive(Debug, Default)]
+struct Frames {
     head: [u8; HEAD],
     /// Bytes of the head that are there.
     have: usize,
     /// Bytes of the payload that are to come.
     payload: usize,
+}
+
+impl Frames {
+    /// Takes bytes up to the end of the next head, else all. Whether there is a head.
+    fn next(&mut self, bytes: &mut &[u8]) -> bool {
+        let skipped = self.payload.min(bytes.len());
+        self.payload -= skipped;
+        let (head, rest) = bytes[skipped..].split_at((HEAD - self.have).min(bytes.len() - skipped));
+        self.head[self.have..][..head.len()].copy_from_slice(head);
+        self.have += head.len();
+        *bytes = rest;
+        if self.have < HEAD {
+            return false;
+        }
+        let [a, b, c, ..] = self.head;
+        (self.have, self.payload) = (0, u32::from_be_bytes([0, a, b, c]) as usize);
+        true
+    }
+
+    fn kind(&self) -> u8 {
+        self.head[3]
+    }
+}
+
+/// Where in the frames the bytes are, and what came in this second.
+#[derive(Debug)]
+pub(in crate::gateway) struct FrameCounter {
+    incoming: Frames,
+    outgoing: Frames,
     since: Instant,
     idle: u32,
     resets: u32,
+    /// Window updates that may come for DATA that the client got.
+    updates: u32,
+    /// What the DATA of this second added to them.
+    fresh: u32,
     /// Requests whose head began.
     heads: u64,
     /// The last of them is to be continued.
@@ -55,12 +93,13 @@ impl FrameCounter {
     /// What follows is the first frame.
     pub fn new() -> Self {
         Self {
-            head: [0; HEAD],
-            have: 0,
-            payload: 0,
+            incoming: Frames::default(),
+            outgoing: Frames::default(),
             since: Instant::now(),
             idle: 0,
             resets: 0,
+            updates: 0,
+            fresh: 0,
             heads: 0,
             continued: false,
         }
@@ -70,39 +109,43 @@ impl FrameCounter {
     pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), FloodKind> {
         if now.duration_since(self.since) >= SPAN {
             (self.since, self.idle, self.resets) = (now, 0, 0);
+            // DATA of the second before is still being answered; what older DATA left over would add up to a flood.
+            (self.updates, self.fresh) = (self.updates.min(self.fresh), 0);
         }
-        loop {
-            let skipped = self.payload.min(bytes.len());
-            self.payload -= skipped;
-            let (head, rest) = bytes[skipped..].split_at((HEAD - self.have).min(bytes.len() - skipped));
-            if head.is_empty() {
-                return Ok(());
-            }
-            self.head[self.have..][..head.len()].copy_from_slice(head);
-            self.have += head.len();
-            bytes = rest;
-            if self.have == HEAD {
-                self.have = 0;
-                self.count()?;
+        while self.incoming.next(&mut bytes) {
+            self.count()?;
+        }
+        Ok(())
+    }
+
+    /// Notes the frames that begin in bytes to the client: it answers DATA with window updates.
+    pub fn wrote(&mut self, mut bytes: &[u8]) {
+        while self.outgoing.next(&mut bytes) {
+            if self.outgoing.kind() == DATA && self.outgoing.payload > 0 {
+                self.updates = self.updates.saturating_add(UPDATES);
+                self.fresh = self.fresh.saturating_add(UPDATES);
             }
         }
     }
 
     /// The number of the request whose head began and is not whole yet.
     pub fn half_a_head(&self) -> Option<u64> {
-        let inside = self.payload > 0 && matches!(self.head[3], HEADERS | CONTINUATION);
+        let inside = self.incoming.payload > 0 && matches!(self.incoming.kind(), HEADERS | CONTINUATION);
         (inside || self.continued).then_some(self.heads)
     }
 
     fn count(&mut self) -> Result<(), FloodKind> {
-        let [a, b, c, kind, flags, ..] = self.head;
-        self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
+        let [_, _, _, kind, flags, ..] = self.incoming.head;
         match kind {
             RST_STREAM => {
                 self.resets += 1;
                 if self.resets > MOST_RESETS { Err(FloodKind::Resets) } else { Ok(()) }
             }
-            DATA if self.payload > 0 => Ok(()),
+            DATA if self.incoming.payload > 0 => Ok(()),
+            WINDOW_UPDATE if self.updates > 0 => {
+                self.updates -= 1;
+                Ok(())
+            }
             // Requests have their own bounds, in h2 too.
             HEADERS | CONTINUATION => {
                 self.heads += u64::from(kind == HEADERS);
@@ -124,7 +167,6 @@ mod tests {
     const PRIORITY: u8 = 2;
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
-    const WINDOW_UPDATE: u8 = 8;
 
     fn frame(kind: u8, payload: usize) -> Vec<u8> {
         let length = u32::try_from(payload).unwrap().to_be_bytes();
@@ -168,6 +210,36 @@ mod tests {
             for one in [frame(HEADERS, 30), frame(CONTINUATION, 1), frame(DATA, 1)] {
                 assert_eq!(frames.take(&one, now), Ok(()));
             }
+        }
+    }
+
+    #[test]
+    fn data_that_was_sent_allows_window_updates_and_nothing_else() {
+        let start = Instant::now();
+        let (update, data) = (frame(WINDOW_UPDATE, 4), frame(DATA, 300));
+        for (kind, taken) in [(WINDOW_UPDATE, MOST_IDLE + 3 * UPDATES), (PING, MOST_IDLE)] {
+            let mut frames = FrameCounter::new();
+            // Wherever the bytes are cut.
+            for piece in data.repeat(3).chunks(7) {
+                frames.wrote(piece);
+            }
+            frames.wrote(&[frame(DATA, 0), frame(HEADERS, 9), frame(PING, 8)].concat());
+            let one = frame(kind, 4);
+            for _ in 0..taken {
+                assert_eq!(frames.take(&one, start), Ok(()), "{kind}");
+            }
+            assert_eq!(frames.take(&one, start), Err(FloodKind::Frames), "{kind}");
+        }
+        // What was sent in one second is answered in the next, and not later.
+        for (seconds, more) in [(1, UPDATES), (2, 0)] {
+            let mut frames = FrameCounter::new();
+            frames.wrote(&data);
+            for second in 1..=seconds {
+                assert_eq!(frames.take(&[], at(frames.since, 1000 * second)), Ok(()));
+            }
+            let most = update.repeat((MOST_IDLE + more) as usize);
+            assert_eq!(frames.take(&most, frames.since), Ok(()));
+            assert_eq!(frames.take(&update, frames.since), Err(FloodKind::Frames), "{seconds}");
         }
     }
 
@@ -220,7 +292,7 @@ mod tests {
             for piece in pieces {
                 frames.take(piece, now).unwrap();
             }
-            assert_eq!((frames.have, frames.payload), (0, 0));
+            assert_eq!((frames.incoming.have, frames.incoming.payload), (0, 0));
             (frames.idle, frames.resets)
         };
         for size in 1..=all.len() {

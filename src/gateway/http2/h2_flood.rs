@@ -201,6 +201,9 @@ impl AsyncWrite for FloodGuard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            this.frames.wrote(&bytes[..count]);
+        }
         this.bounded(written, cx)
     }
 
@@ -221,6 +224,13 @@ impl AsyncWrite for FloodGuard {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(mut count)) = written {
+            for slice in slices {
+                let taken = count.min(slice.len());
+                this.frames.wrote(&slice[..taken]);
+                count -= taken;
+            }
+        }
         this.bounded(written, cx)
     }
 

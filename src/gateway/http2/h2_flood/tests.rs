@@ -171,6 +171,41 @@ async fn floods_of_other_frames_end_too() {
     }
 }
 
+/// As Go's client does: one update for the connection and one for the stream for each piece of a download that was read. No time passes.
+#[tokio::test(start_paused = true)]
+async fn window_updates_for_a_fast_download_are_no_flood_and_more_of_them_are() {
+    const PIECE: usize = 16 * 1024;
+    const UPDATE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0x40, 0];
+    let mut data = vec![0, 0x40, 0, 0, 0, 0, 0, 0, 1];
+    data.resize(data.len() + PIECE, b'x');
+    let (mut client, far) = tokio::io::duplex(64 * 1024);
+    let metrics = Metrics::new("0", "test").unwrap();
+    client.write_all(PREFACE).await.unwrap();
+    let deadline = Duration::from_secs(10);
+    let mut guard = FloodGuard::enter(Box::new(far), deadline, &FloodCounters::new(&metrics)).await.unwrap();
+    let mut taken = [0; PREFACE.len() + 2 * UPDATE.len()];
+    guard.read_exact(&mut taken[..PREFACE.len()]).await.unwrap();
+    let mut came = vec![0; data.len()];
+    for _ in 0..6000 {
+        guard.write_all(&data).await.unwrap();
+        client.read_exact(&mut came).await.unwrap();
+        client.write_all(&UPDATE.repeat(2)).await.unwrap();
+        guard.read_exact(&mut taken[..2 * UPDATE.len()]).await.unwrap();
+    }
+    assert_eq!(counters(&metrics), [0; 4]);
+    // Two more for each piece, and the bound on what comes without any.
+    let mut more = 0;
+    loop {
+        client.write_all(UPDATE).await.unwrap();
+        if guard.read_exact(&mut taken[..UPDATE.len()]).await.is_err() {
+            break;
+        }
+        more += 1;
+    }
+    assert_eq!(more, 2 * 6000 + 10_000);
+    assert_eq!(counters(&metrics), [0, 1, 0, 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_back_every_request_is_cut_off() {
     let bench = TestBench::new().await;
