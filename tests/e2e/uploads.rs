@@ -1,5 +1,7 @@
 //! Requests with bodies to an app, by a connection on which the test decides what the app reads and says.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
@@ -113,6 +115,59 @@ async fn expect_100_continue_is_answered_by_the_app_before_the_body() {
     wire.assert_closed().await;
     to.assert_closed().await;
     assert_eq!(stack.answered("forwarded"), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_expects_100_continue_waits_for_the_app_and_not_the_app_for_it() {
+    let app = ByHand::start().await;
+    let stack = app.before("", "body_stall = \"1s\"").await;
+    for asked in [true, false] {
+        let mut wire = stack.wire().await;
+        wire.write(head("POST", "Expect: 100-continue\r\nContent-Length: 3\r\n")).await;
+        let mut to = app.accept().await;
+        to.read_to("\r\n\r\n").await;
+        if !asked {
+            to.write("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nn").await;
+            wire.read_to("\r\n\r\nn").await;
+        }
+        // Pause: the app takes longer than a client may for a piece of its body.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        if asked {
+            to.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+            wire.answer().await.assert_status(100);
+            wire.write("xyz").await;
+            to.read_to("xyz").await;
+            to.write(OK).await;
+            wire.answer().await.assert_status(200);
+        } else {
+            to.write("o").await;
+            wire.read_to("o").await;
+            wire.assert_closed().await;
+        }
+    }
+    assert_eq!(stack.answered("forwarded"), 2);
+    // The client's time begins when it is asked.
+    let mut wire = stack.wire().await;
+    wire.write(head("POST", "Expect: 100-continue\r\nContent-Length: 3\r\n")).await;
+    let mut to = app.accept().await;
+    to.read_to("\r\n\r\n").await;
+    to.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+    wire.answer().await.assert_status(100);
+    wire.answer().await.assert_problem(408, "too-slow");
+    assert_eq!(stack.count("valet_upstream_failures_total", &[]), 0);
+}
+
+#[tokio::test]
+async fn an_app_that_neither_asks_for_a_body_nor_answers_is_too_slow() {
+    let app = ByHand::start().await;
+    let stack = app.before("read_timeout = \"300ms\"", "").await;
+    let mut wire = stack.wire().await;
+    wire.write(head("POST", "Expect: 100-continue\r\nContent-Length: 3\r\n")).await;
+    let _to = app.accept().await;
+    wire.answer().await.assert_problem(504, "app-timeout");
+    assert_eq!(stack.answered("app_timeout"), 1);
+    let failures = stack.count("valet_upstream_failures_total", &[("app", "portal"), ("cause", "timeout")]);
+    assert_eq!(failures, 0, "a client that waits would have it ejected");
 }
 
 #[tokio::test]

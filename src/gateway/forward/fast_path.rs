@@ -262,7 +262,7 @@ impl FastPath {
         if client.is_sending() {
             client.send(Some(&mut app.stream)).await?;
         }
-        let whole = client.finish_upload(&mut *app, proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut *app).await;
         if !proxied.websocket && whole {
             self.give_back(*app, context);
         }

@@ -88,7 +88,9 @@ impl ProxyHttp for Forwarder {
             // It knows no interim answers, and would take one for the answer (RFC 9110, section 15.2).
             exchange.set_ignore_info_resp(true);
         }
-        exchange.set_read_timeout(Some(body));
+        // A client that waits to be asked for its body waits for the app, and this way carries no `100 Continue`.
+        let patience = if proxied.expects_continue { body.max(proxied.forward.app().read_timeout) } else { body };
+        exchange.set_read_timeout(Some(patience));
         let idle = (!proxied.start.close).then_some(idle.as_secs());
         exchange.set_keepalive(idle);
         Ok(false)
@@ -127,7 +129,7 @@ impl ProxyHttp for Forwarder {
 
     async fn request_body_filter(
         &self,
-        _: &mut Exchange,
+        exchange: &mut Exchange,
         body: &mut Option<Bytes>,
         end: bool,
         context: &mut ProxyContext,
@@ -141,8 +143,12 @@ impl ProxyHttp for Forwarder {
         if context.is_revoked(&self.gateway.load().sessions) {
             return Err(Error::new_down(REVOKED));
         }
-        let most = proxied(context)?.forward.app().max_body;
+        let proxied = proxied(context)?;
+        let most = proxied.forward.app().max_body;
         let stall = self.gateway.load().bounds().body;
+        if proxied.expects_continue {
+            exchange.set_read_timeout(Some(stall));
+        }
         context.body.take(piece.len(), most, stall).map_err(|refusal| match refusal {
             Refusal::BodyTooLarge => Error::new_down(TOO_LARGE),
             _ => Error::new_down(TOO_SLOW),

@@ -42,9 +42,9 @@ pub(super) trait Downstream {
     async fn pass(&mut self, app: &mut Stream, head: &[u8], span: Duration) -> io::Result<()>;
 
     /// The answer is whole, and the rest of the request's body follows as long as the app takes it. Whether the app has all of it.
-    async fn finish_upload(&mut self, app: &mut impl AppSide, expects_continue: bool) -> bool {
+    async fn finish_upload(&mut self, app: &mut impl AppSide) -> bool {
         if let Some(upload) = self.upload()
-            && upload.is_coming(expects_continue)
+            && upload.is_coming()
         {
             upload.be_patient(false);
             // The answer counts, whatever becomes of the body.
@@ -58,7 +58,7 @@ pub(super) trait Downstream {
     }
 
     /// Waits for the app, while the client is there. Where the request has a body, that goes on meanwhile; from its end on the app may be silent for
-    /// this long, each time.
+    /// this long, each time, and before its beginning too where the client waits for the app's word.
     async fn wait(&mut self, app: &mut impl AppSide, span: Duration, wanted: Wanted) -> Result<(), Stop> {
         let mut heard = None;
         poll_fn(|cx| {
@@ -67,18 +67,30 @@ pub(super) trait Downstream {
             if let Poll::Ready(done) = app.poll(wanted, cx) {
                 return Poll::Ready(done.map_err(|cause| Stop::App(given_up.unwrap_or(cause))));
             }
-            if sent.is_pending() && !self.upload().is_some_and(|upload| upload.is_patient()) {
-                return self.poll_reset(cx).map(|()| Err(Stop::Client));
-            }
-            if given_up.is_none() && self.poll_left(cx).is_ready() {
+            let upload = self.upload();
+            let (moved, patient, coming) =
+                upload.map_or((0, false, true), |upload| (upload.moved(), upload.is_patient(), upload.is_coming()));
+            if sent.is_pending() && !patient {
+                // Over HTTP/1 reading the body shows that the client has left.
+                if self.poll_reset(cx).is_ready() {
+                    return Poll::Ready(Err(Stop::Client));
+                }
+                if coming {
+                    return Poll::Pending;
+                }
+            } else if given_up.is_none() && self.poll_left(cx).is_ready() {
                 return Poll::Ready(Err(Stop::Client));
             }
-            let (moved, patient) = self.upload().map_or((0, false), |upload| (upload.moved(), upload.is_patient()));
             let now = Some((app.heard(), moved));
             let anew = std::mem::replace(&mut heard, now) != now;
             self.poll_silence(span, anew, cx).map(|()| {
-                // Both are silent: nobody is at fault, and it ends.
-                let late = if patient { Stop::Refused(Refusal::TooSlow) } else { Stop::App(Cause::TimedOut) };
+                let late = match (patient, coming) {
+                    // Both are silent: nobody is at fault, and it ends.
+                    (true, _) => Stop::Refused(Refusal::TooSlow),
+                    // The app's silence, but no reason to turn from it: any client could have it ejected by waiting for a word that it does not give.
+                    (false, false) => Stop::Refused(Refusal::AppTimeout),
+                    (false, true) => Stop::App(Cause::TimedOut),
+                };
                 Err(given_up.map_or(late, Stop::App))
             })
         })

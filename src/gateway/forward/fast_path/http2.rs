@@ -164,7 +164,7 @@ impl FastPath {
                 client.send(Bytes::new(), true)?;
             }
         }
-        let whole = client.finish_upload(&mut *app, proxied.expects_continue).await;
+        let whole = client.finish_upload(&mut *app).await;
         if whole {
             self.give_back(*app, context);
         }

@@ -86,7 +86,7 @@ impl FastPath {
                 }
             }
         }
-        client.finish_upload(app, proxied.expects_continue).await;
+        client.finish_upload(app).await;
         Ok(())
     }
 

@@ -79,6 +79,8 @@ pub(in crate::gateway) struct Upload {
     unflushed: bool,
     /// There is a connection to the app, behind whose head it goes.
     begun: bool,
+    /// The client waits for a word of the app before it sends it. One of HTTP/1.0 knows none.
+    expects_continue: bool,
     /// The client was told that the app waits for it.
     called: bool,
     /// What was sent is kept whatever the method.
@@ -118,6 +120,7 @@ impl Upload {
             piece: BytesMut::new(),
             unflushed: false,
             begun: false,
+            expects_continue: proxied.expects_continue && proxied.modern,
             called: false,
             keeps: false,
             patient: false,
@@ -152,9 +155,10 @@ impl Upload {
         self.moved
     }
 
-    /// Whether it waits for a client that may take its time.
+    /// Whether it waits for a client that may take its time. One of HTTP/2 that waits to be asked may: the app's word does not get to it.
     pub fn is_patient(&self) -> bool {
-        self.patient && matches!(self.waits, Some((Waits::Client, _)))
+        let in_vain = matches!(self.incoming, Incoming::Frames) && !self.is_coming();
+        (self.patient || in_vain) && matches!(self.waits, Some((Waits::Client, _)))
     }
 
     /// Whether the app has all of it.
@@ -167,14 +171,14 @@ impl Upload {
         if let State::GivenUp(why) = self.state { Some(why) } else { None }
     }
 
-    /// The client is told that the app waits for it (`100 Continue`).
+    /// The client is told that the app waits for it (`100 Continue`). Its time begins.
     pub fn call(&mut self) {
-        self.called = true;
+        (self.called, self.waits) = (true, None);
     }
 
-    /// Whether the client sends it, now that it has its answer. One that waits to be asked for it, and was not, sends none.
-    pub fn is_coming(&self, expects_continue: bool) -> bool {
-        !expects_continue || self.called || !self.meter.is_empty()
+    /// Whether the client sends it. One that waits to be asked for it, and was not yet, sends none.
+    pub fn is_coming(&self) -> bool {
+        !self.expects_continue || self.called || !self.meter.is_empty()
     }
 
     /// Takes what has come already, before there is a connection to the app.
@@ -299,7 +303,8 @@ impl Upload {
             _ => Instant::now(),
         };
         self.waits = Some((whom, since));
-        if self.is_patient() {
+        // What a client holds back rightly (RFC 9110, section 10.1.1) is for the app to ask for: the silence is the app's.
+        if self.is_patient() || (whom == Waits::Client && !self.is_coming()) {
             return Poll::Pending;
         }
         let (span, stop) = match whom {
