@@ -19,7 +19,7 @@ const PIECE: usize = 16 * 1024;
 /// Pieces that one direction may move before the other has its turn.
 const TURN: usize = 16;
 
-/// Once one side has ended, the other is waited for as long as it goes on sending with no longer gaps than this.
+/// Once one side has ended, the other is waited for as long as it goes on sending with no longer gaps than this, the first from that end on.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -119,7 +119,7 @@ struct Half {
     unflushed: bool,
     /// The other side has been taking nothing since then.
     blocked: Option<Instant>,
-    /// How often something was read or taken so far.
+    /// How often something was read or taken so far, its end included.
     moved: u64,
     /// Nothing more is read.
     ended: bool,
@@ -151,7 +151,8 @@ impl Half {
             }
             self.blocked = None;
             if let Poll::Ready(Err(_)) = given {
-                // It takes no more. What it has sent is still on its way to the other side.
+                // It takes no more. What it has sent is still on its way to the other side, which has its time from here.
+                self.moved += u64::from(!self.ended);
                 (self.ended, self.done) = (true, true);
                 self.piece = BytesMut::new();
                 continue;
@@ -201,7 +202,8 @@ impl Half {
         self.broken = outcome.is_err();
         self.ended = read.filled().is_empty();
         self.piece.extend_from_slice(read.filled());
-        self.moved += u64::from(!self.ended);
+        // An end too: the other side has its time from then on, however silent both were before.
+        self.moved += 1;
         Poll::Ready(())
     }
 }

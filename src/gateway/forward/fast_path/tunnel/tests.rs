@@ -88,6 +88,25 @@ async fn a_side_that_stays_silent_behind_the_end_of_the_other_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_side_has_its_time_from_the_end_of_the_other_on_however_silent_both_were() {
+    for client_ends in [true, false] {
+        let (client, app, end) = dig(1024, patience());
+        let (mut ends, mut speaks) = if client_ends { (client, app) } else { (app, client) };
+        // Pause: on the paused clock, where nothing waits.
+        tokio::time::sleep(6 * HALF_CLOSED).await;
+        ends.shutdown().await.unwrap();
+        assert_eq!(speaks.read(&mut [0]).await.unwrap(), 0);
+        // Pause: on the paused clock, where nothing waits.
+        tokio::time::sleep(HALF_CLOSED - SECOND).await;
+        speaks.write_all(b"last words").await.unwrap();
+        speaks.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        ends.read_to_end(&mut heard).await.unwrap();
+        assert_eq!((heard.as_slice(), end.await.unwrap()), (&b"last words"[..], End::Closed), "{client_ends}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_side_that_is_gone_ends_both_directions() {
     for client_leaves in [true, false] {
         let (client, app, end) = dig(1024, patience());
