@@ -286,3 +286,19 @@ async fn a_head_that_http_1_would_read_otherwise_is_refused_over_http_2() {
     }
     assert_eq!(app.seen().len(), 2);
 }
+
+#[tokio::test]
+async fn a_head_that_can_t_be_read_is_counted_as_malformed_over_http_2_too() {
+    let (stack, mut send) = http2(None).await;
+    for (n, host) in ["other.example", "user@x.example"].iter().enumerate() {
+        let request = Request::get(format!("https://{HOST}/x")).version(Version::HTTP_2).header("host", *host);
+        let (answer, _) = send.send_request(request.body(()).expect("a request"), true).expect("sent");
+        assert_eq!(in_time("an answer", answer).await.expect("an answer").status().as_u16(), 400, "{host}");
+        assert_eq!(stack.count("valet_requests_total", &[("route", "none"), ("outcome", "malformed")]), n as u64 + 1);
+    }
+    for line in stack.lines.all(2).await {
+        assert_eq!((&line["status"], &line["outcome"]), (&400.into(), &"malformed".into()), "{line}");
+    }
+    // The others of the connection go on.
+    assert_eq!(ask(&mut send, "GET", "/nothing", &[], "").await.status, 404);
+}

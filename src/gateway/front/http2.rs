@@ -70,7 +70,7 @@ impl Http2Connection<'_> {
         let mut aborted = pin!(until(self.front.drain.abort()));
         let (mut patience, mut idle) = (limits.idle, pin!(sleep(limits.idle)));
         let (mut stopping, mut quiet) = (false, true);
-        let mut incoming = Incoming { digest: Arc::default(), malformed: 0 };
+        let mut incoming = Incoming { of: self, digest: Arc::default(), malformed: 0 };
         let mut requests = FuturesUnordered::new();
         let mut to_apps = ToApps::default();
         loop {
@@ -116,6 +116,12 @@ impl Http2Connection<'_> {
         let _ = connection.accept().now_or_never();
         connection.abrupt_shutdown(Reason::NO_ERROR);
         let _ = timeout(GRACE, poll_fn(|cx| connection.poll_closed(cx))).await;
+    }
+
+    /// A request that is none was answered or reset below us: it is counted and logged as over HTTP/1.
+    fn note_malformed(&self) {
+        let gateway = self.front.gateway.load();
+        gateway.reject(&Refusal::BadRequest, &self.peer.under(gateway.trusted()), &mut Vec::new());
     }
 
     /// Judges a request, and answers it unless it goes to an app.
@@ -197,13 +203,14 @@ async fn carry(
 }
 
 /// The requests of a connection, one after the other.
-struct Incoming {
+struct Incoming<'c> {
+    of: &'c Http2Connection<'c>,
     /// Nobody reads it: what is known of the connection goes beside it.
     digest: Arc<Digest>,
     malformed: usize,
 }
 
-impl Incoming {
+impl Incoming<'_> {
     /// The next request; `None`: the connection is over. Drives the connection: nothing is read or written but here.
     ///
     /// Dropped: nothing is lost.
@@ -212,6 +219,7 @@ impl Incoming {
             match HttpSession::from_h2_conn(connection, self.digest.clone()).await {
                 Ok(Some(H2Accept::Session(request))) => return Some(request),
                 Ok(Some(H2Accept::Rejected)) => {
+                    self.of.note_malformed();
                     self.malformed += 1;
                     if self.malformed == MAX_MALFORMED {
                         return None;
