@@ -84,7 +84,6 @@ impl Gateway {
                 }
             },
             Ok(Verdict::Receive(inbox)) => {
-                let path = log.path.as_deref().unwrap_or("/");
                 let (client, close) = (&*client, head.close || lame);
                 let parts = PostParts {
                     inbox,
@@ -95,9 +94,10 @@ impl Gateway {
                     client,
                     hsts: accepted.hsts(),
                     address,
+                    taken: std::mem::take(&mut log.taken),
                     close,
                 };
-                return Disposition::Receive(Box::new(Post::new(head, path, parts)));
+                return Disposition::Receive(Box::new(Post::new(head, log.path.as_deref().unwrap_or("/"), parts)));
             }
             other => other,
         };

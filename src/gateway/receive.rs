@@ -18,6 +18,7 @@ use crate::gateway::http1::chunks::{self, ChunkJudge};
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::http1::reader::Deadline;
 use crate::gateway::request::{RequestId, known, micros};
+use crate::limit::Taken;
 use crate::problem::Refusal;
 use crate::revocation::{Ended, NotRevoked, Revoker, Source};
 use crate::session::{EventFault, SessionFault};
@@ -111,6 +112,8 @@ pub(super) struct Post {
     hsts: Option<Box<str>>,
     client: Box<str>,
     address: Option<IpAddr>,
+    /// Given back where another limit refuses it.
+    taken: Taken,
     close: bool,
 }
 
@@ -124,13 +127,15 @@ pub(super) struct PostParts<'a> {
     pub client: &'a str,
     pub hsts: Option<&'a str>,
     pub address: Option<IpAddr>,
+    /// Of the limits.
+    pub taken: Taken,
     /// The connection is closed behind the answer.
     pub close: bool,
 }
 
 impl Post {
     pub fn new(head: &Head<'_>, path: &str, parts: PostParts<'_>) -> Self {
-        let PostParts { inbox, id, began, time, place, client, hsts, address, close } = parts;
+        let PostParts { inbox, id, began, time, place, client, hsts, address, taken, close } = parts;
         let named = head.text("content-type").and_then(|kind| kind.split(';').next());
         Self {
             inbox,
@@ -145,6 +150,7 @@ impl Post {
             hsts: hsts.map(Into::into),
             client: client.into(),
             address,
+            taken,
             // What follows chunks is not looked for.
             close: close || head.body == Body::Chunked,
         }
@@ -170,13 +176,21 @@ impl Gateway {
     /// Does what the post asks for, and answers it into `out`. `body`: what was read of it.
     ///
     /// Dropped: what has begun to end goes on.
-    pub(super) async fn receive(&self, post: &Post, body: Result<Vec<u8>, Refusal>, out: &mut Vec<u8>) -> Disposition {
+    pub(super) async fn receive(
+        &self,
+        post: &mut Post,
+        body: Result<Vec<u8>, Refusal>,
+        out: &mut Vec<u8>,
+    ) -> Disposition {
         let close = post.close || body.is_err();
         let receipt = match body {
             Err(refusal) => Receipt::Refused(refusal),
             Ok(_) if !post.media_type => self.wrong(post.inbox),
             Ok(body) => match self.limits.check_invalid(post.address) {
-                Err(wait) => Receipt::Refused(Refusal::TooManyRequests(wait)),
+                Err(wait) => {
+                    self.limits.give_back(&mut post.taken);
+                    Receipt::Refused(Refusal::TooManyRequests(wait))
+                }
                 Ok(()) => match post.inbox {
                     Inbox::Logout => self.logout(post, &body).await,
                     Inbox::Events => self.event(post, &body).await,

@@ -212,6 +212,26 @@ async fn bad_logout_tokens_count_as_refused_credentials_of_their_address() {
     assert_eq!(post(stack.idp().token(&logout_token("ada"))).await, 429);
 }
 
+#[tokio::test]
+async fn a_post_that_is_refused_for_bad_tokens_before_it_uses_up_no_request_of_its_address() {
+    let limits =
+        "[limits]\nper_address = { rate = 1, burst = 5 }\ninvalid_per_address = { count = 3, within = \"1m\" }";
+    let stack = Setup::new().tables(&format!("{limits}\n[session.logout]")).start().await;
+    for _ in 0..3 {
+        post_form(&stack, "logout_token=a.b.c").await.assert_status(400);
+    }
+    for _ in 0..5 {
+        let answer = logout(&stack, &logout_token("ada")).await;
+        assert_eq!(answer.assert_problem(429, "too-many-requests").retry_after(), 60);
+    }
+    // The two that are left.
+    for status in [404, 404, 429] {
+        stack.get("/nothing").send().await.assert_status(status);
+    }
+    let limited = |limit: &str| stack.count("valet_limited_total", &[("limit", limit)]);
+    assert_eq!((limited("invalid_per_address"), limited("per_address")), (5, 1));
+}
+
 /// The second identity provider is the transmitter.
 pub async fn with_events() -> Stack {
     let idps = Setup::new().issuers(&["{sub}", "b|{sub}"]);

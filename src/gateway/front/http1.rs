@@ -75,8 +75,8 @@ impl<'c> Http1Connection<'c> {
                 Read::TooLarge => self.reject(&Refusal::HeaderTooLarge),
                 Read::TooSlow => self.reject(&Refusal::TooSlow),
             };
-            if let Disposition::Receive(post) = disposition {
-                disposition = self.receive(&mut stream, &post).await;
+            if let Disposition::Receive(mut post) = disposition {
+                disposition = self.receive(&mut stream, &mut post).await;
             }
 
             let next = match disposition {
@@ -125,7 +125,7 @@ impl<'c> Http1Connection<'c> {
     }
 
     /// Reads the body of a request that the gateway takes itself, and answers it.
-    async fn receive(&mut self, stream: &mut Stream, post: &Post) -> Disposition {
+    async fn receive(&mut self, stream: &mut Stream, post: &mut Post) -> Disposition {
         self.deadline.set(self.limits.head);
         let body = receive::body(stream, &mut self.buffer, post, &mut self.deadline).await;
         let gateway = self.front.gateway.load_full();

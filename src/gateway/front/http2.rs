@@ -133,10 +133,10 @@ impl Http2Connection<'_> {
         let abort = until(self.front.drain.abort());
         match exchange::judge(&gateway, &request, (&peer, self.tls), &lame, abort, &mut out).await {
             Disposition::Forward(proxied, head) => return Some((request, proxied, head)),
-            Disposition::Receive(post) => {
+            Disposition::Receive(mut post) => {
                 let body = timeout(gateway.bounds().head, exchange::body(&mut request)).await;
                 let body = body.unwrap_or(Err(Refusal::TooSlow));
-                Box::pin(gateway.receive(&post, body, &mut out)).await;
+                Box::pin(gateway.receive(&mut post, body, &mut out)).await;
             }
             Disposition::KeepAlive { .. } | Disposition::Close => {}
         }
