@@ -317,10 +317,7 @@ impl Inner {
             return self.sign(asking, jwt, answered.as_deref());
         }
         let mut answer = self.ask(asking, call.as_ref(), answered.as_deref()).await?;
-        if matches!(answer.status, 401 | 403) {
-            // No key is good, or the user is gone and the vendor says it so: the next mint registers again.
-            self.registered.remove(&asking.user);
-        }
+        self.forget_refused(asking, &answer);
         if let Some((register, register_call)) = &register
             && is_remembered
             && may_have_forgotten(answer.status)
@@ -328,8 +325,16 @@ impl Inner {
         {
             answered = Some(self.register(asking, register, register_call).await?);
             answer = self.ask(asking, call.as_ref(), answered.as_deref()).await?;
+            self.forget_refused(asking, &answer);
         }
         self.read(asking, &answer, answered.as_deref())
+    }
+
+    /// No key is good, or the user is gone and the vendor says it so: the next mint begins with the registration.
+    fn forget_refused(&self, asking: &Asking<'_>, answer: &Response) {
+        if matches!(answer.status, 401 | 403) {
+            self.registered.remove(&asking.user);
+        }
     }
 
     /// The call that mints; where it tells of the registration's answer, it is filled now.
@@ -375,9 +380,9 @@ impl Inner {
     }
 }
 
-/// 4xx, except for a refused key and too many requests, which say nothing of the user.
+/// 4xx, except for too many requests, which is a pause. Some vendors say by 401 or 403 that they do not know the user.
 fn may_have_forgotten(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 401 | 403 | 429)
+    (400..500).contains(&status) && status != 429
 }
 
 /// What is known of a mint that fails; the last word counts.

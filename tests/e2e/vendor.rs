@@ -251,6 +251,20 @@ async fn a_user_who_was_deleted_at_the_vendor_is_registered_again_once() {
 }
 
 #[tokio::test]
+async fn a_vendor_that_says_by_401_or_403_that_a_user_is_gone_registers_it_again_once() {
+    for status in [401, 403] {
+        let stack = Stack::start().await;
+        stack.url_of("ada").await;
+        stack.vendor_does(Faults::status(status).on(On::Mint).times(1));
+        stack.post(FACE_SCAN).as_user("ada").send().await.assert_status(303);
+        assert_eq!((stack.vendor().registrations(), stack.vendor().mint_count()), (2, 3), "{status}");
+        stack.vendor_does(Faults::status(status).on(On::Mint));
+        stack.post(FACE_SCAN).as_user("ada").send().await.assert_problem(502, "provider-unavailable");
+        assert_eq!((stack.vendor().registrations(), stack.vendor().mint_count()), (3, 5), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn both_answers_of_vendors_for_a_user_who_exists_are_understood() {
     for existing_user in [ExistingUser::Ok, ExistingUser::AlreadyExists] {
         let first = Setup::new().vendor(|vendor| vendor.existing_user = existing_user).start().await;

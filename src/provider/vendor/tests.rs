@@ -134,15 +134,36 @@ async fn a_vendor_that_goes_on_refusing_is_asked_once_more_and_no_oftener() {
 }
 
 #[tokio::test]
-async fn a_refused_key_or_too_many_requests_say_nothing_of_the_user() {
-    for (refusal, calls) in [(401, "RMMM"), (403, "RMMM"), (429, "RMM")] {
+async fn a_refused_mint_registers_a_known_user_again_once_and_too_many_requests_do_not() {
+    // With each of two keys at most once; the mint behind them begins with the registration.
+    for (refusal, calls, then) in [(401, "RMMMRMM", "RMM"), (403, "RMMMRMM", "RMM"), (429, "RMM", "M")] {
         let first = AtomicBool::new(true);
         let stage =
             Stage::start("", mints(move || if first.swap(false, Ordering::SeqCst) { good() } else { status(refusal) }))
                 .await;
         stage.mint().await.unwrap();
         assert!(stage.mint().await.is_err());
-        assert_eq!(stage.story(), calls, "{refusal}: with each key at most once");
+        assert_eq!(stage.story(), calls, "{refusal}");
+        assert!(stage.mint().await.is_err());
+        assert_eq!(stage.story(), [calls, then].concat(), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_refused_for_a_known_user_are_tried_for_one_registration_more_and_no_mint() {
+    let revoked = Arc::new(AtomicBool::new(false));
+    let now_revoked = revoked.clone();
+    let stage = Stage::start("", move |seen| match seen.is_registration() {
+        _ if revoked.load(Ordering::SeqCst) => status(403),
+        true => status(201),
+        false => good(),
+    })
+    .await;
+    stage.mint().await.unwrap();
+    now_revoked.store(true, Ordering::SeqCst);
+    for story in ["RMMMRR", "RMMMRRRR"] {
+        assert_eq!(stage.mint().await, Err(MintFailure::Refused));
+        assert_eq!(stage.story(), story);
     }
 }
 
