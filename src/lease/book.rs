@@ -215,14 +215,22 @@ impl<G: Records> Book<G> {
                     }
                 },
                 Step::Start(ticket) => {
-                    let landed = ticket.landed.clone();
+                    let (landed, flight) = (ticket.landed.clone(), ticket.id);
                     self.fly(policy, key, ticket, reason, input);
                     let lease = wait(landed).await?;
-                    if lease.version.shared {
-                        return Ok((lease, Source::Shared));
+                    let source = match (lease.is_minted_in(flight), lease.seq == flight) {
+                        (true, _) => Source::Minted,
+                        (false, true) => Source::Shared,
+                        // What is held goes on while the store can't be asked, or somebody's mint has failed.
+                        (false, false) => Source::Hit,
+                    };
+                    match source {
+                        Source::Minted => policy.counts.minted.inc(),
+                        Source::Hit => policy.counts.hit.inc(),
+                        // Counted where they are taken.
+                        Source::Shared | Source::Joined => {}
                     }
-                    policy.counts.minted.inc();
-                    return Ok((lease, Source::Minted));
+                    return Ok((lease, source));
                 }
                 Step::Failed(failure) => return Err(NoLease::Mint(failure)),
                 Step::Limited(wait) => {
@@ -254,10 +262,11 @@ impl<G: Records> Book<G> {
             let number = leases.next_id();
             let begin = |record: &mut Record| record.begin(key.variant(), ticket.id, number);
             let begun = leases.change(key.owner(), leases.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
+            let flight = SharedMint { policy: &policy, key, input: &input, id: ticket.id, limited: ticket.limited };
             let (result, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),
-                _ => book.bring(&SharedMint { policy: &policy, key, input: &input, id: ticket.id }, begun).await,
+                _ => book.bring(&flight, begun).await,
             };
             if let (Ok(lease), false) = (&result, reason == Reason::Ahead) {
                 // For the caller that began it; each caller that joined uses it itself.

@@ -1,6 +1,7 @@
 //! A flight: one mint under way that any number of callers wait for (single-flight), and where it stands among the others of its owner.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -39,6 +40,8 @@ pub(super) struct Ticket {
     pub begun: Begun,
     pub result: watch::Sender<Option<MintResult>>,
     pub landed: watch::Receiver<Option<MintResult>>,
+    /// `mints_per_subject` is used up for this long: what is held may be asked for again, and nothing be minted.
+    pub limited: Option<Duration>,
     /// A mint of the same key that began earlier and must land first.
     pub after: Option<watch::Receiver<Option<MintResult>>>,
 }

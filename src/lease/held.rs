@@ -66,6 +66,11 @@ impl Lease {
         self.uses.is_some()
     }
 
+    /// Whether the flight with this id has minted it: else it was held before, or came from the store.
+    pub(super) fn is_minted_in(&self, flight: u64) -> bool {
+        self.seq == flight && !self.version.shared
+    }
+
     /// How often somebody may hand it out who has asked for it once: that ask is one use, and each further one is another. `None`: nobody counts.
     pub fn uses_of_one_ask(&self) -> Option<u32> {
         self.is_counted().then_some(1)

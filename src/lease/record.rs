@@ -57,6 +57,17 @@ pub(super) struct Requirement {
     pub epoch: Option<u32>,
 }
 
+/// What a flight is started for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A mint.
+    Mint,
+    /// The mint of a `POST`.
+    Renewal,
+    /// To ask the store again for what is held: a mint only where that no longer counts.
+    AskAgain,
+}
+
 /// What a caller does next.
 pub(super) enum Step {
     /// Take this.
@@ -117,13 +128,15 @@ impl Record {
                 return Step::Failed(failure);
             }
         }
-        self.start(variant, now, rules, id, false)
+        // Held, and not heard of since the store was lost or back: to ask for it again is no mint.
+        let unheard = self.held(variant, now, epoch).is_none() && self.held(variant, now, None).is_some();
+        self.start(variant, now, rules, id, if unheard { Purpose::AskAgain } else { Purpose::Mint })
     }
 
     /// A mint in the background for a lease that still serves; `None` if there is no need or no right.
     pub(super) fn ahead(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64) -> Option<Ticket> {
         self.held(variant, now, None).filter(|(_, requirement)| *requirement)?;
-        match self.start(variant, now, rules, id, false) {
+        match self.start(variant, now, rules, id, Purpose::Mint) {
             Step::Start(ticket) => Some(ticket),
             _ => {
                 self.slot(variant).ahead_not_before = now.tick.plus(AHEAD_PAUSE);
@@ -143,7 +156,7 @@ impl Record {
         if let Some(failure) = self.find(variant).and_then(|slot| slot.recent_failure(now.tick)) {
             return Step::Failed(failure);
         }
-        self.start(variant, now, rules, id, true)
+        self.start(variant, now, rules, id, Purpose::Renewal)
     }
 
     /// The mint of a `POST` has brought a URL: gives up what began before that `POST`, in every variant. Nothing, if it was forgotten itself, or the
@@ -232,7 +245,7 @@ impl Record {
         keep: bool,
         now: Moment,
     ) -> LandOutcome {
-        self.landed(now.tick, result.as_ref().is_ok_and(|lease| !lease.version.shared));
+        self.landed(now.tick, result.as_ref().is_ok_and(|lease| lease.is_minted_in(id)));
         let current = self.keeps(start);
         let slot = self.slot(variant);
         if slot.flight.as_ref().is_some_and(|flight| flight.id == id) {
@@ -298,10 +311,12 @@ impl Record {
         Some(minted.unwrap_or_default().max(FAILURE_MEMORY))
     }
 
-    fn start(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64, renewal: bool) -> Step {
-        if let Some(wait) = self.limited(now.tick, rules) {
+    fn start(&mut self, variant: &[u8], now: Moment, rules: &Rules, id: u64, purpose: Purpose) -> Step {
+        let limited = self.limited(now.tick, rules);
+        if let Some(wait) = limited.filter(|_| purpose != Purpose::AskAgain) {
             return Step::Limited(wait);
         }
+        let renewal = purpose == Purpose::Renewal;
         let floor = self.floor;
         let (result, landed) = watch::channel(None);
         let slot = self.slot(variant);
@@ -316,7 +331,7 @@ impl Record {
         slot.flight = Some(Flight { start, renewal, landed: landed.clone(), id });
         self.running += 1;
         let begun = Begun { start, renewal: renewal.unwrap_or(0) };
-        Step::Start(Ticket { id, begun, result, landed, after })
+        Step::Start(Ticket { id, begun, result, landed, limited, after })
     }
 
     fn flight(&mut self, variant: &[u8], id: u64) -> Option<&mut Flight> {

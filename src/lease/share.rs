@@ -28,6 +28,8 @@ pub(super) struct SharedMint<'a> {
     pub key: &'a LeaseKey,
     pub input: &'a MintInput,
     pub id: u64,
+    /// `mints_per_subject` allows no mint for this long.
+    pub limited: Option<Duration>,
 }
 
 impl<G: Records> Leases<G> {
@@ -61,7 +63,7 @@ impl<G: Records> Leases<G> {
             return (result, keep, self.forget_but(flight, start));
         };
         let epoch = store.epoch();
-        let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+        let (result, keep) = self.mint_within(flight).await;
         let Ok(lease) = result else { return (result, false, start) };
         // Forgotten meanwhile, or given up for a later scan.
         let current = self.records.look(flight.key.owner(), |record| record.keeps(start)).unwrap_or(true);
@@ -103,10 +105,19 @@ impl<G: Records> Leases<G> {
         }
     }
 
+    /// The flight's own mint, unless `mints_per_subject` allows none: that is asked here, for what is held is no mint.
+    async fn mint_within(&self, flight: &SharedMint<'_>) -> (MintResult, bool) {
+        if let Some(wait) = flight.limited {
+            self.gauges.limited.inc();
+            return (Err(MintFailure::Limited(wait)), false);
+        }
+        self.mint(flight.policy, flight.input, flight.id).await
+    }
+
     async fn by_itself(&self, store: &SealedStore, flight: &SharedMint<'_>) -> (MintResult, bool) {
         match store.on_loss() {
             OnStoreLoss::Local => {
-                let (result, keep) = self.mint(flight.policy, flight.input, flight.id).await;
+                let (result, keep) = self.mint_within(flight).await;
                 if let (Ok(lease), true) = (&result, keep && !is_counted(&result)) {
                     store.keep_later(flight.key, lease.remaining(self.now().wall), &entry(lease));
                 }
@@ -179,7 +190,7 @@ impl<G: Records> Leases<G> {
             return Ok((Ok(lease), kept));
         }
         let (result, keep) = {
-            let mint = self.mint(flight.policy, flight.input, flight.id);
+            let mint = self.mint_within(flight);
             tokio::pin!(mint);
             loop {
                 tokio::select! {

@@ -109,6 +109,22 @@ fn goes_on(trouble: Trouble) {
 }
 
 #[test]
+fn what_was_minted_while_the_store_is_gone_is_served_more_often_than_mints_are_allowed() {
+    let Some(server) = Server::redis(&["maxmemory-policy noeviction"]) else { return };
+    let relay = Relay::before(server.port);
+    let fleet = Fleet::start(1, &Leases::redis(&[relay.url()]));
+    relay.refuse();
+    fleet.until_degraded(true);
+    let token = fleet.idp.token("ada");
+    let url = fleet.url(0, &token);
+    // `mints_per_subject` allows 30 mints an hour.
+    for _ in 0..35 {
+        assert_eq!(fleet.url(0, &token), url);
+    }
+    assert_eq!(fleet.mints(), 1);
+}
+
+#[test]
 fn requests_go_on_while_the_store_is_slow() {
     goes_on(Trouble::Slow);
 }

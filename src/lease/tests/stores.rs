@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::test_bench::*;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::lease::store::{Acquired, Backend, Claim, Kept, Known, Lost, Name, News, SealedStore, SealingKeys};
-use crate::lease::{NoLease, Source};
+use crate::lease::{NoLease, Rules, Source};
 use crate::provider::MintFailure;
 use crate::secret::{SecretCell, SecretSource};
 
@@ -104,12 +104,16 @@ fn claim(generation: u64) -> Acquired {
 }
 
 fn bench() -> (TestBench, Arc<Script>, Arc<SealedStore>) {
+    bench_of(rules())
+}
+
+fn bench_of(rules: Rules) -> (TestBench, Arc<Script>, Arc<SealedStore>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("seal"), STANDARD.encode([1; 32])).unwrap();
     let cell = Arc::new(SecretCell::open(SecretSource::File("seal".into()), folder.path()).unwrap());
     let script = Arc::new(Script::default());
     let mut store = None;
-    let bench = TestBench::behind(rules(), 1_000, |metrics| {
+    let bench = TestBench::behind(rules, 1_000, |metrics| {
         store = Some(SealedStore::new(SealingKeys::new(vec![cell], None), script.clone(), OnStoreLoss::Local, metrics));
         store.clone()
     });
@@ -268,4 +272,28 @@ async fn what_was_held_for_a_session_that_another_node_ended_is_forgotten_by_the
     assert_eq!(bench.held("ada"), None);
     script.forgets().send(1).unwrap();
     assert_eq!(store.settle(ada.owner()).await, Ok(1), "the store is told");
+}
+
+#[tokio::test]
+async fn what_is_held_while_the_store_is_lost_is_a_hit_and_no_mint_of_mints_per_subject() {
+    let (bench, script, _) = bench_of(at_most(1));
+    // The store is lost.
+    bench.hold("ada", HOUR).await;
+    for _ in 0..3 {
+        assert_eq!(bench.get("ada").await, Ok((0, Source::Hit)), "the bound is on mints");
+    }
+    script.begins([Acquired::Failed(2, 0)]);
+    assert_eq!(bench.get("ada").await, Ok((0, Source::Hit)), "another node's mint failed");
+    assert_eq!(bench.get("ada/nl").await, Err(NoLease::Limited(HOUR)), "nothing of it is held");
+    // The owner was forgotten meanwhile: what is held counts no longer, and the bound allows no mint.
+    script.begins([claim(5)]);
+    assert_eq!(bench.get("ada").await, Err(NoLease::Mint(MintFailure::Limited(HOUR))));
+    assert_eq!((bench.vendor.calls(), bench.leases("minted"), bench.mints("ok")), (1, 1, 1));
+    assert_eq!(bench.leases("hit"), 4);
+    // And where it was not, it is put back.
+    bench.clock_control.advance(SECOND);
+    script.begins([claim(0)]);
+    script.kept.lock().push_back(true);
+    assert_eq!(bench.get("ada").await, Ok((0, Source::Shared)));
+    assert_eq!(bench.held("ada"), Some((0, false)));
 }
