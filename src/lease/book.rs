@@ -110,7 +110,7 @@ impl<G: Records> Book<G> {
             self.leases
                 .change_or_make(key, now, |record| record.ask(key.variant(), now, &policy.rules, requirement, id))
         };
-        self.follow(policy, key, ask, reason, input).await
+        self.follow(policy, key, ask, (reason, freshness), input).await
     }
 
     /// "Scan again": answers with a mint that began after this call. This owner's leases are given up when its URL has come; if it fails, they go
@@ -130,7 +130,7 @@ impl<G: Records> Book<G> {
             let (now, id) = (self.leases.clock.moment(), self.leases.next_id());
             self.leases.change_or_make(key, now, |record| record.renew(key.variant(), now, &policy.rules, id))
         };
-        self.follow(policy, key, ask, Reason::Again, input).await
+        self.follow(policy, key, ask, (Reason::Again, Freshness::ANY), input).await
     }
 
     /// `reuse = "never"`: one mint for this request alone, neither joined nor kept.
@@ -153,7 +153,7 @@ impl<G: Records> Book<G> {
         }
         let mut guard = FlightGuard { leases: self.leases.clone(), key: key.clone(), id: seq, open: true };
         let (result, landed) = watch::channel(None);
-        let (plan_there, input) = (policy.clone(), policy.charge(Reason::Miss, input()));
+        let (plan_there, input) = (policy.clone(), policy.charge((Reason::Miss, Freshness::ANY), input()));
         self.leases.records.spawn(async move {
             let (outcome, _) = guard.leases.mint(&plan_there, &input, seq).await;
             guard.done();
@@ -182,7 +182,7 @@ impl<G: Records> Book<G> {
         if let Some(ticket) =
             self.leases.change_or_make(key, now, |record| record.ahead(key.variant(), now, &policy.rules, id))
         {
-            self.fly(policy, key, ticket, Reason::Ahead, input);
+            self.fly(policy, key, ticket, (Reason::Ahead, Freshness::ANY), input);
         }
     }
 
@@ -191,7 +191,7 @@ impl<G: Records> Book<G> {
         policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         ask: impl Fn() -> Step,
-        reason: Reason,
+        wanted: (Reason, Freshness),
         input: impl FnOnce() -> MintInput,
     ) -> Result<(Arc<Lease>, Source), NoLease> {
         loop {
@@ -216,7 +216,7 @@ impl<G: Records> Book<G> {
                 },
                 Step::Start(ticket) => {
                     let (landed, flight) = (ticket.landed.clone(), ticket.id);
-                    self.fly(policy, key, ticket, reason, input);
+                    self.fly(policy, key, ticket, wanted, input);
                     let lease = wait(landed).await?;
                     let source = match (lease.is_minted_in(flight), lease.seq == flight) {
                         (true, _) => Source::Minted,
@@ -247,12 +247,12 @@ impl<G: Records> Book<G> {
         policy: &Arc<LeasePolicy>,
         key: &LeaseKey,
         ticket: Ticket,
-        reason: Reason,
+        (reason, freshness): (Reason, Freshness),
         input: impl FnOnce() -> MintInput,
     ) {
         // Before anything of others runs: from here on the flight is cleared away whatever happens.
         let mut guard = FlightGuard { leases: self.leases.clone(), key: key.clone(), id: ticket.id, open: true };
-        let (book, policy, input) = (self.clone(), policy.clone(), policy.charge(reason, input()));
+        let (book, policy, input) = (self.clone(), policy.clone(), policy.charge((reason, freshness), input()));
         self.leases.records.spawn(async move {
             let before = match ticket.after.clone() {
                 Some(after) => wait(after).await.err(),
@@ -262,7 +262,8 @@ impl<G: Records> Book<G> {
             let number = leases.next_id();
             let begin = |record: &mut Record| record.begin(key.variant(), ticket.id, number);
             let begun = leases.change(key.owner(), leases.clock.moment(), begin).flatten().unwrap_or(ticket.begun);
-            let flight = SharedMint { policy: &policy, key, input: &input, id: ticket.id, limited: ticket.limited };
+            let (id, limited) = (ticket.id, ticket.limited);
+            let flight = SharedMint { policy: &policy, key, input: &input, freshness, id, limited };
             let (result, keep, start) = match before {
                 // It failed this very moment: its failure answers, so that nobody waits past one time-out of the provider.
                 Some(NoLease::Mint(failure)) if failure.is_everybodys() => (Err(failure), false, begun.start),

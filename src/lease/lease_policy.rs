@@ -7,6 +7,7 @@ use prometheus::IntCounter;
 
 use crate::clock::Timestamp;
 use crate::lease::flight::MintResult;
+use crate::lease::outcome::Freshness;
 use crate::lease::rules::Rules;
 use crate::lease::settings::Reuse;
 use crate::provider::{Mint, MintInput, Reason, Share};
@@ -81,17 +82,18 @@ impl LeasePolicy {
         });
     }
 
-    /// Tells the provider why it is asked, and what is of use to it.
-    pub(super) fn charge(&self, reason: Reason, mut input: MintInput) -> MintInput {
+    /// Tells the provider why it is asked, and what is of use to it: to this plug-in's rules, and to whoever asks for more.
+    pub(super) fn charge(&self, (reason, freshness): (Reason, Freshness), mut input: MintInput) -> MintInput {
         input.context.reason = reason;
-        input.context.life = match reason {
+        let life = match reason {
             Reason::Ahead => self.rules.refresh_ahead.unwrap_or_default(),
             Reason::Miss | Reason::Again => self.rules.min_remaining,
         };
+        input.context.life = life.max(freshness.life);
         // Each mint is recorded, whatever becomes of its request.
         let below = |request: Place| Place::below(&request.own, request.own.sampled || self.tracer.is_on());
         input.context.place = input.context.place.map(below);
-        input.context.max_age = self.rules.max_age;
+        input.context.max_age = self.rules.max_age.min(freshness.max_age);
         input.context.share = match self.rules.reuse {
             Reuse::User => Share::User,
             Reuse::Session => Share::Session,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+use crate::lease::held::Lease;
 use crate::provider::MintFailure;
 
 /// Where a lease came from: the label `source` of `valet_leases_total`.
@@ -41,6 +43,11 @@ pub struct Freshness {
 impl Freshness {
     /// Whatever serves.
     pub const ANY: Self = Self { life: Duration::ZERO, max_age: Duration::MAX };
+
+    /// Whether this lease is as fresh.
+    pub(super) fn allows(self, lease: &Lease, now: Timestamp) -> bool {
+        lease.hold(self.max_age, now) > self.life
+    }
 }
 
 /// Why there is no lease.

@@ -103,7 +103,7 @@ impl Record {
         Some((lease.clone(), ahead))
     }
 
-    /// A `GET`: the held lease, if it has more than `life`, or one mint for all who ask.
+    /// A `GET`: the held lease, if it is as fresh as asked for, or one mint for all who ask.
     pub(super) fn ask(
         &mut self,
         variant: &[u8],
@@ -113,9 +113,8 @@ impl Record {
         id: u64,
     ) -> Step {
         let floor = self.floor;
-        let Requirement { freshness: Freshness { life, max_age }, epoch } = requirement;
-        if let Some((lease, _)) =
-            self.held(variant, now, epoch).filter(|(lease, _)| lease.hold(max_age, now.wall) > life)
+        let Requirement { freshness, epoch } = requirement;
+        if let Some((lease, _)) = self.held(variant, now, epoch).filter(|(lease, _)| freshness.allows(lease, now.wall))
         {
             return Step::Held(lease);
         }

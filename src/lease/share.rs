@@ -9,6 +9,7 @@ use crate::lease::held::{Lease, StoreVersion};
 use crate::lease::key::LeaseKey;
 use crate::lease::lease_policy::LeasePolicy;
 use crate::lease::leases::Leases;
+use crate::lease::outcome::Freshness;
 use crate::lease::record::Record;
 use crate::lease::records::Records;
 use crate::lease::rules::Stored;
@@ -27,9 +28,18 @@ pub(super) struct SharedMint<'a> {
     pub policy: &'a Arc<LeasePolicy>,
     pub key: &'a LeaseKey,
     pub input: &'a MintInput,
+    /// What whoever asks for it wants a lease to have, beside the plug-in's rules.
+    pub freshness: Freshness,
     pub id: u64,
     /// `mints_per_subject` allows no mint for this long.
     pub limited: Option<Duration>,
+}
+
+impl SharedMint<'_> {
+    /// Whether this lease is as fresh as asked for.
+    fn takes(&self, lease: &Lease, now: Moment) -> bool {
+        self.freshness.allows(lease, now.wall)
+    }
 }
 
 impl<G: Records> Leases<G> {
@@ -99,7 +109,9 @@ impl<G: Records> Leases<G> {
 
     /// Without the store: what is held goes on; else this node mints for itself, or refuses.
     async fn alone(&self, store: &SealedStore, flight: &SharedMint<'_>) -> (MintResult, bool) {
-        match self.held_any(flight.key) {
+        let refuses = store.on_loss() == OnStoreLoss::Refuse;
+        // Where nobody may mint, a URL that is less fresh than asked for is better than none.
+        match self.held_any(flight.key).filter(|lease| refuses || flight.takes(lease, self.now())) {
             Some(lease) => (Ok(lease), false),
             None => self.by_itself(store, flight).await,
         }
@@ -145,7 +157,7 @@ impl<G: Records> Leases<G> {
                 AcquireResult::Held(entry, generation, left) => {
                     match self.adopt(flight, &entry, (epoch, generation, left)) {
                         Some(lease) => return Ok((Ok(lease), true)),
-                        // Of another configuration, or of a clock that nobody should trust.
+                        // Of another configuration, of a clock that nobody should trust, or less fresh than asked for.
                         None => life = None,
                     }
                 }
@@ -164,6 +176,8 @@ impl<G: Records> Leases<G> {
                         }
                     })
                     .await;
+                    // What has come meanwhile may do.
+                    life = Some(input.context.life);
                 }
                 AcquireResult::Claim(claim) => return self.claim(store, flight, &name, claim).await,
             }
@@ -248,7 +262,11 @@ impl<G: Records> Leases<G> {
         (epoch, generation, left): (u32, u64, Duration),
     ) -> Option<Arc<Lease>> {
         // By the store's clock, too: the node that minted it may have another one.
-        let mut lease = readmit(flight.policy, entry, Some(left), self.now(), flight.id)?;
+        let now = self.now();
+        let mut lease = readmit(flight.policy, entry, Some(left), now, flight.id)?;
+        if !flight.takes(&lease, now) {
+            return None;
+        }
         lease.version = StoreVersion { epoch, generation, shared: true };
         flight.policy.counts.shared.inc();
         Some(Arc::new(lease))
@@ -273,7 +291,7 @@ impl<G: Records> Leases<G> {
     /// What is held of this generation, for a caller that found none that may be sent from memory.
     fn held_of(&self, flight: &SharedMint<'_>, generation: u64) -> Option<Arc<Lease>> {
         let held = self.held_any(flight.key).filter(|lease| lease.version.is_of(generation));
-        held.filter(|_| flight.input.context.reason == Reason::Miss)
+        held.filter(|lease| flight.input.context.reason == Reason::Miss && flight.takes(lease, self.now()))
     }
 
     /// What is held and still lives, whether or not it has been asked for again since the store was lost.

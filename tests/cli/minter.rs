@@ -101,6 +101,28 @@ fn several_edges_get_one_url_for_one_user() {
 }
 
 #[test]
+fn a_minter_with_a_store_mints_for_an_edge_that_wants_a_fresher_url_than_the_held_one() {
+    let seal_key = ("seal.key", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    let leases = "\n[leases]\nstore = \"file\"\npath = \"leases.redb\"\nseal_keys = [{ file = \"seal.key\" }]\n";
+    let pair = Pair::with_files(KEY, &[seal_key], 1, |minter| minter + leases, |edge| edge);
+    let edge = pair.stranger("edge");
+    let url = |ask: &Value| {
+        let (status, granted) = edge.mint(ask).expect("an answer");
+        assert_eq!(status, 200, "{granted}");
+        granted["url"].as_str().expect("a URL").to_owned()
+    };
+    let held = good(&pair, "ada");
+    let mut urls = BTreeSet::from([url(&held)]);
+    assert_eq!(url(&held), *urls.first().expect("one"), "what is held is fresh enough");
+    // No URL that was minted before has as much life.
+    let fresher = with(held, "life_s", 21600);
+    for reason in ["miss", "ahead"] {
+        assert!(urls.insert(url(&with(fresher.clone(), "reason", reason))), "{reason}");
+    }
+    assert_eq!(pair.vendor.mint_calls(), 3);
+}
+
+#[test]
 fn a_users_second_scan_is_a_second_mint_and_the_audit_log_says_why() {
     let pair = Pair::start(KEY);
     let token = pair.idp.token(CANARY_PERSON);

@@ -13,8 +13,8 @@ use tokio::sync::{oneshot, watch};
 use super::test_bench::*;
 use crate::lease::store::settings::OnStoreLoss;
 use crate::lease::store::{Acquired, Backend, Claim, Kept, Known, Lost, Name, News, SealedStore, SealingKeys};
-use crate::lease::{NoLease, Rules, Source};
-use crate::provider::MintFailure;
+use crate::lease::{Freshness, NoLease, Rules, Source};
+use crate::provider::{MintFailure, Reason};
 use crate::secret::{SecretCell, SecretSource};
 
 /// Answers in their order; where there is none left, the store is lost.
@@ -27,13 +27,16 @@ struct Script {
     replaced: Mutex<VecDeque<bool>>,
     /// The numbers of scans whose results were to be kept.
     scans: Mutex<Vec<u64>>,
+    /// The lives that each BEGIN wanted more of.
+    lives: Mutex<Vec<Option<Duration>>>,
     /// The generations that each BEGIN said to know.
     known: Mutex<Vec<u64>>,
 }
 
 #[async_trait]
 impl Backend for Script {
-    async fn begin(&self, _: &Name, _: Option<Duration>, known: &Known) -> Result<Acquired, Lost> {
+    async fn begin(&self, _: &Name, life: Option<Duration>, known: &Known) -> Result<Acquired, Lost> {
+        self.lives.lock().push(life);
         self.known.lock().push(known.generation);
         self.begun.lock().pop_front().ok_or(Lost)
     }
@@ -296,4 +299,28 @@ async fn what_is_held_while_the_store_is_lost_is_a_hit_and_no_mint_of_mints_per_
     script.kept.lock().push_back(true);
     assert_eq!(bench.get("ada").await, Ok((0, Source::Shared)));
     assert_eq!(bench.held("ada"), Some((0, false)));
+}
+
+#[tokio::test]
+async fn what_is_less_fresh_than_an_edge_asks_for_is_minted_anew_behind_a_store_too() {
+    for (reason, lost) in [(Reason::Miss, false), (Reason::Ahead, false), (Reason::Miss, true), (Reason::Ahead, true)] {
+        let (bench, script, _) = bench();
+        script.begins([claim(4)]);
+        script.kept.lock().push_back(true);
+        bench.hold("ada", HOUR).await;
+        bench.clock_control.advance(20 * MINUTE);
+        if !lost {
+            script.begins([claim(4)]);
+            script.kept.lock().push_back(true);
+        }
+        let (book, policy, ada) = (bench.book.clone(), bench.policy.clone(), key("ada"));
+        let fresher = Freshness { life: 50 * MINUTE, max_age: 6 * HOUR };
+        let asked = tokio::spawn(async move { book.obtain_with(&policy, &ada, fresher, reason, || input(&ada)).await });
+        settle().await;
+        assert_eq!(bench.vendor.calls(), 2, "{reason:?}, lost: {lost}");
+        bench.vendor.answer(1, Answer::Life(HOUR));
+        let (lease, source) = asked.await.unwrap().unwrap();
+        assert_eq!((number(&lease), source), (1, Source::Minted), "{reason:?}, lost: {lost}");
+        assert_eq!(script.lives.lock().last(), Some(&Some(fresher.life)), "{reason:?}, lost: {lost}");
+    }
 }
