@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use super::settings::{CountSettings, MintShareSettings};
 use super::window::WindowLimit;
 use crate::clock::Clock;
-use crate::provider::{Mint, MintFailure, MintInput, Minted};
+use crate::provider::{Called, Mint, MintFailure, MintInput, Minted};
 use crate::telemetry::Metrics;
 
 /// Moments that are remembered for a tenant: of a day, it may wait up to 23 minutes longer than to the millisecond.
@@ -67,14 +67,22 @@ struct WithinShare {
 
 #[async_trait]
 impl Mint for WithinShare {
-    /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends.
+    /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends. What fails before any call is made is given
+    /// back.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         let tenant = input.claims.get(self.shares.claim).cloned().flatten();
-        if let Err(wait) = self.shares.limit.take(&tenant) {
+        let taken = self.shares.limit.take(&tenant).map_err(|wait| {
             self.shares.refused.inc();
-            return Err(MintFailure::Limited(wait));
+            MintFailure::Limited(wait)
+        })?;
+        let mut input = input.clone();
+        let called = Called::watched();
+        input.context.called = called.clone();
+        let minted = self.mint.mint(&input).await;
+        if minted.is_err() && !called.was_made() {
+            self.shares.limit.give_back(&tenant, taken);
         }
-        self.mint.mint(input).await
+        minted
     }
 
     fn inner(&self) -> Option<&dyn Mint> {

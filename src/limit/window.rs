@@ -58,11 +58,11 @@ impl<K: Hash + Eq> WindowLimit<K> {
         self.with(key, |window| window.note(now, self));
     }
 
-    /// Notes one event if it is allowed; else says how long until one would be.
+    /// Notes one event if it is allowed, and says when, for [`Self::give_back`]; else says how long until one would be.
     ///
     /// # Errors
     /// How long until there is room.
-    pub fn take<Q>(&self, key: &Q) -> Result<(), Duration>
+    pub fn take<Q>(&self, key: &Q) -> Result<Tick, Duration>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
@@ -70,8 +70,16 @@ impl<K: Hash + Eq> WindowLimit<K> {
         self.with(key, |window| {
             window.room(now, self)?;
             window.note(now, self);
-            Ok(())
+            Ok(now)
         })
+    }
+
+    /// The event that was noted at `taken` has not come about.
+    pub fn give_back<Q>(&self, key: &Q, taken: Tick)
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.with(key, |window| window.give_back(taken));
     }
 
     /// Runs `act` on the key's window under the lock of its shard: two events of one key never read the same count.
@@ -139,6 +147,16 @@ impl Window {
         }
     }
 
+    /// Takes one event away that was noted then; joined with later ones it counts as one of them.
+    fn give_back(&mut self, taken: Tick) {
+        let Some(place) = self.0.iter().position(|(at, _)| *at >= taken) else { return };
+        let (_, count) = &mut self.0[place];
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.0.remove(place);
+        }
+    }
+
     /// Joins neighbours that are less than `step` apart to the later one. All moments lie within `steps - 1` such steps, so at least two of `steps` moments do.
     fn merge(&mut self, step: Duration) {
         let mut merged: Vec<(Tick, u32)> = Vec::with_capacity(self.0.len());
@@ -175,7 +193,7 @@ mod tests {
     fn a_sliding_window_allows_its_count_and_the_next_when_the_oldest_is_out() {
         let (limit, clock_control) = limit(3, 8);
         for _ in 0..3 {
-            assert_eq!(limit.take(&1), Ok(()));
+            assert!(limit.take(&1).is_ok());
             clock_control.advance(Duration::from_secs(10));
         }
         assert_eq!(limit.take(&1), Err(Duration::from_secs(30)));
@@ -184,8 +202,23 @@ mod tests {
         clock_control.advance(Duration::from_millis(29_999));
         assert_eq!(limit.take(&1), Err(Duration::from_millis(1)));
         clock_control.advance(Duration::from_millis(1));
-        assert_eq!(limit.take(&1), Ok(()));
+        assert!(limit.take(&1).is_ok());
         assert_eq!(limit.take(&1), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_is_given_back_leaves_the_others_where_they_were() {
+        let (limit, clock_control) = limit(2, 8);
+        let first = limit.take(&1).unwrap();
+        clock_control.advance(Duration::from_secs(10));
+        limit.take(&1).unwrap();
+        limit.give_back(&1, first);
+        assert_eq!(limit.check(&1), Ok(()));
+        clock_control.advance(Duration::from_secs(20));
+        limit.take(&1).unwrap();
+        assert_eq!(limit.check(&1), Err(Duration::from_secs(40)), "the second is 20 s old");
+        limit.give_back(&2, first);
+        assert_eq!(limit.check(&2), Ok(()));
     }
 
     #[test]
@@ -213,12 +246,12 @@ mod tests {
                 clock_control.advance(Duration::from_millis(gap));
                 now += gap;
                 match limit.take(&1) {
-                    Ok(()) => taken.push(now),
+                    Ok(_) => taken.push(now),
                     Err(wait) => {
                         prop_assert!(wait <= MINUTE && !wait.is_zero());
                         clock_control.advance(wait);
                         now += u64::try_from(wait.as_millis()).unwrap();
-                        prop_assert_eq!(limit.take(&1), Ok(()));
+                        prop_assert!(limit.take(&1).is_ok());
                         taken.push(now);
                     }
                 }

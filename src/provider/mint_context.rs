@@ -1,5 +1,7 @@
 //! The context of a mint: why it is asked for, with how much life, on whose credential. A vendor needs none of it, a minter all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,38 @@ pub enum Share {
     Nobody,
 }
 
+/// Whether a call was made for a mint, for somebody who wants to know.
+#[derive(Clone, Default)]
+pub struct Called(Option<Arc<AtomicBool>>);
+
+impl Called {
+    /// One that is asked afterwards.
+    pub fn watched() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// A call is about to be made.
+    pub(in crate::provider) fn note(&self) {
+        if let Some(called) = &self.0 {
+            called.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one was made.
+    pub fn was_made(&self) -> bool {
+        self.0.as_ref().is_some_and(|called| called.load(Ordering::Relaxed))
+    }
+}
+
+/// Who looks on makes no other input.
+impl PartialEq for Called {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Called {}
+
 /// The rest of what a minter is told.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct MintContext {
@@ -62,6 +96,8 @@ pub struct MintContext {
     pub session: Option<Box<str>>,
     /// What the list of revocations knows the session by; `None`: whoever vouches for it looks there. Nobody else is told.
     pub revocable: Option<Revocable>,
+    /// Whether a call was made. Whoever makes it says it.
+    pub called: Called,
     /// The session's credential, as it arrived. It goes to the minter, which verifies it again.
     pub credential: Option<Zeroizing<Box<[u8]>>>,
     /// `x-request-id` of the request that is the occasion.

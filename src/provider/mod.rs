@@ -45,7 +45,7 @@ use zeroize::Zeroizing;
 
 pub use self::base_url::BaseUrl;
 pub use self::describe::describe;
-pub use self::mint_context::{MintContext, Reason, Share};
+pub use self::mint_context::{Called, MintContext, Reason, Share};
 pub use self::needs::{
     claim_names, claim_names_of, gives_token, mint_names, parameter_names_of, requires, uses_subject_hash,
 };

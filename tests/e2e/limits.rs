@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use valet_gateway::demo::fault::Fail;
 use valet_gateway::demo::idp::TokenRequest;
-use valet_gateway::demo::provider::Faults;
+use valet_gateway::demo::provider::{Faults, On};
 
 use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
@@ -148,6 +148,25 @@ async fn a_tenant_has_its_share_of_mints_and_a_refused_scan_keeps_its_lease() {
     }
     stack.get(FACE_SCAN).as_user("max").send().await.assert_status(429);
     assert!(limited_total(&stack, "mints_per") >= 3);
+}
+
+#[tokio::test]
+async fn a_mint_that_is_held_back_before_any_call_uses_up_no_share_of_its_tenant() {
+    let stack = limited("mints_per = { claim = \"org\", count = 3, within = \"24h\" }").start().await;
+    let token = |user: &str| stack.idp().token(&TokenRequest::user(user).expires_in(90_000).claim("org", "acme"));
+    stack.vendor_does(Faults { retry_after: Some(4), ..Faults::status(503) }.on(On::Mint));
+    for user in ["ada", "bob", "eve", "kim"] {
+        let answer = stack.get(FACE_SCAN).bearer(token(user)).send().await;
+        assert_eq!(answer.assert_problem(503, "provider-busy").retry_after(), 4, "{user}");
+    }
+    assert_eq!((stack.vendor().mint_count(), limited_total(&stack, "mints_per")), (1, 0));
+    stack.vendor_does(Faults::default());
+    stack.advance(Duration::from_secs(4));
+    for user in ["ada", "bob"] {
+        stack.get(FACE_SCAN).bearer(token(user)).send().await.assert_status(302);
+    }
+    let answer = stack.get(FACE_SCAN).bearer(token("eve")).send().await;
+    assert_eq!(answer.assert_problem(429, "too-many-requests").retry_after(), 24 * 3600 - 4);
 }
 
 #[tokio::test]

@@ -236,6 +236,7 @@ impl Inner {
         // The minter that minted a shared URL holds it: a second ask finds it.
         let context = &input.context;
         let again = context.share != Share::Nobody && context.reason != Reason::Again;
+        context.called.note();
         let sent = self.client.send(request, wire::MAX_ANSWER_BYTES, left);
         let answer = tokio::select! {
             answer = sent => answer,

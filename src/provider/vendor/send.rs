@@ -172,6 +172,7 @@ impl Inner {
         let who = (outgoing.method.as_str(), self.recipe.parts.base.authority());
         let by = (&self.admission.tracer, &self.admission.clock);
         let span = CallSpan::begin(by, asking.input.context.place, who, request.headers_mut());
+        asking.input.context.called.note();
         let answer = match step {
             // Done again it leads to the same: after each start users are registered who are known.
             Step::Register => self.client.send_repeatable(request, MAX_ANSWER_BYTES, self.admission.timeout).await,
