@@ -203,7 +203,7 @@ impl<G: Records> Book<G> {
                     return Ok((lease, Source::Hit));
                 }
                 Step::Join(landed) => match wait(landed).await {
-                    // What was said about another's session says nothing about this one: it asks for itself, or joins somebody else.
+                    // What was said about another's session or tenant says nothing about this one: it asks for itself, or joins somebody else.
                     Err(NoLease::Mint(failure)) if !failure.is_everybodys() => {}
                     landed => {
                         let lease = landed?;

@@ -156,7 +156,8 @@ pub enum MintFailure {
     ForbiddenHost,
     /// `max_in_flight`, an open breaker, or the vendor's own 429 or 503; try again after this long.
     Busy(Duration),
-    /// The minter's bound on mints of one subject; try again after this long.
+    /// `mints_per` of the session's tenant, `mints_per_subject`, or a bound of the minter; not remembered, for the next session may be of another
+    /// tenant. Try again after this long.
     Limited(Duration),
     /// The minter does not take this session: not remembered, for the next one is another.
     Session(SessionRefusal),
@@ -263,9 +264,9 @@ pub enum SessionRefusal {
 }
 
 impl MintFailure {
-    /// Whether it answers others who want the same lease, for a moment: what is about one session does not.
+    /// Whether it answers others who want the same lease, for a moment: what is about one session, or the share of its tenant, does not.
     pub fn is_everybodys(self) -> bool {
-        !matches!(self, Self::Session(_))
+        !matches!(self, Self::Session(_) | Self::Limited(_))
     }
 
     /// As metrics and the audit log call it.

@@ -170,6 +170,18 @@ async fn a_mint_that_is_held_back_before_any_call_uses_up_no_share_of_its_tenant
 }
 
 #[tokio::test]
+async fn a_person_with_tokens_of_two_tenants_is_judged_by_the_share_of_the_one_that_asks() {
+    let stack = limited("mints_per = { claim = \"org\", count = 1, within = \"24h\" }").start().await;
+    let token = |user: &str, org: &str| stack.idp().token(&TokenRequest::user(user).claim("org", org));
+    stack.get(FACE_SCAN).bearer(token("bob", "acme")).send().await.assert_status(302);
+    // The clock stands still: what is remembered for a moment is remembered.
+    stack.get(FACE_SCAN).bearer(token("ada", "acme")).send().await.assert_status(429);
+    let url = stack.get(FACE_SCAN).bearer(token("ada", "globex")).send().await.assert_status(302).location().to_owned();
+    // The URL is hers, whichever token she shows.
+    assert_eq!(stack.get(FACE_SCAN).bearer(token("ada", "acme")).send().await.assert_status(302).location(), url);
+}
+
+#[tokio::test]
 async fn mints_per_subject_is_counted_among_the_limits() {
     let stack = Setup::new().plugin("mints_per_subject = { count = 1, within = \"1h\" }").start().await;
     stack.post(FACE_SCAN).as_user("ada").send().await.assert_status(303);

@@ -76,6 +76,18 @@ async fn a_failure_is_shared_by_all_who_wait_for_it() {
 }
 
 #[tokio::test]
+async fn a_tenants_share_that_is_used_up_is_no_answer_to_others_who_wait() {
+    let bench = TestBench::new();
+    let (one, other) = (bench.getting("ada").await, bench.getting("ada").await);
+    bench.vendor.answer(0, Answer::Fail(MintFailure::Limited(HOUR)));
+    assert_eq!(one.await.unwrap(), Err(NoLease::Mint(MintFailure::Limited(HOUR))));
+    bench.vendor.begun(2).await;
+    bench.vendor.answer(1, Answer::Life(HOUR));
+    assert_eq!(other.await.unwrap(), Ok((1, Source::Minted)));
+    bench.assert_forgets_everything().await;
+}
+
+#[tokio::test]
 async fn a_failure_answers_for_its_own_key_for_one_second() {
     let bench = TestBench::new();
     bench.fail("ada/en").await;
