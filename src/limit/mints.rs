@@ -18,14 +18,14 @@ const STEPS: usize = 64;
 pub struct MintShares {
     settings: MintShareSettings,
     limit: Arc<WindowLimit<Option<Box<str>>>>,
-    /// Where the claim stands in [`MintInput::claims`].
-    claim: usize,
+    /// Where the claim stands in [`MintInput::claims`]: its text, and its JSON.
+    claim: [usize; 2],
     refused: IntCounter,
 }
 
 impl MintShares {
-    /// `claim`: where the claim stands in [`MintInput::claims`].
-    pub fn new(settings: &MintShareSettings, claim: usize, clock: &Clock, metrics: &Metrics) -> Arc<Self> {
+    /// `claim`: where the claim stands in [`MintInput::claims`], its text and its JSON.
+    pub fn new(settings: &MintShareSettings, claim: [usize; 2], clock: &Clock, metrics: &Metrics) -> Arc<Self> {
         let &MintShareSettings { count, within, .. } = settings;
         Arc::new(Self {
             settings: settings.clone(),
@@ -39,7 +39,7 @@ impl MintShares {
     pub fn following(
         before: Option<&Self>,
         settings: &MintShareSettings,
-        claim: usize,
+        claim: [usize; 2],
         clock: &Clock,
         metrics: &Metrics,
     ) -> Arc<Self> {
@@ -70,7 +70,8 @@ impl Mint for WithinShare {
     /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends. What fails before any call is made is given
     /// back.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
-        let tenant = input.claims.get(self.shares.claim).cloned().flatten();
+        // A number has no text: its JSON is its decimal text.
+        let tenant = self.shares.claim.iter().find_map(|at| input.claims.get(*at).cloned().flatten());
         let taken = self.shares.limit.take(&tenant).map_err(|wait| {
             self.shares.refused.inc();
             MintFailure::Limited(wait)

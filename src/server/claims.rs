@@ -17,14 +17,20 @@ pub(super) fn mint_shares(
     (clock, metrics): (&Clock, &Metrics),
 ) -> Option<Arc<MintShares>> {
     let settings = config.limits.mints_per.as_ref()?;
-    let claim = claim_names.iter().position(|name| name == settings.claim.as_str())?;
-    Some(MintShares::following(before, settings, claim, clock, metrics))
+    let place = |name: &str| claim_names.iter().position(|known| known == name);
+    let [text, json] = forms(&settings.claim);
+    Some(MintShares::following(before, settings, [place(&text)?, place(&json)?], clock, metrics))
 }
 
 /// The claims of all recipes, and that of `limits.mints_per`.
 pub(super) fn claim_names(config: &Config) -> Vec<String> {
     let recipes = config.providers.iter().flat_map(provider::claim_names).map(|(name, _)| name);
-    each_once(recipes.chain(config.limits.mints_per.iter().map(|share| share.claim.to_string())))
+    each_once(recipes.chain(config.limits.mints_per.iter().flat_map(|share| forms(&share.claim))))
+}
+
+/// The claim that names a tenant, as its text and as JSON: a number is a tenant's name, too.
+fn forms(claim: &ClaimPath) -> [String; 2] {
+    [claim.to_string(), format!("{claim}#")]
 }
 
 /// The claims that apps are told.

@@ -182,6 +182,27 @@ async fn a_person_with_tokens_of_two_tenants_is_judged_by_the_share_of_the_one_t
 }
 
 #[tokio::test]
+async fn a_number_names_a_tenant_by_its_decimal_text_and_what_names_none_shares_one_count() {
+    use serde_json::json;
+    let stack = limited("mints_per = { claim = \"/o/id\", count = 1, within = \"24h\" }").start().await;
+    let tenants = [json!(41), json!(42), json!(true), json!(false), json!("acme"), json!(null)];
+    for (user, tenant) in tenants.iter().enumerate() {
+        let token =
+            stack.idp().token(&TokenRequest::user(&format!("first-{user}")).claim("o", json!({ "id": tenant })));
+        stack.get(FACE_SCAN).bearer(&token).send().await.assert_status(302);
+    }
+    let used =
+        [json!(41), json!("41"), json!(42), json!("true"), json!("acme"), json!(["acme"]), json!(-41), json!(4.5)];
+    for (user, tenant) in used.iter().enumerate() {
+        let token =
+            stack.idp().token(&TokenRequest::user(&format!("second-{user}")).claim("o", json!({ "id": tenant })));
+        stack.get(FACE_SCAN).bearer(&token).send().await.assert_problem(429, "too-many-requests");
+    }
+    // And one without the claim is of those that name no tenant.
+    stack.get(FACE_SCAN).as_user("max").send().await.assert_status(429);
+}
+
+#[tokio::test]
 async fn mints_per_subject_is_counted_among_the_limits() {
     let stack = Setup::new().plugin("mints_per_subject = { count = 1, within = \"1h\" }").start().await;
     stack.post(FACE_SCAN).as_user("ada").send().await.assert_status(303);
