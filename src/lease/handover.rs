@@ -15,6 +15,7 @@ use crate::lease::leases::Leases;
 use crate::lease::owner_events::OwnerEvent;
 use crate::lease::record::Record;
 use crate::lease::records::{Records, ShardedRecords};
+use crate::lease::rules::Rules;
 use crate::lease::share::{entry, readmit};
 use crate::lease::store::Entry;
 
@@ -114,6 +115,22 @@ impl<G: Records> Leases<G> {
             }
         }
     }
+
+    /// Judges an owner's leases by rules that are tighter than those by which they were minted.
+    pub(super) fn tighten_owner(&self, owner: &Arc<[u8]>, rules: &Rules) {
+        let now = self.now();
+        let judged = self.change(owner, now, |record| record.tighten(rules, now)).unwrap_or_default();
+        for (before, after) in judged {
+            match after {
+                Some(after) if after.end != before.end => {
+                    self.index.remove(before.end, before.seq);
+                    self.index.add(after.end, after.seq, owner.clone());
+                }
+                Some(_) => {}
+                None => self.forgotten(&before),
+            }
+        }
+    }
 }
 
 impl Leases<ShardedRecords> {
@@ -136,6 +153,22 @@ impl Leases<ShardedRecords> {
             });
         });
         // What a panic has left over is never sent, and goes at its end.
+        let _ = looking.await;
+    }
+
+    /// Judges the leases of these scopes by their new rules, which are tighter: nothing is held longer than the configuration in force says. On a
+    /// thread of its own, as [`Self::keep_scopes`].
+    ///
+    /// Dropped while it runs: it runs on.
+    pub async fn tighten(self: Arc<Self>, rules: HashMap<Scope, Rules>) {
+        let looking = tokio::task::spawn_blocking(move || {
+            self.each_lease(|owner| {
+                if let Some(rules) = Scope::of(owner).and_then(|scope| rules.get(&scope)) {
+                    self.tighten_owner(owner, rules);
+                }
+            });
+        });
+        // What a panic has left over goes on by the rules of its mint.
         let _ = looking.await;
     }
 }

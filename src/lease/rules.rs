@@ -101,6 +101,26 @@ impl Rules {
         })
     }
 
+    /// Judges what is held by these rules, which were not in force when it was judged: they may shorten it, and prolong nothing. `None`: it has too
+    /// little life.
+    pub(super) fn tighten(&self, lease: &Lease, now: Moment) -> Option<Lease> {
+        let end = lease.end.min(lease.began.plus(self.max_age));
+        let usable = end.since(now.wall).checked_sub(self.min_remaining).filter(|usable| !usable.is_zero())?;
+        let mut tightened = lease.tied(lease.version, lease.seq);
+        tightened.end = end;
+        tightened.refresh_at = self.refresh_at(end);
+        tightened.serve_until = Moment {
+            wall: end.minus(self.min_remaining).min(lease.serve_until.wall),
+            tick: now.tick.plus(usable).min(lease.serve_until.tick),
+        };
+        Some(tightened)
+    }
+
+    /// Whether these hold some leases less long than those did.
+    pub fn are_tighter_than(&self, before: &Self) -> bool {
+        self.max_age < before.max_age || self.min_remaining > before.min_remaining
+    }
+
     /// When a lease that ends at `end` is renewed ahead, if somebody asks.
     fn refresh_at(&self, end: Timestamp) -> Timestamp {
         let later = self.spread.mul_f64(if self.spread.is_zero() { 0.0 } else { fastrand::f64() });

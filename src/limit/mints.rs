@@ -67,8 +67,8 @@ struct WithinShare {
 
 #[async_trait]
 impl Mint for WithinShare {
-    /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends. What fails before any call is made is given
-    /// back.
+    /// Counts a mint when it begins: what the vendor was asked for is gone from its quota, however it ends. What fails before any call is made is
+    /// given back.
     async fn mint(&self, input: &MintInput) -> Result<Minted, MintFailure> {
         // A number has no text: its JSON is its decimal text.
         let tenant = self.shares.claim.iter().find_map(|at| input.claims.get(*at).cloned().flatten());

@@ -3,7 +3,7 @@
 //! `build`, `builder`, `minter` and this file import one another: a generation is made of components, and components are made with the generation before at
 //! hand, from which they take over what stays.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::config::{Config, Sections, listener_sections};
 use crate::gateway::settings::PluginSettings;
 use crate::gateway::{Acceptor, ConcurrencyLimit, Gateway, Limits};
 use crate::lease::store::FileStore;
-use crate::lease::{LeasePolicy, Policies, Scope};
+use crate::lease::{LeasePolicy, Policies, Rules, Scope};
 use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
 use crate::provider::Provider;
 use crate::revocation::Revoker;
 use crate::server::acceptors;
 use crate::server::apart::{apart, give_back_pages};
-use crate::server::build::{BuildFault, Components, rules};
+use crate::server::build::{BuildFault, Components, Plugin, rules};
 use crate::server::builder::LastStep;
 use crate::server::revoker::RevokerInForce;
 use crate::server::tasks::Wanted;
@@ -120,24 +120,38 @@ impl Generation {
 
     /// How each scope of it is minted.
     pub fn policies(&self, metrics: &Metrics) -> Policies {
+        let of_plugin = |plugin: &Plugin| {
+            let PluginSettings { name, provider, .. } = &plugin.settings;
+            let rules = rules(&plugin.settings, &self.config.providers);
+            Arc::new(LeasePolicy::new(name, provider, rules, plugin.mint.clone(), metrics))
+        };
+        self.of_scopes(of_plugin, Arc::clone)
+    }
+
+    /// The rules of time of each scope of it.
+    pub(super) fn rules(&self) -> HashMap<Scope, Rules> {
+        self.of_scopes(|plugin| rules(&plugin.settings, &self.config.providers), |policy| policy.rules)
+    }
+
+    fn of_scopes<T: Clone>(
+        &self,
+        of_plugin: impl Fn(&Plugin) -> T,
+        of_offer: impl Fn(&Arc<LeasePolicy>) -> T,
+    ) -> HashMap<Scope, T> {
         let plugins = self.components.plugins.iter().map(|plugin| {
             let PluginSettings { name, provider, mint, .. } = &plugin.settings;
-            let rules = rules(&plugin.settings, &self.config.providers);
-            let policy = Arc::new(LeasePolicy::new(name, provider, rules, plugin.mint.clone(), metrics));
-            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint, policy)
+            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint, of_plugin(plugin))
         });
-        let offers = self.components.minter.iter().flat_map(|minter| {
-            let policies = minter.offers().map(|(_, policy)| policy.clone());
-            minter
-                .scopes()
-                .zip(policies)
-                .map(|((name, provider, mint, print), policy)| (name, provider, mint, print, policy))
+        let of_offer = &of_offer;
+        let offers = self.components.minter.iter().flat_map(move |minter| {
+            let told = minter.offers().map(move |(_, policy)| of_offer(policy));
+            minter.scopes().zip(told).map(|((name, provider, mint, print), told)| (name, provider, mint, print, told))
         });
         let all: Vec<_> = plugins.chain(offers).collect();
         let issuers = self.config.session.namespaces();
         let of = |issuer: &String| {
-            let scope = |(name, provider, mint, print, policy): &(&str, &str, &str, [u8; 32], Arc<LeasePolicy>)| {
-                (Scope::new(issuer, name, provider, mint, print), policy.clone())
+            let scope = |(name, provider, mint, print, told): &(&str, &str, &str, [u8; 32], T)| {
+                (Scope::new(issuer, name, provider, mint, print), told.clone())
             };
             all.iter().map(scope).collect::<Vec<_>>()
         };

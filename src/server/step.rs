@@ -64,6 +64,7 @@ impl Live {
         part("what looks after its parts", attempt(|| state.tasks.follow(next.tasks(&self.listening))));
         drop(state);
         part("the end of leases that it does not have", attempt(|| self.keep_scopes(&next, &before)));
+        part("the end of leases that it holds less long", attempt(|| tighten(&next, &before)));
         part("its gauges", attempt(|| self.show_loaded(&next, &before)));
         part("the end of the one before", attempt(|| drop(tokio::spawn(generation::bury(before)))));
         if broken.is_empty() {
@@ -130,6 +131,15 @@ impl Live {
         // All of them could be read.
         next.components.secrets.iter().for_each(|watched| watched.trouble.set(0));
         next.components.certificates_trouble.set(0);
+    }
+}
+
+/// Where a plug-in holds its leases less long than before, those that are held follow.
+fn tighten(next: &Generation, before: &Generation) {
+    let (mut rules, old) = (next.rules(), before.rules());
+    rules.retain(|scope, rules| old.get(scope).is_some_and(|old| rules.are_tighter_than(old)));
+    if !rules.is_empty() {
+        tokio::spawn(next.components.book.leases().clone().tighten(rules));
     }
 }
 

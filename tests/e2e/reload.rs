@@ -326,3 +326,16 @@ async fn leases_of_a_recipe_that_has_changed_leave_the_memory() {
     stack.reload_with(&text).await;
     until("the other is gone", || stack.count("valet_leases_held", &[]) == 0).await;
 }
+
+#[tokio::test]
+async fn what_is_held_follows_a_max_age_that_has_become_shorter() {
+    let stack = Setup::new().plugin("max_age = \"6h\"").start().await;
+    let ada = stack.url_of("ada").await;
+    stack.advance(Duration::from_secs(1800));
+    let bob = stack.url_of("bob").await;
+    assert_eq!(stack.count("valet_leases_held", &[]), 2);
+    stack.reload_with(&stack.config().replace("max_age = \"6h\"", "max_age = \"20m\"")).await;
+    until("what is too old is gone", || stack.count("valet_leases_held", &[]) == 1).await;
+    assert_ne!(stack.url_of("ada").await, ada);
+    assert_eq!(stack.url_of("bob").await, bob);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Record;
 use crate::clock::{Moment, Tick};
 use crate::lease::held::Lease;
+use crate::lease::rules::Rules;
 
 impl Record {
     /// Whether the lease with this number came from the store; `None`: it is not here any more.
@@ -56,6 +57,16 @@ impl Record {
         }
         slot.started = start;
         (true, slot.lease.replace(lease))
+    }
+
+    /// Judges what is held by these rules. Each lease that was held, with what is held in its place.
+    pub(in crate::lease) fn tighten(&mut self, rules: &Rules, now: Moment) -> Vec<(Arc<Lease>, Option<Arc<Lease>>)> {
+        let judged = self.slots.iter_mut().filter_map(|slot| {
+            let before = slot.lease.take()?;
+            slot.lease = rules.tighten(&before, now).map(Arc::new);
+            Some((before, slot.lease.clone()))
+        });
+        judged.collect()
     }
 
     /// Drops the leases of these variants.

@@ -1,7 +1,7 @@
 //! When a lease ends, and what a wall clock that is set does to it.
 
 use super::test_bench::*;
-use crate::lease::{NoLease, Source};
+use crate::lease::{NoLease, Rules, Source};
 use crate::provider::MintFailure;
 
 #[tokio::test]
@@ -29,6 +29,27 @@ async fn a_url_without_an_end_is_held_for_six_hours_from_the_mints_start() {
     assert_eq!(bench.held("ada"), Some((0, false)));
     bench.clock_control.advance(MILLI);
     assert_eq!(bench.held("ada"), None);
+}
+
+#[tokio::test]
+async fn rules_that_have_become_tighter_shorten_what_is_held_and_looser_ones_prolong_nothing() {
+    let bench = TestBench::new();
+    let tighten = |rules: Rules| bench.book.leases().tighten_owner(&std::sync::Arc::from(b"ada".as_slice()), &rules);
+    bench.hold("ada/en", HOUR).await;
+    bench.hold("ada/nl", 5 * HOUR).await;
+    bench.clock_control.advance(30 * MINUTE);
+    tighten(Rules { max_age: 2 * HOUR, ..rules() });
+    assert_eq!((bench.gauge(), bench.book.leases().sizes().1), (2, 2));
+    tighten(rules());
+    bench.clock_control.advance(25 * MINUTE - MILLI);
+    assert_eq!((bench.held("ada/en"), bench.held("ada/nl")), (Some((0, false)), Some((1, false))));
+    tighten(Rules { min_remaining: 10 * MINUTE, max_age: 2 * HOUR, ..rules() });
+    assert_eq!((bench.held("ada/en"), bench.held("ada/nl"), bench.gauge()), (None, Some((1, false)), 1));
+    bench.clock_control.advance(55 * MINUTE);
+    assert_eq!(bench.held("ada/nl"), Some((1, false)), "1 ms is left before its 110 minutes are over");
+    bench.clock_control.advance(MILLI);
+    assert_eq!(bench.held("ada/nl"), None);
+    bench.assert_forgets_everything().await;
 }
 
 #[tokio::test]
