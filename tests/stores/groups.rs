@@ -1,10 +1,14 @@
 //! Several servers that are one store.
 
 use super::process::until;
+use super::resp::Reply;
 use super::server::{Kind, Server};
 
 /// The slots of a cluster.
 const SLOTS: usize = 16_384;
+
+/// What makes a server one of a cluster.
+const MEMBER: [&str; 3] = ["cluster-enabled yes", "cluster-node-timeout 2000", "cluster-config-file nodes.conf"];
 
 /// Three masters that share the slots.
 pub struct Cluster {
@@ -13,8 +17,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start(kind: Kind) -> Option<Self> {
-        let lines = ["cluster-enabled yes", "cluster-node-timeout 2000", "cluster-config-file nodes.conf"];
-        let servers = (0..3).map(|_| Server::start(kind, &lines)).collect::<Option<Vec<_>>>()?;
+        let servers = (0..3).map(|_| Server::start(kind, &MEMBER)).collect::<Option<Vec<_>>>()?;
         for (number, server) in servers.iter().enumerate() {
             let (from, to) = (number * SLOTS / 3, (number + 1) * SLOTS / 3 - 1);
             server.ask(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]);
@@ -38,6 +41,28 @@ impl Cluster {
                 (info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")).then_some(())
             });
         }
+    }
+
+    /// A replica of the first, which becomes master in its place when the others miss that one.
+    pub fn add_replica(&self, kind: Kind) -> Option<Server> {
+        let replica = Server::start(kind, &MEMBER)?;
+        let first = &self.servers[0];
+        let (port, bus) = (first.port.to_string(), (first.port + 1).to_string());
+        replica.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        let name = first.ask(&["CLUSTER", "MYID"]).text();
+        until("it follows the first", || {
+            // A server that it has not met yet is an error.
+            let reply = replica.connection().ask(&[b"CLUSTER", b"REPLICATE", name.as_bytes()])?;
+            (reply == Reply::Bytes(b"OK".to_vec())).then_some(())
+        });
+        until("it has what the first has", || (replica.info("master_link_status") == "up").then_some(()));
+        for server in &self.servers {
+            until("each of them knows it", || {
+                let nodes = server.ask(&["CLUSTER", "NODES"]).text();
+                nodes.lines().any(|node| node.contains("slave") && node.contains(&name)).then_some(())
+            });
+        }
+        Some(replica)
     }
 
     /// The addresses, as the configuration wants them.

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::client::{Answer, Connection, once, request};
 use super::fleet::{Fleet, Leases, timed};
+use super::groups::Cluster;
 use super::process::{until, valet};
-use super::server::Server;
+use super::server::{Kind, Server};
 use super::stack::{bearer, echo};
 use super::stopwatch::Stopwatch;
 
@@ -124,6 +125,61 @@ fn without_the_store_sessions_are_refused_where_the_configuration_says_so() {
     assert_eq!(until("it refuses", refused), "store-unavailable");
     server.start_again();
     until("it serves again", || (fleet.nodes[0].open(&token).status == 302).then_some(()));
+}
+
+/// A cluster whose servers go on without one of them, and two nodes that refuse sessions where they can't know.
+fn refusing_nodes_on(cluster: &Cluster) -> Fleet {
+    for server in &cluster.servers {
+        server.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let session = "[session]\n";
+    let mut fleet = administered().replacing(session, &format!("{session}revocations_unknown = \"refuse\"\n"));
+    for _ in 0..2 {
+        fleet.add(&Leases::redis(&cluster.urls()));
+    }
+    fleet
+}
+
+/// Among the three are the one at which revocations lie, and the one that a node listens at.
+#[test]
+fn a_sign_out_is_obeyed_or_sessions_are_refused_while_one_server_of_a_cluster_is_silent() {
+    let Some(cluster) = Cluster::start(Kind::Redis) else { return };
+    let fleet = refusing_nodes_on(&cluster);
+    for (number, server) in cluster.servers.iter().enumerate() {
+        let subject = format!("user-{number}");
+        let token = fleet.idp.token(&subject);
+        until("it serves", || (fleet.nodes[0].open(&token).status == 302).then_some(()));
+        server.signal("STOP");
+        let answer = revoke(&fleet, 1, &subject);
+        assert!(matches!(answer.status, 204 | 503), "server {number}: {answer:?}");
+        let status = until("it serves no more", || {
+            let status = fleet.nodes[0].open(&token).status;
+            (status != 302).then_some(status)
+        });
+        assert!(matches!(status, 401 | 503), "server {number}: {status}");
+        server.signal("CONT");
+        fleet.until_degraded(false);
+        until("the sign-out has been heard", || (fleet.nodes[0].open(&token).status == 401).then_some(()));
+    }
+}
+
+#[test]
+fn nodes_share_again_when_another_server_of_a_cluster_has_taken_the_place_of_a_silent_one() {
+    let Some(cluster) = Cluster::start(Kind::Redis) else { return };
+    let Some(replica) = cluster.add_replica(Kind::Redis) else { return };
+    let fleet = refusing_nodes_on(&cluster);
+    let tokens = fleet.tokens("user", 2);
+    for token in &tokens {
+        until("it serves", || (fleet.nodes[0].open(token).status == 302).then_some(()));
+    }
+    cluster.servers[0].signal("STOP");
+    fleet.until_degraded(true);
+    until("the replica is master", || (replica.info("role") == "master").then_some(()));
+    // The silent one is still silent.
+    fleet.until_degraded(false);
+    until("it is told to the store", || (revoke(&fleet, 1, "user-0").status == 204).then_some(()));
+    until("the other node refuses", || (fleet.nodes[0].open(&tokens[0]).status == 401).then_some(()));
+    until("others are served", || (fleet.nodes[0].open(&tokens[1]).status == 302).then_some(()));
 }
 
 #[test]

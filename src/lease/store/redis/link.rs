@@ -125,7 +125,7 @@ impl Way {
         }
     }
 
-    /// Of one server, or of the master; the first server of a cluster that can be reached is enough to hear what all say.
+    /// Of one server, or of the master; any server of a cluster is enough to hear what all say.
     async fn clients(&self) -> Result<Vec<Client>, RedisError> {
         let infos = self.infos()?;
         let Some(master) = &self.sentinel_master else {
@@ -154,7 +154,7 @@ impl Way {
         Ok(vec![builder.build()?.async_get_client().await?])
     }
 
-    fn is_cluster(&self) -> bool {
+    pub(super) fn is_cluster(&self) -> bool {
         self.sentinel_master.is_none() && self.urls.len() > 1
     }
 
@@ -177,29 +177,35 @@ impl Way {
         Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
+    /// At whichever server of a cluster is first to take it: one that hangs keeps nobody from listening.
     pub(super) async fn listen(&self, timeout: Duration, channels: &[String]) -> Result<Subscriptions, RedisError> {
-        let mut fault = nobody();
+        let mut attempts = Vec::new();
         for client in self.clients().await? {
-            let listening = async {
-                let mut subscriptions = client.get_async_pubsub().await?;
-                subscriptions.subscribe(channels).await?;
-                Ok(subscriptions)
-            };
-            match tokio::time::timeout(timeout, listening).await {
-                Ok(Ok(subscriptions)) => {
-                    let (sink, stream) = subscriptions.split();
-                    return Ok(Subscriptions { sink, stream });
-                }
-                Ok(Err(cause)) => fault = cause,
-                Err(_) => {}
-            }
+            attempts.push(Box::pin(async move {
+                let listening = async {
+                    let mut subscriptions = client.get_async_pubsub().await?;
+                    subscriptions.subscribe(channels).await?;
+                    Ok(subscriptions)
+                };
+                tokio::time::timeout(timeout, listening).await.unwrap_or_else(|_| Err(timed_out()))
+            }));
         }
-        Err(fault)
+        if attempts.is_empty() {
+            return Err(nobody());
+        }
+        let (subscriptions, _) = futures_util::future::select_ok(attempts).await?;
+        let (sink, stream) = subscriptions.split();
+        Ok(Subscriptions { sink, stream })
     }
 }
 
 fn nobody() -> RedisError {
     (ErrorKind::Io, "no server can be reached").into()
+}
+
+/// How a call ends that has no answer in time.
+pub(super) fn timed_out() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 /// Why the store could not be reached: the label of a metric, and words for the operator.

@@ -1,6 +1,7 @@
 //! Redis or Valkey: one server, a cluster, or whoever the sentinels call master.
 
 mod link;
+mod listening;
 mod revocations;
 mod scripts;
 
@@ -11,14 +12,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use dashmap::DashMap;
-use futures_util::StreamExt;
 use prometheus::{IntCounterVec, IntGauge};
-use redis::{FromRedisValue, Msg, ScriptInvocation};
+use redis::{FromRedisValue, ScriptInvocation};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 pub use self::link::Way;
-use self::link::{Connection, Subscriptions, failure};
+use self::link::{Connection, failure};
+use self::listening::Reached;
 use self::scripts::{COUNTERS_MS, FENCES, Scripts, decimal, micros, millis};
 use super::revocations::{Kept, News};
 use super::seal::{NAME, text};
@@ -144,74 +145,6 @@ impl RedisStore {
             }
         }
     }
-
-    /// Reaches the store, listens, and shows that it takes writes.
-    async fn connect(&self) -> Result<(Connection, Subscriptions, bool), redis::RedisError> {
-        let connection = self.way.connect(self.timeout).await?;
-        let whole = connection.probe(&self.scripts.probe, &self.prefix, &self.node).await?;
-        let channels = ["wake", "drop", "revoke"].map(|kind| self.channel(kind));
-        let subscriptions = self.way.listen(self.timeout, &channels).await?;
-        Ok((connection, subscriptions, whole))
-    }
-
-    /// Listens until the store fails a look; whether it closed a connection, and may take the next one at once.
-    async fn stay(
-        &self,
-        connection: &Connection,
-        subscriptions: &mut Subscriptions,
-        news: &News<'_>,
-        mut read: u64,
-    ) -> bool {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                message = subscriptions.stream.next() => match message {
-                    Some(message) => {
-                        self.hear(&message, news);
-                        continue;
-                    }
-                    None => return true,
-                },
-                _ = look.tick() => {}
-                () = self.doubt.notified() => {}
-            }
-            let looked = tokio::time::timeout(self.timeout, async {
-                let whole = connection.probe(&self.scripts.probe, &self.prefix, &self.node).await?;
-                // A message may be lost.
-                self.read_revocations(connection, news, &mut read).await?;
-                subscriptions.sink.ping::<redis::Value>().await.map(|_| whole)
-            });
-            match looked.await {
-                Ok(Ok(whole)) => self.degraded.set(i64::from(!whole)),
-                // One server of a cluster that hangs holds its own probe up, and not the others' calls.
-                Err(_) if matches!(connection, Connection::Cluster(_)) => self.degraded.set(1),
-                Ok(Err(fault)) => return fault.is_connection_dropped(),
-                Err(_) => return false,
-            }
-        }
-    }
-
-    fn hear(&self, message: &Msg, news: &News<'_>) {
-        let payload = message.get_payload_bytes();
-        let channel = message.get_channel_name();
-        if channel.ends_with("wake") {
-            let name = String::from_utf8_lossy(payload);
-            if let Some(subscription) = self.subscriptions.get(&*name) {
-                subscription.send_modify(|count| *count += 1);
-            }
-        } else if let Some(at) = payload.iter().position(|byte| *byte == b':') {
-            let (node, rest) = payload.split_at(at);
-            if node != self.node.as_bytes() {
-                let rest = rest[1..].to_vec();
-                news.tell(if channel.ends_with("revoke") {
-                    Notification::Revoked(rest)
-                } else {
-                    Notification::Drop(rest)
-                });
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -315,8 +248,8 @@ impl Backend for RedisStore {
     }
 
     async fn try_out(&self) -> Result<(), String> {
-        match tokio::time::timeout(2 * self.timeout, self.connect()).await {
-            Ok(Ok((.., true))) => Ok(()),
+        match tokio::time::timeout(self.patience(), self.connect()).await {
+            Ok(Ok(Reached { whole: true, .. })) => Ok(()),
             Ok(Ok(_)) => Err("a server of the cluster takes no writes".to_owned()),
             refused => Err(failure(refused).1),
         }
@@ -326,26 +259,25 @@ impl Backend for RedisStore {
         let keep = async {
             let mut told = false;
             loop {
-                // Twice the time of a call: a connection is several of them. Then one page of revocations after the other, each within its own
-                // time-out, behind the subscription: what comes meanwhile is heard.
-                let mut connected = tokio::time::timeout(2 * self.timeout, self.connect()).await;
+                // Behind it one page of revocations after the other, each within its own time-out: what comes meanwhile the subscription hears.
+                let mut connected = tokio::time::timeout(self.patience(), self.connect()).await;
                 let mut read = 0;
-                if let Ok(Ok((connection, ..))) = &connected {
-                    match self.reconcile(connection, news).await {
+                if let Ok(Ok(Reached { reading, .. })) = &connected {
+                    match self.reconcile(reading, news).await {
                         Ok(last) => read = last,
                         Err(fault) => connected = Ok(Err(fault)),
                     }
                 }
                 match connected {
-                    Ok(Ok((connection, mut subscriptions, whole))) => {
+                    Ok(Ok(mut reached)) => {
                         self.epoch.fetch_add(1, Ordering::Relaxed);
-                        self.link.store(Some(Arc::new(connection.clone())));
+                        self.link.store(Some(Arc::new(reached.calls.clone())));
                         self.linked.send_replace(());
-                        self.degraded.set(i64::from(!whole));
+                        self.degraded.set(i64::from(!reached.whole));
                         info!(target: TARGET, "the lease store answers");
                         told = false;
                         news.tell(Notification::Known(Knowledge::Whole));
-                        let closed = self.stay(&connection, &mut subscriptions, news, read).await;
+                        let closed = self.stay(&mut reached, news, read).await;
                         news.tell(Notification::Known(if closed { Knowledge::Asking } else { Knowledge::Lost }));
                         if !closed {
                             self.link.store(None);
