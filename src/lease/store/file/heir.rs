@@ -184,14 +184,20 @@ impl Disk {
         }
     }
 
-    /// Writes a batch, by whoever has the file.
-    pub(super) fn forward(&self, heir: &Arc<dyn Heir>, batch: &Batch) {
+    /// Lets the heir write a batch. What it did not write the next start begins without, for it is gone or its disk is: then nobody of `flushed` is told
+    /// that the batch is on disk.
+    pub(super) fn forward(&self, heir: &Arc<dyn Heir>, batch: &Batch, flushed: &mut Vec<oneshot::Sender<()>>) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut written = true;
         for part in parts(batch) {
-            if heir.write(part).is_err() {
-                // The next start begins without it: the heir is gone, and so is this process soon.
-                self.degraded.set(1);
-                tracing::warn!(target: TARGET, "the process that has taken over takes no writes");
-            }
+            written &= heir.write(part).is_ok();
+        }
+        self.degraded.set(i64::from(!written));
+        if !written {
+            flushed.clear();
+            tracing::warn!(target: TARGET, "the process that has taken over takes no writes");
         }
     }
 
@@ -257,4 +263,67 @@ fn parts(batch: &Batch) -> Vec<Written> {
         parts.push(part);
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::lease::store::Backend as _;
+    use crate::telemetry::Metrics;
+
+    /// A process that has taken over: it says when it is to write, and writes when it is told how that ends.
+    struct Scripted {
+        asked: Sender<()>,
+        ends: Mutex<Receiver<Result<(), Lost>>>,
+    }
+
+    #[async_trait]
+    impl Heir for Scripted {
+        fn write(&self, _: Written) -> Result<(), Lost> {
+            let _ = self.asked.send(());
+            self.ends.lock().recv().unwrap_or(Err(Lost))
+        }
+
+        async fn look(&self, _: Vec<u8>) -> Result<Option<(i64, Vec<u8>)>, Lost> {
+            Err(Lost)
+        }
+    }
+
+    struct HandedOver {
+        store: Arc<FileStore>,
+        asked: Receiver<()>,
+        ends: Sender<Result<(), Lost>>,
+        _folder: tempfile::TempDir,
+    }
+
+    fn handed_over() -> HandedOver {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new("0", "test").unwrap();
+        let store = FileStore::later(&folder.path().join("leases.redb"), 100, Clock::system(), &metrics).unwrap();
+        let ((tell, asked), (ends, end)) = (channel(), channel());
+        store.hand_to(Arc::new(Scripted { asked: tell, ends: Mutex::new(end) }));
+        HandedOver { store, asked, ends, _folder: folder }
+    }
+
+    fn kept(number: u8) -> Kept {
+        Kept { id: [number; NAME], expires: 1, sealed: vec![number] }
+    }
+
+    #[tokio::test]
+    async fn what_the_process_that_has_taken_over_did_not_write_is_not_acknowledged() {
+        let HandedOver { store, ends, .. } = &handed_over();
+        ends.send(Err(Lost)).unwrap();
+        assert!(store.revoke(kept(1)).await.is_err());
+        assert!(!store.is_well());
+        ends.send(Err(Lost)).unwrap();
+        assert!(store.forget(&[1; NAME], Vec::new()).await.is_err());
+        ends.send(Ok(())).unwrap();
+        assert!(store.revoke(kept(1)).await.is_ok());
+        assert!(store.is_well());
+    }
 }

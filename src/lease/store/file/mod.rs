@@ -179,7 +179,7 @@ impl Disk {
                 self.pause();
                 continue;
             }
-            let (batch, flushed) = {
+            let (batch, mut flushed) = {
                 let mut waiting = self.waiting.lock();
                 if waiting.next.is_empty() && !waiting.stirred && !self.stopped.load(Ordering::Relaxed) {
                     self.wake.wait_for(&mut waiting, SWEEP);
@@ -195,7 +195,7 @@ impl Disk {
                 return;
             }
             if let Keeper::Theirs(heir) = &keeper {
-                self.forward(heir, &batch);
+                self.forward(heir, &batch, &mut flushed);
             } else if !batch.is_empty() || sweep {
                 while let Err(fault) = self.write(&batch, sweep) {
                     self.recover(&fault);
