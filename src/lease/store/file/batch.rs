@@ -20,6 +20,13 @@ pub(super) struct Waiting {
     pub stirred: bool,
 }
 
+impl Waiting {
+    /// Nothing is to be written, and nobody waits for what was.
+    pub fn is_idle(&self) -> bool {
+        self.next.is_empty() && self.flushed.is_empty() && !self.stirred
+    }
+}
+
 /// Written together.
 #[derive(Default)]
 pub(super) struct Batch {

@@ -326,4 +326,26 @@ mod tests {
         assert!(store.revoke(kept(1)).await.is_ok());
         assert!(store.is_well());
     }
+
+    #[tokio::test]
+    async fn who_waits_for_what_was_written_before_waits_for_no_sweep() {
+        let HandedOver { store, asked, ends, .. } = handed_over();
+        let mut revoked = Box::pin(store.revoke(kept(1)));
+        tokio::select! {
+            biased;
+            _ = &mut revoked => panic!("nobody has written it"),
+            () = std::future::ready(()) => {}
+        }
+        // The store's thread does not sleep: it is told of nothing.
+        tokio::task::spawn_blocking(move || asked.recv()).await.unwrap().unwrap();
+        let mut flushed = Box::pin(store.take(Written::default()));
+        tokio::select! {
+            biased;
+            _ = &mut flushed => panic!("what is written before it is not on disk"),
+            () = std::future::ready(()) => {}
+        }
+        ends.send(Ok(())).unwrap();
+        assert!(revoked.await.is_ok());
+        assert!(flushed.await.is_ok());
+    }
 }

@@ -181,7 +181,7 @@ impl Disk {
             }
             let (batch, mut flushed) = {
                 let mut waiting = self.waiting.lock();
-                if waiting.next.is_empty() && !waiting.stirred && !self.stopped.load(Ordering::Relaxed) {
+                if waiting.is_idle() && !self.stopped.load(Ordering::Relaxed) {
                     self.wake.wait_for(&mut waiting, SWEEP);
                 }
                 waiting.stirred = false;
