@@ -27,16 +27,22 @@ pub struct Upgradable {
     pub gateway: Gateway,
 }
 
+/// Everything but the process: what it talks to, and its folder.
+pub fn around(more: &str) -> (Vendor, Idp, Folder) {
+    let (vendor, idp, folder) = (Vendor::start(KEY), Idp::start(), Folder::new());
+    folder.write("admin.token", TOKEN);
+    folder.write("seal.key", SEAL);
+    folder.configure(&vendor.url, &idp.url, KEY, |config| {
+        let config = config.replace("drain = \"30s\"", "drain = \"30s\"\nupgrade_socket = \"upgrade.sock\"");
+        let admin = "[admin]\naddress = \"127.0.0.1:0\"";
+        config.replace(admin, &format!("{admin}\ntoken = {{ file = \"admin.token\" }}")) + more
+    });
+    (vendor, idp, folder)
+}
+
 impl Upgradable {
     pub fn start(more: &str) -> Self {
-        let (vendor, idp, folder) = (Vendor::start(KEY), Idp::start(), Folder::new());
-        folder.write("admin.token", TOKEN);
-        folder.write("seal.key", SEAL);
-        folder.configure(&vendor.url, &idp.url, KEY, |config| {
-            let config = config.replace("drain = \"30s\"", "drain = \"30s\"\nupgrade_socket = \"upgrade.sock\"");
-            let admin = "[admin]\naddress = \"127.0.0.1:0\"";
-            config.replace(admin, &format!("{admin}\ntoken = {{ file = \"admin.token\" }}")) + more
-        });
+        let (vendor, idp, folder) = around(more);
         let gateway = Gateway::start(&folder);
         Self { vendor, idp, folder, gateway }
     }
@@ -55,15 +61,20 @@ impl Upgradable {
     }
 
     pub fn revoke(&self, subject: &str) {
-        let body = json!({ "issuer": self.idp.url, "subject": subject }).to_string();
-        let headers = [&*bearer(TOKEN), "content-type: application/json"];
-        let answer = once(&self.gateway.admin, "POST", "/api/sessions/revoke", &headers, &body);
-        assert_eq!(answer.status, 204, "{answer:?}");
+        revoke(&self.idp, &self.gateway.admin, subject);
     }
 
     pub fn config(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("valet.toml")).expect("our file")
     }
+}
+
+/// Signs somebody out at this administration address.
+pub fn revoke(idp: &Idp, admin: &str, subject: &str) {
+    let body = json!({ "issuer": idp.url, "subject": subject }).to_string();
+    let headers = [&*bearer(TOKEN), "content-type: application/json"];
+    let answer = once(admin, "POST", "/api/sessions/revoke", &headers, &body);
+    assert_eq!(answer.status, 204, "{answer:?}");
 }
 
 /// What one process knows the next one knows, twice over.

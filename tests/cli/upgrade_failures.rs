@@ -8,16 +8,31 @@ use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::process::{HANG, NOBODY, Stream, there_is, until};
-use super::stack::Gateway;
+use super::stack::{Folder, Gateway};
 use super::upgrade::Upgradable;
 
 const FILE_STORE: &str =
     "\n[leases]\nstore = \"file\"\npath = \"leases.redb\"\nseal_keys = [{ file = \"seal.key\" }]\n";
 
 /// A process that speaks, or does not speak, the protocol of the hand-over.
-struct Impostor(Socket);
+pub struct Impostor(Socket);
 
 impl Impostor {
+    /// A process that runs, to the one that is started to take over from it. It has no sockets to hand over.
+    pub fn taken_over_by<T>(folder: &Folder, start: impl FnOnce() -> T) -> (Self, T) {
+        let path = folder.path().join("upgrade.sock");
+        let listening = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
+        listening.bind(&SockAddr::unix(&path).expect("a path")).expect("nobody has it");
+        listening.listen(1).expect("it listens");
+        listening.set_read_timeout(Some(HANG)).expect("a time-out");
+        let started = start();
+        let (socket, _) = listening.accept().expect("it connects");
+        socket.set_read_timeout(Some(HANG)).expect("a time-out");
+        // The other one binds its own.
+        std::fs::remove_file(path).expect("our file");
+        (Self(socket), started)
+    }
+
     fn connect(stack: &Upgradable) -> Self {
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
         let path = stack.folder.path().join("upgrade.sock");
@@ -26,22 +41,22 @@ impl Impostor {
         Self(socket)
     }
 
-    fn says(&self, text: &str) {
+    pub fn says(&self, text: &str) {
         (&self.0).write_all(text.as_bytes()).expect("it is taken");
     }
 
     /// The next message; `None`: the end.
-    fn hears(&self) -> Option<String> {
+    pub fn hears(&self) -> Option<String> {
         let mut buffer = vec![0; 256 * 1024];
         let length = (&self.0).read(&mut buffer).expect("a message, or the end");
         (length > 0).then(|| String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    fn until_it_hears(&self, wanted: &str) {
+    pub fn until_it_hears(&self, wanted: &str) {
         while self.hears().unwrap_or_else(|| panic!("{wanted} did not come")) != wanted {}
     }
 
-    const HELLO: &str = r#"{"hello":{"protocol":1,"version":"0"}}"#;
+    pub const HELLO: &str = r#"{"hello":{"protocol":1,"version":"0"}}"#;
 }
 
 /// It serves, what it held it holds, and a good successor is still let in.

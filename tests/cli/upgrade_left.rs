@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::client::{Connection, request};
-use super::process::until;
+use super::process::{Program, free_port, until, valet};
 use super::stack::{Gateway, bearer, echo};
-use super::upgrade::{FILE_STORE, Upgradable};
+use super::upgrade::{FILE_STORE, Upgradable, around, revoke};
+use super::upgrade_failures::Impostor;
 
 /// An app behind which WebSockets say again what they hear.
 fn app() -> String {
@@ -66,6 +67,32 @@ fn a_websocket_in_the_process_before_the_old_one_ends_too() {
     drop(bobs);
     first.program.end().assert_code(0);
     second.program.end().assert_code(0);
+}
+
+/// The process before is slow to say that it accepts no more.
+#[test]
+fn the_old_process_is_told_of_a_revocation_that_came_before_it_had_stopped_accepting() {
+    let (_vendor, idp, folder) = around("");
+    // The new one announces its addresses only when the old one has stopped.
+    let admin = format!("127.0.0.1:{}", free_port(0));
+    let config = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
+    folder.write(
+        "valet.toml",
+        &config.replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"{admin}\"")),
+    );
+    let start = || Program::start(valet(folder.path(), &["run", "--config", "valet.toml", "--upgrade"]));
+    let (old, _new) = Impostor::taken_over_by(&folder, start);
+    old.says(Impostor::HELLO);
+    old.says("\"sockets\"");
+    old.until_it_hears("\"ready\"");
+    old.says("\"everything\"");
+    old.until_it_hears("\"open\"");
+    old.says("\"go\"");
+    old.until_it_hears("\"serving\"");
+    revoke(&idp, &admin, "ada");
+    old.says("\"stopped\"");
+    let told = old.hears().expect("a revocation");
+    assert!(told.starts_with("{\"revoked\":") && told.contains("\"ada\""), "{told}");
 }
 
 /// The vendor is asked by each of the two at most once, and each person ends with one URL.

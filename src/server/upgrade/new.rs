@@ -69,12 +69,13 @@ pub(in crate::server) async fn take_over(
     }
     let built = built.take_over_revocations()?;
     old.wait_for_go().await.map_err(StartFault::Upgrade)?;
+    // Before anybody can be signed out here: what is noted while the other does not say that it has stopped it is told then.
+    let (told, revoked) = mpsc::unbounded_channel();
+    live.generation().components.sessions.tell_of_revocations(told);
     let running = built.open()?;
     old.say_serving().await;
     if let Some(channel) = old.channel {
         info!(target: "valet", process = old.process, "taken over from the process before");
-        let (told, revoked) = mpsc::unbounded_channel();
-        live.generation().components.sessions.tell_of_revocations(told);
         let (draining, attending) =
             (live.hand_over.predecessor(), attend(channel, Arc::downgrade(&live), policies, revoked));
         tokio::spawn(async move {
