@@ -210,10 +210,16 @@ impl Live {
         let metrics = &self.around.metrics;
         metrics.config_loaded.set(self.around.clock.now().as_secs());
         if let Some(before) = before {
-            let _ = metrics.config_info.remove_label_values(&[&before.config.digest]);
             before.forget_gauges(generation, metrics);
         }
-        metrics.config_info.with_label_values(&[&generation.config.digest]).set(1);
+        self.show_digest(&generation.config.digest);
+    }
+
+    /// Shows which file is in force: the last one that was read and taken, also where it says the same in other words as the one before.
+    fn show_digest(&self, digest: &str) {
+        let info = &self.around.metrics.config_info;
+        info.reset();
+        info.with_label_values(&[digest]).set(1);
     }
 
     fn generation(&self) -> Arc<Generation> {

@@ -110,6 +110,8 @@ impl Live {
         let sections = Sections::of(&config);
         let changed = before.sections.changed(&sections);
         if changed.is_empty() {
+            // Remarks and white space are no sections, but of the file.
+            self.show_digest(&config.digest);
             return Ok(None);
         }
         let fresh = self.bind(&config).map_err(|faults| faults.lines())?;

@@ -93,14 +93,31 @@ async fn a_file_that_says_the_same_changes_nothing_and_is_counted() {
     assert_eq!(stack.count("valet_reloads_total", &[("outcome", "applied")]), 0);
 }
 
+/// The samples that say which file is in force.
+fn digests(stack: &Stack) -> Vec<String> {
+    let text = stack.metrics.text();
+    let lines = text.lines().filter(|line| line.starts_with("valet_config_info{") && line.ends_with(" 1"));
+    lines.map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_digest_is_that_of_the_file_also_where_a_remark_alone_has_changed() {
+    let stack = Setup::new().start().await;
+    let (first, text) = (digests(&stack), stack.config());
+    assert!(stack.reload_with(&format!("# a remark\n{text}")).await.is_empty());
+    let remarked = digests(&stack);
+    assert_eq!((first.len(), remarked.len()), (1, 1));
+    assert_ne!(first, remarked);
+    // Of what is replaced behind it nothing is left.
+    assert_eq!(stack.reload_with(&text.replace("[session]", "[session]\nclock_skew = \"10s\"")).await, ["session"]);
+    assert_eq!(digests(&stack).len(), 1);
+    stack.reload_with(&text).await;
+    assert_eq!(digests(&stack), first);
+}
+
 #[tokio::test]
 async fn what_changed_is_named_and_the_metrics_say_what_is_in_force() {
     let stack = Setup::new().start().await;
-    let digests = |stack: &Stack| {
-        let text = stack.metrics.text();
-        let lines = text.lines().filter(|line| line.starts_with("valet_config_info{") && line.ends_with(" 1"));
-        lines.map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
     let before = digests(&stack);
     let loaded = stack.count("valet_config_loaded_timestamp_seconds", &[]);
     stack.advance(Duration::from_secs(100));
