@@ -40,6 +40,7 @@ pub use in_force::InForce;
 pub use judge::app_route::AppParts;
 pub(crate) use judge::app_route::app_at;
 pub(crate) use judge::login::LoginPlace;
+pub(crate) use judge::path::standing as standing_path;
 pub use judge::plugin_route::{Claims, PluginParts};
 pub use receive::Inboxes;
 

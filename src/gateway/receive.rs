@@ -17,6 +17,7 @@ use crate::gateway::forward::proxied_request::{ProxiedRequest, UpstreamHead};
 use crate::gateway::http1::chunks::{self, ChunkJudge};
 use crate::gateway::http1::head::{Body, Head};
 use crate::gateway::http1::reader::Deadline;
+use crate::gateway::judge::path;
 use crate::gateway::request::{RequestId, known, micros};
 use crate::limit::Taken;
 use crate::problem::Refusal;
@@ -64,18 +65,22 @@ impl Inbox {
 
 /// Where such posts come in, and who ends the sessions.
 pub struct Inboxes {
-    /// `session.logout.path`.
-    pub logout: Option<String>,
-    /// `session.events.path`.
-    pub events: Option<String>,
-    /// What ends sessions.
-    pub revoker: Arc<Revoker>,
+    /// As [`path::standing`] spells it, and so the next.
+    logout: Option<Box<str>>,
+    events: Option<Box<str>>,
+    revoker: Arc<Revoker>,
 }
 
 impl Inboxes {
-    /// What is posted at this path.
+    /// `logout`: `session.logout.path`; `events`: `session.events.path`; `revoker`: what ends sessions.
+    pub fn new(logout: Option<&str>, events: Option<&str>, revoker: Arc<Revoker>) -> Self {
+        let spelled = |own: Option<&str>| own.map(|own| path::standing(own).into());
+        Self { logout: spelled(logout), events: spelled(events), revoker }
+    }
+
+    /// What is posted at this judged path.
     pub(super) fn at(&self, path: &str) -> Option<Inbox> {
-        let is = |own: &Option<String>| own.as_deref() == Some(path);
+        let is = |own: &Option<Box<str>>| own.as_ref().is_some_and(|own| **own == *path::standing(path));
         if is(&self.logout) { Some(Inbox::Logout) } else { is(&self.events).then_some(Inbox::Events) }
     }
 

@@ -282,11 +282,11 @@ impl Components {
             bounds: shared.bounds,
             requests: shared.requests,
             limits: shared.limits,
-            inboxes: Inboxes {
-                logout: config.session.logout.as_ref().map(|logout| logout.path.clone()),
-                events: config.session.events.as_ref().map(|events| events.path.clone()),
-                revoker: self.revoker(config, clock, metrics),
-            },
+            inboxes: Inboxes::new(
+                config.session.logout.as_ref().map(|logout| &*logout.path),
+                config.session.events.as_ref().map(|events| &*events.path),
+                self.revoker(config, clock, metrics),
+            ),
         })
     }
 

@@ -255,6 +255,47 @@ async fn a_path_that_two_readings_route_differently_is_refused() {
 }
 
 #[tokio::test]
+async fn an_app_whose_path_holds_an_escape_is_reached_by_it_and_protected_in_each_spelling() {
+    let [open, cafe, blank] = [App::start().await, App::start().await, App::start().await];
+    let stack = Setup::new()
+        .app(&open, "name = \"open\"\nsession = \"none\"")
+        .app(&cafe, "name = \"cafe\"\npath = \"/caf%C3%A9\"")
+        .app(&blank, "name = \"blank\"\npath = \"/a%20b/\"")
+        .start()
+        .await;
+    for (app, sent) in [
+        (&cafe, "/caf%C3%A9"),
+        (&cafe, "/caf%C3%A9/x"),
+        (&cafe, "/caf%c3%a9/x"),
+        (&cafe, "/caf%C3%a9/x;v=1/%20y"),
+        (&blank, "/a%20b"),
+        (&blank, "/a%20b/x"),
+    ] {
+        stack.get(sent).send().await.assert_problem(401, "session-required");
+        stack.get(sent).as_user("ada").send().await.assert_status(200);
+        assert_eq!(app.last().line(), format!("GET {sent}"));
+    }
+    for sent in [
+        "/%63af%C3%A9/x",
+        "/c%61f%c3%a9",
+        "/caf%C3%A9;x",
+        "/caf%C3%A9%3Fx",
+        "/caf%C3%A9%2fx",
+        "/%61%20b/x",
+        "/a%20%62/x",
+        "/a%20b;/x",
+    ] {
+        stack.get(sent).send().await.assert_problem(400, "bad-request");
+        stack.get(sent).as_user("ada").send().await.assert_problem(400, "bad-request");
+    }
+    assert_eq!(open.connections(), 0);
+    for sent in ["/caf%C3%A9s", "/cafe/x", "/a%20bc"] {
+        stack.get(sent).send().await.assert_status(200);
+        assert_eq!(open.last().line(), format!("GET {sent}"));
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_two_parsers_could_read_in_two_ways_never_reaches_the_app() {
     let (app, stack) = portal("session = \"none\"").await;
     let smuggled = format!("GET /smuggled HTTP/1.1\r\nHost: {HOST}\r\n\r\n");

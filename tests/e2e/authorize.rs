@@ -244,6 +244,28 @@ async fn what_is_sent_otherwise_than_judged_is_refused() {
 }
 
 #[tokio::test]
+async fn an_app_whose_path_holds_an_escape_is_asked_about_in_each_spelling() {
+    let open = "[[app]]\nname = \"open\"\nhost = \"wiki.example.com\"\nauthorize = true\nsession = \"none\"";
+    let stack = ready(wiki("path = \"/caf%C3%A9\"").tables(open)).await;
+    let ways = |target: &str| {
+        let [url, uri, behind] = in_other_forms(&stack, "GET", "wiki.example.com", target);
+        [asked(&stack, "GET", "wiki.example.com", target), url, uri, behind]
+    };
+    for target in ["/caf%C3%A9", "/caf%C3%A9/x", "/caf%c3%a9/x"] {
+        for ask in ways(target) {
+            ask.send().await.assert_problem(401, "session-required");
+            ask.as_user("ada").send().await.assert_status(200);
+        }
+    }
+    for ask in ways("/%63af%C3%A9/x") {
+        ask.send().await.assert_problem(400, "bad-request");
+    }
+    for ask in ways("/caf%C3%A9s") {
+        ask.send().await.assert_status(200);
+    }
+}
+
+#[tokio::test]
 async fn who_can_not_redirect_asks_for_a_401() {
     let stack = ready(wiki("login_url = \"/login\"")).await;
     let ask = |query| asked_with(&stack, query, "GET", "wiki.example.com", "/page?x=1").as_navigation();

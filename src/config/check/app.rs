@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::percent_decode_str;
+
 use super::plugin::path;
 use super::{Report, name};
 use crate::app::Pool;
@@ -9,7 +11,7 @@ use crate::app::settings::AppSettings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::gateway::is_reserved_field;
+use crate::gateway::{is_reserved_field, standing_path};
 use crate::telemetry::Metrics;
 use crate::units::Bytes;
 
@@ -29,11 +31,11 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     }
     let routes = places().filter(|(place, _)| report.sound(&place.key("host")));
     let routes: Vec<_> =
-        routes.map(|(p, s)| (p.key("path"), (s.path.trim_end_matches('/'), s.host.as_ref()))).collect();
+        routes.map(|(p, s)| (p.key("path"), (standing_path(s.path.trim_end_matches('/')), s.host.as_ref()))).collect();
     report.unique(routes, "another app has this path, for the same host");
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
-        report.note(&place.key("path"), path(&settings.path));
+        report.note(&place.key("path"), prefix(&settings.path));
         claims(settings, &place.key("claims"), report);
         if settings.max_body == Bytes(0) {
             report.fault(&place.key("max_body"), "must be more than nothing");
@@ -43,6 +45,23 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         }
         pool(settings, &place, report);
     }
+}
+
+/// The start of an app's paths. Requests are compared with it in each way in which an app may read them: what one of these ways changes would never
+/// be reached.
+fn prefix(text: &str) -> Result<(), String> {
+    path(text)?;
+    let standing = standing_path(text);
+    if standing.contains(';') {
+        return Err("an app's path has no `;`: some apps cut a segment there".into());
+    }
+    let Some(escape) = standing.find('%').and_then(|at| standing.get(at..at + 3)) else { return Ok(()) };
+    let meant = percent_decode_str(escape).decode_utf8_lossy();
+    Err(if matches!(&*meant, ";" | "?" | "#") {
+        format!("an app's path has no `{escape}`: some apps cut a path at `{meant}`")
+    } else {
+        format!("`{escape}` is another spelling of `{meant}`, which some apps tell apart: write `{meant}`")
+    })
 }
 
 /// Keys of the way to an app, which is another proxy's where that one only asks.

@@ -6,7 +6,7 @@ use super::Report;
 use crate::app::settings::SessionNeed;
 use crate::config::Config;
 use crate::config::tree::Place;
-use crate::gateway::{LoginPlace, app_at};
+use crate::gateway::{LoginPlace, app_at, standing_path};
 use crate::web::{HostName, HostRule, LoginUrl, Origin};
 
 /// A route that sends people to a login page.
@@ -66,10 +66,9 @@ fn what_needs_a_session(config: &Config, place: &LoginPlace, here: &str, public:
     let is_ours = place.host.as_ref().is_none_or(|host| host.is(public));
     // Another host is ours only where a route names it: one for all hosts would cover the whole world.
     let named = |own: Option<bool>| own.unwrap_or(is_ours);
-    let plugin = config
-        .plugins
-        .iter()
-        .find(|plugin| *plugin.path == *place.path && named(plugin.host.as_ref().map(|own| own.is(host))));
+    let plugin = config.plugins.iter().find(|plugin| {
+        standing_path(&plugin.path) == *place.path && named(plugin.host.as_ref().map(|own| own.is(host)))
+    });
     if let Some(plugin) = plugin {
         return Some(format!("the plug-in {:?}", plugin.name));
     }

@@ -6,6 +6,7 @@ use super::{Report, is_visible, name};
 use crate::config::Config;
 use crate::config::tree::Place;
 use crate::gateway::settings::PluginSettings;
+use crate::gateway::standing_path;
 use crate::lease::settings::{ParameterValue, Reuse};
 use crate::meant::did_you_mean;
 use crate::units::Span;
@@ -23,7 +24,7 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
     let places = || config.plugins.iter().enumerate().map(|(i, settings)| (plugins.index(i), settings));
     report.unique(places().map(|(p, s)| (p.key("name"), &s.name)), "another plug-in has this name");
     let routes = places().filter(|(place, _)| report.sound(&place.key("host")));
-    let routes: Vec<_> = routes.map(|(p, s)| (p.key("path"), (&s.path, s.host.as_ref()))).collect();
+    let routes: Vec<_> = routes.map(|(p, s)| (p.key("path"), (standing_path(&s.path), s.host.as_ref()))).collect();
     report.unique(routes, "another plug-in has this path, for the same host");
     for (place, settings) in places() {
         report.note(&place.key("name"), name(&settings.name));
@@ -70,7 +71,8 @@ pub(super) fn path(text: &str) -> Result<(), &'static str> {
             return Err("a path is UTF-8 after decoding");
         }
     }
-    if text == "/.valet" || text.starts_with("/.valet/") {
+    let whole = percent_decode_str(text).decode_utf8_lossy();
+    if whole == "/.valet" || whole.starts_with("/.valet/") {
         return Err("paths below `/.valet/` are Valet's own");
     }
     Ok(())

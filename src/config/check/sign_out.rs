@@ -3,6 +3,7 @@
 use super::{Report, plugin, session};
 use crate::config::Config;
 use crate::config::tree::Place;
+use crate::gateway::standing_path;
 use crate::session::settings::{SessionSettings, TransmitterSettings};
 
 /// What else Valet serves on every listener.
@@ -21,11 +22,11 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         if OWN.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))) {
             report.fault(place, "Valet has this path for something else");
         }
-        if config.plugins.iter().any(|plugin| plugin.path == *path) {
+        if config.plugins.iter().any(|plugin| standing_path(&plugin.path) == standing_path(path)) {
             report.fault(place, "a plug-in has this path");
         }
     }
-    report.unique(paths, "this path is taken");
+    report.unique(paths.into_iter().map(|(place, path)| (place, standing_path(path))), "this path is taken");
     let audiences = place.key("issuer");
     for (i, issuer) in session.issuers.iter().enumerate() {
         let place = audiences.index(i).key("logout_audiences");

@@ -506,11 +506,37 @@ fn the_paths_of_plug_ins_are_normal() {
         "/%ff",
         "/.valet",
         "/.valet/x",
+        "/.v%61let/x",
     ] {
         let found = faults(&edited("/plugins/face-scan", bad));
         assert_eq!(found.len(), 1, "{bad:?}: {found:?}");
         assert!(found[0].starts_with("plugin.path: "), "{bad:?}: {found:?}");
     }
+}
+
+#[test]
+fn the_path_of_an_app_is_one_that_every_reading_of_a_request_keeps() {
+    let app = |name: &str, path: &str| {
+        format!("\n[[app]]\nname = \"{name}\"\npath = \"{path}\"\nupstreams = [\"127.0.0.1:3000\"]\n")
+    };
+    for good in ["/", "/a/", "/caf%C3%A9", "/caf%c3%a9/x", "/a%20b", "/a{b|c}", "/a%7Bb", "/a@b:c+d~e"] {
+        assert_faults(&format!("{GOOD}{}", app("portal", good)), &[]);
+    }
+    let spelling = "another spelling of `b`, which some apps tell apart: write `b`";
+    for (bad, why) in [
+        ("/a;b", "an app's path has no `;`: some apps cut a segment there"),
+        ("/a%3Bb", "an app's path has no `%3b`: some apps cut a path at `;`"),
+        ("/a%3fb", "an app's path has no `%3f`: some apps cut a path at `?`"),
+        ("/a%23b", "an app's path has no `%23`: some apps cut a path at `#`"),
+        ("/caf%C3%A9/a%62", &format!("`%62` is {spelling}")),
+        ("/a%2fb", "`%2f`, `%5c`, `%25` and control characters are not allowed in a path"),
+        ("/a%25b", "`%2f`, `%5c`, `%25` and control characters are not allowed in a path"),
+    ] {
+        assert_faults(&format!("{GOOD}{}", app("portal", bad)), &[&format!("app.path: {why}")]);
+    }
+    let found = faults(&format!("{GOOD}{}{}", app("one", "/caf%C3%A9"), app("two", "/caf%c3%a9/")));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("app.path: another app has this path, for the same host"), "{found:?}");
 }
 
 #[test]

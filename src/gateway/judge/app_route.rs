@@ -10,6 +10,7 @@ use crate::app::settings::{AppSettings, SessionNeed, WebsocketEnd};
 use crate::app::{Address, Picked, Pool};
 use crate::assertion::Audience;
 use crate::gateway::judge::login::Login;
+use crate::gateway::judge::path;
 use crate::http_client::Cause;
 use crate::policy::Authorizer;
 use crate::session::{FieldClaim, Session};
@@ -19,6 +20,8 @@ use crate::web::{HostRule, Origin};
 /// One app's route.
 pub(in crate::gateway) struct AppRoute {
     pub name: Arc<str>,
+    /// As configured, without a `/` at its end.
+    prefix: Box<str>,
     reach: Reach,
     /// Another proxy carries its requests, and asks about them: it has no upstreams.
     pub authorize: bool,
@@ -66,16 +69,16 @@ pub struct AppParts {
 struct Reach {
     /// `None`: any.
     host: Option<HostRule>,
-    /// Without its final `/`: the empty text is every path.
+    /// As [`path::standing`] spells it, without its final `/`: the empty text is every path.
     prefix: Box<str>,
 }
 
 impl Reach {
     fn new(settings: &AppSettings) -> Self {
-        Self { host: settings.host.clone(), prefix: settings.path.trim_end_matches('/').into() }
+        Self { host: settings.host.clone(), prefix: path::standing(settings.path.trim_end_matches('/')).into() }
     }
 
-    /// A prefix ends where a segment does.
+    /// A prefix ends where a segment does. `path`: as [`path::standing`] spells it.
     fn covers(&self, path: &str, host: &str) -> bool {
         let below = path.strip_prefix(&*self.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         below && self.host.as_ref().is_none_or(|rule| rule.covers(host))
@@ -86,7 +89,7 @@ impl Reach {
     }
 }
 
-/// Which of these apps answers a judged path at this host.
+/// Which of these apps answers a judged path, as [`path::standing`] spells it, at this host.
 pub(crate) fn app_at<'s>(
     apps: impl Iterator<Item = &'s AppSettings>,
     path: &str,
@@ -108,6 +111,7 @@ impl AppRoute {
         let passed = if settings.authorize { Outcome::Authorized } else { Outcome::Forwarded }.label();
         Self {
             name: settings.name.as_str().into(),
+            prefix: settings.path.trim_end_matches('/').into(),
             reach: Reach::new(settings),
             authorize: settings.authorize,
             need: settings.session,
@@ -131,14 +135,14 @@ impl AppRoute {
         }
     }
 
-    /// Whether this route answers the judged path at this host.
+    /// Whether this route answers the judged path, as [`path::standing`] spells it, at this host.
     pub fn matches(&self, path: &str, host: &str) -> bool {
         self.reach.covers(path, host)
     }
 
     /// The prefix of its paths, as configured, without a `/` at its end.
     pub fn prefix(&self) -> &str {
-        if self.reach.prefix.is_empty() { "/" } else { &self.reach.prefix }
+        if self.prefix.is_empty() { "/" } else { &self.prefix }
     }
 
     /// Whether it is spoken to in HTTP/1.1, in the clear, wherever it is.

@@ -79,7 +79,7 @@ fn wanted(step_up: &StepUp) -> String {
 pub(crate) struct LoginPlace {
     /// `None`: the host of the request.
     pub host: Option<HostName>,
-    /// As judged.
+    /// As judged, and as [`path::standing`] spells it.
     pub path: Box<str>,
 }
 
@@ -91,13 +91,13 @@ impl LoginPlace {
             Some(url) => (Some(HostName::of(url)?), url.path()),
         };
         let target = target.split_once('#').map_or(target, |(target, _)| target);
-        let path = path::judge(target, "").ok()?.path.into_owned().into();
+        let path = path::standing(&path::judge(target, "").ok()?.path).into();
         Some(Self { host, path })
     }
 
     /// Whether a request for this judged path at this `Host` is for it.
     pub fn is_at(&self, path: &str, host: &str) -> bool {
-        *self.path == *path && self.host.as_ref().is_none_or(|own| own.is(host))
+        *self.path == *path::standing(path) && self.host.as_ref().is_none_or(|own| own.is(host))
     }
 }
 
@@ -145,6 +145,10 @@ mod tests {
             assert!(at(url, "/login", "app.example"), "{url}");
             assert!(at(url, "/login", "App.Example:8443"), "{url}");
             assert!(!at(url, "/login/", "app.example") && !at(url, "/log", "app.example"), "{url}");
+        }
+        for path in ["/sign%20in/%C3%A9", "/sign%20in/%c3%a9"] {
+            assert!(at("/sign%20in/%C3%A9", path, "app.example"), "{path}");
+            assert!(at("https://app.example/sign%20in/%c3%a9", path, "app.example"), "{path}");
         }
         assert!(at("/login", "/login", "other.example"));
         assert!(!at("https://app.example/login", "/login", "other.example"));

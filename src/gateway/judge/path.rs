@@ -155,10 +155,46 @@ fn is_hidden_dot(segment: &str) -> bool {
     decoded.split('/').any(|part| matches!(part.split(CUTS).next().unwrap_or_default(), "." | ".."))
 }
 
+/// A path in the one spelling by which paths of requests and of the configuration are compared. An escape that is the only way to write its byte
+/// in a URI (a space, `é`) is decoded, for nobody reads it as anything else. Any other (`%61`, `%2f`) stays, in lower case (RFC 3986, section
+/// 6.2.2.1): an app may tell it from the character that it stands for.
+pub(crate) fn standing(path: &str) -> Cow<'_, str> {
+    // Each request asks, and few paths have one: as in `is_plain`.
+    if path.bytes().fold(false, |found, byte| found | (byte == b'%')) { spelled(path) } else { Cow::Borrowed(path) }
+}
+
+fn spelled(path: &str) -> Cow<'_, str> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let pair = behind.get(..2).filter(|_| first == b'%');
+        let Some((pair, value)) = pair.and_then(|pair| Some((pair, hex(pair)?))) else {
+            out.push(first);
+            rest = behind;
+            continue;
+        };
+        if has_plain_form(value) {
+            out.push(b'%');
+            out.extend(pair.iter().map(u8::to_ascii_lowercase));
+        } else {
+            out.push(value);
+        }
+        rest = behind.get(2..).unwrap_or_default();
+    }
+    String::from_utf8(out).map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+/// Whether a byte means something in a URI without an escape: RFC 3986, section 2.2 (reserved) and 2.3 (unreserved), but for brackets, which no path
+/// has; and what [`judge`] looks at, `%`, `\` and control characters.
+fn has_plain_form(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte.is_ascii_control() || b"-._~:/?#@!$&'()*+,;=%\\".contains(&byte)
+}
+
 /// The ways in which an app may read a judged path that holds an escape or a `;`, besides as it stands: it decodes it whole, or all but the slashes,
 /// or not; cuts the parameters of each segment at `;`, before that or after, or both; takes an escaped `?` or `#` for the path's end; and makes one
-/// slash of several. No reading holds dot segments or another escape: [`judge`] has refused those.
+/// slash of several. No reading holds dot segments or another escape: [`judge`] has refused those. Each is spelled as [`standing`] does.
 pub(in crate::gateway) fn readings(path: &str) -> SmallVec<[String; 2]> {
+    let path = &*standing(path);
     let whole = decode(path, false);
     let mut all = SmallVec::new();
     let slashes = |text: &str| memchr::memchr_iter(b'/', text.as_bytes()).count();
@@ -339,6 +375,25 @@ mod tests {
             assert!(all.iter().any(|reading| reading == read), "{path}: {all:?}");
         }
         assert_eq!(readings("/%C3%A9/a%20b").to_vec(), ["/\u{e9}/a b"]);
+        assert_eq!(readings("/%C3%A9;x/a").to_vec(), ["/\u{e9};x/a", "/\u{e9}/a"]);
+    }
+
+    #[test]
+    fn a_path_is_compared_in_one_spelling_of_what_only_an_escape_can_write() {
+        for (path, one) in [
+            ("/a/b", "/a/b"),
+            ("/caf%C3%A9/x", "/caf\u{e9}/x"),
+            ("/caf%c3%a9/x", "/caf\u{e9}/x"),
+            ("/a%20b%7Bc%7d%5B", "/a b{c}["),
+            ("/%63af%C3%A9", "/%63af\u{e9}"),
+            ("/a%2Fb%3B%3F%23%25%2b%5C%7E", "/a%2fb%3b%3f%23%25%2b%5c%7e"),
+            // What no judged path holds is left as it is.
+            ("/%zz%2", "/%zz%2"),
+            ("/%C3", "/%C3"),
+        ] {
+            assert_eq!(standing(path), one, "{path}");
+            assert_eq!(standing(one), one, "{path}");
+        }
     }
 
     /// What an app does to a path before it looks for its own route, by a number.
@@ -383,6 +438,27 @@ mod tests {
                 let app = steps.iter().fold(judged.clone(), |path, step| lenient(*step, &path));
                 prop_assert!(!same || home(&app) == home(&judged), "{} is {} to an app", judged, app);
             }
+        }
+
+        #[test]
+        fn however_a_path_is_escaped_one_of_its_readings_is_the_path(
+            parts in prop::collection::vec(
+                (prop::sample::select(vec!['a', '~', '\u{e9}', ' ', '{']), any::<bool>(), any::<bool>()),
+                0..8,
+            ),
+        ) {
+            let plain = parts.iter().fold(String::from("/"), |text, (c, ..)| text + &c.to_string());
+            let (mut least, mut sent) = (String::from("/"), String::from("/"));
+            for (c, escaped, small) in parts {
+                let escape = c.to_string().bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+                let escape = if small { escape.to_ascii_lowercase() } else { escape };
+                let must = !matches!(c, 'a' | '~');
+                if must { least.push_str(&escape) } else { least.push(c) }
+                if must || escaped { sent.push_str(&escape) } else { sent.push(c) }
+            }
+            let judged = path(&sent).unwrap();
+            prop_assert!(readings(&judged).contains(&plain), "{}", judged);
+            prop_assert_eq!(standing(&least), plain);
         }
     }
 }

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::gateway::judge::cross_site::Embed;
 use crate::gateway::judge::login::Login;
+use crate::gateway::judge::path;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::settings::Reuse;
 use crate::lease::{LeaseKey, LeasePolicy, Opened, Parameters, Scope};
@@ -19,7 +20,10 @@ use crate::web::{HostName, Origin};
 /// One plug-in's route.
 pub(in crate::gateway) struct PluginRoute {
     pub name: Arc<str>,
+    /// As configured.
     path: Box<str>,
+    /// The path as [`path::standing`] spells it.
+    standing: Box<str>,
     host: Option<HostName>,
     pub lease_policy: Arc<LeasePolicy>,
     /// By the namespace of subjects, sorted.
@@ -80,6 +84,7 @@ impl PluginRoute {
         Self {
             name: name.as_str().into(),
             path: settings.path.as_str().into(),
+            standing: path::standing(&settings.path).into(),
             host: settings.host.clone(),
             lease_policy: parts.lease_policy,
             scopes,
@@ -98,9 +103,9 @@ impl PluginRoute {
         }
     }
 
-    /// Whether this route answers the judged path at this `Host`.
+    /// Whether this route answers the judged path, as [`path::standing`] spells it, at this `Host`.
     pub fn matches(&self, path: &str, host: &str) -> bool {
-        *self.path == *path && self.host.as_ref().is_none_or(|own| own.is(host))
+        *self.standing == *path && self.host.as_ref().is_none_or(|own| own.is(host))
     }
 
     /// The whole path of the route.

@@ -82,6 +82,7 @@ impl Routes {
     /// The route of a judged path. An app may decode it, and cut it at `;`, in more than one order: where any of its readings has another route, one
     /// with a session and one without, say, nobody knows which was meant.
     pub fn find(&self, path: &str, host: &str) -> Result<Option<Route<'_>>, TwoReadings> {
+        let path = &*path::standing(path);
         if let Some(plugin) = self.plugins.iter().find(|route| route.matches(path, host)) {
             return Ok(Some(Route::Plugin(plugin)));
         }
