@@ -73,8 +73,21 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
     for (step, what) in &steps {
         passed(step, what);
     }
-    let session = end.map_err(|end| refused(end.step, &end.why, &refusal(end.fault)))?;
-    policies(&reached, &session, asked, &clock)?;
+    let session = match end {
+        Ok(session) => session,
+        Err(end) if matches!(end.fault, SessionFault::Expired) && reached.takes_nobody() => {
+            passed(end.step, &end.why);
+            policies(&reached, None, asked, &clock)?;
+            passed("session", "has expired: the request goes on without one");
+            return Ok(());
+        }
+        Err(end) => return Err(refused(end.step, &end.why, &refusal(end.fault))),
+    };
+    if !reached.can_be_told(&session) {
+        let why = "it has white space at its ends or control characters: an app could take it for another person's";
+        return Err(refused("subject", why, &Refusal::NotPermitted));
+    }
+    policies(&reached, Some(&session), asked, &clock)?;
     if !reached.permits(&session) {
         let lacking = || {
             let names = reached.lacking(&session).into_iter().filter_map(|at| components.claim_names.get(at));
@@ -105,8 +118,8 @@ pub(super) fn explain(file: &ConfigFile, path: &str, asked: &Asked) -> Result<()
 }
 
 /// What the policies say, and which attributes they look at; never a value.
-fn policies(reached: &Reached<'_>, session: &Session, asked: &Asked, clock: &Clock) -> Result<(), End> {
-    let Some(opinion) = reached.opinion(Some(session), asked, clock.now()) else { return Ok(()) };
+fn policies(reached: &Reached<'_>, session: Option<&Session>, asked: &Asked, clock: &Clock) -> Result<(), End> {
+    let Some(opinion) = reached.opinion(session, asked, clock.now()) else { return Ok(()) };
     let Opinion { decision, policy, reads } = opinion;
     let by = policy.map_or_else(|| "no policy".to_owned(), |name| format!("{name:?}"));
     let mut seen = match reads.as_slice() {

@@ -60,7 +60,7 @@ use crate::limit::Limits as RequestLimits;
 use crate::logging::LineSink;
 use crate::policy::{Action, Decision, Person};
 use crate::problem::OUTCOMES;
-use crate::session::{Session, Sessions, Sources};
+use crate::session::{Session, Sessions, Sources, is_carried_whole};
 use crate::telemetry::{Metrics, Outcome};
 use crate::web::{LoginUrl, Origin};
 
@@ -188,6 +188,19 @@ impl Reached<'_> {
         match self.route {
             Route::Plugin(_) => true,
             Route::App(app) => app.need != SessionNeed::None,
+        }
+    }
+
+    /// Whether a request without a session is taken, and so one with a session that has expired.
+    pub fn takes_nobody(&self) -> bool {
+        matches!(self.route, Route::App(app) if app.need == SessionNeed::Optional)
+    }
+
+    /// Whether an app, if it is one, can be told the subject of this session as it is.
+    pub fn can_be_told(&self, session: &Session) -> bool {
+        match self.route {
+            Route::Plugin(_) => true,
+            Route::App(_) => is_carried_whole(session.subject()),
         }
     }
 

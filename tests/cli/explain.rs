@@ -24,6 +24,12 @@ impl Stand {
         Self { _vendor: vendor, idp, folder }
     }
 
+    /// More tables at the end of the configuration.
+    fn add(&self, tables: &str) {
+        let file = self.folder.path().join("valet.toml");
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + tables).unwrap();
+    }
+
     /// `valet explain PATH` with this on stdin; whatever comes out, it is none of the secrets.
     fn explain(&self, path: &str, stdin: &str) -> Ended {
         let ended = explained(self.folder.path(), path, stdin);
@@ -175,6 +181,32 @@ fn what_becomes_of_each_claim_that_an_app_is_told_is_said_and_never_the_claim() 
         ]
     );
     assert!(!ended.all().contains("canary"), "{}", ended.all());
+}
+
+#[test]
+fn an_expired_token_counts_as_none_at_an_app_that_takes_requests_without_one() {
+    let stand = Stand::new();
+    stand.add("[[app]]\nname = \"shop\"\nupstreams = [\"127.0.0.1:1\"]\nsession = \"optional\"\n");
+    let expired = stand.idp.token_with(CANARY_PERSON, json!({ "expires_in": -3600 }));
+    let ended = stand.explain("/shop", &expired);
+    let last = ended.assert_code(0).stdout.lines().last().unwrap();
+    assert!(last.starts_with("ok       session") && last.contains("without one"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("`exp` was"), "{}", ended.stdout);
+    stand.explain("/shop", &stand.idp.token(CANARY_PERSON)).assert_code(0);
+    let other = stand.idp.token_with(CANARY_PERSON, json!({ "audience": "another-app" }));
+    assert!(stand.explain("/shop", &other).assert_code(1).only_line().ends_with("(401 session-invalid)"));
+}
+
+#[test]
+fn a_subject_that_no_app_can_be_told_as_it_is_refuses() {
+    let stand = Stand::new();
+    stand.add("[[app]]\nname = \"portal\"\nupstreams = [\"127.0.0.1:1\"]\n");
+    for (subject, code) in [("ada", 0), (" ada", 1), ("ada ", 1)] {
+        stand.explain("/orders", &stand.idp.token_with(subject, json!({}))).assert_code(code);
+    }
+    let ended = stand.explain("/orders", &stand.idp.token_with(" ada", json!({})));
+    let line = ended.only_line();
+    assert!(line.starts_with("REFUSED  subject") && line.ends_with("(403 not-permitted)"), "{line}");
 }
 
 #[test]
