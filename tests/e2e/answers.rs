@@ -33,6 +33,22 @@ async fn a_session_is_sent_to_the_plug_in_url_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn accept_in_several_field_lines_is_one_list() {
+    let stack = Setup::new().plugin("login_url = \"/login\"").start().await;
+    let get = |lines: &[&str]| lines.iter().fold(stack.get(FACE_SCAN), |ask, line| ask.field("Accept", line));
+    for (lines, status) in [
+        (&["text/plain", "application/json"][..], 200),
+        (&["application/json;q=0.5", "text/html"], 302),
+        (&["text/html;q=0.5", "*/*", "application/json"], 200),
+    ] {
+        get(lines).as_user("ada").send().await.assert_status(status);
+    }
+    // Without a session a navigation is sent to the login page.
+    get(&["image/png", "text/html"]).send().await.assert_status(302);
+    get(&["image/png", "application/json"]).send().await.assert_problem(401, "session-required");
+}
+
+#[tokio::test]
 async fn the_redirect_leads_to_the_page_of_the_vendor() {
     let stack = Stack::start().await;
     let url = stack.url_of("ada").await;

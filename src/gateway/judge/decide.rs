@@ -307,7 +307,7 @@ impl Gateway {
         }
         log.source = Some(source);
         log.joined = lease.minted_by().filter(|_| source == Source::Joined).copied();
-        let json = head.text("accept").is_some_and(negotiate::prefers_json);
+        let json = negotiate::prefers_json(head);
         Ok(Verdict::Url { route, lease, status: if renew { 303 } else { 302 }, json, permit })
     }
 

@@ -2,12 +2,22 @@
 
 use crate::gateway::http1::head::Head;
 
+/// The media ranges of `Accept`. Its field lines are one list (RFC 9110, section 5.3).
+fn accepted<'h>(head: &Head<'h>) -> impl Iterator<Item = &'h str> {
+    head.all("accept").filter_map(|line| std::str::from_utf8(line).ok()).flat_map(|line| line.split(','))
+}
+
 /// Whether `Accept` prefers JSON to a page: `application/json` is named and no page is wanted more. Equal wishes: the first named.
-pub(in crate::gateway) fn prefers_json(accept: &str) -> bool {
+pub(in crate::gateway) fn prefers_json(head: &Head<'_>) -> bool {
+    are_for_json(accepted(head))
+}
+
+fn are_for_json<'r>(ranges: impl Iterator<Item = &'r str>) -> bool {
     /// Weight and place.
     type Wish = Option<(u16, usize)>;
     let (mut json, mut page): (Wish, Wish) = (None, None);
-    for (place, range) in accept.split(',').enumerate() {
+    // A loop within the iterator's own: each redirect comes by here.
+    ranges.enumerate().for_each(|(place, range)| {
         let mut parts = range.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let weight = parts.find_map(weight).unwrap_or(1000);
@@ -16,12 +26,12 @@ pub(in crate::gateway) fn prefers_json(accept: &str) -> bool {
         } else if name.eq_ignore_ascii_case("text/html") || name.eq_ignore_ascii_case("application/xhtml+xml") {
             &mut page
         } else {
-            continue;
+            return;
         };
         if slot.is_none_or(|(best, _)| weight > best) {
             *slot = Some((weight, place));
         }
-    }
+    });
     match (json, page) {
         (None | Some((0, _)), _) => false,
         (Some(_), None) => true,
@@ -43,18 +53,15 @@ fn weight(parameter: &str) -> Option<u16> {
 pub(in crate::gateway) fn is_navigation(head: &Head<'_>) -> bool {
     match head.text("sec-fetch-mode") {
         Some(mode) => mode.eq_ignore_ascii_case("navigate"),
-        None => head.text("accept").is_some_and(|accept| {
-            accept
-                .split(',')
-                .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"))
-        }),
+        None => accepted(head)
+            .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html")),
     }
 }
 
 /// Somebody would look at the answer: a navigation, as far as the client says it, that asks for no JSON.
 pub(in crate::gateway) fn wants_page(head: &Head<'_>) -> bool {
     let told = head.text("sec-fetch-mode").is_some();
-    is_navigation(head) && (told || !head.text("accept").is_some_and(prefers_json))
+    is_navigation(head) && (told || !prefers_json(head))
 }
 
 /// The request comes from a frame (`Sec-Fetch-Dest`).
@@ -112,7 +119,7 @@ mod tests {
             ("APPLICATION/JSON ; q=1.0", true),
             ("application/json;q=nonsense", false),
         ] {
-            assert_eq!(prefers_json(accept), json, "{accept}");
+            assert_eq!(are_for_json(accept.split(',')), json, "{accept}");
         }
     }
 
