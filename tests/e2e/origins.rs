@@ -369,6 +369,8 @@ async fn a_refusal_to_an_allowed_page_may_be_read_by_it_and_the_apps_answers_are
     for (ask, status) in [
         (stack.get("/"), 401),
         (stack.get("/").bearer("nonsense"), 401),
+        (stack.get("/a%2fb").as_user("ada"), 400),
+        (stack.ask("TRACE", "/").as_user("ada"), 405),
         (stack.ask("PUT", "/").as_user("ada").body("x".repeat(1025)), 413),
         (stack.get("/gone").as_user("ada"), 502),
         (stack.get("/hang").as_user("ada"), 504),

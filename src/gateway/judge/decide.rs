@@ -89,11 +89,8 @@ impl Gateway {
         // Most have none, and a flood costs no more for it.
         head.all("origin").next()?;
         let target = path::judge(head.target, head.host).ok()?;
-        let allowed = match self.routes.find(&target.path, head.host).ok()?? {
-            Route::App(app) => &app.allowed_origins,
-            Route::Plugin(plugin) => &plugin.allowed_origins,
-        };
-        cross_site::allowed_origin(head, allowed)
+        let route = self.routes.find(&target.path, head.host).ok()??;
+        cross_site::allowed_origin(head, route.allowed_origins())
     }
 
     async fn route<'g, 'h>(&'g self, head: &Head<'h>, log: &mut RequestLog<'g, 'h>) -> Result<Verdict<'g>, Refusal> {
@@ -116,6 +113,7 @@ impl Gateway {
         let route = self.routes.find(path, head.host).map_err(|_| Refusal::BadRequest)?;
         let route = route.filter(|route| route.is_authorized() == log.asked.is_some());
         log.route = route;
+        log.origin = route.and_then(|route| cross_site::allowed_origin(head, route.allowed_origins()));
         match route {
             Some(Route::App(app)) if app.encoded_slash || !encoded_slash => {
                 match (self.app(head, app, log).await?, log.asked) {
@@ -155,7 +153,6 @@ impl Gateway {
         if matches!(head.method, "CONNECT" | "TRACE") {
             return Err(Refusal::MethodNotAllowed(ANY_METHOD));
         }
-        log.origin = cross_site::allowed_origin(head, &app.allowed_origins);
         // To most proxies that ask any 2xx means that the request may pass: the answer to a preflight would let it.
         let answered = log.asked.is_none_or(|options| options.preflight);
         if log.origin.is_some() && head.method == "OPTIONS" && answered {
@@ -230,7 +227,6 @@ impl Gateway {
         route: &'g PluginRoute,
         log: &mut RequestLog<'g, 'h>,
     ) -> Result<Verdict<'g>, Refusal> {
-        log.origin = cross_site::allowed_origin(head, &route.allowed_origins);
         let renew = match head.method {
             "GET" => false,
             "HEAD" if route.lease_policy.rules.reuse != Reuse::Never => false,

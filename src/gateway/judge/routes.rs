@@ -9,6 +9,7 @@ use crate::gateway::judge::login::Login;
 use crate::gateway::judge::path;
 use crate::gateway::judge::plugin_route::PluginRoute;
 use crate::telemetry::Outcome;
+use crate::web::Origin;
 
 /// Paths below this are Valet's own, whatever apps there are.
 const OWN: &str = "/.valet";
@@ -60,6 +61,14 @@ impl<'g> Route<'g> {
     /// Whether another proxy carries its requests, and asks about them.
     pub fn is_authorized(self) -> bool {
         matches!(self, Self::App(app) if app.authorize)
+    }
+
+    /// The origins whose pages may read its answers, refusals too.
+    pub fn allowed_origins(self) -> &'g [Origin] {
+        match self {
+            Self::Plugin(plugin) => &plugin.allowed_origins,
+            Self::App(app) => &app.allowed_origins,
+        }
     }
 
     /// Where one signs in for it.
