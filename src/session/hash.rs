@@ -24,8 +24,8 @@ impl Sessions {
         (URL_SAFE_NO_PAD.encode(hash).into(), short(&hash))
     }
 
-    fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
-        self.keyed_hash(issuer, 0, subject)
+    pub(super) fn subject_hash(&self, issuer: &str, subject: &str) -> hmac::Tag {
+        keyed(&self.subject_key, issuer, 0, subject)
     }
 
     /// The name at vendors of a subject, as far as it is known without a token; `None`: it needs a claim, or could be another person's.
@@ -40,15 +40,15 @@ impl Sessions {
         let person = self.person(namespace, subject);
         self.retain_cached(|session| *session.person() != person);
     }
+}
 
-    /// `kind` 0 is a person's; others are told apart by their number.
-    pub(super) fn keyed_hash(&self, issuer: &str, kind: u8, name: &str) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.subject_key);
-        context.update(issuer.as_bytes());
-        context.update(&[kind]);
-        context.update(name.as_bytes());
-        context.sign()
-    }
+/// The keyed hash of a name. `kind` 0 is a person's; others are told apart by their number.
+pub(super) fn keyed(key: &hmac::Key, issuer: &str, kind: u8, name: &str) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    context.update(issuer.as_bytes());
+    context.update(&[kind]);
+    context.update(name.as_bytes());
+    context.sign()
 }
 
 /// SHA-256 of a token.

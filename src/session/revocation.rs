@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aws_lc_rs::{hmac, rand};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::hash::short;
+use super::hash::{keyed, short};
 use super::{Session, Sessions};
 use crate::clock::Timestamp;
 
@@ -57,11 +58,11 @@ type Key = [u8; 16];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocable {
     /// The person: namespace and subject.
-    pub(super) person: Key,
+    person: Key,
     /// The session claim, within the namespace.
-    pub(super) session: Option<Key>,
+    session: Option<Key>,
     /// `iat`, in Unix seconds.
-    pub(super) issued_at: Option<i64>,
+    issued_at: Option<i64>,
 }
 
 /// What is noted of one person, in Unix seconds; `i64::MIN`: nothing.
@@ -74,8 +75,10 @@ struct Person {
     expires: i64,
 }
 
-/// See the module.
+/// See the module. One configuration's sessions hand it to the next one's: what began before a reload is ended by what is noted behind it.
 pub(super) struct Revocations {
+    /// Of the list's own, for names are looked up in it by sessions of several configurations, whose keys of hashes in logs may differ.
+    key: hmac::Key,
     persons: DashMap<Key, Person>,
     /// The ended session claims, and when each can be forgotten.
     sessions: DashMap<Key, i64>,
@@ -93,7 +96,12 @@ pub(super) struct Revocations {
 
 impl Default for Revocations {
     fn default() -> Self {
+        let mut key = [0; 32];
+        // A machine without randomness can't do TLS either.
+        let _ = rand::fill(&mut key);
         Self {
+            // Tells names apart in this list alone, and goes nowhere.
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             persons: DashMap::default(),
             sessions: DashMap::default(),
             tokens: DashMap::default(),
@@ -181,6 +189,21 @@ impl Revocations {
         }
     }
 
+    fn keys_of(&self, what: &Revocation) -> Keys {
+        let whole = serde_json::to_string(what).unwrap_or_default();
+        let within = |kind, name: Option<&str>| Some(self.keyed(&what.namespace, kind, name?));
+        Keys {
+            entry: self.keyed("", Kind::Entry, &whole),
+            person: within(Kind::Person, what.subject.as_deref()),
+            session: within(Kind::Session, what.session.as_deref()),
+            token: what.token.as_ref().map(|(issuer, jti)| self.keyed(issuer, Kind::Token, jti)),
+        }
+    }
+
+    fn keyed(&self, namespace: &str, kind: Kind, name: &str) -> Key {
+        short(&keyed(&self.key, namespace, kind as u8, name))
+    }
+
     /// Whether this session has ended.
     fn ends(&self, session: &Revocable) -> bool {
         if session.session.is_some_and(|key| self.sessions.contains_key(&key)) {
@@ -199,8 +222,9 @@ impl Sessions {
     /// # Errors
     /// The list holds [`MAX_REVOCATIONS`] entries that have not ended.
     pub fn revoke(&self, what: Revocation, now: Timestamp) -> Result<bool, Full> {
-        self.revocations.sweep(now, |ended| self.keys_of(ended));
-        self.revocations.note(&self.keys_of(&what), &Arc::new(what))
+        let list = &self.revocations;
+        list.sweep(now, |ended| list.keys_of(ended));
+        list.note(&list.keys_of(&what), &Arc::new(what))
     }
 
     /// Whether this session was revoked. Asked again before something is sent that was waited for.
@@ -215,7 +239,7 @@ impl Sessions {
 
     /// Whether the token with this `jti` has had its effect.
     pub fn has_seen(&self, issuer: &str, jti: &str) -> bool {
-        self.revocations.tokens.contains_key(&self.keyed(issuer, Kind::Token, jti))
+        self.revocations.tokens.contains_key(&self.revocations.keyed(issuer, Kind::Token, jti))
     }
 
     /// Every revocation that has not been forgotten, for a store that may have lost some.
@@ -228,39 +252,31 @@ impl Sessions {
         self.revocations.taps.lock().push(sender);
     }
 
-    /// Tells whoever was told by the sessions before.
-    pub(super) fn tell_as(&self, before: &Self) {
-        *self.revocations.taps.lock() = before.revocations.taps.lock().clone();
-    }
-
     /// Changes with each revocation.
     pub fn revocation_changes(&self) -> watch::Receiver<u64> {
         self.revocations.changes.subscribe()
     }
 
     /// What the list knows a session by.
-    pub(super) fn revocable(&self, person: Key, namespace: &str, session: Option<&str>, iat: Option<i64>) -> Revocable {
-        Revocable { person, session: session.map(|name| self.keyed(namespace, Kind::Session, name)), issued_at: iat }
-    }
-
-    fn keys_of(&self, what: &Revocation) -> Keys {
-        let whole = serde_json::to_string(what).unwrap_or_default();
-        Keys {
-            entry: self.keyed("", Kind::Entry, &whole),
-            person: what.subject.as_deref().map(|subject| self.person(&what.namespace, subject)),
-            session: what.session.as_deref().map(|name| self.keyed(&what.namespace, Kind::Session, name)),
-            token: what.token.as_ref().map(|(issuer, jti)| self.keyed(issuer, Kind::Token, jti)),
+    pub(super) fn revocable(
+        &self,
+        (namespace, subject): (&str, &str),
+        session: Option<&str>,
+        issued_at: Option<i64>,
+    ) -> Revocable {
+        let list = &self.revocations;
+        Revocable {
+            person: list.keyed(namespace, Kind::Person, subject),
+            session: session.map(|name| list.keyed(namespace, Kind::Session, name)),
+            issued_at,
         }
-    }
-
-    fn keyed(&self, namespace: &str, kind: Kind, name: &str) -> Key {
-        short(&self.keyed_hash(namespace, kind as u8, name))
     }
 }
 
-/// What a key is of. 0 is a person.
+/// What a key is of.
 #[derive(Clone, Copy)]
 enum Kind {
+    Person = 0,
     Session = 1,
     Token = 2,
     Entry = 3,

@@ -4,52 +4,37 @@ use std::sync::Arc;
 
 use super::issuer::Issuer;
 use super::jwks_cache::JwksCache;
-use super::revocation::{LookedUp, Revocation};
+use super::revocation::LookedUp;
 use super::verifier::{Sessions, Verdict};
-use crate::clock::Timestamp;
 
 /// What is left to do when the new sessions are in force.
 #[must_use]
 pub struct TakenOver {
     jwks_caches: Vec<(Arc<JwksCache>, Arc<JwksCache>)>,
-    /// Sessions with another key of hashes: their list of revocations is one of their own.
-    relisted: Option<(Arc<Sessions>, Arc<Sessions>)>,
 }
 
 impl TakenOver {
-    /// Puts the keys in force that were read from files for the new sessions. What keys that have left had verified ends here. What was revoked
-    /// meanwhile is revoked.
-    pub fn install(self, now: Timestamp) {
+    /// Puts the keys in force that were read from files for the new sessions. What keys that have left had verified ends here.
+    pub fn install(self) {
         self.jwks_caches.into_iter().for_each(|(jwks, fresh)| jwks.take_keys_of(&fresh));
-        if let Some((own, before)) = self.relisted {
-            own.list_again(&before, now);
-            own.tell_as(&before);
-        }
     }
 }
 
 impl Sessions {
     /// Takes over what is the same: an entry of `keys` with the same settings keeps its key set, and what is known of fetching it; a verified token
-    /// stays verified where its key stays and everything that is made of it does; what was revoked is revoked. `keep_subject_key`: the key of
-    /// [`Self::log_id`] is that of before, for none is configured. Nothing of `before` changes.
-    pub fn take_over(
-        self: Arc<Self>,
-        before: &Arc<Self>,
-        keep_subject_key: bool,
-        now: Timestamp,
-    ) -> (Arc<Self>, TakenOver) {
+    /// stays verified where its key stays and everything that is made of it does; the list of revocations is the same one, so that what began
+    /// by `before` hears of each that comes. `keep_subject_key`: the key of [`Self::log_id`] is that of before, for none is configured. Nothing of
+    /// `before` changes.
+    pub fn take_over(self: Arc<Self>, before: &Arc<Self>, keep_subject_key: bool) -> (Arc<Self>, TakenOver) {
         let mut own = match Arc::try_unwrap(self) {
             Ok(own) => own,
-            Err(shared) => return (shared, TakenOver { jwks_caches: Vec::new(), relisted: None }),
+            Err(shared) => return (shared, TakenOver { jwks_caches: Vec::new() }),
         };
         if keep_subject_key {
             own.subject_key = before.subject_key.clone();
         }
         own.known = Arc::clone(&before.known);
-        let same_hashes = own.hashes_like(before);
-        if same_hashes {
-            own.revocations = Arc::clone(&before.revocations);
-        }
+        own.revocations = Arc::clone(&before.revocations);
         let mut taken = Vec::new();
         for issuer in &mut own.issuers {
             let old = before.issuers.iter().find(|old| old.name == issuer.name);
@@ -57,7 +42,7 @@ impl Sessions {
                 taken.extend(issuer.jwks_caches.take_over(&old.jwks_caches));
             }
         }
-        if same_hashes && own.reads == before.reads {
+        if own.hashes_like(before) && own.reads == before.reads {
             for (token, verdict) in before.cache.iter() {
                 let Some(issuer) = own.issuers.iter().find(|issuer| issuer.name == verdict.issuer.name) else {
                     continue;
@@ -67,26 +52,13 @@ impl Sessions {
                 }
             }
         }
-        let own = Arc::new(own);
-        if !same_hashes {
-            own.list_again(before, now);
-        }
-        let relisted = (!same_hashes).then(|| (Arc::clone(&own), Arc::clone(before)));
-        (own, TakenOver { jwks_caches: taken, relisted })
+        (Arc::new(own), TakenOver { jwks_caches: taken })
     }
 
     /// Whether the two hash names alike.
     fn hashes_like(&self, before: &Self) -> bool {
-        let hash = |sessions: &Self| sessions.keyed_hash("", 0, "").as_ref().to_vec();
+        let hash = |sessions: &Self| sessions.subject_hash("", "").as_ref().to_vec();
         hash(self) == hash(before)
-    }
-
-    /// Revokes what is revoked there.
-    fn list_again(&self, before: &Self, now: Timestamp) {
-        for what in before.revocations() {
-            // Both lists have the same bound.
-            let _ = self.revoke(Revocation::clone(&what), now);
-        }
     }
 
     /// Says again which issuers' keys are in trouble.

@@ -349,8 +349,7 @@ impl Sessions {
             log_id,
             person,
             revocable: Some(self.revocable(
-                person,
-                &issuer.namespace,
+                (&issuer.namespace, &claims.subject),
                 claims.session_id,
                 claims.issued_at.map(Timestamp::as_secs),
             )),

@@ -3,8 +3,8 @@
 use serde_json::json;
 use valet_gateway::demo::idp::TokenRequest;
 
-use crate::kit::FACE_SCAN;
 use crate::kit::setup::START;
+use crate::kit::{App, FACE_SCAN, Setup};
 use crate::sign_out::{CAEP, counted, event, logout_token, post_form, push, stack, with_events};
 
 #[tokio::test]
@@ -42,4 +42,20 @@ async fn a_reload_changes_what_a_transmitter_must_say_and_keeps_what_it_has_said
     assert_eq!(stack.reload_with(&config).await, ["session"]);
     push(&stack, stack.idp_at(1).token(&event(&kind, of("eve")))).await.assert_status(202);
     stack.get(FACE_SCAN).as_user("eve").send().await.assert_problem(401, "session-invalid");
+}
+
+#[tokio::test]
+async fn a_websocket_from_before_a_reload_with_another_key_of_hashes_ends_with_its_session() {
+    let app = App::start().await;
+    let key = "0123456789abcdef0123456789abcdef";
+    let stack = Setup::new().administered().file("hashes", key).app(&app, "path = \"/portal/\"").start().await;
+    stack.until_ready().await;
+    let mut ended = stack.websocket("/portal/socket", Some(&stack.token("ada"))).await;
+    let mut other = stack.websocket("/portal/socket", Some(&stack.token("bob"))).await;
+    let hashes = stack.config().replace("[session]\n", "[log]\nsubject_key = { file = \"hashes\" }\n[session]\n");
+    assert_eq!(stack.reload_with(&hashes).await, ["log"]);
+    let body = json!({ "issuer": stack.idp().issuer(), "subject": "ada" });
+    stack.admin_post("/api/sessions/revoke", &body).await.assert_status(204);
+    ended.assert_closed().await;
+    other.assert_echoes().await;
 }
