@@ -99,6 +99,8 @@ pub struct RevokerParts {
     pub book: Arc<Book>,
     /// Each plug-in's leases of each issuer.
     pub scopes: Vec<PluginScope>,
+    /// The same under the own names of issuers whose subjects are another's: a store may have some from before they were.
+    pub former_scopes: Vec<PluginScope>,
     /// The vendors that are told.
     pub providers: Arc<[Provider]>,
     /// `session.revocation_life`.
@@ -112,6 +114,7 @@ pub struct Revoker {
     sessions: Arc<Sessions>,
     book: Arc<Book>,
     scopes: Box<[PluginScope]>,
+    former_scopes: Box<[PluginScope]>,
     providers: Providers,
     life: Duration,
     clock: Clock,
@@ -122,7 +125,7 @@ pub struct Revoker {
 impl Revoker {
     /// Ends no session yet.
     pub fn new(parts: RevokerParts, metrics: &Metrics) -> Arc<Self> {
-        let RevokerParts { sessions, book, scopes, providers, life, clock } = parts;
+        let RevokerParts { sessions, book, scopes, former_scopes, providers, life, clock } = parts;
         let counts = metrics.revocations.clone();
         for source in Source::ALL {
             for outcome in OUTCOMES {
@@ -131,7 +134,8 @@ impl Revoker {
         }
         let providers = Providers::new(providers);
         let recent = metrics.recent.clone();
-        Arc::new(Self { sessions, book, scopes: scopes.into(), providers, life, clock, counts, recent })
+        let (scopes, former_scopes) = (scopes.into(), former_scopes.into());
+        Arc::new(Self { sessions, book, scopes, former_scopes, providers, life, clock, counts, recent })
     }
 
     /// Each plug-in's leases of each issuer.
@@ -248,6 +252,7 @@ impl Revoker {
         let until = ended.until.unwrap_or(now);
         Some(Revocation {
             namespace: namespace.to_owned(),
+            sharing: self.sessions.sharing(namespace),
             subject: ended.subject.clone(),
             session: ended.session.clone(),
             until: until.as_secs(),
@@ -267,12 +272,16 @@ impl Revoker {
 
     fn forget_session(&self, what: &Revocation) {
         let Some(session) = &what.session else { return };
-        let is_issuers = |owner: &[u8]| self.scopes_of(what).any(|of| of.scope.subject_of(owner).is_some());
+        let scopes: Vec<_> = self.scopes_of(what).collect();
+        let is_issuers = |owner: &[u8]| scopes.iter().any(|of| of.scope.subject_of(owner).is_some());
         self.book.leases().forget_session(session, is_issuers);
     }
 
     fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
-        self.scopes.iter().filter(|scope| scope.issuer == what.namespace)
+        // A node with another configuration may have noted it under a name that is not a namespace here.
+        let is_its =
+            move |of: &str| what.issuers().any(|name| name == of || self.sessions.namespace_of(name) == Some(of));
+        self.scopes.iter().chain(&self.former_scopes).filter(move |scope| is_its(&scope.issuer))
     }
 
     /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.

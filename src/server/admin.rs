@@ -83,7 +83,8 @@ impl Components {
         let parts = RevokerParts {
             sessions: self.sessions.clone(),
             book: self.book.clone(),
-            scopes: self.scopes(config),
+            scopes: self.scopes(&config.session.namespaces()),
+            former_scopes: self.scopes(&config.session.sharing()),
             providers: self.providers.clone(),
             life: config.session.revocation_life.0,
             clock: clock.clone(),
@@ -91,9 +92,8 @@ impl Components {
         Revoker::new(parts, metrics)
     }
 
-    /// Each plug-in's leases of each issuer, and at a minter those of edges.
-    fn scopes(&self, config: &Config) -> Vec<PluginScope> {
-        let issuers = config.session.namespaces();
+    /// Each plug-in's leases of each of these issuers, and at a minter those of edges.
+    fn scopes(&self, issuers: &[String]) -> Vec<PluginScope> {
         let plugins = self.plugins.iter().map(|plugin| {
             let PluginSettings { name, provider, mint, .. } = &plugin.settings;
             (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)

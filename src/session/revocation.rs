@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::hash::{keyed, short};
+use super::issuer::Issuer;
 use super::{Session, Sessions};
 use crate::clock::Timestamp;
 
@@ -30,6 +31,10 @@ pub struct Revocation {
     /// Whose subjects and sessions it speaks of: [`Session::namespace`].
     #[serde(rename = "i")]
     pub namespace: String,
+    /// The other issuers whose subjects they were at the call. Each one's are ended under its own name too, so that they stay ended when a later
+    /// configuration says something else of whose subjects are whose.
+    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
+    pub sharing: Vec<String>,
     /// Without `session`: ends the subject's sessions that began not later than `until`; a session without `iat` began at no known time, and ends too.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -57,12 +62,20 @@ type Key = [u8; 16];
 /// What the list knows a session by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocable {
-    /// The person: namespace and subject.
-    person: Key,
-    /// The session claim, within the namespace.
-    session: Option<Key>,
+    /// Within the namespace.
+    named: Named,
+    /// Within its own issuer, where that is another: what was noted there stays in force when the issuer gets another namespace.
+    own: Option<Named>,
     /// `iat`, in Unix seconds.
     issued_at: Option<i64>,
+}
+
+/// The names of a session within an issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Named {
+    person: Key,
+    /// The session claim.
+    session: Option<Key>,
 }
 
 /// What is noted of one person, in Unix seconds; `i64::MIN`: nothing.
@@ -114,11 +127,11 @@ impl Default for Revocations {
     }
 }
 
-/// The keys under which one revocation is noted.
+/// The keys under which one revocation is noted: of each issuer one.
 struct Keys {
     entry: Key,
-    person: Option<Key>,
-    session: Option<Key>,
+    persons: Vec<Key>,
+    sessions: Vec<Key>,
     token: Option<Key>,
 }
 
@@ -144,19 +157,16 @@ impl Revocations {
             let mut expires = map.entry(key).or_insert(what.expires);
             *expires = (*expires).max(what.expires);
         };
-        if let Some(session) = keys.session {
-            later(&self.sessions, session);
+        for session in &keys.sessions {
+            later(&self.sessions, *session);
         }
         if let Some(token) = keys.token {
             later(&self.tokens, token);
         }
-        if let Some(person) = keys.person {
-            let (all, unnamed) = match keys.session {
-                None => (what.until, i64::MIN),
-                Some(_) => (i64::MIN, what.until),
-            };
+        let (all, unnamed) = if keys.sessions.is_empty() { (what.until, i64::MIN) } else { (i64::MIN, what.until) };
+        for person in &keys.persons {
             let fresh = Person { all, unnamed, expires: what.expires };
-            let mut entry = self.persons.entry(person).or_insert(fresh);
+            let mut entry = self.persons.entry(*person).or_insert(fresh);
             entry.all = entry.all.max(all);
             entry.unnamed = entry.unnamed.max(unnamed);
             entry.expires = entry.expires.max(what.expires);
@@ -183,19 +193,25 @@ impl Revocations {
             let Some(what) = ended else { return };
             let keys = keys(&what);
             let ended = |_: &Key, expires: &i64| *expires < now;
-            keys.session.map(|key| self.sessions.remove_if(&key, ended));
+            for key in &keys.sessions {
+                self.sessions.remove_if(key, ended);
+            }
+            for key in &keys.persons {
+                self.persons.remove_if(key, |_, person| person.expires < now);
+            }
             keys.token.map(|key| self.tokens.remove_if(&key, ended));
-            keys.person.map(|key| self.persons.remove_if(&key, |_, person| person.expires < now));
         }
     }
 
     fn keys_of(&self, what: &Revocation) -> Keys {
         let whole = serde_json::to_string(what).unwrap_or_default();
-        let within = |kind, name: Option<&str>| Some(self.keyed(&what.namespace, kind, name?));
+        let of_each = |kind, name: Option<&str>| -> Vec<Key> {
+            name.into_iter().flat_map(|name| what.issuers().map(move |issuer| self.keyed(issuer, kind, name))).collect()
+        };
         Keys {
             entry: self.keyed("", Kind::Entry, &whole),
-            person: within(Kind::Person, what.subject.as_deref()),
-            session: within(Kind::Session, what.session.as_deref()),
+            persons: of_each(Kind::Person, what.subject.as_deref()),
+            sessions: of_each(Kind::Session, what.session.as_deref()),
             token: what.token.as_ref().map(|(issuer, jti)| self.keyed(issuer, Kind::Token, jti)),
         }
     }
@@ -206,13 +222,25 @@ impl Revocations {
 
     /// Whether this session has ended.
     fn ends(&self, session: &Revocable) -> bool {
-        if session.session.is_some_and(|key| self.sessions.contains_key(&key)) {
+        let ends = |named: &Named| self.ends_by(named, session.issued_at);
+        ends(&session.named) || session.own.as_ref().is_some_and(ends)
+    }
+
+    fn ends_by(&self, named: &Named, issued_at: Option<i64>) -> bool {
+        if named.session.is_some_and(|key| self.sessions.contains_key(&key)) {
             return true;
         }
-        self.persons.get(&session.person).is_some_and(|entry| {
-            let until = if session.session.is_none() { entry.all.max(entry.unnamed) } else { entry.all };
-            until != i64::MIN && session.issued_at.is_none_or(|issued| issued <= until)
+        self.persons.get(&named.person).is_some_and(|entry| {
+            let until = if named.session.is_none() { entry.all.max(entry.unnamed) } else { entry.all };
+            until != i64::MIN && issued_at.is_none_or(|issued| issued <= until)
         })
+    }
+}
+
+impl Revocation {
+    /// Under whose names it is noted.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.namespace).chain(self.sharing.iter().map(String::as_str))
     }
 }
 
@@ -257,19 +285,21 @@ impl Sessions {
         self.revocations.changes.subscribe()
     }
 
-    /// What the list knows a session by.
+    /// What the list knows a session of this issuer by.
     pub(super) fn revocable(
         &self,
-        (namespace, subject): (&str, &str),
+        issuer: &Issuer,
+        subject: &str,
         session: Option<&str>,
         issued_at: Option<i64>,
     ) -> Revocable {
         let list = &self.revocations;
-        Revocable {
-            person: list.keyed(namespace, Kind::Person, subject),
-            session: session.map(|name| list.keyed(namespace, Kind::Session, name)),
-            issued_at,
-        }
+        let within = |issuer: &str| Named {
+            person: list.keyed(issuer, Kind::Person, subject),
+            session: session.map(|name| list.keyed(issuer, Kind::Session, name)),
+        };
+        let own = (issuer.name != issuer.namespace).then(|| within(&issuer.name));
+        Revocable { named: within(&issuer.namespace), own, issued_at }
     }
 }
 
@@ -316,6 +346,7 @@ mod tests {
     fn revocation(session: bool, until: i64) -> (Keys, Arc<Revocation>) {
         let what = Revocation {
             namespace: "https://idp.example".into(),
+            sharing: Vec::new(),
             subject: Some("ada".into()),
             session: session.then(|| "s1".into()),
             until,
@@ -323,12 +354,13 @@ mod tests {
             token: None,
         };
         let entry = [u8::try_from(until % 251).unwrap(); 16];
-        let keys = Keys { entry, person: Some(ADA), session: session.then_some(ONE), token: None };
+        let keys =
+            Keys { entry, persons: vec![ADA], sessions: session.then_some(ONE).into_iter().collect(), token: None };
         (keys, Arc::new(what))
     }
 
     fn ended(list: &Revocations, person: Key, session: Option<Key>, issued_at: Option<i64>) -> bool {
-        list.ends(&Revocable { person, session, issued_at })
+        list.ends(&Revocable { named: Named { person, session }, own: None, issued_at })
     }
 
     #[test]
@@ -359,9 +391,34 @@ mod tests {
         assert!(!ended(&list, ADA, None, Some(1001)));
         assert!(!ended(&list, ADA, Some([3; 16]), Some(1)), "another session of the same person stays");
         let list = Revocations::default();
-        list.note(&Keys { person: None, ..keys }, &what).unwrap();
+        list.note(&Keys { persons: Vec::new(), ..keys }, &what).unwrap();
         assert!(ended(&list, ADA, Some(ONE), Some(5000)));
         assert!(!ended(&list, ADA, None, Some(1)));
+    }
+
+    #[test]
+    fn a_session_ends_by_its_issuers_own_name_as_by_the_namespace() {
+        let (named, own) = (Named { person: [7; 16], session: None }, Named { person: ADA, session: Some(ONE) });
+        let session = Revocable { named, own: Some(own), issued_at: Some(1000) };
+        for by_session in [false, true] {
+            let list = Revocations::default();
+            assert!(!list.ends(&session));
+            let (keys, what) = revocation(by_session, 1000);
+            list.note(&keys, &what).unwrap();
+            assert!(list.ends(&session) && !list.ends(&Revocable { own: None, ..session }), "{by_session}");
+        }
+    }
+
+    #[test]
+    fn a_store_keeps_under_whose_names_it_is_noted_and_what_names_one_issuer_is_written_without() {
+        let (_, alone) = revocation(false, 1000);
+        let text = serde_json::to_string(&*alone).unwrap();
+        assert!(!text.contains("\"n\""), "{text}");
+        assert_eq!(serde_json::from_str::<Revocation>(&text).unwrap(), *alone);
+        let shared = Revocation { sharing: vec!["https://new.example".into()], ..Revocation::clone(&alone) };
+        let read: Revocation = serde_json::from_str(&serde_json::to_string(&shared).unwrap()).unwrap();
+        assert_eq!(read.issuers().collect::<Vec<_>>(), ["https://idp.example", "https://new.example"]);
+        assert_eq!(Revocations::default().keys_of(&read).persons.len(), 2);
     }
 
     #[test]
@@ -369,7 +426,7 @@ mod tests {
         let list = Revocations { most: 3, ..Revocations::default() };
         let at = |n: u8, until| {
             let (keys, what) = revocation(false, until);
-            (Keys { entry: [n; 16], person: Some([n; 16]), ..keys }, what)
+            (Keys { entry: [n; 16], persons: vec![[n; 16]], ..keys }, what)
         };
         for n in 0..3 {
             let (keys, what) = at(n, 1000);

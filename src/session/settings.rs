@@ -142,6 +142,12 @@ impl SessionSettings {
         let own = self.expanded().into_iter().filter(|issuer| issuer.subjects_of.is_none());
         own.map(|issuer| issuer.issuer).collect()
     }
+
+    /// The issuers whose subjects are another's, as tokens name them.
+    pub fn sharing(&self) -> Vec<String> {
+        let others = self.expanded().into_iter().filter(|issuer| issuer.subjects_of.is_some());
+        others.map(|issuer| issuer.issuer).collect()
+    }
 }
 
 impl IssuerSettings {

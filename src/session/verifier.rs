@@ -349,7 +349,8 @@ impl Sessions {
             log_id,
             person,
             revocable: Some(self.revocable(
-                (&issuer.namespace, &claims.subject),
+                issuer,
+                &claims.subject,
                 claims.session_id,
                 claims.issued_at.map(Timestamp::as_secs),
             )),
@@ -367,6 +368,12 @@ impl Sessions {
     /// The issuer whose subjects those of this one are: itself, or that of `subjects_of`. `None`: it is not configured.
     pub fn namespace_of(&self, issuer: &str) -> Option<&str> {
         self.issuers.iter().find(|known| *known.name == *issuer).map(|known| &*known.namespace)
+    }
+
+    /// The other issuers whose subjects are those of this namespace.
+    pub fn sharing(&self, namespace: &str) -> Vec<String> {
+        let others = self.issuers.iter().filter(|known| *known.namespace == *namespace && *known.name != *namespace);
+        others.map(|known| known.name.to_string()).collect()
     }
 
     /// Forgets the verified tokens whose session `keep` does not keep.

@@ -59,3 +59,37 @@ async fn a_websocket_from_before_a_reload_with_another_key_of_hashes_ends_with_i
     ended.assert_closed().await;
     other.assert_echoes().await;
 }
+
+#[tokio::test]
+async fn who_was_signed_out_stays_so_when_subjects_of_is_added_taken_out_or_changed() {
+    let ways = [
+        (None, Some(0), 1, ("subject", "grace")),
+        (None, Some(0), 1, ("session", "q4")),
+        (Some(0), None, 1, ("subject", "grace")),
+        (Some(0), None, 1, ("session", "q4")),
+        // By the name of the other issuer, whose subjects they are.
+        (Some(0), None, 0, ("subject", "grace")),
+        (Some(0), Some(2), 1, ("subject", "grace")),
+        (Some(0), Some(2), 1, ("session", "q4")),
+    ];
+    for (before, after, named, (member, name)) in ways {
+        let stack = Setup::new().administered().issuers(&["a|{sub}", "b|{sub}", "c|{sub}"]).start().await;
+        let apart = stack.config();
+        let with = |other: Option<usize>| match other {
+            None => apart.clone(),
+            Some(other) => {
+                let line = format!("subjects_of = \"{}\"", stack.idp_at(other).issuer());
+                apart.replace("external_id = \"b|{sub}\"", &line)
+            }
+        };
+        stack.reload_with(&with(before)).await;
+        let token = stack.idp_at(1).token(&TokenRequest::user("grace").session("q4"));
+        stack.get(FACE_SCAN).bearer(&token).send().await.assert_status(302);
+        let body = json!({ "issuer": stack.idp_at(named).issuer(), member: name });
+        stack.admin_post("/api/sessions/revoke", &body).await.assert_status(204);
+        stack.get(FACE_SCAN).bearer(&token).send().await.assert_problem(401, "session-invalid");
+        stack.reload_with(&with(after)).await;
+        let answer = stack.get(FACE_SCAN).bearer(&token).send().await;
+        assert_eq!(answer.status, 401, "{before:?} to {after:?}, ended by {member} of {named}");
+    }
+}
