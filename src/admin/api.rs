@@ -74,7 +74,9 @@ impl Api {
     /// The plug-in and issuer of an owner, and the subject.
     fn owner<'a>(&'a self, owner: &'a [u8]) -> Option<(&'a str, &'a str, &'a str)> {
         let mut scopes = self.revoker.scopes().iter();
-        scopes.find_map(|PluginScope { scope, plugin, issuer }| Some((&**plugin, &**issuer, scope.subject_of(owner)?)))
+        scopes.find_map(|PluginScope { scope, plugin, issuer, .. }| {
+            Some((&**plugin, &**issuer, scope.subject_of(owner)?))
+        })
     }
 }
 

@@ -66,6 +66,13 @@ impl<G: Records> Leases<G> {
         }
     }
 
+    /// Drops the leases of an owner that belong to no session with a name from memory.
+    pub fn forget_unnamed(&self, owner: &[u8]) {
+        let dropped =
+            self.change(owner, self.now(), |record| record.drop_variants(|variant| session_of(variant).is_none()));
+        dropped.iter().flatten().for_each(|lease| self.forgotten(lease));
+    }
+
     /// The owners of the leases that belong to this session of the issuer: those with `reuse = "session"` in this process's memory.
     /// `is_issuers`: whether an owner is one of the issuer's.
     pub fn owners_of_session(&self, session: &str, is_issuers: impl Fn(&[u8]) -> bool) -> Vec<Arc<[u8]>> {

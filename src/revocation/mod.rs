@@ -1,13 +1,13 @@
 //! Taking back: whatever ends a session before its token does comes here. The list of [`Sessions`] refuses the token, the lease book drops the leases,
 //! and a mint that is under way for the session is neither kept nor sent.
 
+mod leases;
 mod mint;
 mod providers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use prometheus::IntCounterVec;
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ use self::providers::Providers;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::store::{Listener, Lost};
 use crate::lease::{Book, Scope};
-use crate::provider::{Person, Provider};
+use crate::provider::Provider;
 use crate::session::{Full, Knowledge, Revocation, Sessions};
 use crate::telemetry::{Metrics, Outcome, Recent};
 
@@ -65,6 +65,8 @@ pub struct PluginScope {
     pub plugin: String,
     /// The namespace of its subjects.
     pub issuer: String,
+    /// Each session has leases of its own (`reuse = "session"`).
+    pub by_session: bool,
 }
 
 /// Which sessions end. With both names: the sessions with that session claim, and the subject's sessions without one.
@@ -221,7 +223,7 @@ impl Revoker {
         // Before the leases go: they know the names.
         self.providers.revoke(self.persons(&what));
         self.forget_session(&what);
-        self.owners(&what).for_each(|owner| _ = self.book.leases().forget_here(&owner));
+        self.whole_owners(&what).for_each(|owner| _ = self.book.leases().forget_here(&owner));
         // The others hear of the end before the store forgets: whatever one of them puts there afterwards it finds in its memory when it hears.
         let written = match self.book.store() {
             Some(store) => store.revoke(&what).await.is_ok(),
@@ -262,44 +264,6 @@ impl Revoker {
         })
     }
 
-    /// Drops what is held for the ended, after the list refuses them: a mint that lands later finds that it was forgotten. `false`: the store of
-    /// leases could not be told.
-    async fn drop_leases(&self, what: &Revocation) -> bool {
-        self.forget_session(what);
-        let dropped = self.owners(what).map(async |owner| self.book.drop_owner(&owner).await.is_ok());
-        join_all(dropped).await.into_iter().all(|told| told)
-    }
-
-    fn forget_session(&self, what: &Revocation) {
-        let Some(session) = &what.session else { return };
-        let scopes: Vec<_> = self.scopes_of(what).collect();
-        let is_issuers = |owner: &[u8]| scopes.iter().any(|of| of.scope.subject_of(owner).is_some());
-        self.book.leases().forget_session(session, is_issuers);
-    }
-
-    fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
-        // A node with another configuration may have noted it under a name that is not a namespace here.
-        let is_its =
-            move |of: &str| what.issuers().any(|name| name == of || self.sessions.namespace_of(name) == Some(of));
-        self.scopes.iter().chain(&self.former_scopes).filter(move |scope| is_its(&scope.issuer))
-    }
-
-    /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
-    fn persons(&self, what: &Revocation) -> Vec<Person> {
-        let Some(subject) = &what.subject else { return Vec::new() };
-        let mut names: Vec<Box<str>> =
-            self.owners(what).flat_map(|owner| self.book.leases().external_ids(&owner)).collect();
-        names.extend(self.sessions.external_id_of(&what.namespace, subject));
-        names.sort_unstable();
-        names.dedup();
-        let person = |external_id| Person {
-            external_id,
-            issuer: what.namespace.as_str().into(),
-            subject: subject.as_str().into(),
-        };
-        names.into_iter().map(person).collect()
-    }
-
     /// Erases a person: ends the sessions, forgets what is remembered of registrations, mints and tokens, and asks each provider to forget.
     /// What became of the revocation, and of each provider. Counted as a revocation.
     ///
@@ -330,12 +294,6 @@ impl Revoker {
         Ok((revoked, asked.await.unwrap_or_default()))
     }
 
-    /// The owners of the subject's leases, if the revocation names a subject.
-    fn owners<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let subject = what.subject.as_deref();
-        subject.into_iter().flat_map(move |subject| self.scopes_of(what).map(move |of| of.scope.owner(subject)))
-    }
-
     /// Takes over the revocations that a store has kept from before this process.
     ///
     /// # Errors
@@ -361,7 +319,7 @@ impl Listener for Revoker {
         match self.note(&what) {
             Ok(true) => {
                 self.forget_session(&what);
-                self.owners(&what).for_each(|owner| self.book.forget_ended(&owner));
+                self.whole_owners(&what).for_each(|owner| self.book.forget_ended(&owner));
                 self.count(Source::Store, Outcome::Applied);
             }
             // It came from here, or by two ways.

@@ -8,13 +8,13 @@ use super::Live;
 use super::accept::{Accepting, Bound};
 use super::build::Components;
 use super::generation::Generation;
-use super::minter::MinterComponents;
 use super::reload::Reloaded;
 use crate::admin::{Admin, Api, Reload};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::settings::PluginSettings;
 use crate::lease::Scope;
+use crate::lease::settings::Reuse;
 use crate::revocation::{PluginScope, Revoker, RevokerParts};
 use crate::telemetry::{Metrics, Recent};
 
@@ -95,15 +95,19 @@ impl Components {
     /// Each plug-in's leases of each of these issuers, and at a minter those of edges.
     fn scopes(&self, issuers: &[String]) -> Vec<PluginScope> {
         let plugins = self.plugins.iter().map(|plugin| {
-            let PluginSettings { name, provider, mint, .. } = &plugin.settings;
-            (name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint)
+            let PluginSettings { name, provider, mint, reuse, .. } = &plugin.settings;
+            ((name.as_str(), provider.as_str(), mint.as_str(), plugin.fingerprint), Some(*reuse))
         });
-        let offers = self.minter.iter().flat_map(MinterComponents::scopes);
+        let offers = self.minter.iter().flat_map(|minter| minter.scopes().zip(minter.reuses()));
         let named: Vec<_> = plugins.chain(offers).collect();
-        let scope = |issuer: &str, (name, provider, mint, fingerprint): &(&str, &str, &str, [u8; 32])| PluginScope {
-            scope: Scope::new(issuer, name, provider, mint, fingerprint),
-            plugin: (*name).to_owned(),
-            issuer: issuer.to_owned(),
+        let scope = |issuer: &str, of: &((&str, &str, &str, [u8; 32]), Option<Reuse>)| {
+            let ((name, provider, mint, fingerprint), reuse) = of;
+            PluginScope {
+                scope: Scope::new(issuer, name, provider, mint, fingerprint),
+                plugin: (*name).to_owned(),
+                issuer: issuer.to_owned(),
+                by_session: *reuse == Some(Reuse::Session),
+            }
         };
         issuers.iter().flat_map(|issuer| named.iter().map(move |of| scope(issuer, of))).collect()
     }

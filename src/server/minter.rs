@@ -50,6 +50,11 @@ impl MinterComponents {
             .map(|offer| (offer.name.as_str(), offer.provider.as_str(), offer.mint.as_str(), offer.fingerprint))
     }
 
+    /// For whom each offer's URL is used again, in the order of the scopes; `None`: edges say it.
+    pub(super) fn reuses(&self) -> impl Iterator<Item = Option<Reuse>> {
+        self.offers.iter().map(|offer| offer.reuse)
+    }
+
     pub(super) fn reread(&self) -> Vec<String> {
         let certificates =
             self.certificates.reread().into_iter().map(|fault| fault.replace("listener.tls", "minter.tls"));

@@ -89,6 +89,34 @@ async fn a_revoked_session_ends_and_the_persons_other_sessions_keep_their_urls()
 }
 
 #[tokio::test]
+async fn a_session_ended_by_subject_and_session_takes_shared_urls_along_and_leaves_other_sessions_theirs() {
+    const SHARED: &str = "/plugins/shared";
+    let shared = format!(
+        "[[plugin]]\nname = \"shared\"\nprovider = \"intelliprove\"\nmint = \"face-scan\"\npath = \"{SHARED}\"\nreuse = \"user\"\n"
+    );
+    let stack = Setup::new().administered().plugin("reuse = \"session\"").tables(&shared).start().await;
+    let token = |session: &str| stack.idp().token(&TokenRequest::user("ada").session(session));
+    let (one, two) = (token("one"), token("two"));
+    let unnamed = stack.idp().token(&TokenRequest::user("ada"));
+    let url = async |path: &str, token: &str| {
+        stack.get(path).bearer(token).send().await.assert_status(302).location().to_owned()
+    };
+    let before = [url(FACE_SCAN, &two).await, url(SHARED, &two).await];
+    url(FACE_SCAN, &one).await;
+    url(FACE_SCAN, &unnamed).await;
+    assert_eq!(stack.count("valet_leases_held", &[]), 4);
+    let body = json!({ "issuer": stack.idp().issuer(), "subject": "ada", "session": "one" });
+    stack.admin_post(REVOKE, &body).await.assert_status(204);
+    assert_eq!(stack.count("valet_leases_held", &[]), 1);
+    for ended in [&one, &unnamed] {
+        stack.get(FACE_SCAN).bearer(ended).send().await.assert_problem(401, "session-invalid");
+    }
+    let after = [url(FACE_SCAN, &two).await, url(SHARED, &two).await];
+    assert_eq!(after[0], before[0], "another session's own");
+    assert_ne!(after[1], before[1], "shared by all of the subject's sessions");
+}
+
+#[tokio::test]
 async fn a_mint_under_way_for_a_revoked_person_is_neither_sent_nor_kept() {
     for by_session in [false, true] {
         let stack = Setup::new().administered().plugin("reuse = \"session\"").start().await;

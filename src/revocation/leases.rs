@@ -1,0 +1,77 @@
+//! Which leases go with a session.
+
+use futures_util::future::join_all;
+
+use super::{PluginScope, Revoker};
+use crate::provider::Person;
+use crate::session::Revocation;
+
+impl Revoker {
+    /// Drops what is held for the ended, after the list refuses them: a mint that lands later finds that it was forgotten. `false`: the store of
+    /// leases could not be told.
+    pub(super) async fn drop_leases(&self, what: &Revocation) -> bool {
+        self.forget_session(what);
+        let dropped = self.whole_owners(what).map(async |owner| self.book.drop_owner(&owner).await.is_ok());
+        join_all(dropped).await.into_iter().all(|told| told)
+    }
+
+    /// Drops the leases that one session has for itself, from memory: nobody else is given them, and in a store they end by themselves.
+    pub(super) fn forget_session(&self, what: &Revocation) {
+        let Some(session) = &what.session else { return };
+        let scopes: Vec<_> = self.scopes_of(what).collect();
+        let is_issuers = |owner: &[u8]| scopes.iter().any(|of| of.scope.subject_of(owner).is_some());
+        self.book.leases().forget_session(session, is_issuers);
+        // The subject's tokens without a session claim end with it.
+        if let Some(subject) = &what.subject {
+            let owners = scopes.iter().filter(|of| of.by_session).map(|of| of.scope.owner(subject));
+            owners.for_each(|owner| self.book.leases().forget_unnamed(&owner));
+        }
+    }
+
+    fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
+        // A node with another configuration may have noted it under a name that is not a namespace here.
+        let is_its =
+            move |of: &str| what.issuers().any(|name| name == of || self.sessions.namespace_of(name) == Some(of));
+        self.scopes.iter().chain(&self.former_scopes).filter(move |scope| is_its(&scope.issuer))
+    }
+
+    /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
+    pub(super) fn persons(&self, what: &Revocation) -> Vec<Person> {
+        let Some(subject) = &what.subject else { return Vec::new() };
+        let mut names: Vec<Box<str>> =
+            self.owners(what).flat_map(|owner| self.book.leases().external_ids(&owner)).collect();
+        names.extend(self.sessions.external_id_of(&what.namespace, subject));
+        names.sort_unstable();
+        names.dedup();
+        let person = |external_id| Person {
+            external_id,
+            issuer: what.namespace.as_str().into(),
+            subject: subject.as_str().into(),
+        };
+        names.into_iter().map(person).collect()
+    }
+
+    /// The owners of the subject's leases, if the revocation names a subject.
+    pub(super) fn owners<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.owners_where(what, |_| true)
+    }
+
+    /// Those of them whose leases all go. Where one session is named, not those of plug-ins at which each session has its own: the subject's other
+    /// sessions live on.
+    pub(super) fn whole_owners<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = Vec<u8>> + 'a {
+        self.owners_where(what, move |of| what.session.is_none() || !of.by_session)
+    }
+
+    fn owners_where<'a>(
+        &'a self,
+        what: &'a Revocation,
+        these: impl Fn(&PluginScope) -> bool + 'a,
+    ) -> impl Iterator<Item = Vec<u8>> + 'a {
+        let named = what.subject.as_deref().map(|subject| (subject, self.scopes_of(what)));
+        named
+            .into_iter()
+            .flat_map(|(subject, scopes)| scopes.map(move |of| (of, subject)))
+            .filter(move |(of, _)| these(of))
+            .map(|(of, subject)| of.scope.owner(subject))
+    }
+}
