@@ -84,8 +84,9 @@ impl Trouble {
         self.gauge.set(i64::from(*entries > 0));
     }
 
+    /// One that is well says nothing: an issuer and a transmitter of one name share the gauge.
     fn show(&self) {
-        self.gauge.set(i64::from(*self.entries.lock() > 0));
+        self.gauge.set(self.gauge.get().max(i64::from(*self.entries.lock() > 0)));
     }
 }
 

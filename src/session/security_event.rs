@@ -34,7 +34,7 @@ const LAST_SECOND: i64 = 100_000_000_000;
 
 /// Who sends such tokens.
 pub(super) struct Transmitter {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     audiences: Vec<String>,
     /// The issuer of whose people it speaks.
     subjects_of: Arc<str>,

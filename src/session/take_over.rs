@@ -1,4 +1,4 @@
-//! A new configuration's sessions take over from those before: key sets, and verified tokens that mean the same.
+//! A new configuration's sessions take over from those before: key sets, verified tokens that mean the same, and the list of revocations.
 
 use std::sync::Arc;
 
@@ -42,6 +42,11 @@ impl Sessions {
                 taken.extend(issuer.jwks_caches.take_over(&old.jwks_caches));
             }
         }
+        for transmitter in &mut own.transmitters {
+            if let Some(old) = before.transmitters.iter().find(|old| old.name == transmitter.name) {
+                taken.extend(transmitter.jwks_caches.take_over(&old.jwks_caches));
+            }
+        }
         if own.hashes_like(before) && own.reads == before.reads {
             for (token, verdict) in before.cache.iter() {
                 let Some(issuer) = own.issuers.iter().find(|issuer| issuer.name == verdict.issuer.name) else {
@@ -61,9 +66,9 @@ impl Sessions {
         hash(self) == hash(before)
     }
 
-    /// Says again which issuers' keys are in trouble.
+    /// Says again which issuers' and transmitters' keys are in trouble.
     pub fn show_trouble(&self) {
-        self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter()).for_each(|jwks| jwks.show_trouble());
+        self.jwks_caches().for_each(|jwks| jwks.show_trouble());
     }
 }
 

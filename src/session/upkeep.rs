@@ -62,7 +62,7 @@ impl Sessions {
     }
 
     /// The keys of issuers and transmitters.
-    fn jwks_caches(&self) -> impl Iterator<Item = &Arc<JwksCache>> {
+    pub(super) fn jwks_caches(&self) -> impl Iterator<Item = &Arc<JwksCache>> {
         let issuers = self.issuers.iter().flat_map(|issuer| issuer.jwks_caches.iter());
         issuers.chain(self.transmitters.iter().flat_map(|one| one.jwks_caches.iter()))
     }

@@ -1,7 +1,8 @@
 //! Sign-out across a reload: what was ended stays ended, what was used stays used.
 
 use serde_json::json;
-use valet_gateway::demo::idp::TokenRequest;
+use valet_gateway::demo::fault::Fail;
+use valet_gateway::demo::idp::{IdpFaults, TokenRequest};
 
 use crate::kit::setup::START;
 use crate::kit::{App, FACE_SCAN, Setup};
@@ -41,6 +42,17 @@ async fn a_reload_changes_what_a_transmitter_must_say_and_keeps_what_it_has_said
     assert_eq!(refused.assert_status(400).json()["err"], "invalid_audience");
     assert_eq!(stack.reload_with(&config).await, ["session"]);
     push(&stack, stack.idp_at(1).token(&event(&kind, of("eve")))).await.assert_status(202);
+    stack.get(FACE_SCAN).as_user("eve").send().await.assert_problem(401, "session-invalid");
+}
+
+#[tokio::test]
+async fn a_transmitters_fetched_keys_are_carried_over_while_it_is_gone() {
+    let stack = with_events().await;
+    let revoked = |user: &str| event(&format!("{CAEP}/session-revoked"), json!({ "format": "opaque", "id": user }));
+    push(&stack, stack.idp_at(1).token(&revoked("ada"))).await.assert_status(202);
+    stack.idp_at(1).set_faults(IdpFaults::failing(Fail::Status(http::StatusCode::INTERNAL_SERVER_ERROR)));
+    stack.reload_with(&stack.config().replace("[session]\n", "[session]\nclock_skew = \"20s\"\n")).await;
+    push(&stack, stack.idp_at(1).token(&revoked("eve"))).await.assert_status(202);
     stack.get(FACE_SCAN).as_user("eve").send().await.assert_problem(401, "session-invalid");
 }
 
