@@ -18,7 +18,7 @@ use super::EmbedPolicy;
 use crate::clock::Timestamp;
 use crate::lease::Book;
 use crate::problem::{Refusal, TYPE_BASE};
-use crate::revocation::{Ended, NotRevoked, PluginScope, Revoker, Source};
+use crate::revocation::{Dropped, Ended, NotRevoked, PluginScope, Revoker, Source};
 use crate::secret::{Secret, SecretCell};
 use crate::session::Sessions;
 use crate::telemetry::Recent;
@@ -193,31 +193,24 @@ struct Whose {
     session: Option<String>,
 }
 
+/// Whose sessions or leases a body names; `None`: it can't be read.
+fn named(body: Result<Bytes, BytesRejection>) -> Option<Ended> {
+    let Whose { issuer, subject, session } = serde_json::from_slice(&body.ok()?).ok()?;
+    Some(Ended { issuer, subject, session, until: None })
+}
+
+const EXPECTED: &str =
+    r#"expected {"issuer", "subject"}, {"issuer", "session"} or all three as JSON, the issuer as configured here"#;
+
 /// Whatever `Content-Type` says: nobody but who has the token gets here, and a browser sends none along.
 pub(super) async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
-    let expected = r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON"#;
-    let Some(whose) = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok()) else {
-        return problem(StatusCode::BAD_REQUEST, expected);
+    let dropped = match named(body) {
+        Some(whose) => api.revoker.drop_only(&whose).await,
+        None => None,
     };
-    let namespace = api.sessions.namespace_of(&whose.issuer).unwrap_or_default();
-    let scopes = || api.revoker.scopes().iter().filter(|of| of.issuer == namespace);
-    if scopes().next().is_none() {
-        return problem(StatusCode::BAD_REQUEST, "no such issuer is configured here");
-    }
-    let owners: Vec<Vec<u8>> = match (&whose.subject, &whose.session) {
-        (Some(subject), None) => scopes().map(|of| of.scope.owner(subject)).collect(),
-        (None, Some(session)) => {
-            let is_issuers = |owner: &[u8]| api.owner(owner).is_some_and(|(_, issuer, _)| issuer == namespace);
-            api.book.leases().owners_of_session(session, is_issuers).iter().map(|owner| owner.to_vec()).collect()
-        }
-        _ => return problem(StatusCode::BAD_REQUEST, expected),
-    };
-    let mut lost = false;
-    for owner in &owners {
-        lost |= api.book.drop_owner(owner).await.is_err();
-    }
-    info!(target: "valet::admin", owners = owners.len(), "leases dropped");
-    if lost {
+    let Some(Dropped { owners, told }) = dropped else { return problem(StatusCode::BAD_REQUEST, EXPECTED) };
+    info!(target: "valet::admin", owners, "leases dropped");
+    if !told {
         return problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "dropped here; the store of leases can't be asked: call again",
@@ -228,19 +221,14 @@ pub(super) async fn drop_leases(State(api): State<Arc<Api>>, body: Result<Bytes,
 
 /// Ends sessions. What the caller does not wait for goes on.
 pub(super) async fn revoke(State(api): State<Arc<Api>>, body: Result<Bytes, BytesRejection>) -> Response {
-    let whose = body.ok().and_then(|body| serde_json::from_slice::<Whose>(&body).ok());
-    let ended = whose.map(|Whose { issuer, subject, session }| Ended { issuer, subject, session, until: None });
     // Counted as the call that it is.
-    let done = match ended {
+    let done = match named(body) {
         Some(ended) => api.revoker.end(Source::Api, ended).await,
         None => api.revoker.refuse(Source::Api),
     };
     match done {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(fault) => not_revoked(
-            fault,
-            r#"expected {"issuer", "subject"} or {"issuer", "session"} as JSON, the issuer as configured here"#,
-        ),
+        Err(fault) => not_revoked(fault, EXPECTED),
     }
 }
 

@@ -1,12 +1,47 @@
 //! Which leases go with a session.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 
-use super::{PluginScope, Revoker};
+use super::{Ended, PluginScope, Revoker};
 use crate::provider::Person;
 use crate::session::Revocation;
 
+/// What an administrator has dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Of so many persons at so many plug-ins together.
+    pub owners: usize,
+    /// The store of leases has been told, if there is one.
+    pub told: bool,
+}
+
 impl Revoker {
+    /// Drops the leases that go with these sessions, which go on: the bodies that end sessions are good here too. A session's are found in memory, and
+    /// with each all of that subject's for that plug-in are dropped, for a store forgets no less. `None`: no such issuer is configured, or no name that
+    /// a token could have is given.
+    ///
+    /// Dropped: some are dropped, and others not.
+    pub async fn drop_only(&self, whose: &Ended) -> Option<Dropped> {
+        let what = self.revocation(whose)?;
+        let mut owners: BTreeSet<Vec<u8>> = self.whole_owners(&what).collect();
+        if let Some(session) = &what.session {
+            let scopes: Vec<_> = self.scopes_of(&what).collect();
+            let is_its = |owner: &[u8]| {
+                let subject = scopes.iter().find_map(|of| of.scope.subject_of(owner));
+                subject.is_some() && (what.subject.is_none() || subject == what.subject.as_deref())
+            };
+            let of_session = self.book.leases().owners_of_session(session, is_its);
+            owners.extend(of_session.iter().map(|owner| owner.to_vec()));
+        }
+        let mut told = true;
+        for owner in &owners {
+            told &= self.book.drop_owner(owner).await.is_ok();
+        }
+        Some(Dropped { owners: owners.len(), told })
+    }
+
     /// Drops what is held for the ended, after the list refuses them: a mint that lands later finds that it was forgotten. `false`: the store of
     /// leases could not be told.
     pub(super) async fn drop_leases(&self, what: &Revocation) -> bool {

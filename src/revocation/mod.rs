@@ -11,6 +11,7 @@ use std::time::Duration;
 use prometheus::IntCounterVec;
 use tracing::{info, warn};
 
+pub use self::leases::Dropped;
 pub use self::mint::Revocable;
 pub use self::providers::Forgotten;
 use self::providers::Providers;

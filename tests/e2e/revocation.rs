@@ -12,6 +12,8 @@ use crate::kit::{App, FACE_SCAN, Setup, Stack};
 
 const REVOKE: &str = "/api/sessions/revoke";
 
+const DROP: &str = "/api/leases/drop";
+
 async fn administered() -> Stack {
     Setup::new().administered().start().await
 }
@@ -224,4 +226,54 @@ async fn who_is_revoked_is_no_attacker() {
         stack.get(FACE_SCAN).as_user("ada").send().await.assert_problem(401, "session-invalid");
     }
     stack.url_of("bob").await;
+}
+
+#[tokio::test]
+async fn leases_are_dropped_by_the_bodies_that_revoke_takes_and_by_no_others() {
+    let app = App::start().await;
+    let stack = Setup::new().administered().app(&app, "path = \"/portal/\"").start().await;
+    let issuer = stack.idp().issuer();
+    let bodies = [
+        (json!({ "issuer": issuer, "subject": "ada" }), 204),
+        (json!({ "issuer": issuer, "session": "one" }), 204),
+        (json!({ "issuer": issuer, "subject": "ada", "session": "one" }), 204),
+        (json!({ "issuer": issuer }), 400),
+        (json!({ "issuer": issuer, "subject": "" }), 400),
+        (json!({ "issuer": issuer, "session": "" }), 400),
+        (json!({ "issuer": issuer, "subject": "x".repeat(256) }), 400),
+        (json!({ "issuer": issuer, "subject": "a\nb" }), 400),
+        (json!({ "issuer": "https://other.example", "subject": "ada" }), 400),
+    ];
+    for has_plugins in [true, false] {
+        for (body, status) in &bodies {
+            for path in [DROP, REVOKE] {
+                assert_eq!(
+                    stack.admin_post(path, body).await.status,
+                    *status,
+                    "{path} {body}, plug-ins: {has_plugins}"
+                );
+            }
+        }
+        let text = stack.config();
+        if let (Some((before, _)), Some((_, app))) = (text.split_once("[[plugin]]"), text.split_once("[[app]]")) {
+            assert!(stack.reload_with(&format!("{before}[[app]]{app}")).await.contains(&"plugin.face-scan".to_owned()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_drop_by_subject_and_session_leaves_other_persons_and_other_names_their_urls() {
+    let stack = Setup::new().administered().plugin("reuse = \"session\"").start().await;
+    let token = |user: &str, session: &str| stack.idp().token(&TokenRequest::user(user).session(session));
+    let tokens = [token("ada", "one"), token("ada", "two"), token("bob", "one")];
+    let url =
+        async |token: &str| stack.get(FACE_SCAN).bearer(token).send().await.assert_status(302).location().to_owned();
+    let before = [url(&tokens[0]).await, url(&tokens[1]).await, url(&tokens[2]).await];
+    let body = json!({ "issuer": stack.idp().issuer(), "subject": "ada", "session": "three" });
+    stack.admin_post(DROP, &body).await.assert_status(204);
+    assert_eq!([url(&tokens[0]).await, url(&tokens[1]).await, url(&tokens[2]).await], before);
+    let body = json!({ "issuer": stack.idp().issuer(), "subject": "ada", "session": "one" });
+    stack.admin_post(DROP, &body).await.assert_status(204);
+    assert_ne!(url(&tokens[0]).await, before[0]);
+    assert_eq!(url(&tokens[2]).await, before[2], "another person's session of the same name");
 }
