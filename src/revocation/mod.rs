@@ -302,9 +302,31 @@ impl Revoker {
     pub fn take_over(&self) -> Result<(), Lost> {
         let Some(store) = self.book.store() else { return Ok(()) };
         for what in store.kept_revocations()? {
-            self.revoke(what);
+            self.learn(&what);
         }
         Ok(())
+    }
+
+    /// Puts in force what was revoked before this process served: nobody has called it, so nothing is counted.
+    pub fn learn(&self, what: &Revocation) {
+        self.hear(what);
+    }
+
+    /// What became of it; `None`: it has ended, or was known.
+    fn hear(&self, what: &Revocation) -> Option<Outcome> {
+        if what.expires < self.clock.now().as_secs() {
+            return None;
+        }
+        match self.note(what) {
+            Ok(true) => {
+                self.forget_session(what);
+                self.whole_owners(what).for_each(|owner| self.book.forget_ended(&owner));
+                Some(Outcome::Applied)
+            }
+            // It came from here, or by two ways.
+            Ok(false) => None,
+            Err(_) => Some(Outcome::Refused),
+        }
     }
 }
 
@@ -314,18 +336,8 @@ impl Listener for Revoker {
     }
 
     fn revoke(&self, what: Revocation) {
-        if what.expires < self.clock.now().as_secs() {
-            return;
-        }
-        match self.note(&what) {
-            Ok(true) => {
-                self.forget_session(&what);
-                self.whole_owners(&what).for_each(|owner| self.book.forget_ended(&owner));
-                self.count(Source::Store, Outcome::Applied);
-            }
-            // It came from here, or by two ways.
-            Ok(false) => {}
-            Err(_) => self.count(Source::Store, Outcome::Refused),
+        if let Some(outcome) = self.hear(&what) {
+            self.count(Source::Store, outcome);
         }
     }
 

@@ -19,6 +19,11 @@ impl RevokerInForce {
     pub fn replace(&self, revoker: Arc<Revoker>) {
         self.0.store(revoker);
     }
+
+    /// See [`Revoker::learn`].
+    pub fn learn(&self, what: &Revocation) {
+        self.0.load().learn(what);
+    }
 }
 
 impl Listener for RevokerInForce {

@@ -88,6 +88,8 @@ fn all_goes_over(more: &str) {
         stack.upgrade();
         assert_eq!(stack.gateway.open(&ada).location(), url);
         assert_eq!(stack.gateway.open(&gone).problem(), "session-invalid");
+        let heard = "valet_revocations_total{outcome=\"applied\",source=\"store\"}";
+        assert_eq!(stack.gateway.metric(heard), 0, "nobody has called this process");
     }
     assert_eq!(stack.vendor.mint_calls(), 2, "no lease was lost");
     assert_eq!(stack.gateway.admin("/readyz").status, 200);

@@ -167,6 +167,7 @@ impl Old {
         loop {
             match self.next(EVERYTHING).await? {
                 Some(Message::Everything) | None => return Ok(()),
+                Some(Message::Revoked(what)) => live.listening.learn(&what),
                 Some(message) => take(message, live, &book, policies)?,
             }
         }
