@@ -95,9 +95,10 @@ impl Builder<'_> {
         );
         let mut sessions = made.map_err(|faults| self.faults.extend(faults)).ok()?;
         if let Some(before) = self.before {
+            let now = self.clock.now();
             let (taken_over, taken) = sessions.take_over(&before.components.sessions, keep_subject_key);
             sessions = taken_over;
-            self.last_steps.push(Box::new(move || taken.install()));
+            self.last_steps.push(Box::new(move || taken.install(now)));
         }
         self.sessions = Some(sessions.clone());
         Some(sessions)

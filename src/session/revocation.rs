@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 use dashmap::DashMap;
@@ -104,7 +105,23 @@ pub(super) struct Revocations {
     changes: watch::Sender<u64>,
     /// Where each is told, if anybody wants it.
     taps: Mutex<Vec<UnboundedSender<Arc<Revocation>>>>,
+    longer: Mutex<Longer>,
     most: usize,
+}
+
+/// A configuration has made the life of revocations longer: what was noted by the one before stays beyond its end.
+#[derive(Clone, Copy, Default)]
+struct Longer {
+    /// By so many seconds.
+    by: i64,
+    /// Until this second: nothing that was noted before is of use then.
+    until: i64,
+}
+
+impl Longer {
+    fn at(self, now: i64) -> i64 {
+        if now <= self.until { self.by } else { 0 }
+    }
 }
 
 impl Default for Revocations {
@@ -122,6 +139,7 @@ impl Default for Revocations {
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             taps: Mutex::default(),
+            longer: Mutex::default(),
             most: MAX_REVOCATIONS,
         }
     }
@@ -182,6 +200,7 @@ impl Revocations {
     /// Takes out some of the entries that have ended.
     fn sweep(&self, now: Timestamp, keys: impl Fn(&Revocation) -> Keys) {
         let now = now.as_secs();
+        let now = now - self.longer.lock().at(now);
         for _ in 0..SWEPT {
             let ended = {
                 let mut ends = self.ends.lock();
@@ -201,6 +220,15 @@ impl Revocations {
             }
             keys.token.map(|key| self.tokens.remove_if(&key, ended));
         }
+    }
+
+    /// From now on each is remembered for `life`, and so longer by `by` than those noted so far were to be.
+    pub(super) fn prolong(&self, by: Duration, life: Duration, now: Timestamp) {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let mut longer = self.longer.lock();
+        // Each was to be remembered for some time already, so none needs more than the whole life beyond it.
+        let by = longer.at(now.as_secs()).saturating_add(seconds(by)).min(seconds(life));
+        *longer = Longer { by, until: now.plus(life).as_secs() };
     }
 
     fn keys_of(&self, what: &Revocation) -> Keys {

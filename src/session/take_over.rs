@@ -1,22 +1,30 @@
 //! A new configuration's sessions take over from those before: key sets, verified tokens that mean the same, and the list of revocations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::issuer::Issuer;
 use super::jwks_cache::JwksCache;
 use super::revocation::LookedUp;
 use super::verifier::{Sessions, Verdict};
+use crate::clock::Timestamp;
 
 /// What is left to do when the new sessions are in force.
 #[must_use]
 pub struct TakenOver {
     jwks_caches: Vec<(Arc<JwksCache>, Arc<JwksCache>)>,
+    /// By how much longer than before revocations are remembered, where they are.
+    longer: Option<(Arc<Sessions>, Duration)>,
 }
 
 impl TakenOver {
-    /// Puts the keys in force that were read from files for the new sessions. What keys that have left had verified ends here.
-    pub fn install(self) {
+    /// Puts the keys in force that were read from files for the new sessions. What keys that have left had verified ends here. What is revoked
+    /// stays so for as long as the new configuration says.
+    pub fn install(self, now: Timestamp) {
         self.jwks_caches.into_iter().for_each(|(jwks, fresh)| jwks.take_keys_of(&fresh));
+        if let Some((own, by)) = self.longer {
+            own.revocations.prolong(by, own.remembered, now);
+        }
     }
 }
 
@@ -28,7 +36,7 @@ impl Sessions {
     pub fn take_over(self: Arc<Self>, before: &Arc<Self>, keep_subject_key: bool) -> (Arc<Self>, TakenOver) {
         let mut own = match Arc::try_unwrap(self) {
             Ok(own) => own,
-            Err(shared) => return (shared, TakenOver { jwks_caches: Vec::new() }),
+            Err(shared) => return (shared, TakenOver { jwks_caches: Vec::new(), longer: None }),
         };
         if keep_subject_key {
             own.subject_key = before.subject_key.clone();
@@ -57,7 +65,10 @@ impl Sessions {
                 }
             }
         }
-        (Arc::new(own), TakenOver { jwks_caches: taken })
+        let own = Arc::new(own);
+        let by = own.remembered.saturating_sub(before.remembered);
+        let longer = (!by.is_zero()).then(|| (Arc::clone(&own), by));
+        (own, TakenOver { jwks_caches: taken, longer })
     }
 
     /// Whether the two hash names alike.

@@ -59,6 +59,8 @@ pub struct Sessions {
     field_names: Box<[Selector]>,
     assertion_names: Box<[Selector]>,
     skew: Duration,
+    /// How long a revocation is remembered: `revocation_life`, by clocks that differ as far as they may.
+    pub(super) remembered: Duration,
     max_token_bytes: usize,
     pub(super) subject_key: hmac::Key,
     /// What is read of each token, as text.
@@ -162,6 +164,7 @@ impl Sessions {
             assertion_names,
             traits: traits.cloned(),
             skew: settings.clock_skew.0,
+            remembered: settings.revocation_life.0.saturating_add(settings.clock_skew.0 * 2),
             max_token_bytes: settings.max_token_bytes,
             reads: format!("{names:?} {traits:?} {:?} {}", settings.clock_skew, settings.max_token_bytes).into(),
             // Goes into the hash that stands for a subject in logs.

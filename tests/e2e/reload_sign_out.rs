@@ -1,5 +1,7 @@
 //! Sign-out across a reload: what was ended stays ended, what was used stays used.
 
+use std::time::Duration;
+
 use serde_json::json;
 use valet_gateway::demo::fault::Fail;
 use valet_gateway::demo::idp::{IdpFaults, TokenRequest};
@@ -104,4 +106,25 @@ async fn who_was_signed_out_stays_so_when_subjects_of_is_added_taken_out_or_chan
         let answer = stack.get(FACE_SCAN).bearer(&token).send().await;
         assert_eq!(answer.status, 401, "{before:?} to {after:?}, ended by {member} of {named}");
     }
+}
+
+#[tokio::test]
+async fn who_was_signed_out_before_revocation_life_was_made_longer_stays_so_for_that_long_and_no_longer() {
+    let stack = Setup::new().administered().session("revocation_life = \"10m\"").start().await;
+    let token = stack.idp().token(&TokenRequest::user("ada").expires_in(4 * 3600));
+    stack.get(FACE_SCAN).bearer(&token).send().await.assert_status(302);
+    // Nothing is forgotten but when something is noted.
+    let revoke = async |subject: &str| {
+        let body = json!({ "issuer": stack.idp().issuer(), "subject": subject });
+        stack.admin_post("/api/sessions/revoke", &body).await.assert_status(204);
+    };
+    revoke("ada").await;
+    assert_eq!(stack.reload_with(&stack.config().replace("\"10m\"", "\"20m\"")).await, ["session"]);
+    // Keys are believed for an hour, and are not fetched anew here.
+    stack.advance(Duration::from_secs(1200));
+    revoke("bob").await;
+    stack.get(FACE_SCAN).bearer(&token).send().await.assert_problem(401, "session-invalid");
+    stack.advance(Duration::from_secs(100));
+    revoke("carol").await;
+    stack.get(FACE_SCAN).bearer(&token).send().await.assert_status(302);
 }
