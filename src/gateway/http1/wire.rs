@@ -9,10 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::http1::reader::Deadline;
 
-/// Bytes that a closing connection still takes in, so that the client reads our answer before it sees a reset.
+/// Bytes that a closing connection still takes in, so that a client that sends on comes to read our answer before it sees a reset. One that has sent
+/// more finds its connection full, and reads.
 const LINGER_BYTES: u64 = 256 * 1024;
 
-/// A connection that lingers is closed after this time.
+/// A connection that lingers is closed after this time, or once the client has closed it.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Writes all of it. `TimedOut` if it was not taken before the alarm rings.
@@ -84,6 +85,8 @@ pub(in crate::gateway) async fn linger(mut stream: Stream) {
                 _ => return,
             }
         }
+        // To close now, with bytes that nobody has read, would be the reset: the client may not have had its turn since our answer went out.
+        std::future::pending().await
     };
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
@@ -91,6 +94,18 @@ pub(in crate::gateway) async fn linger(mut stream: Stream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_more_than_is_taken_in_has_its_time_to_read_the_answer() {
+        let (mut client, far) = tokio::io::duplex(1024);
+        let lingering = tokio::spawn(linger(Box::new(far)));
+        client.write_all(&vec![0; usize::try_from(LINGER_BYTES).unwrap()]).await.unwrap();
+        let more = tokio::time::timeout(LINGER - Duration::from_millis(1), client.write_all(&[0; 8192])).await;
+        assert!(more.is_err(), "it is neither taken in nor reset");
+        lingering.await.unwrap();
+        let fault = client.write_all(&[0; 8192]).await.unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::BrokenPipe);
+    }
 
     #[test]
     fn an_empty_buffer_keeps_little_room_and_one_with_something_in_it_all() {
