@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::client::{Connection, once};
-use super::process::{Ended, Program, Stream, end_of, free_port, there_is, valet};
+use super::process::{Ended, Program, Stream, end_of, free_port, there_is, until, valet};
 use super::stack::bearer;
 
 fn start(port: &str) -> Program {
@@ -127,7 +127,8 @@ fn with_a_port_taken() -> Vec<(u16, Ended)> {
 fn with_a_port_taken_from(demo: &[&str]) -> Vec<(u16, Ended)> {
     let port = free_port(4);
     let try_with = |taken: u16| {
-        let _taken = TcpListener::bind(("127.0.0.1", taken)).expect("a free port");
+        // The demo's own processes, and tests beside this one that look for ports, may have it for a moment.
+        let _taken = until("a port is free", || TcpListener::bind(("127.0.0.1", taken)).ok());
         (taken, end_of(Path::new("."), &[demo, &["--port", &port.to_string()]].concat()))
     };
     (port..=port + 4).map(try_with).collect()
