@@ -120,7 +120,7 @@ async fn expect_100_continue_is_answered_by_the_app_before_the_body() {
 #[tokio::test]
 async fn a_client_that_expects_100_continue_waits_for_the_app_and_not_the_app_for_it() {
     let app = ByHand::start().await;
-    let stack = app.before("", "body_stall = \"1s\"").await;
+    let stack = app.before("", "body_stall = \"3s\"").await;
     for asked in [true, false] {
         let mut wire = stack.wire().await;
         wire.write(head("POST", "Expect: 100-continue\r\nContent-Length: 3\r\n")).await;
@@ -131,7 +131,7 @@ async fn a_client_that_expects_100_continue_waits_for_the_app_and_not_the_app_fo
             wire.read_to("\r\n\r\nn").await;
         }
         // Pause: the app takes longer than a client may for a piece of its body.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(3500)).await;
         if asked {
             to.write("HTTP/1.1 100 Continue\r\n\r\n").await;
             wire.answer().await.assert_status(100);
