@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::client::{Connection, request};
-use super::process::{Program, free_port, until, valet};
-use super::stack::{Gateway, bearer, echo};
+use super::process::{Program, Stream, free_port, until, valet};
+use super::stack::{Folder, Gateway, Idp, Vendor, bearer, echo};
 use super::upgrade::{FILE_STORE, Upgradable, around, revoke};
 use super::upgrade_failures::Impostor;
 
@@ -69,30 +69,69 @@ fn a_websocket_in_the_process_before_the_old_one_ends_too() {
     second.program.end().assert_code(0);
 }
 
-/// The process before is slow to say that it accepts no more.
+/// A process that has taken over from an impostor, which has not said that it accepts no more.
+struct Beside {
+    old: Impostor,
+    new: Program,
+    /// The new one announces its addresses only when the old one has stopped.
+    admin: String,
+    idp: Idp,
+    _vendor: Vendor,
+    _folder: Folder,
+}
+
+impl Beside {
+    fn start() -> Self {
+        let (vendor, idp, folder) = around("");
+        let admin = format!("127.0.0.1:{}", free_port(0));
+        let config = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
+        folder.write(
+            "valet.toml",
+            &config.replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"{admin}\"")),
+        );
+        let start = || Program::start(valet(folder.path(), &["run", "--config", "valet.toml", "--upgrade"]));
+        let (old, new) = Impostor::taken_over_by(&folder, start);
+        old.says(Impostor::HELLO);
+        for (word, next) in [("sockets", "ready"), ("everything", "open"), ("go", "serving")] {
+            old.says(&format!("\"{word}\""));
+            old.until_it_hears(&format!("\"{next}\""));
+        }
+        Self { old, new, admin, idp, _vendor: vendor, _folder: folder }
+    }
+
+    /// Signs somebody out at the new process; the message in which the old one hears of it.
+    fn revoke(&self, subject: &str) -> String {
+        revoke(&self.idp, &self.admin, subject);
+        loop {
+            let told = self.old.hears().expect("a revocation");
+            if told.starts_with("{\"revoked\":") && told.contains(&format!("\"{subject}\"")) {
+                return told;
+            }
+        }
+    }
+}
+
+/// Each side hears of what was revoked at the other while the process before is slow to say that it accepts no more, and after it.
 #[test]
-fn the_old_process_is_told_of_a_revocation_that_came_before_it_had_stopped_accepting() {
-    let (_vendor, idp, folder) = around("");
-    // The new one announces its addresses only when the old one has stopped.
-    let admin = format!("127.0.0.1:{}", free_port(0));
-    let config = std::fs::read_to_string(folder.path().join("valet.toml")).expect("our file");
-    folder.write(
-        "valet.toml",
-        &config.replace("[admin]\naddress = \"127.0.0.1:0\"", &format!("[admin]\naddress = \"{admin}\"")),
-    );
-    let start = || Program::start(valet(folder.path(), &["run", "--config", "valet.toml", "--upgrade"]));
-    let (old, _new) = Impostor::taken_over_by(&folder, start);
-    old.says(Impostor::HELLO);
-    old.says("\"sockets\"");
-    old.until_it_hears("\"ready\"");
-    old.says("\"everything\"");
-    old.until_it_hears("\"open\"");
-    old.says("\"go\"");
-    old.until_it_hears("\"serving\"");
-    revoke(&idp, &admin, "ada");
-    old.says("\"stopped\"");
-    let told = old.hears().expect("a revocation");
-    assert!(told.starts_with("{\"revoked\":") && told.contains("\"ada\""), "{told}");
+fn revocations_are_told_before_the_old_process_has_stopped_accepting_and_after_it() {
+    for too_late in [false, true] {
+        let beside = Beside::start();
+        let (ada, eve) = (beside.idp.token("ada"), beside.idp.token("eve"));
+        let told = beside.revoke("bob");
+        beside.old.says(&told.replace("\"bob\"", "\"ada\""));
+        let stops = || beside.old.says("\"stopped\"");
+        if too_late {
+            // The new one announces itself when it waits no longer.
+            beside.new.line(Stream::Stderr, |line| line.contains("\"serving\"").then_some(()));
+            stops();
+        } else {
+            stops();
+        }
+        beside.revoke("carol");
+        let gateway = Gateway::serving(beside.new);
+        assert_eq!(gateway.open(&ada).problem(), "session-invalid", "too late: {too_late}");
+        assert_eq!(gateway.open(&eve).status, 302);
+    }
 }
 
 /// The vendor is asked by each of the two at most once, and each person ends with one URL.

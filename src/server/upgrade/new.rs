@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::channel::{Channel, own_user};
@@ -75,13 +75,18 @@ pub(in crate::server) async fn take_over(
     let running = built.open()?;
     old.say_serving().await;
     if let Some(channel) = old.channel {
-        info!(target: "valet", process = old.process, "taken over from the process before");
-        let (draining, attending) =
-            (live.hand_over.predecessor(), attend(channel, Arc::downgrade(&live), policies, revoked));
+        let ((tell, stopped), draining) = (oneshot::channel(), live.hand_over.predecessor());
+        // From here on, and not from its last word on: what happens there until it accepts no more comes before that word.
+        let attending = attend(channel, Arc::downgrade(&live), policies, revoked, tell);
         tokio::spawn(async move {
             attending.await;
             drop(draining);
         });
+        // It accepts no more, or it is gone, or it does not say: this process serves in each case.
+        if tokio::time::timeout(WORD, stopped).await.is_err() {
+            warn!(target: "valet", process = old.process, "the process before does not say that it accepts no more");
+        }
+        info!(target: "valet", process = old.process, "taken over from the process before");
     }
     Ok(running)
 }
@@ -182,14 +187,10 @@ impl Old {
         }
     }
 
-    /// Waits until the other accepts no more: whoever connects now comes here.
+    /// Says that this process accepts.
     async fn say_serving(&mut self) {
-        if self.say(&Message::Serving).await.is_err() {
-            return;
-        }
-        // It accepts no more, or it is gone, or it does not say: this process serves in each case.
-        if let Err(why) = self.next(WORD).await {
-            warn!(target: "valet", why, "the process before does not say that it accepts no more");
+        if let Err(why) = self.say(&Message::Serving).await {
+            warn!(target: "valet", why, "the process before is not told that this one serves");
         }
     }
 
@@ -241,18 +242,21 @@ fn take(message: Message, live: &Live, book: &Arc<Book>, policies: &Policies) ->
         Message::Revoked(what) => live.listening.revoke(*what),
         Message::Owner(owner) => book.leases().take_owner(*owner, policies),
         Message::Forgotten(owner) => drop(book.leases().forget_here(&owner)),
+        Message::Refused { why } => return Err(why),
         _ => return Err(out_of_turn()),
     }
     Ok(())
 }
 
-/// Hears what still happens at the process before, and tells what happens here, until that one has ended.
+/// Hears what still happens at the process before, and tells what happens here, until that one has ended; `accepts_no_more` is told when it says so.
 async fn attend(
     channel: Channel,
     live: Weak<Live>,
     policies: Policies,
     mut revoked: mpsc::UnboundedReceiver<Arc<Revocation>>,
+    accepts_no_more: oneshot::Sender<()>,
 ) {
+    let mut accepts_no_more = Some(accepts_no_more);
     let (answers, mut answered) = mpsc::unbounded_channel();
     loop {
         let done = tokio::select! {
@@ -262,6 +266,11 @@ async fn attend(
                 (Ok(Some((Message::Ask { id, ask }, _))), Some(live)) => {
                     let (file, answers) = (live.file.clone(), answers.clone());
                     tokio::spawn(async move { answers.send(Message::Answer { id, answer: answer(file, ask).await }) });
+                    Ok(())
+                }
+                (Ok(Some((Message::Stopped, _))), Some(_)) => {
+                    // Whoever waited may have waited long enough.
+                    let _ = accepts_no_more.take().map(|told| told.send(()));
                     Ok(())
                 }
                 (Ok(Some((message, _))), Some(live)) => {
