@@ -275,6 +275,9 @@ impl<G: Records> Book<G> {
             }
             let kept =
                 leases.land(key, (ticket.id, start), &result, keep) && !book.is_void(&policy, key, &input, &result);
+            if kept {
+                leases.tighten_landed(key.owner(), &policy.rules);
+            }
             if reason == Reason::Ahead && kept {
                 policy.counts.ahead.inc();
             }

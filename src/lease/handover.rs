@@ -116,6 +116,15 @@ impl<G: Records> Leases<G> {
         }
     }
 
+    /// Judges what has just landed by the rules in force, if they are tighter than those by which its mint was judged: a reload came meanwhile.
+    pub(super) fn tighten_landed(&self, owner: &[u8], judged_by: &Rules) {
+        let in_force = self.rules.load();
+        let rules = Scope::of(owner).and_then(|scope| in_force.get(&scope));
+        if let Some(rules) = rules.filter(|rules| rules.are_tighter_than(judged_by)) {
+            self.tighten_owner(&owner.into(), rules);
+        }
+    }
+
     /// Judges an owner's leases by rules that are tighter than those by which they were minted.
     pub(super) fn tighten_owner(&self, owner: &Arc<[u8]>, rules: &Rules) {
         let now = self.now();
@@ -156,8 +165,13 @@ impl Leases<ShardedRecords> {
         let _ = looking.await;
     }
 
-    /// Judges the leases of these scopes by their new rules, which are tighter: nothing is held longer than the configuration in force says. On a
-    /// thread of its own, as [`Self::keep_scopes`].
+    /// From now on these are in force: a mint that began under others is judged by them, too, where they are tighter.
+    pub fn set_rules(&self, rules: HashMap<Scope, Rules>) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// Judges the leases of these scopes by their new rules, which are tighter: nothing is held longer than the configuration in force says. Behind
+    /// [`Self::set_rules`], so that what lands meanwhile is judged by one of the two. On a thread of its own, as [`Self::keep_scopes`].
     ///
     /// Dropped while it runs: it runs on.
     pub async fn tighten(self: Arc<Self>, rules: HashMap<Scope, Rules>) {

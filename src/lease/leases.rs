@@ -1,16 +1,20 @@
 //! The leases in memory: records with their index, bound and history. They call nobody: who mints stands above.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
 
 use crate::clock::{Clock, Moment};
 use crate::lease::flight::MintResult;
 use crate::lease::gauges::Gauges;
 use crate::lease::index::Index;
-use crate::lease::key::LeaseKey;
+use crate::lease::key::{LeaseKey, Scope};
 use crate::lease::mint_history::MintHistory;
 use crate::lease::owner_events::{OwnerEvent, Tap};
 use crate::lease::record::Record;
 use crate::lease::records::{Records, ShardedRecords};
+use crate::lease::rules::Rules;
 use crate::telemetry::Metrics;
 
 /// The leases of this process, and what is known of their owners.
@@ -25,6 +29,8 @@ pub struct Leases<G: Records = ShardedRecords> {
     pub(super) gauges: Gauges,
     pub(super) history: MintHistory,
     pub(super) tap: Tap,
+    /// Of each scope, since a reload has brought others: what began before it is held by them, too.
+    pub(super) rules: ArcSwap<HashMap<Scope, Rules>>,
 }
 
 impl<G: Records> Leases<G> {
@@ -33,6 +39,7 @@ impl<G: Records> Leases<G> {
         Self {
             history: MintHistory::default(),
             tap: Tap::default(),
+            rules: ArcSwap::default(),
             records,
             index: Index::default(),
             clock,

@@ -137,6 +137,7 @@ impl Live {
 /// Where a plug-in holds its leases less long than before, those that are held follow.
 fn tighten(next: &Generation, before: &Generation) {
     let (mut rules, old) = (next.rules(), before.rules());
+    next.components.book.leases().set_rules(rules.clone());
     rules.retain(|scope, rules| old.get(scope).is_some_and(|old| rules.are_tighter_than(old)));
     if !rules.is_empty() {
         tokio::spawn(next.components.book.leases().clone().tighten(rules));

@@ -1,7 +1,7 @@
 //! When a lease ends, and what a wall clock that is set does to it.
 
 use super::test_bench::*;
-use crate::lease::{NoLease, Rules, Source};
+use crate::lease::{NoLease, Rules, Scope, Source};
 use crate::provider::MintFailure;
 
 #[tokio::test]
@@ -49,6 +49,36 @@ async fn rules_that_have_become_tighter_shorten_what_is_held_and_looser_ones_pro
     assert_eq!(bench.held("ada/nl"), Some((1, false)), "1 ms is left before its 110 minutes are over");
     bench.clock_control.advance(MILLI);
     assert_eq!(bench.held("ada/nl"), None);
+    bench.assert_forgets_everything().await;
+}
+
+#[tokio::test]
+async fn a_mint_that_lands_behind_a_reload_with_tighter_rules_is_held_by_them() {
+    // The scope's 32 bytes, and a subject.
+    const OWNER: &str = "0123456789abcdef0123456789abcdef-ada";
+    let (bench, scope) = (TestBench::new(), Scope::of(OWNER.as_bytes()).unwrap());
+    let under_way = bench.getting(OWNER).await;
+    let leases = bench.book.leases();
+    for max_age in [6 * HOUR, 20 * MINUTE] {
+        leases.set_rules([(scope, Rules { max_age, ..rules() })].into());
+    }
+    bench.clock_control.advance(MINUTE);
+    bench.vendor.answer(0, Answer::Life(5 * HOUR));
+    assert_eq!(under_way.await.unwrap(), Ok((0, Source::Minted)));
+    bench.clock_control.advance(14 * MINUTE - MILLI);
+    assert_eq!(bench.held(OWNER), Some((0, false)), "1 ms is left before min_remaining");
+    bench.clock_control.advance(MILLI);
+    assert_eq!(bench.held(OWNER), None);
+    // Looser rules prolong nothing, and tighter ones of another scope say nothing.
+    let other = Scope::of(&[0; 32]).unwrap();
+    leases.set_rules(
+        [(scope, Rules { max_age: 9 * HOUR, ..rules() }), (other, Rules { max_age: MINUTE, ..rules() })].into(),
+    );
+    bench.hold(OWNER, 9 * HOUR).await;
+    bench.clock_control.advance(6 * HOUR - 5 * MINUTE - MILLI);
+    assert_eq!(bench.held(OWNER), Some((1, false)));
+    bench.clock_control.advance(MILLI);
+    assert_eq!(bench.held(OWNER), None);
     bench.assert_forgets_everything().await;
 }
 
