@@ -196,6 +196,7 @@ impl<G: Records> Leases<G> {
         if let Some(lease) = self.held_of(flight, claim.generation) {
             let lease =
                 Arc::new(lease.tied(StoreVersion { epoch, generation: claim.generation, shared: true }, flight.id));
+            flight.policy.counts.shared.inc();
             if lease.is_counted() {
                 store.give_up(name, claim, None).await;
                 return Ok((Ok(lease), true));

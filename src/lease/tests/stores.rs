@@ -298,7 +298,7 @@ async fn what_is_held_while_the_store_is_lost_is_a_hit_and_no_mint_of_mints_per_
     script.begins([claim(0)]);
     script.kept.lock().push_back(true);
     assert_eq!(bench.get("ada").await, Ok((0, Source::Shared)));
-    assert_eq!(bench.held("ada"), Some((0, false)));
+    assert_eq!((bench.held("ada"), bench.leases("shared")), (Some((0, false)), 1));
 }
 
 #[tokio::test]
