@@ -113,6 +113,11 @@ pub trait Backend: Send + Sync {
     /// Whether the store answers.
     fn is_well(&self) -> bool;
 
+    /// Whether what it did not take is worth another try.
+    fn may_take(&self) -> bool {
+        self.is_well()
+    }
+
     /// Whether it has answered once.
     fn was_well(&self) -> bool;
 

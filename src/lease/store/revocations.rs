@@ -175,7 +175,7 @@ impl SealedStore {
         let debts = async {
             loop {
                 tokio::time::sleep(RENEW).await;
-                if self.is_well() {
+                if self.backend.may_take() {
                     self.settle_all().await;
                     self.write_owed().await;
                 }

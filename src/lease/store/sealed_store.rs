@@ -235,7 +235,7 @@ impl SealedStore {
     /// Tells the store of every forgetting that it has not heard of.
     pub(super) async fn settle_all(&self) {
         let pending_invalidations: Vec<Box<[u8]>> = self.pending_invalidations.lock().keys().cloned().collect();
-        for owner in pending_invalidations.iter().filter(|_| self.is_well()) {
+        for owner in pending_invalidations.iter().filter(|_| self.backend.may_take()) {
             // The next round tries again.
             let _ = self.settle(owner).await;
         }

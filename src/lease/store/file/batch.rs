@@ -6,8 +6,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Place;
+use crate::lease::store::Name;
 use crate::lease::store::revocations::Kept;
 use crate::lease::store::seal::NAME;
+
+/// Where a lease lies.
+pub(super) fn place(name: &Name) -> Place {
+    let mut place = [0; 2 * NAME];
+    let (owner, variant) = place.split_at_mut(NAME);
+    owner.copy_from_slice(&name.owner);
+    variant.copy_from_slice(&name.variant);
+    place
+}
 
 /// What is not on disk yet: the newer before the older.
 #[derive(Default)]

@@ -269,11 +269,17 @@ fn parts(batch: &Batch) -> Vec<Written> {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use parking_lot::Mutex;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::clock::Clock;
-    use crate::lease::store::Backend as _;
+    use crate::lease::store::settings::OnStoreLoss;
+    use crate::lease::store::{Backend as _, Listener, SealedStore, SealingKeys};
+    use crate::secret::{SecretCell, SecretSource};
+    use crate::session::{Knowledge, Revocation};
     use crate::telemetry::Metrics;
 
     /// A process that has taken over: it says when it is to write, and writes when it is told how that ends.
@@ -298,7 +304,7 @@ mod tests {
         store: Arc<FileStore>,
         asked: Receiver<()>,
         ends: Sender<Result<(), Lost>>,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     fn handed_over() -> HandedOver {
@@ -307,7 +313,7 @@ mod tests {
         let store = FileStore::later(&folder.path().join("leases.redb"), 100, Clock::system(), &metrics).unwrap();
         let ((tell, asked), (ends, end)) = (channel(), channel());
         store.hand_to(Arc::new(Scripted { asked: tell, ends: Mutex::new(end) }));
-        HandedOver { store, asked, ends, _folder: folder }
+        HandedOver { store, asked, ends, folder }
     }
 
     fn kept(number: u8) -> Kept {
@@ -347,5 +353,48 @@ mod tests {
         ends.send(Ok(())).unwrap();
         assert!(revoked.await.is_ok());
         assert!(flushed.await.is_ok());
+    }
+
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn forget(&self, _: &[u8]) {}
+        fn revoke(&self, _: Revocation) {}
+        fn known(&self, _: Knowledge) {}
+        fn revocations(&self) -> Vec<Arc<Revocation>> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_sign_out_that_the_process_that_has_taken_over_did_not_take_is_tried_again_though_nothing_else_is_written()
+     {
+        let HandedOver { store, asked, ends, folder } = handed_over();
+        std::fs::write(folder.path().join("seal"), STANDARD.encode([1; 32])).unwrap();
+        let cell = Arc::new(SecretCell::open(SecretSource::File("seal".into()), folder.path()).unwrap());
+        let (keys, metrics) = (SealingKeys::new(vec![cell], None), Metrics::new("0", "test").unwrap());
+        let sealed = SealedStore::new(keys, store, OnStoreLoss::Local, &metrics);
+        let (stop, stopped) = watch::channel(false);
+        let looking = tokio::spawn({
+            let sealed = sealed.clone();
+            async move { sealed.run(&Nobody, stopped).await }
+        });
+        ends.send(Err(Lost)).unwrap();
+        let what = Revocation {
+            namespace: "https://login.example.com".into(),
+            sharing: Vec::new(),
+            subject: Some("ada".into()),
+            session: None,
+            until: 1,
+            expires: i64::MAX,
+            token: None,
+        };
+        assert!(sealed.revoke(&Arc::new(what)).await.is_err());
+        assert!(sealed.owes_revocations() && !sealed.is_well());
+        ends.send(Ok(())).unwrap();
+        let again = || (0..2).try_for_each(|_| asked.recv_timeout(Duration::from_secs(60)));
+        assert!(tokio::task::block_in_place(again).is_ok(), "it is tried no more");
+        stop.send_replace(true);
+        looking.await.unwrap();
     }
 }

@@ -17,7 +17,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use self::batch::{Batch, Waiting};
+use self::batch::{Batch, Waiting, place};
 use self::heir::Keeper;
 pub use self::heir::{Heir, Written};
 pub use self::open::OpenFault;
@@ -317,14 +317,6 @@ fn remove(leases: &mut Leases<'_>, ends: &mut Ends<'_>, gone: Vec<(i64, Vec<u8>)
     Ok(())
 }
 
-fn place(name: &Name) -> Place {
-    let mut place = [0; 2 * NAME];
-    let (owner, variant) = place.split_at_mut(NAME);
-    owner.copy_from_slice(&name.owner);
-    variant.copy_from_slice(&name.variant);
-    place
-}
-
 /// One process: it is always this one's turn.
 const OURS: Claim = Claim { fence: 0, generation: 0 };
 
@@ -379,6 +371,11 @@ impl Backend for FileStore {
 
     fn is_well(&self) -> bool {
         self.disk.degraded.get() == 0
+    }
+
+    fn may_take(&self) -> bool {
+        // Whether an heir's disk takes writes again nobody tells: the next write does.
+        self.is_well() || matches!(*self.disk.keeper.borrow(), Keeper::Theirs(_))
     }
 
     fn was_well(&self) -> bool {
