@@ -163,6 +163,41 @@ fn a_sign_out_is_obeyed_or_sessions_are_refused_while_one_server_of_a_cluster_is
     }
 }
 
+/// The silent one is neither the one at which revocations lie, nor the one that the node listens at: what hangs is the node's look at all of them.
+#[test]
+fn a_sign_out_is_heard_while_a_silent_server_of_a_cluster_is_waited_for() {
+    let Some(cluster) = Cluster::start(Kind::Redis) else { return };
+    for server in &cluster.servers {
+        server.ask(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let leases = Leases::redis(&cluster.urls()).patient();
+    let mut fleet = nodes(1, &leases);
+    let listened_at = |server: &Server| !server.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]).text().is_empty();
+    let its: Vec<bool> = cluster.servers.iter().map(listened_at).collect();
+    fleet.add(&leases);
+    assert_eq!(revoke(&fleet, 1, "user-0").status, 204);
+    let lie_at =
+        |server: &Server| server.entries().iter().any(|entry| String::from_utf8_lossy(&entry.key).contains("revo"));
+    let silent = cluster.servers.iter().zip(its).find(|(server, is_its)| !is_its && !lie_at(server));
+    let (silent, _) = silent.expect("there are three");
+    // A person of whom it holds nothing: else it is asked to forget that.
+    let held = || silent.entries().len();
+    let tokens = fleet.tokens("user", 40);
+    let user = (1..40).find(|user| {
+        let before = held();
+        fleet.url(0, &tokens[*user]);
+        held() == before
+    });
+    let user = user.expect("two thirds lie elsewhere");
+    silent.signal("STOP");
+    // Pause: until the node's next look, of which it has two a second, waits for the silent server. It does so for 10 s.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(revoke(&fleet, 1, &format!("user-{user}")).status, 204);
+    until("it is heard", || (fleet.nodes[0].open(&tokens[user]).status == 401).then_some(()));
+    assert!(!fleet.degraded(0), "it was heard behind the look");
+    silent.signal("CONT");
+}
+
 #[test]
 fn nodes_share_again_when_another_server_of_a_cluster_has_taken_the_place_of_a_silent_one() {
     let Some(cluster) = Cluster::start(Kind::Redis) else { return };

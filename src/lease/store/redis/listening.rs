@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::aio::PubSubSink;
 use redis::{Msg, RedisError};
 
 use super::link::{Connection, Subscriptions, timed_out};
@@ -56,11 +57,12 @@ impl RedisStore {
     }
 
     async fn listen(&self, reached: &mut Reached, news: &News<'_>, mut read: u64) -> bool {
+        let Reached { calls, reading, subscriptions: Subscriptions { sink, stream, .. }, .. } = reached;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = reached.subscriptions.stream.next() => match message {
+                message = stream.next() => match message {
                     Some(message) => {
                         self.hear(&message, news);
                         continue;
@@ -70,7 +72,19 @@ impl RedisStore {
                 _ = look.tick() => {}
                 () = self.doubt.notified() => {}
             }
-            match self.look(reached, news, &mut read).await {
+            let look = self.look((&*calls, reading, sink), news, &mut read);
+            tokio::pin!(look);
+            let looked = loop {
+                tokio::select! {
+                    looked = &mut look => break looked,
+                    // Other servers have news while one that hangs is waited for.
+                    message = stream.next() => match message {
+                        Some(message) => self.hear(&message, news),
+                        None => return true,
+                    },
+                }
+            };
+            match looked {
                 Ok(whole) => self.degraded.set(i64::from(!whole)),
                 Err(fault) => return fault.is_connection_dropped(),
             }
@@ -79,14 +93,18 @@ impl RedisStore {
 
     /// Whether each server takes writes. `Err`: what other nodes do is not heard any more, neither told nor read. No part waits for another, so that this
     /// is known after one time-out, whichever server hangs.
-    async fn look(&self, reached: &mut Reached, news: &News<'_>, read: &mut u64) -> Result<bool, RedisError> {
-        let Reached { calls, reading, subscriptions, .. } = reached;
+    async fn look(
+        &self,
+        (calls, reading, sink): (&Connection, &Connection, &mut PubSubSink),
+        news: &News<'_>,
+        read: &mut u64,
+    ) -> Result<bool, RedisError> {
         let (whole, ..) = tokio::try_join!(
             self.probe(calls),
             // A message may be lost.
             self.in_time(self.read_revocations(reading, news, read)),
             // From a server that hangs no message comes, and no end of its connection.
-            self.in_time(subscriptions.sink.ping::<redis::Value>()),
+            self.in_time(sink.ping::<redis::Value>()),
         )?;
         Ok(whole)
     }
