@@ -1,6 +1,6 @@
 //! Which leases go with a session.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::join_all;
 
@@ -64,10 +64,11 @@ impl Revoker {
     }
 
     fn scopes_of<'a>(&'a self, what: &'a Revocation) -> impl Iterator<Item = &'a PluginScope> {
-        // A node with another configuration may have noted it under a name that is not a namespace here.
-        let is_its =
-            move |of: &str| what.issuers().any(|name| name == of || self.sessions.namespace_of(name) == Some(of));
-        self.scopes.iter().chain(&self.former_scopes).filter(move |scope| is_its(&scope.issuer))
+        // A node with another configuration may have noted it under a name that is not a namespace here. Looked up once: each plug-in has a scope
+        // with each issuer, and a start hears of every revocation that a store has kept.
+        let namespaces = what.issuers().filter_map(|name| self.sessions.namespace_of(name));
+        let its: HashSet<&str> = what.issuers().chain(namespaces).collect();
+        self.scopes.iter().chain(&self.former_scopes).filter(move |scope| its.contains(&*scope.issuer))
     }
 
     /// Under which names vendors know the subject: as the issuer gives it, and as its leases in memory were minted.
