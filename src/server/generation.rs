@@ -188,8 +188,10 @@ impl Generation {
             let apps = of.config.apps.iter().map(|app| format!("app:{}", app.name));
             let providers = of.config.providers.iter().map(|provider| format!("provider:{}", provider.name));
             let issuers = of.config.session.expanded().into_iter().map(|issuer| format!("keys:{}", issuer.issuer));
+            let events = of.config.session.events.iter().flat_map(|events| &events.transmitters);
+            let transmitters = events.map(|transmitter| format!("keys:{}", transmitter.issuer));
             let secrets = of.components.secrets.iter().map(|watched| format!("secret:{}", watched.name));
-            apps.chain(providers).chain(issuers).chain(secrets).collect()
+            apps.chain(providers).chain(issuers).chain(transmitters).chain(secrets).collect()
         };
         for what in whats(self).difference(&whats(next)) {
             let _ = metrics.degraded.remove_label_values(&[what]);

@@ -7,7 +7,7 @@ use valet_gateway::demo::fault::Fail;
 use valet_gateway::demo::idp::{IdpFaults, TokenRequest};
 
 use crate::kit::setup::START;
-use crate::kit::{App, FACE_SCAN, Setup};
+use crate::kit::{App, FACE_SCAN, Setup, until};
 use crate::sign_out::{CAEP, counted, event, logout_token, post_form, push, stack, with_events};
 
 #[tokio::test]
@@ -56,6 +56,23 @@ async fn a_transmitters_fetched_keys_are_carried_over_while_it_is_gone() {
     stack.reload_with(&stack.config().replace("[session]\n", "[session]\nclock_skew = \"20s\"\n")).await;
     push(&stack, stack.idp_at(1).token(&revoked("eve"))).await.assert_status(202);
     stack.get(FACE_SCAN).as_user("eve").send().await.assert_problem(401, "session-invalid");
+}
+
+#[tokio::test]
+async fn a_transmitter_that_is_removed_is_in_trouble_no_more() {
+    let stack = Setup::new().start().await;
+    let before = stack.config();
+    // Nobody listens at the port of discard.
+    let transmitter = "http://127.0.0.1:9";
+    let events = format!(
+        "[session.events]\n[[session.events.transmitter]]\nissuer = \"{transmitter}\"\naudiences = [\"my-app\"]\nkeys = {{ discovery = true }}\nsubjects_of = \"{}\"\n",
+        stack.idp().issuer()
+    );
+    stack.reload_with(&format!("{before}\n{events}")).await;
+    let what = format!("keys:{transmitter}");
+    until("its keys can't be had", || stack.count("valet_degraded", &[("what", &what)]) == 1).await;
+    stack.reload_with(&before).await;
+    assert!(!stack.metrics.text().contains(&what), "{}", stack.metrics.text());
 }
 
 #[tokio::test]
