@@ -259,8 +259,7 @@ impl Revoker {
             subject: ended.subject.clone(),
             session: ended.session.clone(),
             until: until.as_secs(),
-            // A token that began at `until`, on a clock that is ahead as far as it may be, and lives as long as any.
-            expires: now.max(until).plus(self.life + self.sessions.skew() * 2).as_secs(),
+            expires: self.expires(now.max(until)),
             token: None,
         })
     }
@@ -310,6 +309,19 @@ impl Revoker {
     /// Puts in force what was revoked before this process served: nobody has called it, so nothing is counted.
     pub fn learn(&self, what: &Revocation) {
         self.hear(what);
+    }
+
+    /// What the process before has noted, remembered as long as if it had been noted here: that one's configuration may have remembered it less long
+    /// than tokens live by this one's.
+    pub fn as_noted_here(&self, mut what: Revocation) -> Revocation {
+        what.expires = what.expires.max(self.expires(Timestamp::from_secs(what.until)));
+        what
+    }
+
+    /// When what ends sessions that began not later than `until` can be forgotten: a token that began then, on a clock that is ahead as far as it may
+    /// be, and lives as long as any, is not valid any more.
+    fn expires(&self, until: Timestamp) -> i64 {
+        until.plus(self.life + self.sessions.skew() * 2).as_secs()
     }
 
     /// What became of it; `None`: it has ended, or was known.

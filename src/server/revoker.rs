@@ -20,9 +20,16 @@ impl RevokerInForce {
         self.0.store(revoker);
     }
 
-    /// See [`Revoker::learn`].
-    pub fn learn(&self, what: &Revocation) {
-        self.0.load().learn(what);
+    /// Puts in force what the process before had noted before this one served.
+    pub fn learn_from_before(&self, what: Revocation) {
+        let revoker = self.0.load();
+        revoker.learn(&revoker.as_noted_here(what));
+    }
+
+    /// Puts in force what the process before notes while it drains.
+    pub fn revoke_from_before(&self, what: Revocation) {
+        let revoker = self.0.load();
+        revoker.revoke(revoker.as_noted_here(what));
     }
 }
 

@@ -1,6 +1,8 @@
 //! What stays in the old process after another has taken over: WebSockets, and mints under way.
 
-use serde_json::json;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
 
 use super::client::{Connection, request};
 use super::process::{Program, Stream, free_port, until, valet};
@@ -11,6 +13,11 @@ use super::upgrade_failures::Impostor;
 /// An app behind which WebSockets say again what they hear.
 fn app() -> String {
     format!("\n[[app]]\nname = \"echo\"\npath = \"/echo/\"\nupstreams = [\"{}\"]\n", echo())
+}
+
+/// Unix time in seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 /// A WebSocket of this person, open.
@@ -76,6 +83,10 @@ struct Beside {
     /// The new one announces its addresses only when the old one has stopped.
     admin: String,
     idp: Idp,
+    /// Tokens: hers and his end at the old one, before it has told everything (his) and behind it.
+    ada: String,
+    dan: String,
+    eve: String,
     _vendor: Vendor,
     _folder: Folder,
 }
@@ -91,12 +102,18 @@ impl Beside {
         );
         let start = || Program::start(valet(folder.path(), &["run", "--config", "valet.toml", "--upgrade"]));
         let (old, new) = Impostor::taken_over_by(&folder, start);
+        let [ada, dan, eve] = ["ada", "dan", "eve"].map(|name| idp.token(name));
+        // Of a configuration by which it would have been forgotten, though a token can live that long by the new one's.
+        let dans_end = json!({ "revoked": { "i": idp.url, "s": "dan", "u": now(), "e": now() - 1 } }).to_string();
         old.says(Impostor::HELLO);
         for (word, next) in [("sockets", "ready"), ("everything", "open"), ("go", "serving")] {
+            if word == "everything" {
+                old.says(&dans_end);
+            }
             old.says(&format!("\"{word}\""));
             old.until_it_hears(&format!("\"{next}\""));
         }
-        Self { old, new, admin, idp, _vendor: vendor, _folder: folder }
+        Self { old, new, admin, idp, ada, dan, eve, _vendor: vendor, _folder: folder }
     }
 
     /// Signs somebody out at the new process; the message in which the old one hears of it.
@@ -116,9 +133,10 @@ impl Beside {
 fn revocations_are_told_before_the_old_process_has_stopped_accepting_and_after_it() {
     for too_late in [false, true] {
         let beside = Beside::start();
-        let (ada, eve) = (beside.idp.token("ada"), beside.idp.token("eve"));
         let told = beside.revoke("bob");
-        beside.old.says(&told.replace("\"bob\"", "\"ada\""));
+        let mut told: Value = serde_json::from_str(&told).expect("JSON");
+        (told["revoked"]["s"], told["revoked"]["e"]) = (json!("ada"), json!(now() - 1));
+        beside.old.says(&told.to_string());
         let stops = || beside.old.says("\"stopped\"");
         if too_late {
             // The new one announces itself when it waits no longer.
@@ -129,8 +147,10 @@ fn revocations_are_told_before_the_old_process_has_stopped_accepting_and_after_i
         }
         beside.revoke("carol");
         let gateway = Gateway::serving(beside.new);
-        assert_eq!(gateway.open(&ada).problem(), "session-invalid", "too late: {too_late}");
-        assert_eq!(gateway.open(&eve).status, 302);
+        for ended in [&beside.dan, &beside.ada] {
+            assert_eq!(gateway.open(ended).problem(), "session-invalid", "too late: {too_late}");
+        }
+        assert_eq!(gateway.open(&beside.eve).status, 302);
     }
 }
 

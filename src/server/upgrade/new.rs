@@ -17,7 +17,7 @@ use super::store::answer;
 use super::{Missing, WORD, out_of_turn, receive, sent};
 use crate::config::Config;
 use crate::files;
-use crate::lease::store::{FileStore, Listener as _};
+use crate::lease::store::FileStore;
 use crate::lease::{Book, Policies};
 use crate::server::bind::upgrade_socket;
 use crate::server::handed::Handed;
@@ -172,7 +172,7 @@ impl Old {
         loop {
             match self.next(EVERYTHING).await? {
                 Some(Message::Everything) | None => return Ok(()),
-                Some(Message::Revoked(what)) => live.listening.learn(&what),
+                Some(Message::Revoked(what)) => live.listening.learn_from_before(*what),
                 Some(message) => take(message, live, &book, policies)?,
             }
         }
@@ -239,7 +239,7 @@ fn has_ended(life: &OwnedFd) -> bool {
 fn take(message: Message, live: &Live, book: &Arc<Book>, policies: &Policies) -> Result<(), String> {
     match message {
         Message::Tickets(keys) => live.generation().components.tickets.take_over(keys),
-        Message::Revoked(what) => live.listening.revoke(*what),
+        Message::Revoked(what) => live.listening.revoke_from_before(*what),
         Message::Owner(owner) => book.leases().take_owner(*owner, policies),
         Message::Forgotten(owner) => drop(book.leases().forget_here(&owner)),
         Message::Refused { why } => return Err(why),
