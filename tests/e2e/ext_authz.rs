@@ -96,6 +96,28 @@ async fn the_client_is_whom_envoy_sees() {
     }
 }
 
+/// Envoy passes on what it does not write: an app that believes such a field would believe the client.
+#[tokio::test]
+async fn what_a_proxy_says_of_a_request_is_taken_from_a_proxy_alone() {
+    let setup = Setup::new().server("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]");
+    let stack = ready(setup.tables(&format!("{LISTENER}{WIKI}"))).await;
+    let users = ["x-forwarded-user", "x-forwarded-email", "x-forwarded-prefix", "x-forwarded"];
+    let of_request = ["forwarded", "x-forwarded-host", "x-forwarded-port"];
+    let envoys = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-client-cert", "x-envoy-attempt-count"];
+    let mut fields = vec![bearer(&stack)];
+    fields.extend([&users[..], &of_request, &envoys].concat().into_iter().map(|name| (name, "evil".to_owned())));
+    for (source, by_proxy) in [(Some("203.0.113.8"), false), (Some("10.0.0.1"), true), (None, true)] {
+        let passed = checked(&stack, Check { source, ..to_page(&fields) }).await;
+        assert_eq!(passed.status, 200);
+        let mut expected = [&["authorization"][..], &users, if by_proxy { &[] } else { &of_request }].concat();
+        let mut removed: Vec<&str> = passed.removed.iter().map(String::as_str).collect();
+        removed.retain(|name| !name.starts_with("x-auth-"));
+        expected.sort_unstable();
+        removed.sort_unstable();
+        assert_eq!(removed, expected, "{source:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_check_ends_the_call() {
     let stack = wiki("").await;

@@ -81,7 +81,7 @@ impl Gateway {
         let (answer, answered) = match (verdict, &head) {
             (Ok(Verdict::Authorized(forward, _)), Ok(head)) => {
                 forward.app().passed.inc();
-                (self.passed(head, &forward), (200, Outcome::Authorized))
+                (self.passed(head, &forward, peer.is_trusted()), (200, Outcome::Authorized))
             }
             (verdict, head) => {
                 let mut out = Vec::new();
@@ -97,7 +97,7 @@ impl Gateway {
     }
 
     /// What Envoy changes of a request that may pass: who it is from is said, and what the client said in its place, or as a credential, is taken out.
-    fn passed(&self, head: &Head<'_>, forward: &Forward) -> CheckResponse {
+    fn passed(&self, head: &Head<'_>, forward: &Forward, by_proxy: bool) -> CheckResponse {
         let app = forward.app();
         let mut headers = Vec::new();
         headers::identity_fields(app, forward.session(), forward.assertion(), |name, value| {
@@ -108,7 +108,7 @@ impl Gateway {
         };
         let missing = self.authorized_fields.iter().filter(|name| !is_set(&headers, name));
         let mut remove: Vec<String> = missing.map(|name| name.to_string()).collect();
-        headers::removed(head, app, &self.sources, |name| {
+        headers::removed(head, app, (&self.sources, by_proxy), |name| {
             if !is_set(&headers, name) && !remove.iter().any(|known| known == name) {
                 remove.push(name.to_owned());
             }

@@ -200,19 +200,20 @@ pub(in crate::gateway) fn identity_fields<'a>(
     }
 }
 
-/// Gives the names of the fields that the app would not get of this request, `Cookie` aside. Those by which proxies tell one another of a request are
-/// left to the proxy that asks: it wrote them.
+/// Gives the names of the fields that the app would not get of this request, `Cookie` aside. Those that the proxy that asks writes itself are left to it;
+/// of those by which proxies tell one another of a request, the ones that an app of ours gets, where a trusted proxy sent them (`by_proxy`): from anybody
+/// else they are the client's own, for the proxy that asks passes them on.
 pub(in crate::gateway) fn removed<'h>(
     head: &Head<'h>,
     app: &AppRoute,
-    sources: &Sources,
+    (sources, by_proxy): (&Sources, bool),
     mut name: impl FnMut(&'h str),
 ) {
     for field in head.headers {
-        let is_proxys = field.name == REQUEST_ID
-            || field.name == "forwarded"
-            || field.name.starts_with("x-forwarded-")
-            || field.name.starts_with("x-envoy-");
+        let is_proxys =
+            matches!(field.name, REQUEST_ID | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-client-cert")
+                || field.name.starts_with("x-envoy-")
+                || (by_proxy && matches!(field.name, "forwarded" | "x-forwarded-host" | "x-forwarded-port"));
         let passes = app.pass_credential && sources.names_header(field.name.as_bytes());
         let spoofed = is_identity_field(field.name, &app.identity) || (is_proxy_field(field.name) && !passes);
         let credential = !app.pass_credential
