@@ -120,6 +120,10 @@ impl<'h> Head<'h> {
             return Err(BadHead::Malformed);
         }
         let body = if has_body && fields.body == Body::Empty { Body::Chunked } else { fields.body };
+        // A length of nothing in other digits (`00`), and a body that may come all the same: an app of HTTP/1.1 would be told both.
+        if body == Body::Chunked && headers.iter().any(|field| field.name == "content-length") {
+            return Err(BadHead::Malformed);
+        }
         let expects_continue = fields.expects_continue;
         Ok(Self {
             method,
@@ -445,6 +449,18 @@ mod tests {
     fn of_fields(fields: &[(&str, &str)]) -> Option<BadHead> {
         let fields: Vec<_> = fields.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
         Head::of_parts("GET", "/", "a.example", &fields, false).err()
+    }
+
+    #[test]
+    fn a_body_of_http_2_that_may_still_come_has_no_length_of_zero() {
+        let body = |length: &str, has_body| {
+            let fields = [Header { name: "content-length", value: length.as_bytes() }];
+            Head::of_parts("POST", "/", "a.example", &fields, has_body).map(|head| head.body)
+        };
+        for zero in ["0", "00", "000"] {
+            assert_eq!((body(zero, false), body(zero, true)), (Ok(Body::Empty), Err(BadHead::Malformed)), "{zero}");
+        }
+        assert_eq!(body("01", true), Ok(Body::Length(1)));
     }
 
     #[test]
