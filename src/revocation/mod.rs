@@ -186,10 +186,13 @@ impl Revoker {
         let this = self.clone();
         let all = async move {
             let mut done = Ok(());
-            for ended in &ended {
-                done = done.and(this.apply(source, ended, token.as_ref()).await);
+            let Some((last, before)) = ended.split_last() else { return done };
+            for ended in before {
+                done = done.and(this.apply(source, ended, None).await);
             }
-            done
+            // The token has had its effect when all are noted: one for which there was no room may come again.
+            let token = token.filter(|_| done != Err(NotRevoked::Full));
+            done.and(this.apply(source, last, token.as_ref()).await)
         };
         // A task that panicked may have done half of it.
         let done = tokio::spawn(all).await.unwrap_or(Err(NotRevoked::Full));
@@ -359,5 +362,70 @@ impl Listener for Revoker {
 
     fn revocations(&self) -> Vec<Arc<Revocation>> {
         self.sessions.revocations()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::ShardedRecords;
+    use crate::secret::Secret;
+    use crate::session::{ClaimNames, ClientFault, KeyAnswer, KeyClient};
+
+    const ISSUER: &str = "https://idp.example";
+
+    /// Who has no keys.
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl KeyClient for Nobody {
+        async fn get(&self, _: &url::Url, _: usize, _: Duration) -> Result<KeyAnswer, ClientFault> {
+            Err(ClientFault::TimedOut)
+        }
+    }
+
+    /// A revoker whose list holds so many, and names one issuer.
+    fn revoker(most: usize) -> Arc<Revoker> {
+        let settings = toml::from_str(&format!(
+            "[[issuer]]\nissuer = \"{ISSUER}\"\naudiences = [\"a\"]\nalgorithms = [\"ES256\"]\nkeys = {{ jwks_url = \"{ISSUER}/keys\" }}\n"
+        ));
+        let (clock, metrics) = (Clock::manual(Timestamp::from_secs(1_000)).0, Metrics::new("0", "test").unwrap());
+        let names = ClaimNames { recipes: &[], fields: &[], assertions: &[] };
+        let client_of = |_: &_| -> Result<Arc<dyn KeyClient>, Vec<String>> { Ok(Arc::new(Nobody)) };
+        let key = Secret::new(b"the key of this test".to_vec());
+        let folder = std::path::Path::new(".");
+        let made = Sessions::new(&settings.unwrap(), folder, (names, None), &key, &client_of, clock.clone(), &metrics);
+        let mut sessions = made.ok().unwrap();
+        Sessions::bound_revocations(&mut sessions, most);
+        let parts = RevokerParts {
+            sessions,
+            book: Book::new(ShardedRecords::default(), 1, clock.clone(), &metrics),
+            scopes: Vec::new(),
+            former_scopes: Vec::new(),
+            providers: Arc::new([]),
+            life: Duration::from_secs(3600),
+            clock,
+        };
+        Revoker::new(parts, &metrics)
+    }
+
+    #[tokio::test]
+    async fn a_token_of_which_a_part_had_no_room_comes_again_and_has_its_effect() {
+        let token = || (ISSUER.to_owned(), "jti".to_owned());
+        let of = |subject: Option<&str>, session: Option<&str>| Ended {
+            issuer: ISSUER.into(),
+            subject: subject.map(Into::into),
+            session: session.map(Into::into),
+            ..Ended::default()
+        };
+        for whole in [false, true] {
+            let revoker = revoker(if whole { 2 } else { 1 });
+            for round in 0..2 {
+                let ended = vec![of(None, Some("ada")), of(Some("ada"), None)];
+                let done = revoker.end_by_token(Source::Event, token(), ended).await;
+                assert_eq!(done, if whole { Ok(()) } else { Err(NotRevoked::Full) }, "{round}");
+            }
+            assert_eq!(revoker.sessions.has_seen(ISSUER, "jti"), whole);
+        }
     }
 }

@@ -283,6 +283,13 @@ impl Sessions {
         list.note(&list.keys_of(&what), &Arc::new(what))
     }
 
+    /// As if the list held so many.
+    #[cfg(test)]
+    pub(crate) fn bound_revocations(sessions: &mut Arc<Self>, most: usize) {
+        let list = Arc::get_mut(sessions).and_then(|sessions| Arc::get_mut(&mut sessions.revocations));
+        list.expect("nobody else has them yet").most = most;
+    }
+
     /// Whether this session was revoked. Asked again before something is sent that was waited for.
     pub fn is_revoked(&self, session: &Session) -> bool {
         session.revocable.as_ref().is_some_and(|session| self.has_ended(session))
