@@ -41,11 +41,13 @@ pub struct Record {
     /// What began before this, by the book's numbers, is neither kept nor joined: it was forgotten, or a scan that began later has its URL.
     floor: u64,
     slots: Vec<Slot>,
-    /// When this owner's mints succeeded, within the window of `mints_per_subject`.
+    /// When this owner's mints succeeded, within the window of `mints_per_subject`. First those of a predecessor.
     minted: Vec<Tick>,
     window: Duration,
     /// Mints under way, of all variants: each may yet succeed, so each takes its place within `mints_per_subject`.
     running: u32,
+    /// So many of `minted` are a predecessor's.
+    handed: u16,
     visit_claimed: bool,
 }
 
@@ -198,12 +200,20 @@ impl Record {
     pub(super) fn limited(&mut self, now: Tick, rules: &Rules) -> Option<Duration> {
         let within = rules.mints_per_subject.within.0;
         self.window = within;
-        self.minted.retain(|minted| now.since(*minted) < within);
+        self.expire_mints(now);
         let taken = self.minted.len() + self.running as usize;
         if taken < rules.mints_per_subject.count as usize {
             return None;
         }
-        Some(self.minted.first().map_or(UNDECIDED, |oldest| within.saturating_sub(now.since(*oldest))))
+        Some(self.minted.iter().min().map_or(UNDECIDED, |oldest| within.saturating_sub(now.since(*oldest))))
+    }
+
+    /// Forgets mints that have left the window.
+    fn expire_mints(&mut self, now: Tick) {
+        let is_within = |minted: &Tick| now.since(*minted) < self.window;
+        let handed = self.minted.iter().take(self.handed.into()).filter(|minted| is_within(minted)).count();
+        self.minted.retain(is_within);
+        self.handed = u16::try_from(handed).unwrap_or(u16::MAX);
     }
 
     /// Begins a mint that is neither joined nor kept, or says how long until one may be allowed. Ends with [`Record::landed`] or
@@ -287,8 +297,7 @@ impl Record {
 
     /// Forgets what no longer matters. Returns whether anything is left.
     pub(super) fn tidy(&mut self, now: Tick) -> bool {
-        let window = self.window;
-        self.minted.retain(|minted| now.since(*minted) < window);
+        self.expire_mints(now);
         self.slots.retain(|slot| slot.lease.is_some() || slot.flight.is_some() || slot.recent_failure(now).is_some());
         !self.slots.is_empty() || !self.minted.is_empty() || self.running > 0
     }
@@ -306,7 +315,7 @@ impl Record {
             return None;
         }
         self.visit_claimed = true;
-        let minted = self.minted.last().map(|last| self.window.saturating_sub(now.since(*last)));
+        let minted = self.minted.iter().max().map(|last| self.window.saturating_sub(now.since(*last)));
         Some(minted.unwrap_or_default().max(FAILURE_MEMORY))
     }
 

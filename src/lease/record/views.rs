@@ -30,14 +30,16 @@ impl Record {
         &self.minted
     }
 
-    /// Takes over mints of a predecessor, which succeeded so many milliseconds ago.
+    /// Takes over the mints of a predecessor, which succeeded so many milliseconds ago: all that it counts, in place of what it counted before.
     pub(in crate::lease) fn take_minted(&mut self, now: Tick, millis_ago: &[u64], window: Duration) {
         if millis_ago.is_empty() {
             return;
         }
         self.window = window;
-        self.minted.extend(millis_ago.iter().map(|ago| now.minus(Duration::from_millis(*ago))));
-        self.minted.sort_unstable();
+        let own = self.minted.split_off(self.handed.into());
+        self.minted = millis_ago.iter().map(|ago| now.minus(Duration::from_millis(*ago))).collect();
+        self.handed = u16::try_from(self.minted.len()).unwrap_or(u16::MAX);
+        self.minted.extend(own);
     }
 
     /// Takes over a lease of a predecessor, which counts as begun at `start`, unless a better one is held or a mint of this process is under way.
@@ -78,6 +80,7 @@ impl Record {
     /// Forgets how many mints there were.
     pub(in crate::lease) fn forget_mints(&mut self) {
         self.minted.clear();
+        self.handed = 0;
     }
 
     /// Drops the lease with this number, if it is still held.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::test_bench::*;
-use crate::lease::{NoLease, Source};
+use crate::lease::{NoLease, Scope, Source};
 use crate::provider::MintFailure;
 
 #[tokio::test]
@@ -245,4 +245,32 @@ async fn a_sweep_lets_others_run_and_ends_when_it_is_told() {
     stop.send_replace(true);
     running.await.unwrap();
     bench.assert_forgets_everything().await;
+}
+
+#[tokio::test]
+async fn what_a_predecessor_counts_is_told_again_and_again_and_counts_once() {
+    // The scope's 32 bytes, and a subject.
+    const OWNER: &str = "0123456789abcdef0123456789abcdef-ada";
+    let of = |variant: &str| format!("{OWNER}/{variant}");
+    let (old, new) = (TestBench::with(at_most(4), 10), TestBench::with(at_most(4), 10));
+    let policies = [(Scope::of(OWNER.as_bytes()).unwrap(), new.policy.clone())].into();
+    let hand = || {
+        for part in old.book.leases().hand_owner(OWNER.as_bytes()) {
+            new.book.leases().take_owner(part, &policies);
+        }
+    };
+    old.hold(&of("en"), HOUR).await;
+    hand();
+    new.hold(&of("nl"), HOUR).await;
+    old.hold(&of("de"), HOUR).await;
+    for _ in 0..3 {
+        hand();
+    }
+    new.hold(&of("fr"), HOUR).await;
+    assert_eq!(new.get(&of("it")).await, Err(NoLease::Limited(HOUR)), "four are counted: two here, and two there");
+    for bench in [&old, &new] {
+        bench.clock_control.advance(HOUR);
+    }
+    hand();
+    new.hold(&of("it"), HOUR).await;
 }
