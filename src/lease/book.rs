@@ -169,15 +169,15 @@ impl<G: Records> Book<G> {
     /// Mints in the background for a held lease that has little life left. Does nothing if a mint is under way or failed lately, or if the vendor's
     /// calls are left to callers that wait: the lease serves on, and the next request asks again.
     pub fn ahead(self: &Arc<Self>, policy: &Arc<LeasePolicy>, key: &LeaseKey, input: impl FnOnce() -> MintInput) {
+        let now = self.leases.clock.moment();
         if !policy.mint.take_ahead() {
             return;
         }
         let input = || {
             let mut input = input();
-            input.context.prepaid = true;
+            input.context.prepaid = Some(now.tick);
             input
         };
-        let now = self.leases.clock.moment();
         let id = self.leases.next_id();
         if let Some(ticket) =
             self.leases.change_or_make(key, now, |record| record.ahead(key.variant(), now, &policy.rules, id))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::clock::Tick;
 use crate::session::Revocable;
 use crate::telemetry::Place;
 
@@ -90,8 +91,8 @@ pub struct MintContext {
     pub max_age: Duration,
     /// The requests that may get the same URL. The lease book says it.
     pub share: Share,
-    /// Leave for its first call was asked for. The lease book says it.
-    pub prepaid: bool,
+    /// When leave for its first call was given. The lease book says it.
+    pub prepaid: Option<Tick>,
     /// The issuer's name of the session.
     pub session: Option<Box<str>>,
     /// What the list of revocations knows the session by; `None`: whoever vouches for it looks there. Nobody else is told.

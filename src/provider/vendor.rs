@@ -1,7 +1,6 @@
 //! The vendor behind the port: registration, the call that mints, the second key, and when not to call at all.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use aws_lc_rs::{digest, hmac};
@@ -29,7 +28,7 @@ use super::trial;
 use super::unread::Unread;
 use super::vendor_clock::VendorClock;
 use super::{Mint, MintFailure, MintInput, Minted, PluginUrl, Reason};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Tick, Timestamp};
 use crate::http_client::{Client, Response};
 use crate::secret::SecretCell;
 use crate::telemetry::Metrics;
@@ -187,8 +186,8 @@ struct Asking<'a> {
     notes: &'a Notes,
     /// What happened, for `valet recipe try`.
     steps: Option<&'a Mutex<Vec<String>>>,
-    /// Its first call has been counted.
-    prepaid: AtomicBool,
+    /// When its first call was counted.
+    prepaid: Mutex<Option<Tick>>,
 }
 
 #[async_trait]
@@ -235,7 +234,7 @@ impl Inner {
         notes: &Notes,
         steps: Option<&Mutex<Vec<String>>>,
     ) -> Result<Minted, MintFailure> {
-        let prepaid = AtomicBool::new(input.context.prepaid);
+        let prepaid = Mutex::new(input.context.prepaid);
         let asking = Asking { steps, prepaid, ..self.asking(mint, input, notes) };
         // Before a slot and the one probe of the breaker are taken: what can't be sent makes no call.
         let unfit = |Unfit| {
@@ -244,7 +243,7 @@ impl Inner {
         };
         let (register, call) = self.fill(&asking).map_err(unfit)?;
         // At a minter: an edge asks ahead without leave.
-        let ahead = input.context.reason == Reason::Ahead && !input.context.prepaid;
+        let ahead = input.context.reason == Reason::Ahead && input.context.prepaid.is_none();
         if ahead && matches!(mint.how, How::Call(_)) {
             self.take_leave(&asking)?;
         }

@@ -1,8 +1,7 @@
 //! What a mint begins with, and whom the memory of registrations knows.
 
-use std::sync::atomic::AtomicBool;
-
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 
 use super::{Asking, Inner, UserKey, person_key};
 use crate::provider::MintInput;
@@ -21,7 +20,7 @@ impl Inner {
             deadline: tokio::time::Instant::now() + self.admission.timeout,
             notes,
             steps: None,
-            prepaid: AtomicBool::new(false),
+            prepaid: Mutex::default(),
         }
     }
 

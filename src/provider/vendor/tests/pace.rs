@@ -2,8 +2,12 @@
 
 use super::script::{Reply, START, Stage, StandStill, good, person, url_until};
 use super::*;
+use crate::clock::Tick;
 
-fn ahead(prepaid: bool) -> MintInput {
+/// When the clock of a stage begins.
+const AT_FIRST: Tick = Tick::from_millis(0);
+
+fn ahead(prepaid: Option<Tick>) -> MintInput {
     let mut input = person("https://idp.example", "ada");
     (input.context.reason, input.context.prepaid) = (Reason::Ahead, prepaid);
     input
@@ -56,13 +60,26 @@ async fn renewals_ahead_leave_half_of_the_rate_and_are_counted_once() {
     let mint = stage.vendor.minter("embed").unwrap();
     assert_eq!([(); 3].map(|()| mint.take_ahead()), [true, true, false]);
     for _ in 0..2 {
-        assert!(mint.mint(&ahead(true)).await.is_ok(), "its call was counted when leave was given");
+        assert!(mint.mint(&ahead(Some(AT_FIRST))).await.is_ok(), "its call was counted when leave was given");
     }
     // An edge asks its minter ahead without leave.
-    assert_eq!(mint.mint(&ahead(false)).await, Err(MintFailure::Busy(Duration::from_secs(1))));
+    assert_eq!(mint.mint(&ahead(None)).await, Err(MintFailure::Busy(Duration::from_secs(1))));
     assert!(stage.mint().await.is_ok() && stage.mint().await.is_ok());
     assert!(stage.mint().await.is_err());
     assert_eq!(stage.story(), "MMMM");
+}
+
+/// A token was waited for meanwhile: the call falls into another second than its leave.
+#[tokio::test]
+async fn a_renewal_that_comes_long_behind_its_leave_is_counted_where_it_is_made() {
+    let stage = Stage::without_registration("rate = 2\ntimeout = '200ms'", |_| good()).await;
+    let _still = StandStill::begin();
+    let mint = stage.vendor.minter("embed").unwrap();
+    assert!(mint.take_ahead());
+    stage.clock_control.advance(Duration::from_secs(1));
+    assert!(mint.mint(&ahead(Some(AT_FIRST))).await.is_ok() && stage.mint().await.is_ok());
+    assert!(stage.mint().await.is_err(), "two calls were made in this second");
+    assert_eq!(stage.story(), "MM");
 }
 
 #[tokio::test]
@@ -70,7 +87,7 @@ async fn without_a_rate_nothing_is_held_back() {
     let stage = Stage::without_registration("", |_| good()).await;
     let mint = stage.vendor.minter("embed").unwrap();
     for _ in 0..20 {
-        assert!(mint.take_ahead() && mint.mint(&ahead(false)).await.is_ok());
+        assert!(mint.take_ahead() && mint.mint(&ahead(None)).await.is_ok());
     }
 }
 
