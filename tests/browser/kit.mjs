@@ -154,6 +154,15 @@ export async function scan(page, button = "#scan") {
 }
 
 /**
+ * Takes back the hand. What was pressed may take away the frame that it is in before the release has come there, and then the browser never says
+ * that it came: its effect is to be waited for, and not its arrival.
+ */
+export function release(arrival) {
+  // A window that is closed meanwhile hears nothing any more.
+  arrival.catch(() => {});
+}
+
+/**
  * Clicks something in a frame. Where a page has just scrolled, as it does to show what is to be clicked, the browser may still give the mouse
  * to the page around a frame of another site, and a `click()` that never arrived counts as done. And a `click()` that removes its frame may
  * wait for another one. So the mouse is moved until the frame has noticed it, and is then pressed where it is.
@@ -166,7 +175,7 @@ export async function clickInside(page, target) {
     await target.hover();
   } while (!(await noticed()));
   await page.mouse.down();
-  await page.mouse.up();
+  release(page.mouse.up());
 }
 
 /** Clicks through the scan that is open, and waits until the app has closed it. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { clickInside, complete, counted, counter, demo, launch, plugin, scan, signIn, visit } from "./kit.mjs";
+import { clickInside, complete, counted, counter, demo, launch, plugin, release, scan, signIn, visit } from "./kit.mjs";
 
 const STAGES = ["StartNewMeasurement", "RecordingStarted", "RecordingStopped", "FaceScanSuccessful", "Dismiss"];
 
@@ -178,7 +178,7 @@ for (const [where, [words, holders]] of Object.entries(HOLDERS)) describe(`the w
     await page.goto(valet.app);
     const press = async (selector) => {
       for (let i = 0; i < 60; i += 1) {
-        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return page.keyboard.press("Enter");
+        if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return release(page.keyboard.press("Enter"));
         await page.keyboard.press("Tab");
       }
       assert.fail(`${selector} can't be reached with the tab key`);
@@ -195,7 +195,7 @@ for (const [where, [words, holders]] of Object.entries(HOLDERS)) describe(`the w
     for (let i = 0; i < 60 && !(await enabled.evaluate((button) => button === document.activeElement && document.hasFocus())); i += 1) {
       await page.keyboard.press("Tab");
     }
-    await page.keyboard.press("Enter");
+    release(page.keyboard.press("Enter"));
     await page.locator("#done").waitFor();
     await press("#log-out");
     await page.locator("#sign-in:focus").waitFor();
