@@ -72,7 +72,7 @@ async fn serve(config: Config, (file, upgrade): (&ConfigFile, bool), logs: &Logs
     let handed = handed.map_err(|fault| End::new(exit::SOFTWARE, format!("valet: the sockets of systemd: {fault}")))?;
     let strangers = strangers(&handed, &config);
     let started = if upgrade {
-        server::take_over(config, options, handed).await
+        server::take_over(config, options, handed, signals.told_to_end()).await
     } else {
         server::start_with(config, options, handed)
     };
@@ -148,6 +148,15 @@ impl Signals {
             first: on(SignalKind::user_defined1())?,
             second: on(SignalKind::user_defined2())?,
         })
+    }
+
+    /// Returns when the process is to end. Dropped: nothing that was said is lost.
+    async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+        }
     }
 
     /// Does what is said until it is time to end; with the process that has taken over, if one has.

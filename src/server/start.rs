@@ -54,14 +54,20 @@ pub fn start_with(config: Config, options: Options, handed: Handed) -> Result<Se
 }
 
 /// Takes over from the process that listens at `server.upgrade_socket`: its sockets, and what it knows. When it returns, every address accepts, and that
-/// process accepts no more. Without such a process it starts as [`start_with`] does, with a warning in the log.
+/// process accepts no more. Without such a process it starts as [`start_with`] does, with a warning in the log. `told_to_end` ends it while it has not
+/// accepted yet; later it is not asked.
 ///
-/// Dropped before it returns: the other process goes on.
+/// Dropped before it accepts: the other process goes on. Later: none of the two serves.
 ///
 /// # Errors
 /// Nothing was taken over, and the other process goes on: as those of [`start_with`], and [`StartFault::Upgrade`].
-pub async fn take_over(config: Config, options: Options, handed: Handed) -> Result<ServerHandle, StartFault> {
-    upgrade::take_over(config, options, handed).await
+pub async fn take_over(
+    config: Config,
+    options: Options,
+    handed: Handed,
+    told_to_end: impl Future<Output = ()>,
+) -> Result<ServerHandle, StartFault> {
+    upgrade::take_over(config, options, handed, told_to_end).await
 }
 
 /// How the file of leases is opened.

@@ -16,7 +16,13 @@ impl ServerHandle {
         let live = &self.live;
         live.stopping.send_replace(true);
         // Nobody else puts a configuration in force from here on.
-        let _turn = live.turn.lock().await;
+        let turn = live.turn.lock().await;
+        // One that was about to serve when this process was told to end: the sockets are its, and to close them here would close them there.
+        if let Some(successor) = live.hand_over.take() {
+            drop(turn);
+            successor.announce().await;
+            return Box::pin(self.retire(successor)).await;
+        }
         let generation = live.generation();
         let server = &generation.config.server;
         {

@@ -8,6 +8,7 @@ mod message;
 mod new;
 mod old;
 mod store;
+mod successor;
 
 use std::future::Future;
 use std::io;
@@ -16,14 +17,18 @@ use std::time::Duration;
 pub(super) use self::channel::UpgradeSocket;
 pub(super) use self::message::Role;
 pub(super) use self::new::take_over;
-pub use self::old::Successor;
-pub(super) use self::old::{HandOver, UpgradeListener};
+pub(super) use self::old::UpgradeListener;
+pub(super) use self::successor::HandOver;
+pub use self::successor::Successor;
 
 use self::channel::Channel;
 use self::message::Message;
 
 /// A process that is well answers a word that needs no work in this time.
 const WORD: Duration = Duration::from_secs(5);
+
+/// One that has thousands of messages before it takes the next one in this time.
+const BUSY: Duration = Duration::from_secs(60);
 
 /// The next message within this time. Why there is none, for the log.
 async fn receive(channel: &Channel, patience: Duration) -> Result<Message, Missing> {
@@ -51,7 +56,16 @@ fn out_of_turn() -> String {
 
 /// Sends, or says why it can't be.
 async fn sent(sending: impl Future<Output = io::Result<()>>) -> Result<(), String> {
-    let sent = tokio::time::timeout(WORD, sending).await;
+    sent_within(WORD, sending).await
+}
+
+/// As [`sent`], when one of the two drains: the other may have much to do for each message.
+async fn taken(sending: impl Future<Output = io::Result<()>>) -> Result<(), String> {
+    sent_within(BUSY, sending).await
+}
+
+async fn sent_within(patience: Duration, sending: impl Future<Output = io::Result<()>>) -> Result<(), String> {
+    let sent = tokio::time::timeout(patience, sending).await;
     let fault = |fault: &dyn std::fmt::Display| format!("the other process takes no message: {fault}");
     sent.map_err(|late| fault(&late))?.map_err(|cause| fault(&cause))
 }

@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::process::{HANG, NOBODY, Stream, there_is, until};
+use super::process::{HANG, NOBODY, Program, Stream, there_is, until, valet};
 use super::stack::{Folder, Gateway};
-use super::upgrade::Upgradable;
+use super::upgrade::{Upgradable, around};
 
 const FILE_STORE: &str =
     "\n[leases]\nstore = \"file\"\npath = \"leases.redb\"\nseal_keys = [{ file = \"seal.key\" }]\n";
@@ -28,16 +28,18 @@ impl Impostor {
         let started = start();
         let (socket, _) = listening.accept().expect("it connects");
         socket.set_read_timeout(Some(HANG)).expect("a time-out");
+        socket.set_write_timeout(Some(HANG)).expect("a time-out");
         // The other one binds its own.
         std::fs::remove_file(path).expect("our file");
         (Self(socket), started)
     }
 
-    fn connect(stack: &Upgradable) -> Self {
+    pub fn connect(stack: &Upgradable) -> Self {
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
         let path = stack.folder.path().join("upgrade.sock");
         socket.connect(&SockAddr::unix(path).expect("a path")).expect("somebody listens");
         socket.set_read_timeout(Some(HANG)).expect("a time-out");
+        socket.set_write_timeout(Some(HANG)).expect("a time-out");
         Self(socket)
     }
 
@@ -168,6 +170,48 @@ fn garbage_words_out_of_turn_and_another_version_are_refused() {
     impostor.says("\"serving\"");
     assert!(impostor.hears().expect("why").contains("out of turn"));
     serves_on(stack, &ada, &url);
+}
+
+/// It is told to end when the hand-over has begun: if it went on, both processes would end.
+#[test]
+fn a_new_process_that_is_told_to_end_before_it_serves_ends_and_the_old_one_serves() {
+    for signal in ["TERM", "INT", "QUIT"] {
+        let (_vendor, _idp, folder) = around("");
+        let start = || Program::start(valet(folder.path(), &["run", "--config", "valet.toml", "--upgrade"]));
+        let (old, new) = Impostor::taken_over_by(&folder, start);
+        old.says(Impostor::HELLO);
+        old.says("\"sockets\"");
+        old.until_it_hears("\"ready\"");
+        new.signal(signal);
+        assert_eq!(old.hears(), None, "{signal}: it ends, and does not serve");
+        let ended = new.end();
+        ended.assert_code(70);
+        assert!(ended.stderr.contains("told to end before it could serve"), "{}", ended.stderr);
+    }
+}
+
+/// From its word `go` on the new one may serve, on the same sockets: it is that one's when the old one is told to end in this moment.
+#[test]
+fn an_old_process_that_is_told_to_end_when_the_new_one_may_serve_leaves_the_sockets_to_it() {
+    for serves in [true, false] {
+        let (stack, _, _) = started("");
+        let impostor = Impostor::connect(&stack);
+        for (word, end) in [(Impostor::HELLO, "\"sockets\""), ("\"ready\"", "\"everything\""), ("\"open\"", "\"go\"")] {
+            impostor.says(word);
+            impostor.until_it_hears(end);
+        }
+        let program = stack.gateway.program;
+        program.signal("TERM");
+        program.line(Stream::Stderr, |line| line.contains("\"draining\"").then_some(()));
+        if serves {
+            impostor.says("\"serving\"");
+            impostor.until_it_hears("\"stopped\"");
+        } else {
+            let refused = impostor.hears().expect("why");
+            assert!(refused.starts_with("{\"refused\""), "{refused}");
+        }
+        program.end().assert_code(0);
+    }
 }
 
 #[test]

@@ -154,6 +154,36 @@ fn revocations_are_told_before_the_old_process_has_stopped_accepting_and_after_i
     }
 }
 
+/// Each of the two may have much to tell while the other has, too: who waits until a message is taken still takes those of the other.
+#[test]
+fn a_process_that_can_not_tell_hears_all_the_same() {
+    /// More than the socket between them holds.
+    const MANY: usize = 3_000;
+    let tell_many = |impostor: &Impostor, issuer: &str| {
+        for n in 0..MANY {
+            let gone = json!({ "i": issuer, "s": format!("user-{n}"), "u": now(), "e": now() + 3600 });
+            // What the other one notes it tells: nobody hears it here yet.
+            impostor.says(&json!({ "revoked": gone }).to_string());
+        }
+        let last = format!("\"user-{}\"", MANY - 1);
+        while !impostor.hears().expect("it still tells").contains(&last) {}
+    };
+    let beside = Beside::start();
+    tell_many(&beside.old, &beside.idp.url);
+    beside.old.says("\"stopped\"");
+
+    let stack = Upgradable::start(&app());
+    let _open = socket(&stack, &stack.idp.token("eve"));
+    let impostor = Impostor::connect(&stack);
+    for (word, end) in
+        [(Impostor::HELLO, "sockets"), ("\"ready\"", "everything"), ("\"open\"", "go"), ("\"serving\"", "stopped")]
+    {
+        impostor.says(word);
+        impostor.until_it_hears(&format!("\"{end}\""));
+    }
+    tell_many(&impostor, &stack.idp.url);
+}
+
 /// The vendor is asked by each of the two at most once, and each person ends with one URL.
 #[test]
 fn a_mint_under_way_and_one_begun_meanwhile_are_two_at_most_and_leave_one_url() {

@@ -1,5 +1,6 @@
 //! The process that takes over: it gives the other no reason to stop before it can serve itself.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use super::channel::{Channel, own_user};
 use super::message::{Message, PROTOCOL};
 use super::store::answer;
-use super::{Missing, WORD, out_of_turn, receive, sent};
+use super::{Missing, WORD, out_of_turn, receive, sent, taken};
 use crate::config::Config;
 use crate::files;
 use crate::lease::store::FileStore;
@@ -44,13 +45,41 @@ const GONE: Duration = Duration::from_secs(2);
 pub(in crate::server) async fn take_over(
     config: Config,
     options: Options,
-    mut handed: Handed,
+    handed: Handed,
+    told_to_end: impl Future<Output = ()>,
 ) -> Result<ServerHandle, StartFault> {
+    let prepared = tokio::select! {
+        prepared = prepare(config, options, handed) => prepared?,
+        // Until it accepts, the other process serves, and goes on when the connection ends. Behind that both would end.
+        () = told_to_end => return Err(StartFault::Upgrade("told to end before it could serve: the process before goes on".to_owned())),
+    };
+    match prepared {
+        Prepared::Alone(running) => Ok(*running),
+        Prepared::Beside(beside) => beside.serve().await,
+    }
+}
+
+/// What a process that is to take over has made ready.
+enum Prepared {
+    /// There was none before: it serves.
+    Alone(Box<ServerHandle>),
+    Beside(Box<Beside>),
+}
+
+/// All but to accept.
+struct Beside {
+    old: Old,
+    built: Built,
+    policies: Policies,
+}
+
+/// Dropped: the other process goes on.
+async fn prepare(config: Config, options: Options, mut handed: Handed) -> Result<Prepared, StartFault> {
     let path = upgrade_socket(&config)
         .ok_or_else(|| StartFault::Upgrade("--upgrade needs server.upgrade_socket".to_owned()))?;
     let Some(old) = Old::find(Path::new(&path)).map_err(StartFault::Upgrade)? else {
         warn!(target: "valet", path, "nobody listens at server.upgrade_socket: this process starts by itself");
-        return start_with(config, options, handed);
+        return Ok(Prepared::Alone(Box::new(start_with(config, options, handed)?)));
     };
     let mut old = old.greet(&mut handed).await.map_err(StartFault::Upgrade)?;
     let place = config.places.leases.clone();
@@ -69,26 +98,35 @@ pub(in crate::server) async fn take_over(
     }
     let built = built.take_over_revocations()?;
     old.wait_for_go().await.map_err(StartFault::Upgrade)?;
-    // Before anybody can be signed out here: what is noted while the other does not say that it has stopped it is told then.
-    let (told, revoked) = mpsc::unbounded_channel();
-    live.generation().components.sessions.tell_of_revocations(told);
-    let running = built.open()?;
-    old.say_serving().await;
-    if let Some(channel) = old.channel {
-        let ((tell, stopped), draining) = (oneshot::channel(), live.hand_over.predecessor());
-        // From here on, and not from its last word on: what happens there until it accepts no more comes before that word.
-        let attending = attend(channel, Arc::downgrade(&live), policies, revoked, tell);
-        tokio::spawn(async move {
-            attending.await;
-            drop(draining);
-        });
-        // It accepts no more, or it is gone, or it does not say: this process serves in each case.
-        if tokio::time::timeout(WORD, stopped).await.is_err() {
-            warn!(target: "valet", process = old.process, "the process before does not say that it accepts no more");
+    Ok(Prepared::Beside(Box::new(Beside { old, built, policies })))
+}
+
+impl Beside {
+    /// Accepts, and waits until the other does not any more.
+    async fn serve(self) -> Result<ServerHandle, StartFault> {
+        let Self { mut old, built, policies } = self;
+        let live = built.live.clone();
+        // Before anybody can be signed out here: what is noted while the other does not say that it has stopped it is told then.
+        let (told, revoked) = mpsc::unbounded_channel();
+        live.generation().components.sessions.tell_of_revocations(told);
+        let running = built.open()?;
+        old.say_serving().await;
+        if let Some(channel) = old.channel {
+            let ((tell, stopped), draining) = (oneshot::channel(), live.hand_over.predecessor());
+            // From here on, and not from its last word on: what happens there until it accepts no more comes before that word.
+            let attending = attend(channel, Arc::downgrade(&live), policies, revoked, tell);
+            tokio::spawn(async move {
+                attending.await;
+                drop(draining);
+            });
+            // It accepts no more, or it is gone, or it does not say: this process serves in each case.
+            if tokio::time::timeout(WORD, stopped).await.is_err() {
+                warn!(target: "valet", process = old.process, "the process before does not say that it accepts no more");
+            }
+            info!(target: "valet", process = old.process, "taken over from the process before");
         }
-        info!(target: "valet", process = old.process, "taken over from the process before");
+        Ok(running)
     }
-    Ok(running)
 }
 
 /// Until requests could be judged: why not, if it takes too long.
@@ -256,35 +294,51 @@ async fn attend(
     mut revoked: mpsc::UnboundedReceiver<Arc<Revocation>>,
     accepts_no_more: oneshot::Sender<()>,
 ) {
-    let mut accepts_no_more = Some(accepts_no_more);
     let (answers, mut answered) = mpsc::unbounded_channel();
-    loop {
-        let done = tokio::select! {
-            Some(what) = revoked.recv() => sent(channel.send(&Message::Revoked(Box::new(Revocation::clone(&what))), None)).await,
-            Some(message) = answered.recv() => sent(channel.send(&message, None)).await,
-            came = channel.receive() => match (came, live.upgrade()) {
-                (Ok(Some((Message::Ask { id, ask }, _))), Some(live)) => {
-                    let (file, answers) = (live.file.clone(), answers.clone());
-                    tokio::spawn(async move { answers.send(Message::Answer { id, answer: answer(file, ask).await }) });
-                    Ok(())
-                }
+    // Beside each other: two processes that each wait until the other takes a message, and hear none meanwhile, would wait for good.
+    let telling = async {
+        loop {
+            let message = tokio::select! {
+                Some(what) = revoked.recv() => Message::Revoked(Box::new(Revocation::clone(&what))),
+                Some(message) = answered.recv() => message,
+            };
+            if let Err(why) = taken(channel.send(&message, None)).await {
+                return why;
+            }
+        }
+    };
+    let hearing = async {
+        let mut accepts_no_more = Some(accepts_no_more);
+        loop {
+            let heard = match (channel.receive().await, live.upgrade()) {
+                (Ok(None), _) | (_, None) => return None,
                 (Ok(Some((Message::Stopped, _))), Some(_)) => {
                     // Whoever waited may have waited long enough.
                     let _ = accepts_no_more.take().map(|told| told.send(()));
+                    Ok(())
+                }
+                (Ok(Some((Message::Ask { id, ask }, _))), Some(live)) => {
+                    let (file, answers) = (live.file.clone(), answers.clone());
+                    tokio::spawn(async move { answers.send(Message::Answer { id, answer: answer(file, ask).await }) });
                     Ok(())
                 }
                 (Ok(Some((message, _))), Some(live)) => {
                     let book = live.generation().components.book.clone();
                     take(message, &live, &book, &policies)
                 }
-                (Ok(None), _) | (_, None) => break,
                 (Err(fault), _) => Err(fault.to_string()),
-            },
-        };
-        if let Err(why) = done {
-            warn!(target: "valet", why, "no more is heard of the process before");
-            break;
+            };
+            if let Err(why) = heard {
+                return Some(why);
+            }
         }
+    };
+    let why = tokio::select! {
+        why = telling => Some(why),
+        why = hearing => why,
+    };
+    if let Some(why) = why {
+        warn!(target: "valet", why, "no more is heard of the process before");
     }
     info!(target: "valet", "the process before has ended");
 }

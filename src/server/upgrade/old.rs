@@ -4,18 +4,16 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedMutexGuard, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{MutexGuard, mpsc, watch};
 use tracing::{info, warn};
 
 use super::channel::{Channel, Listening, UpgradeSocket};
 use super::message::{Message, PROTOCOL, Role};
 use super::store::RemoteFile;
-use super::{Missing, WORD, out_of_turn, receive, sent};
+use super::successor::{Attending, Successor};
+use super::{Missing, WORD, out_of_turn, receive, sent, taken};
 use crate::lease::OwnerEvent;
 use crate::lease::store::{Heir, Listener as _};
-use crate::minter::Serving;
 use crate::server::Live;
 use crate::server::listeners::Listener;
 use crate::session::Revocation;
@@ -73,71 +71,12 @@ async fn accept(listening: Listening, live: Weak<Live>, mut stopped: watch::Rece
     }
 }
 
-/// The state of handing over.
-#[derive(Default)]
-pub(in crate::server) struct HandOver {
-    /// Held while one process takes over.
-    one: tokio::sync::Mutex<()>,
-    successor: Mutex<Option<Successor>>,
-    done: Notify,
-    /// Held while the process before drains.
-    predecessor: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl HandOver {
-    /// To be held while the process before drains. `None`: it is held.
-    pub(super) fn predecessor(&self) -> Option<OwnedMutexGuard<()>> {
-        self.predecessor.clone().try_lock_owned().ok()
-    }
-
-    /// Returns when the process before has ended. Dropped: nothing.
-    pub async fn predecessor_gone(&self) {
-        let _gone = self.predecessor.lock().await;
-    }
-
-    /// Returns when a successor has taken over. Dropped: nothing is lost.
-    pub async fn done(&self) -> Successor {
-        loop {
-            let done = self.done.notified();
-            if let Some(successor) = self.successor.lock().take() {
-                return successor;
-            }
-            done.await;
-        }
-    }
-}
-
-/// A process that has taken over, and what is left to do here.
-pub struct Successor {
-    /// The number of the process that has taken over.
-    pub process: u32,
-    channel: Arc<Channel>,
-    /// They accept no more.
-    pub(in crate::server) listeners: Vec<Listener>,
-    pub(in crate::server) edges: Option<Serving>,
-    pub(in crate::server) attending: Attending,
-}
-
-impl Successor {
-    /// Tells it that this process accepts no more: it announces itself.
-    ///
-    /// Dropped: it announces itself some seconds later.
-    pub async fn announce(&self) {
-        // A process that is gone has told of its end by itself.
-        let _ = self.channel.send(&Message::Stopped, None).await;
-    }
-}
-
-/// The task that tells a successor what happens here, and hears what happens there.
-pub(in crate::server) struct Attending(watch::Sender<bool>, JoinHandle<()>);
-
-impl Attending {
-    /// Tells what has not been told yet, and ends.
-    pub async fn finish(self, patience: Duration) {
-        let Self(stop, task) = self;
-        stop.send_replace(true);
-        let _ = tokio::time::timeout(patience, task).await;
-    }
+/// All is handed over, and the new process may accept.
+struct Prepared<'l> {
+    lending: Lending<'l>,
+    events: Events,
+    /// No other process takes over meanwhile, and no other configuration comes into force.
+    turns: (MutexGuard<'l, ()>, MutexGuard<'l, ()>),
 }
 
 /// What happens here while another takes over.
@@ -154,12 +93,21 @@ impl Live {
             return;
         }
         let mut stopping = self.stopping.subscribe();
-        let done = tokio::select! {
-            done = self.try_hand_over(&channel) => done,
+        let prepared = tokio::select! {
+            prepared = self.prepare_hand_over(&channel) => prepared,
             _ = stopping.wait_for(|stop| *stop) => Err("this process is draining".to_owned()),
         };
+        let done = match prepared {
+            Ok(prepared) => until_it_serves(&channel, stopping).await.map(|()| prepared),
+            Err(why) => Err(why),
+        };
         match done {
-            Ok(events) => self.step_back(channel, events).await,
+            Ok(Prepared { mut lending, events, turns }) => {
+                lending.lent = false;
+                self.clone().step_back(channel, events).await;
+                // Whoever ends this process has waited for its turn, and finds the successor.
+                drop(turns);
+            }
             Err(why) => {
                 warn!(target: "valet", process, why, "an upgrade has failed: this process goes on");
                 let _ = sent(channel.send(&Message::Refused { why }, None)).await;
@@ -167,8 +115,10 @@ impl Live {
         }
     }
 
-    /// Everything up to the moment when the other process accepts. `Err`: why it goes no further; this process has given nothing up.
-    async fn try_hand_over(&self, channel: &Channel) -> Result<Events, String> {
+    /// Everything up to the moment when the other process may accept. `Err`: why it goes no further; this process has given nothing up.
+    ///
+    /// Dropped: the same.
+    async fn prepare_hand_over(&self, channel: &Channel) -> Result<Prepared<'_>, String> {
         match expect(channel, WORD).await? {
             Message::Hello { protocol: PROTOCOL, .. } => {}
             Message::Hello { protocol, version } => {
@@ -178,9 +128,9 @@ impl Live {
             }
             _ => return Err(out_of_turn()),
         }
-        let _one = self.hand_over.one.try_lock().map_err(|_| "another process is taking over already".to_owned())?;
+        let one = self.hand_over.one.try_lock().map_err(|_| "another process is taking over already".to_owned())?;
         // No other configuration meanwhile.
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         sent(channel.send(&Message::Hello { protocol: PROTOCOL, version }, None)).await?;
         for (role, setting, socket) in
@@ -194,23 +144,11 @@ impl Live {
         info!(target: "valet", process, "another process prepares to take over");
         let Message::Ready = expect(channel, PREPARING).await? else { return Err(out_of_turn()) };
         // What is dropped before the end is taken back.
-        let mut lending = Lending { live: self, lent: true };
+        let lending = Lending { live: self, lent: true };
         let events = self.tell_everything(channel).await?;
         let Message::Open = expect(channel, OPENING).await? else { return Err(out_of_turn()) };
         sent(channel.send(&Message::Go, None)).await?;
-        // However long it takes: this process accepts meanwhile.
-        loop {
-            match receive(channel, PREPARING).await {
-                Ok(Message::Serving) => break,
-                Ok(_) => return Err(out_of_turn()),
-                Err(Missing::Gone) => return Err("the new process has ended before it served".to_owned()),
-                Err(Missing::Fault(why)) => {
-                    warn!(target: "valet", why, "the new process may serve, and has not said so yet")
-                }
-            }
-        }
-        lending.lent = false;
-        Ok(events)
+        Ok(Prepared { lending, events, turns: (one, turn) })
     }
 
     /// Every socket that listens here, as second handles.
@@ -302,8 +240,7 @@ impl Live {
         let attending = self.clone().attend(channel.clone(), events, (remote, asked), stopped);
         let attending = Attending(stop, tokio::spawn(attending));
         let edges = edges.map(|edges| edges.serving);
-        *self.hand_over.successor.lock() = Some(Successor { process, channel, listeners, edges, attending });
-        self.hand_over.done.notify_one();
+        self.hand_over.set(Successor { process, channel, listeners, edges, attending });
     }
 
     /// Tells the successor what happens here, and hears what happens there, until it is gone or `stop` says so and everything is told.
@@ -314,33 +251,61 @@ impl Live {
         (remote, mut asked): (Arc<RemoteFile>, mpsc::UnboundedReceiver<Message>),
         mut stop: watch::Receiver<bool>,
     ) {
-        loop {
-            let told = tokio::select! {
-                biased;
-                Some(what) = events.revoked.recv() => sent(channel.send(&Message::Revoked(Box::new(Revocation::clone(&what))), None)).await,
-                Some(event) = events.owners.recv() => self.tell_event(&channel, event).await,
-                Some(ask) = asked.recv() => sent(channel.send(&ask, None)).await,
-                came = channel.receive() => match came {
-                    Ok(Some((Message::Revoked(what), _))) => {
-                        self.listening.revoke(*what);
-                        Ok(())
-                    }
-                    Ok(Some((Message::Answer { id, answer }, _))) => {
-                        remote.answered(id, answer);
-                        Ok(())
-                    }
-                    Ok(Some(_)) => Err(out_of_turn()),
-                    Ok(None) => Err("the new process has ended".to_owned()),
-                    Err(fault) => Err(fault.to_string()),
-                },
-                () = stopped(&mut stop) => break,
-            };
-            if let Err(why) = told {
-                warn!(target: "valet", why, "the process that has taken over hears no more of this one");
-                break;
+        // Beside each other: see the other side.
+        let telling = async {
+            loop {
+                let told = tokio::select! {
+                    biased;
+                    Some(what) = events.revoked.recv() => taken(channel.send(&Message::Revoked(Box::new(Revocation::clone(&what))), None)).await,
+                    Some(event) = events.owners.recv() => self.tell_event(&channel, event).await,
+                    Some(ask) = asked.recv() => taken(channel.send(&ask, None)).await,
+                    () = stopped(&mut stop) => return None,
+                };
+                if let Err(why) = told {
+                    return Some(why);
+                }
             }
+        };
+        let hearing = async {
+            loop {
+                match channel.receive().await {
+                    Ok(Some((Message::Revoked(what), _))) => self.listening.revoke(*what),
+                    Ok(Some((Message::Answer { id, answer }, _))) => remote.answered(id, answer),
+                    Ok(Some(_)) => return Some(out_of_turn()),
+                    Ok(None) => return Some("the new process has ended".to_owned()),
+                    Err(fault) => return Some(fault.to_string()),
+                }
+            }
+        };
+        let why = tokio::select! {
+            why = telling => why,
+            why = hearing => why,
+        };
+        if let Some(why) = why {
+            warn!(target: "valet", why, "the process that has taken over hears no more of this one");
         }
         remote.gone();
+    }
+}
+
+/// Until the new process accepts. However long it takes: this one accepts meanwhile. Not even one that is told to end goes before it is known which of
+/// the two serves: one that ends closes the sockets of both to new connections.
+async fn until_it_serves(channel: &Channel, mut stopping: watch::Receiver<bool>) -> Result<(), String> {
+    loop {
+        let is_stopping = *stopping.borrow();
+        let received = tokio::select! {
+            received = receive(channel, if is_stopping { WORD } else { PREPARING }) => received,
+            () = stopped(&mut stopping), if !is_stopping => continue,
+        };
+        match received {
+            Ok(Message::Serving) => return Ok(()),
+            Ok(_) => return Err(out_of_turn()),
+            Err(Missing::Gone) => return Err("the new process has ended before it served".to_owned()),
+            Err(Missing::Fault(why)) if is_stopping => return Err(why),
+            Err(Missing::Fault(why)) => {
+                warn!(target: "valet", why, "the new process may serve, and has not said so yet")
+            }
+        }
     }
 }
 
